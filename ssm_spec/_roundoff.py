@@ -1,0 +1,139 @@
+"""What honest arithmetic may do: the facts about an implementation, and the constants of its rounding.
+
+Every bound in this package is a running error analysis written with these names
+(Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sections 2.2, 3.1 and 3.3).
+The docs page "How the bounds are derived" has the proofs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+ComputeType = Literal["float32", "float64"]
+StorageType = Literal["float64", "float32", "bfloat16", "float16"]
+Evaluation = Literal["any", "scan", "right_fold", "chunk", "matmul_chunk", "fft"]
+
+UNIT_ROUNDOFF: Final = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+"""u, half the gap between 1 and the next number: the relative error of rounding to nearest."""
+SMALLEST_NORMAL: Final = {"float64": 2.0**-1022, "float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-14}
+LARGEST_FINITE: Final = {
+    "float64": (2 - 2.0**-52) * 2.0**1023,
+    "float32": (2 - 2.0**-23) * 2.0**127,
+    "bfloat16": (2 - 2.0**-7) * 2.0**127,
+    "float16": 65504.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """The arithmetic of one implementation of one operator: facts, never tolerances.
+
+    Fields
+    ------
+    compute
+        The type in which everything between load and store is computed.
+    io
+        The type of the streamed inputs and outputs; at most as wide as ``compute``.
+    evaluation
+        The order of evaluation in time. "any" is the element-wise maximum of "scan"
+        (any bracketing of the associative operator, sequential included) and
+        "chunk" at 256; it is what an implementation gets that declares nothing.
+    chunk
+        Q, the length of a chunk, for "chunk" and "matmul_chunk"; at most 1024.
+    fold_depth
+        r, for "right_fold": the most tree nodes that share one right end.
+    softplus
+        How log(1 + exp(x)) is computed: "log1p", or "naive" (no guard for small exp(x)).
+    decayed_state
+        How a_t h_{t-1} is obtained for the gradient of A and delta: "direct", or
+        "subtractive" (as h_t - b_t u_t).
+    saved_gate
+        The type in which the output before the gate is kept for the backward pass:
+        "compute" or "io".
+    operands
+        The type to which operands of a matrix product are rounded: "compute", or narrower.
+    k_exp, k_log, k_div, k_scale
+        Error of exp, log1p, division and the prescaled argument of exp2, in units of
+        the unit roundoff. The defaults follow the single-precision limits of the
+        OpenCL specification (3, 2 and 2.5 ulp).
+    """
+
+    compute: ComputeType = "float32"
+    io: StorageType | None = None
+    evaluation: Evaluation = "any"
+    chunk: int = 256
+    fold_depth: int | None = None
+    softplus: Literal["log1p", "naive"] = "log1p"
+    decayed_state: Literal["direct", "subtractive"] = "subtractive"
+    saved_gate: Literal["compute", "io"] = "compute"
+    operands: Literal["compute", "bfloat16", "float16", "tf32"] = "compute"
+    k_exp: float = 6
+    k_log: float = 4
+    k_div: float = 5
+    k_scale: float = 3
+
+    def __post_init__(self) -> None:
+        if self.evaluation == "right_fold" and self.fold_depth is None:
+            raise ValueError("`fold_depth` must be given when `evaluation` is 'right_fold'; got None")
+        if not 1 <= self.chunk <= 1024:
+            raise ValueError(f"`chunk` must lie in 1..1024; got {self.chunk}")
+
+    @property
+    def storage(self) -> StorageType:
+        """The type of the streamed inputs and outputs."""
+        return self.compute if self.io is None else self.io
+
+    @property
+    def u(self) -> float:
+        """Unit roundoff of the compute type."""
+        return UNIT_ROUNDOFF[self.compute]
+
+    @property
+    def eta(self) -> float:
+        """What flushing a subnormal result to zero may lose: the smallest normal number."""
+        return SMALLEST_NORMAL[self.compute]
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number of the compute type."""
+        return LARGEST_FINITE[self.compute]
+
+    def product(self, complex_: bool) -> float:
+        """u_m, the relative error of one product: 2√2 u if complex (Higham, lemma 3.5), else u."""
+        return 2.0 * 2.0**0.5 * self.u if complex_ else self.u
+
+    def exponential(self, complex_: bool) -> float:
+        """k_e: a complex exponential takes exp, sin and cos and two products."""
+        return 15.0 if complex_ else self.k_exp
+
+
+ORACLE: Final = Arithmetic(compute="float64", evaluation="scan", decayed_state="direct")
+"""How this package itself computes: float64, sequential in time."""
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """One array of exact meaning: its value, and how far from it an honest result may lie.
+
+    Attributes
+    ----------
+    value
+        The oracle's value, float64 or complex128.
+    bound
+        For each element, the largest |error| of honest arithmetic of the stated kind
+        (the modulus, for complex elements). float64, same shape.
+    own
+        The same for the oracle's own evaluation in float64.
+    judged
+        False where the exact value, or an intermediate that feeds it, leaves the range
+        of the compute type, so that honest forms of evaluation differ. bool, same shape.
+    """
+
+    value: NDArray[Any]
+    bound: NDArray[np.float64]
+    own: NDArray[np.float64]
+    judged: NDArray[np.bool_] = field(repr=False)
