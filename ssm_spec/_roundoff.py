@@ -19,7 +19,12 @@ Evaluation = Literal["any", "scan", "right_fold", "chunk", "matmul_chunk", "fft"
 
 UNIT_ROUNDOFF: Final = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 """u, half the gap between 1 and the next number: the relative error of rounding to nearest."""
-SMALLEST_NORMAL: Final = {"float64": 2.0**-1022, "float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-14}
+SMALLEST_NORMAL: Final = {
+    "float64": 2.0**-1022,
+    "float32": 2.0**-126,
+    "bfloat16": 2.0**-126,
+    "float16": 2.0**-14,
+}
 LARGEST_FINITE: Final = {
     "float64": (2 - 2.0**-52) * 2.0**1023,
     "float32": (2 - 2.0**-23) * 2.0**127,
