@@ -1,0 +1,26 @@
+"""The ground truth for state space models: values, gradients, and what honest rounding may do to them."""
+
+from ssm_spec._errors import DomainError, DTypeError, ShapeError
+from ssm_spec._references import REFERENCES, Reference
+from ssm_spec._roundoff import (
+    LARGEST_FINITE,
+    ORACLE,
+    SMALLEST_NORMAL,
+    UNIT_ROUNDOFF,
+    Arithmetic,
+    Bounded,
+)
+
+__all__ = [
+    "LARGEST_FINITE",
+    "ORACLE",
+    "REFERENCES",
+    "SMALLEST_NORMAL",
+    "UNIT_ROUNDOFF",
+    "Arithmetic",
+    "Bounded",
+    "DTypeError",
+    "DomainError",
+    "Reference",
+    "ShapeError",
+]

@@ -1,0 +1,55 @@
+"""The table of operators: the value of each, its gradient, the two bounds, and its equation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from ssm_spec._roundoff import Bounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One operator of the oracle.
+
+    Attributes
+    ----------
+    name
+        The operator's name, the same everywhere.
+    outputs
+        Names of the outputs, in order.
+    differentiable
+        Names of the inputs that have a gradient, in the signature's order.
+    value
+        `value(*args, **kwargs)`: the outputs, float64 or complex128.
+    vjp
+        `vjp(cotangents, wrt=None, **inputs)`: input name -> gradient. None if nothing is differentiable.
+    bounds
+        `bounds(*, arithmetic, **inputs)`: output name -> Bounded, for every output.
+    vjp_bounds
+        `vjp_bounds(cotangents, wrt=None, *, arithmetic, **inputs)`: input name -> Bounded.
+    equation
+        What is computed, in one line.
+    source
+        The publication and the equation's number in it.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+    differentiable: tuple[str, ...]
+    value: Callable[..., Any]
+    vjp: Callable[..., dict[str, NDArray[Any]]] | None
+    bounds: Callable[..., dict[str, Bounded]]
+    vjp_bounds: Callable[..., dict[str, Bounded]] | None
+    equation: str
+    source: str
+
+
+_ROWS: tuple[Reference, ...] = ()
+
+REFERENCES: Final[Mapping[str, Reference]] = MappingProxyType({row.name: row for row in _ROWS})
+"""Every operator of the oracle, by name."""

@@ -1,0 +1,144 @@
+"""Reading arguments before any work: exact conversion, shapes by symbol, and messages that name the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec._errors import DomainError, DTypeError, ShapeError
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+
+
+def as_array(name: str, value: object) -> Array:
+    """Return a float64 or complex128 array of exactly the numbers given, any shape.
+
+    Raises
+    ------
+    DTypeError
+        If `value` holds integers, bools, objects, or numbers wider than float64.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and array.dtype.itemsize <= 8:
+        return array.astype(np.float64, copy=False)
+    if array.dtype.kind == "c" and array.dtype.itemsize <= 16:
+        return array.astype(np.complex128, copy=False)
+    raise DTypeError(f"`{name}` must hold floating-point numbers of at most 64 bits; got {array.dtype}")
+
+
+def as_real_array(name: str, value: object) -> Float:
+    """Return a float64 array of exactly the numbers given; complex numbers are refused too."""
+    array = as_array(name, value)
+    if array.dtype.kind == "c":
+        raise DTypeError(f"`{name}` must be real; got {np.asarray(value).dtype}")
+    return array
+
+
+def as_index_array(name: str, value: object) -> NDArray[np.int64]:
+    """Return an int64 array; anything but integers is refused."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"`{name}` must hold integers; got {array.dtype}")
+    return array.astype(np.int64, copy=False)
+
+
+class Dimensions:
+    """The letters of shapes, and the sizes that arguments have given them so far.
+
+    `match("u", u, "b d l")` binds b, d and l; `match("A", A, "d n")` then holds A's
+    first size to d and binds n. A numeral stands for itself.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, tuple[int, str]] = {}
+
+    def __getitem__(self, letter: str) -> int:
+        return self._sizes[letter][0]
+
+    def bind(self, letter: str, size: int, origin: str) -> None:
+        """Fix the size of a letter; `origin` is the argument that errors will cite."""
+        self._sizes[letter] = (size, origin)
+
+    def match(self, name: str, array: Array, *patterns: str) -> None:
+        """Hold the array's shape to the one pattern of its rank, and bind the pattern's new letters.
+
+        Raises
+        ------
+        ShapeError
+            If no pattern has that rank, or a size differs from the one bound before.
+        """
+        for pattern in patterns:
+            letters = pattern.split()
+            if len(letters) == array.ndim:
+                self._match_sizes(name, array.shape, letters)
+                return
+        shapes = " or ".join(_tuple(pattern.split()) for pattern in patterns)
+        raise ShapeError(f"`{name}` must have shape {shapes}; got {array.shape}")
+
+    def _match_sizes(self, name: str, shape: tuple[int, ...], letters: list[str]) -> None:
+        new: dict[str, tuple[int, str]] = {}
+        for letter, size in zip(letters, shape, strict=True):
+            known = (int(letter), "") if letter.isdigit() else self._sizes.get(letter, new.get(letter))
+            if known is None:
+                new[letter] = (size, name)
+            elif known[0] != size:
+                raise ShapeError(f"`{name}` must have shape {self._explain(letters)}; got {shape}")
+        self._sizes.update(new)
+
+    def _explain(self, letters: list[str]) -> str:
+        known = [
+            f"{letter} = {size}, from `{origin}`"
+            for letter, (size, origin) in self._sizes.items()
+            if letter in letters
+        ]
+        return f"{_tuple(letters)} with {'; '.join(known)}" if known else _tuple(letters)
+
+
+def at_least_one(name: str, letter: str, size: int) -> None:
+    """Refuse an empty dimension where the operator has no meaning without it (n, g, k)."""
+    if size < 1:
+        raise ShapeError(f"`{name}` must have {letter} >= 1; got {letter} = {size}")
+
+
+def as_cotangent(
+    cotangents: Mapping[str, object], output: str, shape: tuple[int, ...], *, complex_: bool = False
+) -> Array | None:
+    """Return the cotangent of one output, or None where it is missing or None (both mean zero)."""
+    value = cotangents.get(output)
+    if value is None:
+        return None
+    name = f"cotangents[{output!r}]"
+    array: Array = as_array(name, value) if complex_ else as_real_array(name, value)
+    if array.shape != shape:
+        raise ShapeError(f"`{name}` must have shape {shape}, that of the output; got {array.shape}")
+    return array.astype(np.complex128, copy=False) if complex_ else array
+
+
+def check_cotangent_names(cotangents: Mapping[str, object], outputs: Iterable[str]) -> None:
+    """Refuse a cotangent for an output that the operator does not have."""
+    outputs = tuple(outputs)
+    for name in cotangents:
+        if name not in outputs:
+            raise DomainError(f"`cotangents` must be named after the outputs {outputs}; got {name!r}")
+
+
+def differentiated(
+    wrt: Iterable[str] | None, inputs: Mapping[str, object], differentiable: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the inputs to differentiate: those of `wrt`, or every differentiable one that was given."""
+    given = tuple(name for name in differentiable if inputs.get(name) is not None)
+    if wrt is None:
+        return given
+    names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    for name in names:
+        if name not in given:
+            raise DomainError(f"`wrt` must name differentiable inputs that were given, {given}; got {name!r}")
+    return names
+
+
+def _tuple(letters: list[str]) -> str:
+    return f"({', '.join(letters)}{',' if len(letters) == 1 else ''})"
