@@ -1,0 +1,62 @@
+"""The contract between state-space backends and the suite that judges them."""
+
+from ssm_backends.arrays import Arrays, Layout, MemoryUse, NumpyArrays, TorchArrays
+from ssm_backends.backend import CONTRACT, Backend, Op, claims_as_data
+from ssm_backends.dispatch import call, outputs_of, refusal, run_vjp, select
+from ssm_backends.errors import (
+    ArgumentError,
+    ContractError,
+    DeviceError,
+    DTypeError,
+    NotSupportedError,
+    PluginError,
+    ShapeError,
+    UnavailableError,
+    UnknownBackendError,
+)
+from ssm_backends.hookspec import hookimpl
+from ssm_backends.operators import OPERATORS
+from ssm_backends.registry import GROUP, Plugin, find_plugin, installed, load
+from ssm_backends.schema import REQUIRED, Argument, Form, Operator, Output, Rule
+from ssm_backends.validation import Call, validate
+
+__all__ = [
+    "CONTRACT",
+    "GROUP",
+    "OPERATORS",
+    "REQUIRED",
+    "Argument",
+    "ArgumentError",
+    "Arrays",
+    "Backend",
+    "Call",
+    "ContractError",
+    "DTypeError",
+    "DeviceError",
+    "Form",
+    "Layout",
+    "MemoryUse",
+    "NotSupportedError",
+    "NumpyArrays",
+    "Op",
+    "Operator",
+    "Output",
+    "Plugin",
+    "PluginError",
+    "Rule",
+    "ShapeError",
+    "TorchArrays",
+    "UnavailableError",
+    "UnknownBackendError",
+    "call",
+    "claims_as_data",
+    "find_plugin",
+    "hookimpl",
+    "installed",
+    "load",
+    "outputs_of",
+    "refusal",
+    "run_vjp",
+    "select",
+    "validate",
+]

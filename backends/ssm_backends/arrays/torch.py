@@ -1,0 +1,138 @@
+"""The adapter to PyTorch, which it imports only when one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_backends.arrays.protocol import Layout, MemoryUse
+from ssm_backends.errors import UnavailableError
+
+
+class TorchArrays:
+    """PyTorch tensors on one device.
+
+    Memory is observed by the profiler's allocation events on a CPU (a dispatch mode
+    would miss temporaries) and by the allocator's peak on a GPU.
+
+    Parameters
+    ----------
+    device
+        As PyTorch names it; "cpu" if None.
+
+    Raises
+    ------
+    UnavailableError
+        If PyTorch has no such device here.
+    """
+
+    name = "torch"
+    strides = True
+    memory = True
+    autograd = True
+
+    def __init__(self, device: str | None = None) -> None:
+        import torch
+
+        try:
+            self._device = torch.device(device or "cpu")
+            torch.empty(0, device=self._device)
+        except (RuntimeError, AssertionError) as error:  # torch raises AssertionError without CUDA
+            raise UnavailableError(f"PyTorch has no device {device!r} here: {error}") from error
+        if self._device.type == "cuda" and self._device.index is None:
+            self._device = torch.device("cuda", torch.cuda.current_device())
+        self.device = str(self._device)
+
+    def from_numpy(self, x: NDArray[Any], dtype: str, layout: Layout | None = None) -> Any:
+        """See :class:`Arrays`."""
+        import torch
+
+        source = np.ascontiguousarray(x).reshape(np.shape(x))
+        if dtype == "bfloat16":
+            values = torch.from_numpy(source.view(np.int16).copy()).view(torch.bfloat16)
+        else:
+            values = torch.from_numpy(source.astype(dtype, copy=True))
+        values = values.to(self._device)
+        if layout is None:
+            return values
+        strides, extent = layout.strides(tuple(values.shape))
+        storage = torch.zeros(max(extent, 1), dtype=values.dtype, device=self._device)
+        view = storage.as_strided(values.shape, strides, layout.offset)
+        if layout.broadcast:
+            seed = values[tuple(slice(0, 1) if d in layout.broadcast else slice(None) for d in range(x.ndim))]
+            storage.as_strided(seed.shape, strides, layout.offset).copy_(seed)
+        else:
+            view.copy_(values)
+        return view
+
+    def to_numpy(self, x: Any) -> NDArray[Any]:
+        """See :class:`Arrays`."""
+        import torch
+
+        host = x.detach().resolve_conj().resolve_neg().cpu()
+        if host.dtype == torch.bfloat16:
+            return np.array(host.contiguous().view(torch.int16).numpy()).view(np.uint16)
+        return np.array(host.numpy())
+
+    def synchronize(self) -> None:
+        """See :class:`Arrays`."""
+        import torch
+
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def vjp(
+        self, fn: Callable[..., Mapping[str, Any]], primals: Mapping[str, Any], cotangents: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """See :class:`Arrays`; an input that the outputs do not depend on has the gradient zero."""
+        import torch
+
+        leaves = {name: x.detach().requires_grad_() for name, x in primals.items()}
+        outputs = fn(**leaves)
+        paired = [
+            (output, cotangents[name])
+            for name, output in outputs.items()
+            if cotangents.get(name) is not None and output.requires_grad
+        ]
+        if not paired:
+            return {name: torch.zeros_like(x) for name, x in leaves.items()}
+        gradients = torch.autograd.grad(
+            [output for output, _ in paired],
+            list(leaves.values()),
+            [cotangent for _, cotangent in paired],
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return dict(zip(leaves, gradients, strict=True))
+
+    def peak_memory(self, call: Callable[[], Any]) -> tuple[Any, MemoryUse]:
+        """See :class:`Arrays`."""
+        return self._peak_on_gpu(call) if self._device.type == "cuda" else _peak_on_cpu(call)
+
+    def _peak_on_gpu(self, call: Callable[[], Any]) -> tuple[Any, MemoryUse]:
+        import torch
+
+        torch.cuda.synchronize(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
+        before = torch.cuda.memory_allocated(self._device)
+        result = call()
+        torch.cuda.synchronize(self._device)
+        peak = torch.cuda.max_memory_allocated(self._device) - before
+        return result, MemoryUse(peak=peak, held=torch.cuda.memory_allocated(self._device) - before)
+
+
+def _peak_on_cpu(call: Callable[[], Any]) -> tuple[Any, MemoryUse]:
+    """Replay the profiler's allocation events in time order and keep the highest sum."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        result = call()
+    held = peak = 0
+    for event in sorted(profiler.events(), key=lambda e: e.time_range.start):
+        if event.name == "[memory]":
+            held += event.cpu_memory_usage
+            peak = max(peak, held)
+    return result, MemoryUse(peak=peak, held=held)

@@ -1,0 +1,220 @@
+"""What a plugin hands over: its operators, each with what it claims, and how to speak to its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, Final, Literal
+
+from ssm_backends.arrays import Arrays
+from ssm_backends.dtypes import REAL
+from ssm_backends.errors import ContractError
+from ssm_backends.operators import OPERATORS
+from ssm_backends.schema import Operator
+from ssm_backends.vocabulary import check_arithmetic
+
+CONTRACT: Final = 1
+"""Version of the contract between the suite and a backend."""
+
+MemoryClass = Literal["materialised", "fused"]
+Passes = ("forward", "backward")
+
+
+@dataclass(frozen=True)
+class Op:
+    """One implementation of one operator, and what it claims. Every claim is tested strictly.
+
+    Attributes
+    ----------
+    fn
+        Called with keyword arguments under the operator's own names; an argument at its
+        default is left out. Returns the outputs in order: one array, or a tuple.
+    dtypes
+        Names of the dtypes of the operator's primary argument that it serves.
+    grad_dtypes
+        Those in which it also has gradients; all of ``dtypes`` if None.
+    gradients
+        Names of the arguments it is differentiable in, or "all". Empty: no gradient.
+    cotangents
+        Names of the outputs whose cotangent it takes, or "all".
+    features
+        What it serves beyond the plain call; names from the operator's ``features``.
+    limits
+        Symbol → the largest size it serves, as in ``{"n": 256}``.
+    memory
+        "materialised" or "fused" (at most one saved state in eight steps), or a mapping
+        with the keys "forward" and "backward".
+    deterministic
+        Whether results are the same bits from run to run; or such a mapping.
+    arithmetic
+        Facts from ``ssm_backends.vocabulary``, for all dtypes or by dtype.
+    vjp
+        ``vjp(cotangents, wrt, saved, **inputs)`` returns a mapping with exactly the names in
+        ``wrt``; for a library without autograd. It wins over autograd where both are.
+        ``cotangents`` maps output name → array, or None for zero.
+    forward
+        ``forward(**inputs)`` returns (outputs, saved) where something is saved for ``vjp``.
+    """
+
+    fn: Callable[..., Any]
+    _: KW_ONLY
+    dtypes: tuple[str, ...]
+    grad_dtypes: tuple[str, ...] | None = None
+    gradients: tuple[str, ...] | Literal["all"] = ()
+    cotangents: tuple[str, ...] | Literal["all"] = "all"
+    features: tuple[str, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
+    memory: MemoryClass | Mapping[str, MemoryClass] = "materialised"
+    deterministic: bool | Mapping[str, bool] = False
+    arithmetic: Mapping[str, Any] = field(default_factory=dict)
+    vjp: Callable[..., Mapping[str, Any]] | None = None
+    forward: Callable[..., tuple[Any, Any]] | None = None
+
+    def differentiable(self, operator: Operator) -> tuple[str, ...]:
+        """The arguments it claims a gradient for, in the operator's order."""
+        if self.gradients == "all":
+            return operator.differentiable
+        return tuple(name for name in operator.differentiable if name in self.gradients)
+
+    def takes_cotangents(self, operator: Operator) -> tuple[str, ...]:
+        """The outputs whose cotangent it takes, in the operator's order."""
+        if self.cotangents == "all":
+            return operator.output_names
+        return tuple(name for name in operator.output_names if name in self.cotangents)
+
+    def memory_class(self, direction: Literal["forward", "backward"]) -> MemoryClass:
+        """The claimed law of growth of one pass."""
+        return self.memory if isinstance(self.memory, str) else self.memory[direction]
+
+    def is_deterministic(self, direction: Literal["forward", "backward"]) -> bool:
+        """Whether one pass claims the same bits from run to run."""
+        return self.deterministic if isinstance(self.deterministic, bool) else self.deterministic[direction]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """Everything a plugin hands over, in one hook call.
+
+    Attributes
+    ----------
+    name
+        The name of its entry point.
+    version
+        Of the implementation.
+    arrays
+        How the suite talks to its library; several, if it takes arrays of several.
+    ops
+        Operator name → Op, or several Ops: the first whose claims accept a call serves it.
+    devices
+        Kinds of device it can run on: "cpu", "cuda", …
+    contract
+        The version of the contract it was written for.
+    """
+
+    name: str
+    version: str
+    arrays: Arrays | tuple[Arrays, ...]
+    ops: Mapping[str, Op | tuple[Op, ...]]
+    devices: tuple[str, ...] = ("cpu",)
+    contract: int = CONTRACT
+
+    def __post_init__(self) -> None:
+        if self.contract != CONTRACT:
+            raise ContractError(
+                f"`contract` must be {CONTRACT}, the version of this package; got {self.contract!r}"
+            )
+        if not self.name or not isinstance(self.name, str):
+            raise ContractError(f"`name` must be a non-empty string; got {self.name!r}")
+        for name, implementations in self.ops.items():
+            if name not in OPERATORS:
+                raise ContractError(f"`ops` may name {', '.join(OPERATORS)}; got {name!r}")
+            for op in _several(implementations):
+                check_claims(OPERATORS[name], op)
+
+    def implementations(self, operator: str) -> tuple[Op, ...]:
+        """The Ops that may serve an operator, in the order of preference; empty if there are none."""
+        return _several(self.ops.get(operator, ()))
+
+    @property
+    def adapters(self) -> tuple[Arrays, ...]:
+        """Its array adapters, always as a tuple."""
+        return self.arrays if isinstance(self.arrays, tuple) else (self.arrays,)
+
+
+def _several(implementations: Op | tuple[Op, ...]) -> tuple[Op, ...]:
+    return implementations if isinstance(implementations, tuple) else (implementations,)
+
+
+def check_claims(operator: Operator, op: Op) -> None:
+    """Refuse a claim that names what the operator does not have."""
+    if not isinstance(op, Op):
+        raise ContractError(f"`ops[{operator.name!r}]` must be an Op; got {type(op).__name__}")
+    if not callable(op.fn):
+        raise ContractError(f"`fn` of {operator.name} must be callable; got {op.fn!r}")
+    _check_names(operator, "dtypes", op.dtypes, REAL)
+    if not op.dtypes:
+        raise ContractError(f"`dtypes` of {operator.name} must name at least one dtype; got ()")
+    if op.grad_dtypes is not None:
+        _check_names(operator, "grad_dtypes", op.grad_dtypes, op.dtypes)
+    if op.gradients != "all":
+        _check_names(operator, "gradients", op.gradients, operator.differentiable)
+    if op.cotangents != "all":
+        _check_names(operator, "cotangents", op.cotangents, operator.output_names)
+    _check_names(operator, "features", op.features, tuple(operator.features))
+    _check_names(operator, "limits", tuple(op.limits), symbols(operator))
+    for claim, words in (("memory", ("materialised", "fused")), ("deterministic", (True, False))):
+        value = getattr(op, claim)
+        if isinstance(value, Mapping) and set(value) != set(Passes):
+            raise ContractError(
+                f"`{claim}` of {operator.name} must have the keys {Passes}; got {tuple(value)}"
+            )
+        for word in value.values() if isinstance(value, Mapping) else (value,):
+            if word not in words:
+                raise ContractError(f"`{claim}` of {operator.name} must be one of {words}; got {word!r}")
+    if op.forward is not None and op.vjp is None:
+        raise ContractError(
+            f"`forward` of {operator.name} saves for `vjp`, which must be given too; got None"
+        )
+    check_arithmetic(operator, op.arithmetic)
+
+
+def symbols(operator: Operator) -> tuple[str, ...]:
+    """Every size symbol in the operator's shapes."""
+    shapes = [form.shape for argument in operator.arguments for form in argument.forms]
+    found = [symbol.partition("+")[0] for shape in shapes for symbol in shape.split()]
+    return tuple(dict.fromkeys(symbol for symbol in found if symbol.isidentifier()))
+
+
+def _check_names(operator: Operator, claim: str, names: Any, allowed: tuple[str, ...]) -> None:
+    if isinstance(names, str) or not isinstance(names, tuple | list | frozenset | set):
+        raise ContractError(f"`{claim}` of {operator.name} must be a tuple of names; got {names!r}")
+    for name in names:
+        if name not in allowed:
+            known = ", ".join(allowed) or "nothing"
+            raise ContractError(f"`{claim}` of {operator.name} may name {known}; got {name!r}")
+
+
+def claims_as_data(backend: Backend) -> dict[str, Any]:
+    """All claims of a backend as JSON-ready data, without its functions."""
+    functions = ("fn", "vjp", "forward")
+    return {
+        "name": backend.name,
+        "version": backend.version,
+        "contract": backend.contract,
+        "devices": list(backend.devices),
+        "arrays": [adapter.name for adapter in backend.adapters],
+        "ops": {
+            name: [
+                {f.name: _plain(getattr(op, f.name)) for f in fields(op) if f.name not in functions}
+                | {"has_vjp": op.vjp is not None, "has_forward": op.forward is not None}
+                for op in backend.implementations(name)
+            ]
+            for name in backend.ops
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple | list | set | frozenset) else value

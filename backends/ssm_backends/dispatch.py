@@ -1,0 +1,129 @@
+"""Calling a backend: what is not valid raises a typed error, what is not claimed NotSupportedError."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ssm_backends.arrays import Arrays
+from ssm_backends.backend import Backend, Op
+from ssm_backends.errors import ContractError, NotSupportedError
+from ssm_backends.schema import Operator
+from ssm_backends.validation import Call, find, validate
+
+
+def refusal(op: Op, call: Call) -> str | None:
+    """Why an Op's claims do not cover a call; None if they do."""
+    if call.dtype not in op.dtypes:
+        return f"dtype {call.dtype} is not among {', '.join(op.dtypes)}"
+    missing = call.features - set(op.features)
+    if missing:
+        return f"features not claimed: {', '.join(sorted(missing))}"
+    for symbol, limit in op.limits.items():
+        if call.sizes.get(symbol, 0) > limit:
+            return f"{symbol} = {call.sizes[symbol]} is above the limit {limit}"
+    return None
+
+
+def select(backend: Backend, call: Call) -> Op:
+    """The first Op whose claims accept the call, or NotSupportedError with each one's reason."""
+    name = call.operator.name
+    reasons = []
+    for op in backend.implementations(name):
+        reason = refusal(op, call)
+        if reason is None:
+            return op
+        reasons.append(reason)
+    why = "; ".join(reasons) or "the operator is not claimed"
+    raise NotSupportedError(f"backend {backend.name!r} does not support this call of {name}: {why}")
+
+
+def bind(operator: Operator, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Positional and keyword arguments as one mapping by name."""
+    positional = [argument.name for argument in operator.arguments if not argument.keyword_only]
+    if len(args) > len(positional):
+        raise TypeError(f"{operator.name} takes {len(positional)} positional arguments; got {len(args)}")
+    bound = dict(zip(positional, args, strict=False))
+    for name in kwargs:
+        if name in bound:
+            raise TypeError(f"`{name}` of {operator.name} was given twice")
+    return bound | dict(kwargs)
+
+
+def call(backend: Backend, op: str, *args: Any, **kwargs: Any) -> Any:
+    """Call an operator of a backend through its claims.
+
+    Parameters
+    ----------
+    backend
+        The backend.
+    op
+        Name of the operator.
+    *args, **kwargs
+        Its arguments, as in the operator's signature.
+
+    Returns
+    -------
+    What the operator returns: one array, or a tuple in the order of its outputs.
+
+    Raises
+    ------
+    ShapeError, DTypeError, DeviceError, ArgumentError
+        If the call is not valid.
+    NotSupportedError
+        If it is valid and not claimed.
+    """
+    operator = find(op)
+    valid = validate(operator, **bind(operator, args, kwargs))
+    return select(backend, valid).fn(**valid.inputs)
+
+
+def outputs_of(call: Call, result: Any) -> dict[str, Any]:
+    """A result as a mapping output name → array; ContractError if the count is not the operator's."""
+    expected = [
+        output.name
+        for output in call.operator.outputs
+        if output.when is None or call.inputs.get(output.when, False)
+    ]
+    given = result if isinstance(result, tuple | list) else (result,)
+    if len(given) != len(expected):
+        raise ContractError(
+            f"{call.operator.name} must return {len(expected)} outputs ({', '.join(expected)}); got {len(given)}"
+        )
+    return dict(zip(expected, given, strict=True))
+
+
+def run_vjp(
+    op: Op, arrays: Arrays, call: Call, cotangents: Mapping[str, Any], wrt: tuple[str, ...]
+) -> dict[str, Any]:
+    """Gradients of one claimed call, through the Op's own ``vjp`` or the library's autograd.
+
+    Parameters
+    ----------
+    op, arrays
+        The implementation, and the adapter of its library.
+    call
+        A valid call that the Op's claims accept.
+    cotangents
+        Output name → array, or None for zero.
+    wrt
+        Names of the arguments to differentiate in.
+
+    Returns
+    -------
+    Argument name → gradient, exactly for the names in ``wrt``.
+    """
+    if op.vjp is None:
+        primals = {name: call.inputs[name] for name in wrt}
+        fixed = {name: value for name, value in call.inputs.items() if name not in wrt}
+        return dict(
+            arrays.vjp(lambda **given: outputs_of(call, op.fn(**fixed, **given)), primals, cotangents)
+        )
+    saved = None if op.forward is None else op.forward(**call.inputs)[1]
+    complete = {name: cotangents.get(name) for name in call.operator.output_names}
+    gradients = dict(op.vjp(complete, wrt, saved, **call.inputs))
+    if set(gradients) != set(wrt):
+        raise ContractError(
+            f"`vjp` of {call.operator.name} must return {sorted(wrt)}; got {sorted(gradients)}"
+        )
+    return gradients

@@ -1,0 +1,288 @@
+"""Whether a call is one that the operator allows, from metadata alone: before any work, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ssm_backends._shapes import Sizes, pretty, rank_matches
+from ssm_backends.dtypes import COMPLEX_OF, HALF, REAL, compute_dtype, dtype_name, is_complex, real_of
+from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from ssm_backends.operators import OPERATORS
+from ssm_backends.schema import Argument, Form, Operator
+
+
+@dataclass(frozen=True)
+class Call:
+    """One valid call, seen from outside: what a claim is matched against.
+
+    Attributes
+    ----------
+    operator
+        The operator.
+    inputs
+        The arguments that differ from their defaults, by name.
+    dtype
+        The dtype that a claim must list: the primary argument's, real part.
+    compute
+        The type in which it is computed: the widest input type, at least float32.
+    sizes
+        Symbol → size.
+    system
+        The broadcast ``*s`` dimensions.
+    features
+        The features that a backend must claim to serve it.
+    """
+
+    operator: Operator
+    inputs: Mapping[str, Any]
+    dtype: str
+    compute: str
+    sizes: Mapping[str, int]
+    system: tuple[int, ...]
+    features: frozenset[str]
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the arguments that differ from their defaults."""
+        return frozenset(self.inputs)
+
+
+def validate(op: str | Operator, **inputs: Any) -> Call:
+    """Check a call of an operator and describe it.
+
+    Parameters
+    ----------
+    op
+        The operator, or its name.
+    **inputs
+        Its arguments by name: arrays of any library that have ``shape`` and ``dtype``.
+        An argument at its default counts as not given.
+
+    Returns
+    -------
+    Call
+        What the call asks for: sizes, dtypes, features.
+
+    Raises
+    ------
+    ShapeError, DTypeError, DeviceError, ArgumentError
+        Naming the argument in backticks, the rule, and what was given.
+    """
+    operator = find(op)
+    given = _given(operator, inputs)
+    forms = _bind_forms(operator, given)
+    sizes = _bind_sizes(operator, given, forms)
+    dtype, compute, dtype_features = _check_dtypes(operator, given, forms)
+    _check_devices(operator, given)
+    call = Call(
+        operator=operator,
+        inputs=given,
+        dtype=dtype,
+        compute=compute,
+        sizes=dict(sizes.bound),
+        system=sizes.system,
+        features=frozenset(dtype_features | _argument_features(operator, given, forms)),
+    )
+    for rule in operator.rules:
+        if rule.argument in given and not rule.holds(call):
+            raise ShapeError(f"`{rule.argument}`: {rule.text}; got {_shown(given[rule.argument])}")
+    return call
+
+
+def find(op: str | Operator) -> Operator:
+    """The operator of this name, or ArgumentError with the names there are."""
+    if isinstance(op, Operator):
+        return op
+    try:
+        return OPERATORS[op]
+    except KeyError:
+        raise ArgumentError(f"`op` must be one of {', '.join(OPERATORS)}; got {op!r}") from None
+
+
+def is_default(argument: Argument, value: Any) -> bool:
+    """Whether a value means "not given"; never compares arrays."""
+    if argument.required:
+        return False
+    if value is argument.default:
+        return True
+    return isinstance(value, bool | int | float | str) and value == argument.default
+
+
+def _given(operator: Operator, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    names = [argument.name for argument in operator.arguments]
+    for name in inputs:
+        if name not in names:
+            raise ArgumentError(
+                f"`{name}` is not an argument of {operator.name}; it takes {', '.join(names)}"
+            )
+    for argument in operator.arguments:
+        if argument.required and inputs.get(argument.name) is None:
+            raise ArgumentError(f"`{argument.name}` is required by {operator.name}; got nothing")
+    given = {
+        argument.name: inputs[argument.name]
+        for argument in operator.arguments
+        if argument.name in inputs and not is_default(argument, inputs[argument.name])
+    }
+    for name, value in given.items():
+        _check_plain(operator.argument(name), value)
+    return given
+
+
+def _check_plain(argument: Argument, value: Any) -> None:
+    """Kind and range of an argument that is not an array; that an array is one."""
+    name, shown = argument.name, _shown(value)
+    match argument.kind:
+        case "array" | "index":
+            if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+                raise DTypeError(f"`{name}` must be an array; got {shown}")
+        case "flag":
+            if not isinstance(value, bool):
+                raise DTypeError(f"`{name}` must be True or False; got {shown}")
+        case "integer":
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise DTypeError(f"`{name}` must be an integer; got {shown}")
+        case "number":
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise DTypeError(f"`{name}` must be a number; got {shown}")
+        case "choice" | "dtype":
+            if value not in argument.choices:
+                raise ArgumentError(f"`{name}` must be one of {', '.join(argument.choices)}; got {shown}")
+    if argument.interval is not None:
+        low, high = argument.interval
+        if not low <= value <= high:
+            raise ArgumentError(f"`{name}` must lie in {low:g}..{high:g}; got {shown}")
+
+
+def _bind_forms(operator: Operator, given: Mapping[str, Any]) -> dict[str, Form]:
+    """The form that each array takes: decided by its rank, and for a system's matrix by `diagonal`."""
+    forms = {}
+    for name, value in given.items():
+        possible = operator.argument(name).forms
+        if not possible:
+            continue
+        if len(possible) > 1 and possible[0].shape.startswith("*s"):
+            possible = possible[1:] if given.get("diagonal", False) else possible[:1]
+        shape = tuple(value.shape)
+        fitting = [form for form in possible if rank_matches(form.shape, len(shape))]
+        if not fitting:
+            allowed = " or ".join(pretty(form.shape) for form in possible)
+            raise ShapeError(f"`{name}` must have shape {allowed}; got {shape}")
+        forms[name] = fitting[0]
+    return forms
+
+
+def _bind_sizes(operator: Operator, given: Mapping[str, Any], forms: Mapping[str, Form]) -> Sizes:
+    sizes = Sizes(minimum=dict(operator.minimum))
+    for argument in operator.arguments:
+        if argument.binds and argument.name in given:
+            sizes.bind(argument.binds, given[argument.name], argument.name)
+    exact = [name for name, form in forms.items() if "=" in form.shape]
+    for name in [*(name for name in forms if name not in exact), *exact]:
+        sizes.match(name, forms[name].shape, tuple(given[name].shape))
+    return sizes
+
+
+def _check_dtypes(
+    operator: Operator, given: Mapping[str, Any], forms: Mapping[str, Form]
+) -> tuple[str, str, set[str]]:
+    """The call's dtype and compute type, and the features that its dtypes need."""
+    if operator.argument(operator.primary).kind == "dtype":
+        dtype = given.get(operator.primary, operator.argument(operator.primary).default)
+        return dtype, compute_dtype([dtype]), set()
+    names = {name: dtype_name(given[name]) for name in forms}
+    floating = {name: dtype for name, dtype in names.items() if operator.argument(name).kind == "array"}
+    for name, dtype in floating.items():
+        if real_of(dtype) not in REAL:
+            raise DTypeError(f"`{name}` must have a floating dtype ({', '.join(REAL)}); got {dtype}")
+    for name, dtype in names.items():
+        argument = operator.argument(name)
+        if argument.kind == "index" and dtype not in argument.choices:
+            raise DTypeError(f"`{name}` must have dtype {' or '.join(argument.choices)}; got {dtype}")
+    dtype = real_of(floating[operator.primary])
+    compute = compute_dtype(name for name in floating.values() if name not in HALF)
+    if compute == "float32" and dtype == "float64":
+        compute = "float64"
+    complex_a = is_complex(floating.get("A", floating.get("A_bar", dtype)))
+    features = {"complex"} if complex_a else set()
+    if compute != compute_dtype([dtype]):
+        features.add("mixed_dtypes")
+    for name, actual in floating.items():
+        form = forms[name]
+        _check_complex(operator.argument(name), actual, complex_a)
+        allowed = _allowed(operator, form, dtype, compute)
+        if real_of(actual) not in allowed:
+            listed = " or ".join(_with_complex(allowed, is_complex(actual)))
+            raise DTypeError(
+                f"`{name}` must have dtype {listed}, "
+                f"where `{operator.primary}` has {floating[operator.primary]}; got {actual}"
+            )
+        if form.role == "stream" and not _same_stream(actual, dtype):
+            features.add("mixed_dtypes")
+        if form.role == "state" and actual in HALF:
+            features.add("half_state")
+    return dtype, compute, features
+
+
+def _allowed(operator: Operator, form: Form, dtype: str, compute: str) -> tuple[str, ...]:
+    match form.role:
+        case "io":
+            return (dtype,)
+        case "stream":
+            return tuple(dict.fromkeys((dtype, "float32")))
+        case "state" if "half_state" in operator.features:
+            return (compute, *HALF)
+        case _:
+            return (compute,)
+
+
+def _same_stream(actual: str, dtype: str) -> bool:
+    """A complex stream is at least complex64, so for 16-bit calls that is its plain type."""
+    return actual == dtype or (is_complex(actual) and actual == COMPLEX_OF[compute_dtype([dtype])])
+
+
+def _with_complex(names: tuple[str, ...], complex_: bool) -> list[str]:
+    return [COMPLEX_OF[name] for name in names if name in COMPLEX_OF] if complex_ else list(names)
+
+
+def _check_complex(argument: Argument, actual: str, complex_a: bool) -> None:
+    name, found = argument.name, is_complex(actual)
+    if found and argument.complex == "never":
+        raise DTypeError(f"`{name}` must be real; got {actual}")
+    if found and not complex_a and argument.complex in ("with A", "as A"):
+        raise DTypeError(f"`{name}` must be real where A is real; got {actual}")
+    if not found and complex_a and argument.complex == "as A":
+        raise DTypeError(f"`{name}` must be complex where A is complex; got {actual}")
+
+
+def _check_devices(operator: Operator, given: Mapping[str, Any]) -> None:
+    devices = {
+        name: str(device)
+        for name, value in given.items()
+        if operator.argument(name).kind in ("array", "index")
+        and (device := getattr(value, "device", None)) is not None
+    }
+    for name, device in devices.items():
+        first = next(iter(devices))
+        if device != devices[first]:
+            raise DeviceError(f"`{name}` must be on the device of `{first}`, {devices[first]}; got {device}")
+
+
+def _argument_features(operator: Operator, given: Mapping[str, Any], forms: Mapping[str, Form]) -> set[str]:
+    features = {form.feature for form in forms.values() if form.feature}
+    for argument in operator.arguments:
+        if argument.name in given and argument.feature:
+            features.add(argument.feature)
+        if argument.value_features:
+            feature = argument.value_features.get(given.get(argument.name, argument.default))
+            if feature:
+                features.add(feature)
+    return features
+
+
+def _shown(value: Any) -> str:
+    """An argument as a message shows it: an array by shape and dtype, anything else by repr."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"shape {tuple(value.shape)}, dtype {dtype_name(value)}"
+    return repr(value)
