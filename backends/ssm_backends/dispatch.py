@@ -87,8 +87,9 @@ def outputs_of(call: Call, result: Any) -> dict[str, Any]:
     ]
     given = result if isinstance(result, tuple | list) else (result,)
     if len(given) != len(expected):
+        names = ", ".join(expected)
         raise ContractError(
-            f"{call.operator.name} must return {len(expected)} outputs ({', '.join(expected)}); got {len(given)}"
+            f"{call.operator.name} must return {len(expected)} outputs ({names}); got {len(given)}"
         )
     return dict(zip(expected, given, strict=True))
 

@@ -26,7 +26,8 @@ class Call:
     dtype
         The dtype that a claim must list: the primary argument's, real part.
     compute
-        The type in which it is computed: the widest input type, at least float32.
+        The type in which it is computed: the wider of the primary argument's and the
+        state matrix's, at least float32.
     sizes
         Symbol → size.
     system
@@ -201,16 +202,16 @@ def _check_dtypes(
         if argument.kind == "index" and dtype not in argument.choices:
             raise DTypeError(f"`{name}` must have dtype {' or '.join(argument.choices)}; got {dtype}")
     dtype = real_of(floating[operator.primary])
-    compute = compute_dtype(name for name in floating.values() if name not in HALF)
-    if compute == "float32" and dtype == "float64":
-        compute = "float64"
-    complex_a = is_complex(floating.get("A", floating.get("A_bar", dtype)))
+    matrix = floating.get("A", floating.get("A_bar", dtype))
+    compute = compute_dtype([dtype, matrix])
+    complex_a = is_complex(matrix)
     features = {"complex"} if complex_a else set()
     if compute != compute_dtype([dtype]):
         features.add("mixed_dtypes")
     for name, actual in floating.items():
-        form = forms[name]
         _check_complex(operator.argument(name), actual, complex_a)
+    for name, actual in floating.items():
+        form = forms[name]
         allowed = _allowed(operator, form, dtype, compute)
         if real_of(actual) not in allowed:
             listed = " or ".join(_with_complex(allowed, is_complex(actual)))

@@ -126,13 +126,13 @@ class TorchArrays:
 
 def _peak_on_cpu(call: Callable[[], Any]) -> tuple[Any, MemoryUse]:
     """Replay the profiler's allocation events in time order and keep the highest sum."""
-    from torch.profiler import ProfilerActivity, profile
+    from torch.autograd.profiler import profile
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(profile_memory=True) as profiler:
         result = call()
+    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
-    for event in sorted(profiler.events(), key=lambda e: e.time_range.start):
-        if event.name == "[memory]":
-            held += event.cpu_memory_usage
-            peak = max(peak, held)
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
     return result, MemoryUse(peak=peak, held=held)
