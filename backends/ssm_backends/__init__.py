@@ -1,7 +1,7 @@
 """The contract between state-space backends and the suite that judges them."""
 
 from ssm_backends.arrays import Arrays, Layout, MemoryUse, NumpyArrays, TorchArrays
-from ssm_backends.backend import CONTRACT, Backend, Op, claims_as_data
+from ssm_backends.backend import CONTRACT, Backend, Op, claims_as_data, claims_from_data
 from ssm_backends.dispatch import call, outputs_of, refusal, run_vjp, select
 from ssm_backends.errors import (
     ArgumentError,
@@ -18,7 +18,7 @@ from ssm_backends.hookspec import hookimpl
 from ssm_backends.operators import OPERATORS
 from ssm_backends.registry import GROUP, Plugin, find_plugin, installed, load
 from ssm_backends.schema import REQUIRED, Argument, Form, Operator, Output, Rule
-from ssm_backends.validation import Call, validate
+from ssm_backends.validation import Call, choose_forms, validate
 
 __all__ = [
     "CONTRACT",
@@ -49,7 +49,9 @@ __all__ = [
     "UnavailableError",
     "UnknownBackendError",
     "call",
+    "choose_forms",
     "claims_as_data",
+    "claims_from_data",
     "find_plugin",
     "hookimpl",
     "installed",

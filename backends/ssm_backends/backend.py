@@ -218,3 +218,31 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple | list | set | frozenset) else value
+
+
+def claims_from_data(data: Mapping[str, Any]) -> dict[str, tuple[Op, ...]]:
+    """The Ops of :func:`claims_as_data`, for reading: their functions cannot be called.
+
+    Parameters
+    ----------
+    data
+        As that function returns it, possibly through JSON.
+    """
+    return {name: tuple(_claimed(item) for item in items) for name, items in data["ops"].items()}
+
+
+def _claimed(item: Mapping[str, Any]) -> Op:
+    names = {f.name for f in fields(Op)}
+    claims = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in item.items() if key in names
+    }
+    return Op(
+        _elsewhere,
+        vjp=_elsewhere if item["has_vjp"] else None,
+        forward=_elsewhere if item["has_forward"] else None,
+        **claims,
+    )
+
+
+def _elsewhere(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("these claims were read as data; the functions are in the plugin's own process")

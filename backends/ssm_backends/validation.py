@@ -73,7 +73,7 @@ def validate(op: str | Operator, **inputs: Any) -> Call:
     """
     operator = find(op)
     given = _given(operator, inputs)
-    forms = _bind_forms(operator, given)
+    forms = choose_forms(operator, given)
     sizes = _bind_sizes(operator, given, forms)
     dtype, compute, dtype_features = _check_dtypes(operator, given, forms)
     _check_devices(operator, given)
@@ -156,8 +156,16 @@ def _check_plain(argument: Argument, value: Any) -> None:
             raise ArgumentError(f"`{name}` must lie in {low:g}..{high:g}; got {shown}")
 
 
-def _bind_forms(operator: Operator, given: Mapping[str, Any]) -> dict[str, Form]:
-    """The form that each array takes: decided by its rank, and for a system's matrix by `diagonal`."""
+def choose_forms(operator: Operator, given: Mapping[str, Any]) -> dict[str, Form]:
+    """The form that each array takes: decided by its rank, and for a system's matrix by `diagonal`.
+
+    Parameters
+    ----------
+    operator
+        The operator.
+    given
+        Argument name → value; of an array only ``shape`` is read.
+    """
     forms = {}
     for name, value in given.items():
         possible = operator.argument(name).forms
