@@ -233,7 +233,7 @@ def claims_from_data(data: Mapping[str, Any]) -> dict[str, tuple[Op, ...]]:
 
 def _claimed(item: Mapping[str, Any]) -> Op:
     names = {f.name for f in fields(Op)}
-    claims = {
+    claims: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in item.items() if key in names
     }
     return Op(
