@@ -10,6 +10,7 @@ from ssm_spec._roundoff import (
     Arithmetic,
     Bounded,
 )
+from ssm_spec._selective_scan import selective_scan, selective_scan_vjp
 
 __all__ = [
     "LARGEST_FINITE",
@@ -23,4 +24,6 @@ __all__ = [
     "DomainError",
     "Reference",
     "ShapeError",
+    "selective_scan",
+    "selective_scan_vjp",
 ]

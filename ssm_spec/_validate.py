@@ -50,7 +50,8 @@ class Dimensions:
     """The letters of shapes, and the sizes that arguments have given them so far.
 
     `match("u", u, "b d l")` binds b, d and l; `match("A", A, "d n")` then holds A's
-    first size to d and binds n. A numeral stands for itself.
+    first size to d and binds n. A numeral stands for itself; a letter in `free` may
+    differ from argument to argument.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Dimensions:
         """Fix the size of a letter; `origin` is the argument that errors will cite."""
         self._sizes[letter] = (size, origin)
 
-    def match(self, name: str, array: Array, *patterns: str) -> None:
+    def match(self, name: str, array: Array, *patterns: str, free: str = "") -> None:
         """Hold the array's shape to the one pattern of its rank, and bind the pattern's new letters.
 
         Raises
@@ -74,14 +75,16 @@ class Dimensions:
         for pattern in patterns:
             letters = pattern.split()
             if len(letters) == array.ndim:
-                self._match_sizes(name, array.shape, letters)
+                self._match_sizes(name, array.shape, letters, free.split())
                 return
         shapes = " or ".join(_tuple(pattern.split()) for pattern in patterns)
         raise ShapeError(f"`{name}` must have shape {shapes}; got {array.shape}")
 
-    def _match_sizes(self, name: str, shape: tuple[int, ...], letters: list[str]) -> None:
+    def _match_sizes(self, name: str, shape: tuple[int, ...], letters: list[str], free: list[str]) -> None:
         new: dict[str, tuple[int, str]] = {}
         for letter, size in zip(letters, shape, strict=True):
+            if letter in free:
+                continue
             known = (int(letter), "") if letter.isdigit() else self._sizes.get(letter, new.get(letter))
             if known is None:
                 new[letter] = (size, name)

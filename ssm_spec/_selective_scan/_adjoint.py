@@ -1,0 +1,182 @@
+"""The gradient of the selective scan: the analytic adjoint, segment by segment from saved states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec._functions import psi, sigmoid
+from ssm_spec._selective_scan._blocks import CACHE, blocks, spans
+from ssm_spec._selective_scan._inputs import Projection, Scan
+from ssm_spec._selective_scan._recurrence import recur
+from ssm_spec._selective_scan._sums import add_by_group
+from ssm_spec._selective_scan._value import discretised, gate, read_out, states, step_sizes
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Cotangents:
+    """∂L/∂y, (l, b, d), and ∂L/∂(last state), (n, s, d) or None for zero."""
+
+    y: Float
+    last_state: Array | None
+
+    def block(self, batch: slice, channels: slice) -> Cotangents:
+        """The cotangents of some batch rows and channels."""
+        last = None if self.last_state is None else self.last_state[..., channels]
+        return Cotangents(self.y[:, batch, channels], last)
+
+
+def gradients(scan: Scan, cotangents: Cotangents) -> dict[str, Array]:
+    """Every gradient, laid out as `Scan` lays out the input it belongs to."""
+    b, d, l, n = scan.sizes
+    out: dict[str, Array] = {
+        "u": np.zeros((l, b, d)),
+        "delta": np.zeros((l, b, d)),
+        "A": np.zeros_like(scan.A),
+        "B": np.zeros_like(scan.B.array),
+        "C": np.zeros_like(scan.C.array),
+        "D": np.zeros(d),
+        "z": np.zeros((l, b, d)),
+        "delta_bias": np.zeros(d),
+        "initial_state": np.zeros((n, scan.sequences.slots, d), scan.A.dtype),
+    }
+    if cotangents.last_state is not None:
+        empty = scan.sequences.empty
+        out["initial_state"][:, empty] = cotangents.last_state[:, empty]
+    for batch, channels in blocks(b, d, n):
+        block = scan.block(batch, channels)
+        _accumulate(block, cotangents.block(batch, channels), _Views(out, batch, channels, block))
+    return out
+
+
+class _Views:
+    """Where one block's gradients go: views of the whole arrays, and sums over groups."""
+
+    def __init__(self, out: dict[str, Array], batch: slice, channels: slice, block: Scan) -> None:
+        self.u, self.delta, self.z = (out[name][:, batch, channels] for name in ("u", "delta", "z"))
+        self.A, self.initial_state = out["A"][..., channels], out["initial_state"][..., channels]
+        self.D, self.delta_bias = out["D"][channels], out["delta_bias"][channels]
+        self._out, self._batch, self._block = out, batch, block
+
+    def add_B(self, span: slice, terms: Array) -> None:  # noqa: N802 — the matrix's name
+        self._add("B", self._block.B, span, terms)
+
+    def add_C(self, span: slice, terms: Array) -> None:  # noqa: N802 — the matrix's name
+        self._add("C", self._block.C, span, terms)
+
+    def _add(self, name: str, projection: Projection, span: slice, terms: Array) -> None:
+        add_by_group(self._out[name], projection, span, self._batch, terms)
+
+
+def _accumulate(scan: Scan, cotangents: Cotangents, out: _Views) -> None:
+    """Forward once to save the states between segments of about √l; then backward through each."""
+    b, d, l, n = scan.sizes
+    s = step_sizes(scan)
+    segments = spans(l, max(isqrt(l) + 1, CACHE // (n * b * d)))
+    entering: list[Array | None] = [None]
+    for span in segments[:-1]:
+        h = states(scan, *discretised(scan, s, span), span, entering[-1])
+        entering.append(h[-1].copy())
+    carried: Array | None = None
+    for span in reversed(segments):
+        carried = _segment(scan, cotangents, s, span, entering.pop(), carried, out)
+    if scan.softplus:
+        x = scan.delta if scan.delta_bias is None else scan.delta + scan.delta_bias
+        out.delta *= sigmoid(x)
+    out.delta_bias += out.delta.sum(axis=(0, 1))
+
+
+def _segment(
+    scan: Scan,
+    cotangents: Cotangents,
+    s: Float,
+    span: slice,
+    before: Array | None,
+    carried: Array | None,
+    out: _Views,
+) -> Array:
+    """Add one segment's part of each gradient; return conj(a)λ at its start, for the one before it.
+
+    With c_t = γ q_t conj(C_t): λ_t = c_t + conj(a_{t+1})λ_{t+1}, and dp = λ conj(a h_{t−1}).
+    """
+    a, phi = discretised(scan, s, span)
+    h = states(scan, a, phi, span, before)
+    q = cotangents.y[span]
+    if scan.z is not None:
+        z = scan.z[span]
+        out.z[span] = q * gate_slope(z) * read_out(scan, h, span)
+        q = q * gate(z)
+    if scan.D is not None:
+        out.D += (q * scan.u[span]).sum(axis=(0, 1))
+    adjoint = adjoint_states(scan, cotangents, q, a, span, carried)
+    out.add_C(span, (scan.gamma * q)[:, None] * h.conj())
+
+    u, B = scan.u[span, None], scan.B.at(span)
+    decayed = a * previous_states(scan, h, span, before)
+    dp = adjoint * decayed.conj()
+    d_phi = u * adjoint * B.conj()  # ∂L/∂φ
+    ds = (dp * scan.A.conj()).real.sum(axis=1)
+    dA = s[span, None] * dp
+    if scan.zoh:
+        ds += (d_phi * a.conj()).real.sum(axis=1)
+        dA += d_phi * hold_slope(scan, s, span).conj()
+    else:
+        ds += d_phi.real.sum(axis=1)
+    du = (adjoint * (phi * B).conj()).real.sum(axis=1)
+    out.u[span] = du if scan.D is None else du + scan.D * q
+    out.delta[span] = ds
+    out.A += dA.sum(axis=(0, 2))[:, None]
+    out.add_B(span, (u * phi).conj() * adjoint)
+    t, row = np.nonzero(scan.sequences.starts[span] >= 0)
+    slots = scan.sequences.starts[span][t, row]
+    out.initial_state[:, slots] = (a[t, :, row].conj() * adjoint[t, :, row]).swapaxes(0, 1)
+    first: Array = a[0].conj() * adjoint[0]
+    return first
+
+
+def adjoint_states(
+    scan: Scan, cotangents: Cotangents, q: Float, a: Array, span: slice, carried: Array | None
+) -> Array:
+    """λ_t over a span, from conj(a)λ just after it. (l, n, b, d)."""
+    c: Array = (scan.gamma * q)[:, None] * scan.C.at(span).conj()
+    c = np.broadcast_to(c, a.shape).copy()
+    if cotangents.last_state is not None:
+        slots = scan.sequences.ends[span]
+        t, row = np.nonzero(slots >= 0)
+        c[t, :, row] += cotangents.last_state[:, slots[t, row]].swapaxes(0, 1)
+    reversed_decay = np.concatenate([a[:1], a[:0:-1].conj()])  # its first is `carried`'s and stays unread
+    return recur(reversed_decay, c[::-1], scan.sequences.cuts_reversed(span), carried)[::-1]
+
+
+def previous_states(scan: Scan, h: Array, span: slice, before: Array | None) -> Array:
+    """h_{t−1}: the initial state where a sequence starts, zero where it starts from nothing."""
+    previous = np.empty_like(h)
+    previous[1:] = h[:-1]
+    previous[0] = 0.0 if before is None else before
+    slots = scan.sequences.starts[span]
+    t, row = np.nonzero(scan.sequences.fresh[span])
+    entering = np.zeros((len(t), h.shape[1], h.shape[3]), h.dtype)
+    if scan.initial_state is not None:
+        given = slots[t, row] >= 0
+        entering[given] = scan.initial_state[:, slots[t, row][given]].swapaxes(0, 1)
+    previous[t, :, row] = entering
+    return previous
+
+
+def hold_slope(scan: Scan, s: Float, span: slice) -> Array:
+    """∂φ/∂A = Δ² ψ(ΔA) for the zero-order hold. (l, n, b, d)."""
+    step = s[span, None]
+    value: Array = step * step * psi(step * scan.A)
+    return value
+
+
+def gate_slope(z: Float) -> Float:
+    """silu'(z) = σ(z)(1 + z(1 − σ(z))), with 1 − σ(z) = σ(−z)."""
+    return sigmoid(z) * (1.0 + z * sigmoid(-z))
