@@ -1,0 +1,286 @@
+"""The generalised bilinear rule: a linear solve refined in twice the working precision, by entry.
+
+    Ā = W⁻¹ (I + (1 − α) X),  B̄ = W⁻¹ Δ B,  W = I − α X,  X = Δ A
+
+(S4, arXiv:2111.00396, (3) at α = 1/2; Zhang, Chen and Zhou 2007 in general). Modes of a
+diagonal system are 1 by 1 matrices to these functions. With C ≈ W⁻¹ from LAPACK and its
+structural zeros set, Z ← Z + C (R − W Z) runs with residuals in double-double until nothing is
+left; then |W⁻¹R − Z| <= (I − |I − C W|)⁻¹ |C| |R − W Z| by entry (Higham 2002, section 12.2).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ssm_spec._double_double import UNIT, DoubleDouble, add, dot_error, exact, matmul, multiply, two_product
+from ssm_spec._errors import DomainError
+from ssm_spec._expm import complex_form, modulus_form, reachable, real_form
+from ssm_spec._roundoff import Arithmetic
+from ssm_spec._systems import Parts
+from ssm_spec._validate import Array, Float
+
+_LARGEST_DEFECT = 2.0**-4
+"""|I − C W| beyond which W is singular as far as float64 can tell: its condition is near 2^48."""
+
+
+class _System(NamedTuple):
+    """One batch of problems in real form: W and R = [I + (1−α)X, ΔB], and W's approximate inverse."""
+
+    W: DoubleDouble
+    R: DoubleDouble
+    inverse: Float
+    X: Float
+    Y: Float
+
+
+def bilinear(
+    A: Array, B: Array, delta: Float, alpha: float, arithmetic: Arithmetic | None
+) -> tuple[Parts, Parts]:
+    """Discretise A (s, n, n), B (s, n, m), delta (s): Ā (s, n, n) and B̄ (s, n, m)."""
+    system, usable = _prepare(A, B, delta, alpha)
+    solution, error = _solve(system.W, system.R, system.inverse)
+    own = error + UNIT * np.abs(solution.hi)
+    bound = own if arithmetic is None else _solve_bound(system, solution.hi, alpha, arithmetic)
+    judged = usable if arithmetic is None else usable & _in_range(arithmetic, system, solution.hi, bound)
+    n = system.X.shape[-1]
+    whole = _unusable_marked(solution.hi, bound, own, usable, judged)
+    return _cut(whole, slice(0, n), A), _cut(whole, slice(n, None), A)
+
+
+def bilinear_gradients(
+    A: Array,
+    B: Array,
+    delta: Float,
+    alpha: float,
+    dA_bar: Array,
+    dB_bar: Array,
+    arithmetic: Arithmetic | None,
+) -> dict[str, Parts]:
+    """Return the gradients of A, B and delta for cotangents G_A (s, n, n) and G_B (s, n, m).
+
+    With S = W⁻ᴴ G_A, V = W⁻ᴴ G_B:  dX = (1 − α) S + α (S Āᴴ + V B̄ᴴ),  dA = Δ dX,  dB = Δ V,
+    dΔ = Re Σ conj(A) dX + conj(B) V. (From W dĀ = (1−α) dX + α dX Ā and W dB̄ = dY + α dX B̄.)
+    """
+    system, usable = _prepare(A, B, delta, alpha)
+    Z, Z_error = _solve(system.W, system.R, system.inverse)
+    real = A.dtype.kind != "c"
+    G = np.concatenate((dA_bar, dB_bar) if real else (real_form(dA_bar), real_form(dB_bar)), axis=-1)
+    usable = usable & np.all(np.isfinite(G), axis=(-2, -1))
+    G = np.where(usable[:, None, None], G, 0.0)
+    adjoint = DoubleDouble(_transpose(system.W.hi), _transpose(system.W.lo))
+    H, H_error = _solve(adjoint, exact(G), _transpose(system.inverse))
+    n = system.X.shape[-1]
+    product = matmul(H, DoubleDouble(_transpose(Z.hi), _transpose(Z.lo)))
+    dX = alpha * product.hi + (1 - alpha) * H.hi[..., :n]
+    u = UNIT if arithmetic is None else arithmetic.u
+    own = _dX_error(H.hi, H_error, Z.hi, Z_error, alpha, n, UNIT, dot_error(H.hi.shape[-1]))
+    if arithmetic is None:
+        bound, H_bound, judged = own, H_error, usable
+    else:
+        Z_bound = _solve_bound(system, Z.hi, alpha, arithmetic)
+        H_bound = _adjoint_bound(system, G, H.hi, alpha, arithmetic)
+        count = (H.hi.shape[-1] + 2) * u
+        bound = _dX_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + n * arithmetic.eta
+        judged = usable & _in_range(arithmetic, system, Z.hi, bound, H.hi)
+    dX_parts = _cut(_unusable_marked(dX, bound, own, usable, judged), slice(None), A)
+    dY_parts = _cut(_unusable_marked(H.hi, H_bound, H_error, usable, judged), slice(n, None), A)
+    return _chain(A, B, delta, dX_parts, dY_parts, u)
+
+
+def _prepare(A: Array, B: Array, delta: Float, alpha: float) -> tuple[_System, Array]:
+    """Form W and R exactly (double-double), and invert W approximately.
+
+    Raises
+    ------
+    DomainError
+        If W is singular to working precision.
+    """
+    rows, inputs = (real_form(A), real_form(B)) if A.dtype.kind == "c" else (A, B)
+    step = delta[:, None, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        usable = np.isfinite(delta)
+        for M in (rows, inputs):
+            usable = usable & np.all(np.isfinite(step * M), axis=(-2, -1))
+    rows, inputs = (np.where(usable[:, None, None], M, 0.0) for M in (rows, inputs))
+    step = np.where(np.isfinite(step), step, 0.0)
+    X = two_product(np.broadcast_to(step, rows.shape), rows)
+    Y = two_product(np.broadcast_to(step, inputs.shape), inputs)
+    identity = exact(np.broadcast_to(np.eye(rows.shape[-1]), rows.shape).copy())
+    W = add(identity, _times(-alpha, X))
+    # 1 − α rounds; what it loses is a float64 again, so that R keeps all of it.
+    beta_low = (1.0 - (1.0 - alpha)) - alpha
+    explicit = add(add(identity, _times(1.0 - alpha, X)), _times(beta_low, X))
+    R = DoubleDouble(
+        np.concatenate((explicit.hi, Y.hi), axis=-1), np.concatenate((explicit.lo, Y.lo), axis=-1)
+    )
+    return _System(W, R, _approximate_inverse(W.hi), X.hi, Y.hi), usable
+
+
+def _times(factor: float, X: DoubleDouble) -> DoubleDouble:
+    return multiply(exact(np.full_like(X.hi, factor)), X)
+
+
+def _approximate_inverse(W: Float) -> Float:
+    """Return W⁻¹ as LAPACK gives it, with exact zeros where no power of W reaches; refuse a singular W."""
+    message = "`A` must leave I - alpha delta A nonsingular; at system {} it is singular to working precision"
+    reach = reachable(W)
+    with np.errstate(all="ignore"):
+        try:
+            inverse = np.where(reach > 0, np.linalg.inv(W), 0.0)
+        except np.linalg.LinAlgError:
+            singular = int(np.argmin(np.abs(np.linalg.slogdet(W)[0])))
+            raise DomainError(message.format(singular)) from None
+        defect = np.sum(np.abs(np.eye(W.shape[-1]) - inverse @ W), axis=-1).max(axis=-1, initial=0.0)
+    bad = ~(defect < _LARGEST_DEFECT)
+    if np.any(bad):
+        raise DomainError(message.format(int(np.argmax(bad))))
+    return np.asarray(inverse)
+
+
+def _solve(W: DoubleDouble, R: DoubleDouble, inverse: Float) -> tuple[DoubleDouble, Float]:
+    """Return Z = W⁻¹ R in double-double, and a bound on its error by entry."""
+    n = W.hi.shape[-1]
+    size, defect = np.abs(inverse), np.abs(np.eye(n) - inverse @ W.hi)
+    # Rounding in the computed defect itself.
+    defect = defect + (n + 2) * UNIT * (size @ np.abs(W.hi))
+    Z = exact(inverse @ R.hi)
+    error = np.full_like(Z.hi, np.inf)
+    for _ in range(40):
+        residual = add(R, matmul(DoubleDouble(-W.hi, -W.lo), Z))
+        left = np.abs(residual.hi) + (dot_error(n) + 10 * UNIT**2) * (
+            np.abs(R.hi) + np.abs(W.hi) @ np.abs(Z.hi)
+        )
+        latest = _amplified(defect, size @ left)
+        Z = add(Z, exact(inverse @ residual.hi))
+        if not np.any(latest < 0.5 * error):
+            break
+        error = np.minimum(error, latest)
+    return Z, error * (1 + 2.0**-20)
+
+
+def _amplified(defect: Float, d: Float) -> Float:
+    """Return a bound on (I − F)⁻¹ d for F >= 0 of norm below 1: enough terms that the rest is nothing."""
+    total, term = d, d
+    for _ in range(12):
+        term = defect @ term
+        total = total + term
+    return np.asarray(total * (1 + 2.0**-20))
+
+
+def _solve_bound(system: _System, Z: Float, alpha: float, arithmetic: Arithmetic) -> Float:
+    """Bound a solve in this arithmetic, by LU factors or by an explicit inverse.
+
+    |W⁻¹| ( [3 (n + 2) u |L||U| + u (|W| + 3 α |X|)] |W⁻¹| |R| + u (|R| + 3 |I + X|, |ΔB|) )
+
+    (Higham 2002, theorem 9.4 and section 14.1; |W⁻¹||R| for the |Z| of a plain solve covers inversion).
+    """
+    u = arithmetic.u
+    n = Z.shape[-2]
+    size = np.abs(system.inverse)
+    R, W = np.abs(system.R.hi), np.abs(system.W.hi)
+    formed_R = R + np.concatenate((3 * (1 - alpha) * np.abs(system.X), 2 * np.abs(system.Y)), axis=-1)
+    formed_W = u * (W + 3 * alpha * np.abs(system.X)) + arithmetic.eta * reachable(W)
+    factored = 3 * (n + 2) * u * _factors(system.W.hi)
+    inner = (factored + formed_W) @ (size @ R)
+    return np.asarray(size @ (inner + u * formed_R) + u * np.abs(Z) + arithmetic.eta * (np.abs(Z) > 0))
+
+
+def _adjoint_bound(system: _System, G: Float, H: Float, alpha: float, arithmetic: Arithmetic) -> Float:
+    """Bound the solve with Wᴴ in the same way; the cotangent is exact."""
+    u, n = arithmetic.u, H.shape[-2]
+    size = _transpose(np.abs(system.inverse))
+    formed = u * (np.abs(system.W.hi) + 3 * alpha * np.abs(system.X)) + arithmetic.eta * reachable(system.W.hi)
+    factors = np.maximum(_transpose(_factors(system.W.hi)), _factors(_transpose(system.W.hi)))
+    inner = (3 * (n + 2) * u * factors + _transpose(formed)) @ (size @ np.abs(G))
+    return np.asarray(size @ inner + u * np.abs(H) + arithmetic.eta * (np.abs(H) > 0))
+
+
+def _factors(W: Float) -> Float:
+    """Return |L||U| of Gaussian elimination with partial pivoting, rows back in W's order; at least |W|."""
+    from scipy.linalg import lu
+
+    result = np.abs(W)
+    if W.shape[-1] == 1 or _is_complex_number(W):
+        return result
+    for i, one in enumerate(W):
+        P, L, U = lu(one)
+        result[i] = np.maximum(result[i], P @ (np.abs(L) @ np.abs(U)))
+    return np.asarray(result)
+
+
+def _is_complex_number(W: Float) -> bool:
+    """Return whether each W is the real form of one complex number: a mode, which nobody factors."""
+    return W.shape[-1] == 2 and bool(
+        np.all(W[:, 0, 0] == W[:, 1, 1]) and np.all(W[:, 0, 1] == -W[:, 1, 0])
+    )
+
+
+def _dX_error(
+    H: Float, H_error: Float, Z: Float, Z_error: Float, alpha: float, n: int, u: float, count: float
+) -> Float:
+    """Bound dX = (1−α) S + α H Zᴴ, where each factor has an error and the sum costs `count` |H||Z|ᴴ."""
+    h, z = np.abs(H), np.abs(Z)
+    product = (h + H_error) @ _transpose(Z_error) + H_error @ _transpose(z)
+    rounding = (count + 3 * u) * (h @ _transpose(z))
+    S = (1 - alpha) * (H_error[..., :n] + 3 * u * h[..., :n])
+    return np.asarray((1 + 4 * u) * (alpha * (product + rounding) + S))
+
+
+def _chain(A: Array, B: Array, delta: Float, dX: Parts, dY: Parts, u: float) -> dict[str, Parts]:
+    step = delta[:, None, None]
+
+    def times(part: Parts) -> Parts:
+        value, size = step * part.value, np.abs(step) * np.abs(part.value)
+        return Parts(
+            value,
+            np.abs(step) * part.bound + 2 * u * size,
+            np.abs(step) * part.own + 2 * UNIT * size,
+            part.judged,
+        )
+
+    axes = (-2, -1)
+    pairs = ((A, dX), (B, dY))
+    count = 2 + sum(M.shape[-2] * M.shape[-1] for M, _ in pairs)
+    size = sum(np.sum(np.abs(M) * np.abs(part.value), axis=axes) for M, part in pairs)
+    d_step = Parts(
+        sum(np.sum((np.conj(M) * part.value).real, axis=axes) for M, part in pairs),
+        sum(np.sum(np.abs(M) * part.bound, axis=axes) for M, part in pairs) + count * u * size,
+        sum(np.sum(np.abs(M) * part.own, axis=axes) for M, part in pairs) + count * UNIT * size,
+        np.all(dX.judged, axis=axes) & np.all(dY.judged, axis=axes),
+    )
+    return {"A": times(dX), "B": times(dY), "delta": d_step}
+
+
+def _in_range(arithmetic: Arithmetic, system: _System, *arrays: Float) -> Array:
+    """Return (s): whether X, ΔB, W's factors and inverse and the results stay in range."""
+    everything = (system.X, system.Y, system.inverse, system.W.hi, *arrays)
+    inside = np.ones(len(system.X), dtype=bool)
+    for array in everything:
+        inside &= np.all(np.abs(array) < arithmetic.largest, axis=(-2, -1))
+    return inside
+
+
+def _unusable_marked(value: Float, bound: Float, own: Float, usable: Array, judged: Array) -> Parts:
+    bad = ~usable[:, None, None]
+    return Parts(
+        np.where(bad, np.nan, value),
+        np.where(bad, np.inf, bound),
+        np.where(bad, np.inf, own),
+        np.broadcast_to((usable & judged)[:, None, None], value.shape),
+    )
+
+
+def _cut(whole: Parts, columns: slice, A: Array) -> Parts:
+    """Return some columns, complex again if A is."""
+    value, bound, own, judged = (
+        a[..., columns] for a in (whole.value, whole.bound, whole.own, whole.judged)
+    )
+    if A.dtype.kind != "c":
+        return Parts(value, bound, own, judged)
+    return Parts(complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2])
+
+
+def _transpose(M: Float) -> Float:
+    return np.swapaxes(M, -1, -2)

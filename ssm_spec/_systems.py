@@ -1,0 +1,146 @@
+"""Systems side by side: the leading dimensions *s, their broadcasting, and gradients brought back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssm_spec._errors import DTypeError, ShapeError
+from ssm_spec._roundoff import UNIT_ROUNDOFF, Bounded
+from ssm_spec._validate import Array, Float, as_array
+
+OWN_UNIT = UNIT_ROUNDOFF["float64"]
+
+
+class Systems:
+    """The trailing sizes (n, m, p) and the system dimensions *s of one call, bound one argument at a time."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = ()
+        self._sizes: dict[str, tuple[int, str]] = {}
+
+    def __getitem__(self, letter: str) -> int:
+        return self._sizes[letter][0]
+
+    def bind(self, name: str, array: Array, letters: str) -> None:
+        """Hold the trailing sizes to `letters`, and broadcast the leading ones into *s.
+
+        Raises
+        ------
+        ShapeError
+            If a size differs from the one bound before, is zero, or *s does not broadcast.
+        """
+        wanted = letters.split()
+        rule = f"`{name}` must have shape ({', '.join(['*s', *wanted])})"
+        if array.ndim < len(wanted):
+            raise ShapeError(f"{rule}; got {array.shape}")
+        leading = array.shape[: array.ndim - len(wanted)]
+        for letter, size in zip(wanted, array.shape[len(leading) :], strict=True):
+            known, origin = self._sizes.setdefault(letter, (size, name))
+            if known != size:
+                raise ShapeError(f"{rule} with {letter} = {known}, from `{origin}`; got {array.shape}")
+            if size < 1:
+                raise ShapeError(f"{rule} with {letter} >= 1; got {array.shape}")
+        try:
+            self.shape = np.broadcast_shapes(self.shape, leading)
+        except ValueError:
+            raise ShapeError(
+                f"{rule} with *s broadcasting against {self.shape}, from the arguments before; "
+                f"got {array.shape}"
+            ) from None
+
+    def spread(self, array: Array, trailing: int) -> Array:
+        """Return the array with all of *s in front of its `trailing` dimensions, one system after another."""
+        tail = array.shape[array.ndim - trailing :]
+        return np.broadcast_to(array, self.shape + tail).reshape(-1, *tail)
+
+
+def as_matrix_like(name: str, value: object, complex_: bool) -> Array:
+    """Read B or C: real numbers are promoted beside a complex A, complex ones refused beside a real A."""
+    array = as_array(name, value)
+    if complex_:
+        return array.astype(np.complex128, copy=False)
+    if array.dtype.kind == "c":
+        raise DTypeError(f"`{name}` must be real where the state matrix is real; got {array.dtype}")
+    return array
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one formula gives, element by element, before anything is summed over broadcast dimensions.
+
+    `value`, and bounds on its error for the arithmetic asked about (`bound`) and for this
+    package (`own`); `judged` as in `Bounded`.
+    """
+
+    value: Array
+    bound: Float
+    own: Float
+    judged: Array
+
+    def where_judged(self) -> Parts:
+        """Return the same with bounds that overflowed marked as not judged."""
+        bound = np.where(np.isnan(self.bound), np.inf, self.bound)
+        return Parts(self.value, bound, self.own, self.judged & np.isfinite(bound) & np.isfinite(self.value))
+
+    def reshape(self, shape: tuple[int, ...]) -> Parts:
+        """Return all four in another shape."""
+        judged = np.broadcast_to(self.judged, self.value.shape)
+        return Parts(*(a.reshape(shape) for a in (self.value, self.bound, self.own, judged)))
+
+    def real_part(self) -> Parts:
+        """Return the part that belongs to a real input."""
+        return Parts(self.value.real, self.bound, self.own, self.judged)
+
+    def summed_to(self, shape: tuple[int, ...], u: float) -> Parts:
+        """Return the gradient of an input that was broadcast from `shape`.
+
+        A sum of k terms in any order adds (k - 1) u Σ|terms| (Higham 2002, (4.4)).
+        """
+        value = np.asarray(self.value)
+        lead = tuple(range(value.ndim - len(shape)))
+        kept = tuple(
+            i + len(lead) for i, size in enumerate(shape) if size == 1 and value.shape[i + len(lead)] != 1
+        )
+        axes = lead + kept
+        if not axes:
+            return self
+        count = max(int(np.prod([value.shape[i] for i in axes])) - 1, 0)
+        size = np.sum(np.abs(value), axis=axes).reshape(shape)
+        return Parts(
+            np.sum(value, axis=axes).reshape(shape),
+            np.sum(self.bound, axis=axes).reshape(shape) + count * u * size,
+            np.sum(self.own, axis=axes).reshape(shape) + count * OWN_UNIT * size,
+            np.all(np.broadcast_to(self.judged, value.shape), axis=axes).reshape(shape),
+        )
+
+    def bounded(self) -> Bounded:
+        """Return the public form."""
+        parts = self.where_judged()
+        judged = np.asarray(np.broadcast_to(parts.judged, np.shape(parts.value)), dtype=bool)
+        return Bounded(parts.value, np.asarray(parts.bound), np.asarray(parts.own), judged.copy())
+
+
+def gradients(
+    parts: Mapping[str, Parts], inputs: Mapping[str, object], wrt: tuple[str, ...], u: float
+) -> dict[str, Bounded]:
+    """Bring gradients in broadcast shape back to their inputs: shape, and real part for a real input."""
+    result = {}
+    for name in wrt:
+        given = np.asarray(inputs[name])
+        part = parts[name] if given.dtype.kind == "c" else parts[name].real_part()
+        result[name] = part.summed_to(given.shape, u).bounded()
+    return result
+
+
+def in_blocks(
+    work: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...], systems_at_once: int
+) -> tuple[Array, ...]:
+    """Apply `work` to a few systems at a time, so that its temporaries stay in cache, and join the results."""
+    count = arrays[0].shape[0]
+    step = max(1, systems_at_once)
+    starts = range(0, count, step) if count else (0,)
+    blocks = [work(*(a[start : start + step] for a in arrays)) for start in starts]
+    return tuple(np.concatenate(column) for column in zip(*blocks, strict=True))

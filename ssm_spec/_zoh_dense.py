@@ -1,0 +1,166 @@
+"""Zero-order hold of a full state matrix: one exponential, its Fréchet derivative's adjoint, their bounds.
+
+    [[Ā, B̄], [0, I]] = exp(Δ [[A, B], [0, 0]])   (Van Loan, IEEE Trans. Autom. Control 23 (1978), theorem 1)
+
+holds for every A, singular ones and Δ = 0 included. The gradient is the adjoint of the
+Fréchet derivative L, read off a block-triangular exponential:
+
+    exp([[Xᴴ, G], [0, Xᴴ]]) = [[·, L(Xᴴ, G)], [0, ·]]   (Higham, Functions of Matrices, (3.16)),
+
+and dX = L(Xᴴ, G) for the cotangent G of exp(X). Complex matrices enter as real ones of twice the size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssm_spec._double_double import UNIT, two_product
+from ssm_spec._expm import complex_form, exponential, modulus_form, real_form
+from ssm_spec._expm_bounds import exponential_bound
+from ssm_spec._roundoff import Arithmetic
+from ssm_spec._systems import Parts
+from ssm_spec._validate import Array, Float
+
+
+def zoh_dense(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None) -> tuple[Parts, Parts]:
+    """Discretise systems A (s, n, n), B (s, n, m), delta (s): Ā (s, n, n) and B̄ (s, n, m).
+
+    Without an arithmetic, `bound` repeats `own`.
+    """
+    layout = _Layout(A, B)
+    exponent, usable = _finite(layout.augmented(A, B), delta)
+    value, own, bound, in_range = _exponential(exponent, delta, arithmetic)
+    judged = (usable & in_range)[:, None, None]
+    parts = Parts(*layout.complexify(value, own, bound, usable), np.broadcast_to(judged, value.shape))
+    return layout.blocks(parts)
+
+
+def zoh_dense_gradients(
+    A: Array, B: Array, delta: Float, dA_bar: Array, dB_bar: Array, arithmetic: Arithmetic | None
+) -> dict[str, Parts]:
+    """Return the gradients of A (s, n, n), B (s, n, m) and delta (s), for cotangents of Ā's and B̄'s shapes.
+
+    With dX the gradient of the augmented Δ[A, B]: dA = Δ dX_A, dB = Δ dX_B, dΔ = Re Σ conj([A, B]) dX.
+    """
+    layout = _Layout(A, B)
+    rows = layout.augmented(A, B)
+    adjoint = np.swapaxes(rows, -1, -2)
+    size = rows.shape[-1]
+    G = layout.augmented(dA_bar, dB_bar)
+    doubled = np.zeros((len(delta), 2 * size, 2 * size))
+    doubled[:, :size, :size] = doubled[:, size:, size:] = adjoint
+    exponent, usable = _finite(doubled, delta)
+    # The cotangent is not multiplied by Δ.
+    scale = np.ones_like(doubled) * delta[:, None, None]
+    finite_G = np.all(np.isfinite(G), axis=(-2, -1))
+    exponent[:, :size, size:] = np.where((usable & finite_G)[:, None, None], G, 0.0)
+    scale[:, :size, size:] = 1.0
+    value, own, bound, in_range = _exponential(exponent, scale, arithmetic)
+    corner = (slice(None), slice(0, size), slice(size, None))
+    usable = usable & finite_G
+    judged = np.broadcast_to((usable & in_range)[:, None, None], G.shape)
+    dX = Parts(*layout.complexify(value[corner], own[corner], bound[corner], usable), judged)
+    dX_A, dX_B = layout.blocks(dX)
+    u = UNIT if arithmetic is None else arithmetic.u
+    step = delta[:, None, None]
+    return {"A": _times(step, dX_A, u), "B": _times(step, dX_B, u), "delta": _step(A, B, dX_A, dX_B, u)}
+
+
+class _Layout:
+    """Where A and B stand in the augmented matrix, and how complex entries are laid out.
+
+    Inputs come first beside a lower-triangular A, last otherwise, so that the augmented
+    matrix of a triangular A is triangular too and its products skip what is zero.
+    """
+
+    def __init__(self, A: Array, B: Array) -> None:
+        self.complex = A.dtype.kind == "c"
+        scale = 2 if self.complex else 1
+        n, m = scale * A.shape[-1], scale * B.shape[-1]
+        lower = not np.any(np.triu(A, 1))
+        self.state = slice(m, m + n) if lower else slice(0, n)
+        self.input = slice(0, m) if lower else slice(n, n + m)
+        self.size = n + m
+
+    def augmented(self, A: Array, B: Array) -> Float:
+        """Return [[A, B], [0, 0]] in this order, real."""
+        M = np.zeros((A.shape[0], self.size, self.size))
+        M[:, self.state, self.state] = real_form(A) if self.complex else A
+        M[:, self.state, self.input] = real_form(B) if self.complex else B
+        return M
+
+    def complexify(
+        self, value: Float, own: Float, bound: Float, usable: Array
+    ) -> tuple[Array, Float, Float]:
+        """Return value, bound and own error, NaN and infinite where the input was not finite."""
+        bad = ~usable[:, None, None]
+        value, own, bound = (
+            np.where(bad, np.nan, value),
+            np.where(bad, np.inf, own),
+            np.where(bad, np.inf, bound),
+        )
+        return value, bound, own
+
+    def blocks(self, parts: Parts) -> tuple[Parts, Parts]:
+        """Cut out the blocks of A and B, complex again if they were."""
+        return self._block(parts, self.state), self._block(parts, self.input)
+
+    def _block(self, parts: Parts, columns: slice) -> Parts:
+        index = (slice(None), self.state, columns)
+        value, bound, own, judged = (
+            a[index] for a in (parts.value, parts.bound, parts.own, parts.judged)
+        )
+        if not self.complex:
+            return Parts(value, bound, own, judged)
+        return Parts(
+            complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2]
+        )
+
+
+def _finite(M: Float, delta: Float) -> tuple[Float, Array]:
+    """Return the matrices with those of non-finite systems zeroed, and which systems are finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        usable = np.all(np.isfinite(M * delta[:, None, None]), axis=(-2, -1))
+    return np.where(usable[:, None, None], M, 0.0), usable
+
+
+def _exponential(
+    M: Float, scale: Float, arithmetic: Arithmetic | None
+) -> tuple[Float, Float, Float, Array]:
+    """Return exp(scale ∘ M), the bounds on its own error and on that of `arithmetic`, and the range test."""
+    scale = scale[:, None, None] if scale.ndim == 1 else scale
+    scale = np.where(np.isfinite(scale), scale, 0.0)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        X = two_product(np.broadcast_to(scale, M.shape), M)
+        T = exponential(X)
+        own = np.where(np.isfinite(T.error), T.error, np.inf) + UNIT * np.abs(T.value.hi)
+        if arithmetic is None:
+            return T.value.hi, own, own, np.ones(len(M), dtype=bool)
+        bound, in_range = exponential_bound(X.hi, T.levels, arithmetic)
+    return T.value.hi, own, bound, in_range
+
+
+def _times(step: Float, dX: Parts, u: float) -> Parts:
+    """Return Δ dX, rounded once."""
+    value = step * dX.value
+    size = np.abs(value)
+    return Parts(
+        value, np.abs(step) * dX.bound + 2 * u * size, np.abs(step) * dX.own + 2 * UNIT * size, dX.judged
+    )
+
+
+def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, u: float) -> Parts:
+    """Return dΔ = Re Σ conj(A) dX_A + conj(B) dX_B, a sum of n (n + m) products in any order."""
+    axes = (-2, -1)
+    value = np.zeros(len(A))
+    size, bound, own = np.zeros(len(A)), np.zeros(len(A)), np.zeros(len(A))
+    judged = np.ones(len(A), dtype=bool)
+    count = 2
+    for M, dX in ((A, dX_A), (B, dX_B)):
+        value += np.sum((np.conj(M) * dX.value).real, axis=axes)
+        size += np.sum(np.abs(M) * np.abs(dX.value), axis=axes)
+        bound += np.sum(np.abs(M) * dX.bound, axis=axes)
+        own += np.sum(np.abs(M) * dX.own, axis=axes)
+        judged &= np.all(dX.judged, axis=axes)
+        count += M.shape[-2] * M.shape[-1]
+    return Parts(value, bound + count * u * size, own + count * UNIT * size, judged)
