@@ -1,0 +1,71 @@
+"""The catalogue: every case of a level, in a fixed order, with stable ids. No asserts, and no numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+from ssm_backends import ArgumentError
+from ssm_conformance.case import LEVELS, Case, Level, Recipe
+from ssm_conformance.cases import _linear, _questions, _selective
+
+RECIPES: Final[tuple[Recipe, ...]] = (
+    *_linear.ZERO_ORDER_HOLD,
+    *_linear.GENERALISED_BILINEAR,
+    *_linear.SYSTEM_RECURRENCE,
+    *_linear.SYSTEM_KERNEL,
+    *_linear.LONG_CONVOLUTION,
+    *_linear.HIPPO,
+    *_selective.SCAN,
+    *_selective.STEP,
+)
+
+
+def catalogue(level: Level) -> tuple[Case, ...]:
+    """Every case of a level; a level contains the smaller ones.
+
+    Parameters
+    ----------
+    level
+        "smoke", "quick" or "full".
+    """
+    reach = LEVELS.index(level)
+    return tuple(case for case in _all().values() if LEVELS.index(case.level) <= reach)
+
+
+def find_case(case_id: str) -> Case:
+    """The case of this id; ArgumentError if there is none."""
+    try:
+        return _all()[case_id]
+    except KeyError:
+        raise ArgumentError(f"`case` must be the id of a case; got {case_id!r}") from None
+
+
+@cache
+def _all() -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+    for case in _generate():
+        if case.id in cases:
+            raise AssertionError(f"two cases have the id {case.id}")
+        cases[case.id] = case
+    return cases
+
+
+def _generate() -> Iterator[Case]:
+    for recipe in RECIPES:
+        for dtype in dtypes_of(recipe):
+            yield Case(recipe, dtype, recipe.check, "value", level=recipe.level)
+            if _questions.has_gradient(recipe):
+                variant = "gradient" if recipe.check != "value" else ""
+                check = "gradient" if recipe.check == "value" else recipe.check
+                yield Case(recipe, dtype, check, "gradient", variant, level=recipe.level)
+    yield from _questions.questions()
+
+
+def dtypes_of(recipe: Recipe) -> tuple[str, ...]:
+    """The dtypes in which a recipe is asked: 16-bit only where the operator streams an input."""
+    streams = any(
+        form.role == "io" for argument in _questions.operator(recipe).arguments for form in argument.forms
+    )
+    return _questions.DTYPES if streams or recipe.op == "hippo_legs" else ("float64", "float32")

@@ -1,0 +1,131 @@
+"""Questions beyond value and gradient: properties, robustness, memory, determinism, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ssm_backends import OPERATORS, Operator
+from ssm_backends.dtypes import HALF
+from ssm_conformance.case import Case, Level, Recipe
+from ssm_conformance.cases import _linear, _selective
+
+LAYOUTS: Final = ("transposed", "strided", "offset", "padded")
+DTYPES: Final = ("float64", "float32", *HALF)
+
+
+def operator(recipe: Recipe) -> Operator:
+    """The operator of a recipe."""
+    return OPERATORS[recipe.op]
+
+
+def has_gradient(recipe: Recipe) -> bool:
+    """Whether the operator has anything to differentiate in."""
+    return bool(operator(recipe).differentiable)
+
+
+def questions() -> Iterator[Case]:
+    """All of them, operator by operator."""
+    for recipe in _ordinary():
+        yield from _about(recipe)
+    yield from _memory()
+    for name in OPERATORS:
+        yield from _refusals(name)
+
+
+def _ordinary() -> tuple[Recipe, ...]:
+    """The recipes on which every backend is asked the general questions."""
+    names = {
+        "discretize_zoh": ("dense", "diagonal"),
+        "discretize_bilinear": ("dense", "diagonal"),
+        "ssm_recurrence": ("mimo", "diagonal-complex"),
+        "ssm_kernel": ("siso", "diagonal-complex"),
+        "causal_convolution": ("typical",),
+        "selective_scan": ("typical", "plain", "groups", "complex", "packed"),
+        "selective_state_update": ("typical", "pool"),
+    }
+    every = (
+        *_linear.ZERO_ORDER_HOLD,
+        *_linear.GENERALISED_BILINEAR,
+        *_linear.SYSTEM_RECURRENCE,
+        *_linear.SYSTEM_KERNEL,
+        *_linear.LONG_CONVOLUTION,
+        *_selective.SCAN,
+        *_selective.STEP,
+    )
+    return tuple(recipe for recipe in every if recipe.name in names[recipe.op])
+
+
+def _about(recipe: Recipe) -> Iterator[Case]:
+    streams = any(form.role == "io" for argument in operator(recipe).arguments for form in argument.forms)
+    first: Level = recipe.level
+    for dtype in DTYPES if streams else DTYPES[:2]:
+        yield Case(recipe, dtype, "robustness", "unchanged", "inputs-unchanged", first)
+        for layout in LAYOUTS:
+            yield Case(recipe, dtype, "robustness", "layout", layout, "quick", {"layout": layout})
+        yield Case(recipe, dtype, "determinism", "repeats", "forward", "quick", {"direction": "forward"})
+        yield Case(recipe, dtype, "determinism", "repeats", "backward", "quick", {"direction": "backward"})
+        if recipe.op in ("ssm_recurrence", "causal_convolution", "selective_scan"):
+            yield Case(recipe, dtype, "property", "causality", "causality", first)
+        if "seq_idx" in recipe.inputs:
+            yield Case(recipe, dtype, "property", "packing", "packing", first)
+
+
+def _memory() -> Iterator[Case]:
+    """Growth over a grid in which b, d, l, n vary independently; the recipe gives the base point."""
+    recipe = Recipe(
+        "selective_scan",
+        "growth",
+        _selective.scan_inputs(2, 16, 256, 16),
+        "peak = c₀ + c₁ b d l + c₂ b d n + c₃ b d l n; fused: c₃ at most 1/8 of one state element",
+        check="memory",
+    )
+    for direction in ("forward", "backward"):
+        yield Case(recipe, "float32", "memory", "growth", direction, "quick", {"direction": direction})
+
+
+def _refusals(name: str) -> Iterator[Case]:
+    """One bad call for each rule that the declaration of the operator states."""
+    recipe = _BASE[name]
+    clause = "bad input raises a typed error that names the argument, and nothing is written"
+    for argument in OPERATORS[name].arguments:
+        faults = ["missing"] if argument.required else []
+        if argument.name in recipe.inputs and argument.forms:
+            faults += ["rank", "size", "integer-dtype"]
+        if argument.choices and argument.kind == "choice":
+            faults += ["choice"]
+        if argument.interval is not None:
+            faults += ["interval"]
+        for fault in faults:
+            spoiled = Recipe(name, f"{argument.name}-{fault}", recipe.inputs, clause, "smoke", "error")
+            options = {"argument": argument.name, "fault": fault}
+            yield Case(spoiled, "float32", "error", "bad_input", "bad", "smoke", options)
+        if argument.feature is not None:
+            asked = Recipe(
+                name,
+                argument.name,
+                recipe.inputs,
+                "an argument in the signature that is not claimed raises; it is never ignored",
+                "smoke",
+                "error",
+            )
+            options = {"argument": argument.name, "feature": argument.feature}
+            yield Case(asked, "float32", "error", "unclaimed", "unclaimed", "smoke", options)
+
+
+_BASE: Final = {
+    recipe.op: recipe
+    for recipe in reversed(
+        (
+            *_linear.ZERO_ORDER_HOLD,
+            *_linear.GENERALISED_BILINEAR,
+            *_linear.SYSTEM_RECURRENCE[1:],
+            *_linear.SYSTEM_KERNEL,
+            *_linear.LONG_CONVOLUTION,
+            *_linear.HIPPO,
+            *_selective.SCAN,
+            *_selective.STEP,
+        )
+    )
+}
+"""For each operator the first recipe: the call that is spoiled."""

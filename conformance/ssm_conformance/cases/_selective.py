@@ -1,0 +1,300 @@
+"""Inputs of the selective scan and of its step: what each recipe is there to catch stands beside it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from ssm_conformance.case import Level, Recipe
+from ssm_conformance.draw import Draw
+
+STATE: Final = "h_t = exp(Δ_t A) h_{t−1} + b̄_t u_t"
+OUTPUT: Final = "y_t = (γ Re Σ_n C_t h_t + D u_t) · silu(z_t)"
+GROUPS: Final = "channel i belongs to group i // (d/g)"
+COMPLEX: Final = "γ = 2 for complex A: one mode of each conjugate pair"
+ZOH: Final = "b̄ = expm1(ΔA)/A · B, its limit ΔB at A = 0"
+INITIAL: Final = (
+    "initial_state is the state before the first step; the last state is returned before output work"
+)
+RESET: Final = "a reset is exactly where seq_idx[t] ≠ seq_idx[t−1]; it selects, it does not multiply by zero"
+OFFSETS: Final = "cu_seqlens: one state a sequence, empty sequences allowed"
+EDGE: Final = "b, d, l may be 0 or 1"
+SOFTPLUS: Final = "Δ = log(1 + exp(delta + delta_bias)) for every argument, exactly"
+
+
+def fixed(values: Any, shape: tuple[int, ...] | None = None, dtype: str | None = None) -> Draw:
+    """An array of given values, broadcast to a shape."""
+    array = np.asarray(values)
+    return Draw(shape or array.shape, "fixed", dtype=dtype, parameters={"values": values})
+
+
+def scan_inputs(
+    b: int,
+    d: int,
+    l: int,
+    n: int,
+    *,
+    g_B: int | None = None,
+    g_C: int | None = None,
+    constant: str = "",
+    complex_: bool = False,
+    gate: bool = True,
+    feedthrough: bool = True,
+    softplus: bool = True,
+    **more: Any,
+) -> dict[str, Any]:
+    """A call like a Mamba layer's; keywords take pieces away or add them."""
+
+    def matrix(name: str, groups: int | None) -> Draw:
+        if name in constant:
+            shape: tuple[int, ...] = (d, n)
+        else:
+            shape = (b, n, l) if groups is None else (b, groups, n, l)
+        return Draw(shape, complex=complex_)
+
+    inputs: dict[str, Any] = {
+        "u": Draw((b, d, l)),
+        "delta": Draw((b, d, l), parameters={"scale": 0.5})
+        if softplus
+        else Draw((b, d, l), "log_uniform", parameters={"low": 1e-3, "high": 0.3}),
+        "A": Draw((d, n), "s4d_lin" if complex_ else "s4d_real", complex=complex_),
+        "B": matrix("B", g_B),
+        "C": matrix("C", g_C),
+    }
+    if feedthrough:
+        inputs["D"] = Draw((d,))
+    if gate:
+        inputs["z"] = Draw((b, d, l))
+    if softplus:
+        bias = {"low": 1e-3, "high": 0.1}
+        inputs |= {"delta_bias": Draw((d,), "inverse_softplus", parameters=bias), "delta_softplus": True}
+    return inputs | {"return_last_state": True} | more
+
+
+def _scan(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick", **more: Any) -> Recipe:
+    return Recipe("selective_scan", name, inputs, clause, level, **more)
+
+
+def _plain(b: int, d: int, l: int, n: int, **more: Any) -> dict[str, Any]:
+    return scan_inputs(b, d, l, n, gate=False, feedthrough=False, softplus=False, **more)
+
+
+def _state(b: int, d: int, n: int, complex_: bool = False) -> Draw:
+    return Draw((b, d, n), complex=complex_)
+
+
+TYPICAL: Final = _scan("typical", scan_inputs(2, 6, 37, 4), OUTPUT, "smoke")
+"""A Mamba layer at an irregular size."""
+PACKED: Final = _scan(
+    "packed",
+    scan_inputs(
+        2,
+        3,
+        23,
+        2,
+        initial_state=_state(2, 3, 2),
+        seq_idx=fixed([[0] * 9 + [1] * 1 + [0] * 6 + [7] * 7, [3] * 22 + [2] * 1], dtype="int32"),
+    ),
+    RESET,
+    "smoke",
+)
+"""A sequence of length one; an id that comes back; a reset at the last step."""
+
+ORDINARY: Final = (
+    TYPICAL,
+    _scan("plain", _plain(2, 3, 19, 2), STATE, "smoke"),
+    _scan("gate-only", scan_inputs(1, 3, 11, 2, feedthrough=False, softplus=False), OUTPUT),
+    _scan("feedthrough-only", scan_inputs(1, 3, 11, 2, gate=False, softplus=False), OUTPUT),
+    # B and C expanded by repeat instead of repeat_interleave agree unless 1 < g < d.
+    _scan("groups", scan_inputs(2, 6, 17, 3, g_B=3, g_C=2), GROUPS, "smoke"),
+    _scan("group-a-channel", scan_inputs(1, 5, 13, 2, g_B=5, g_C=1), GROUPS),
+    _scan("constant", scan_inputs(2, 5, 17, 3, constant="BC"), STATE),
+    _scan("constant-B", scan_inputs(2, 4, 13, 3, constant="B", g_C=2), STATE),
+    _scan("constant-C", scan_inputs(1, 4, 13, 3, constant="C"), OUTPUT),
+    _scan("complex", scan_inputs(2, 4, 21, 3, complex_=True), COMPLEX, "smoke"),
+    _scan(
+        "complex-real-BC",
+        scan_inputs(1, 3, 15, 2) | {"A": Draw((3, 2), "s4d_lin", complex=True)},
+        COMPLEX,
+    ),
+    _scan("complex-groups", scan_inputs(1, 6, 15, 2, complex_=True, g_B=2, g_C=3), COMPLEX),
+    _scan("initial", scan_inputs(2, 5, 16, 3, initial_state=_state(2, 5, 3)), INITIAL, "smoke"),
+    _scan(
+        "complex-initial",
+        scan_inputs(2, 3, 12, 2, complex_=True, initial_state=_state(2, 3, 2, complex_=True)),
+        INITIAL,
+    ),
+    PACKED,
+    _scan(
+        "offsets",
+        scan_inputs(
+            1, 3, 20, 2, initial_state=_state(4, 3, 2), cu_seqlens=fixed([0, 7, 7, 8, 20], dtype="int32")
+        ),
+        OFFSETS,
+    ),
+    _scan(
+        "offsets-empty-ends",
+        scan_inputs(1, 2, 9, 2, cu_seqlens=fixed([0, 0, 4, 9, 9], dtype="int32")),
+        OFFSETS,
+    ),
+    _scan("zoh", scan_inputs(2, 5, 17, 3, b_discretization="zoh"), ZOH),
+    _scan("zoh-complex", scan_inputs(1, 3, 17, 3, complex_=True, b_discretization="zoh"), ZOH),
+    # (exp(x) − 1)/A loses every digit here; at A = 0 it is 0/0.
+    _scan(
+        "zoh-near-zero",
+        _plain(2, 6, 9, 3, b_discretization="zoh")
+        | {
+            "A": Draw((6, 3), "choice", parameters={"values": (0.0, -1e-9, -1e-5, 1e-7, -1.0)}),
+            "delta": Draw((2, 6, 9), "log_uniform", parameters={"low": 1e-7, "high": 1e-2}),
+        },
+        ZOH,
+    ),
+    # Past two chunks of 256 and off their grid, with decays that a chunk's last state must carry.
+    _scan("long", scan_inputs(1, 2, 517, 2, initial_state=_state(1, 2, 2)), STATE),
+    _scan("long-weak-decay", _plain(1, 3, 771, 2) | {"A": fixed(-1e-4, (3, 2))}, STATE),
+    _scan("wide-state", scan_inputs(1, 2, 9, 64), OUTPUT),
+    _scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
+    _scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
+    _scan("wide", scan_inputs(1, 4096, 5, 2), OUTPUT, "full"),
+    _scan("longer", scan_inputs(1, 4, 4099, 4), STATE, "full"),
+    *(_scan(f"length-{l}", scan_inputs(2, 3, l, 2), STATE, "full") for l in (2, 3, 7, 63, 64, 65, 127, 129)),
+)
+
+EXTREME: Final = (
+    # log(exp(x) + 1) loses all of small x; exp overflows at large x; −∞ means no step at all.
+    _scan(
+        "softplus-far",
+        scan_inputs(2, 4, 19, 2)
+        | {
+            "delta": Draw(
+                (2, 4, 19),
+                "choice",
+                parameters={"values": (-1e4, -88.0, -20.0, -17.0, 0.0, 17.0, 20.0, 88.0, -np.inf)},
+            ),
+            "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
+        },
+        SOFTPLUS,
+        check="extreme",
+    ),
+    _scan(
+        "decay-strong-and-weak",
+        scan_inputs(2, 6, 31, 4)
+        | {"A": Draw((6, 4), "log_uniform", parameters={"low": 1e-4, "high": 1e3, "sign": -1.0})},
+        STATE,
+        check="extreme",
+    ),
+    _scan("no-decay", _plain(1, 3, 40, 2) | {"A": fixed(0.0, (3, 2))}, STATE, check="extreme"),
+    _scan(
+        "large-input",
+        scan_inputs(1, 3, 25, 3) | {"u": Draw((1, 3, 25), parameters={"scale": 1e4})},
+        STATE,
+        check="extreme",
+    ),
+    _scan(
+        "negative-step",
+        _plain(1, 3, 12, 2) | {"delta": Draw((1, 3, 12), "uniform", parameters={"low": -0.5, "high": 0.5})},
+        STATE,
+        check="extreme",
+    ),
+    # The state is forgotten exactly (exp underflows to 0), then recovers, across chunk boundaries.
+    _scan(
+        "forget-and-recover",
+        _plain(1, 2, 300, 2)
+        | {
+            "delta": Draw((1, 2, 300), "choice", parameters={"values": (1e-2,) * 30 + (500.0,)}),
+        },
+        STATE,
+        check="extreme",
+    ),
+)
+
+_SIZES: Final[tuple[tuple[str, tuple[int, int, int, int], Level], ...]] = (
+    ("empty", (2, 3, 0, 2), "smoke"),
+    ("single", (2, 3, 1, 2), "smoke"),
+    ("no-batch", (0, 3, 5, 2), "quick"),
+    ("no-channels", (2, 0, 5, 2), "quick"),
+    ("ones", (1, 1, 1, 1), "quick"),
+    ("primes", (3, 7, 41, 5), "quick"),
+)
+EDGES: Final = (
+    *(
+        _scan(name, scan_inputs(b, d, l, n), EDGE, level, check="robustness")
+        for name, (b, d, l, n), level in _SIZES
+    ),
+    _scan(
+        "empty-initial",
+        scan_inputs(2, 3, 0, 2, initial_state=_state(2, 3, 2)),
+        EDGE,
+        check="robustness",
+    ),
+)
+
+SCAN: Final = ORDINARY + EXTREME + EDGES
+
+
+def step_inputs(
+    b: int,
+    d: int,
+    n: int,
+    *,
+    g: int | None = None,
+    complex_: bool = False,
+    gate: bool = True,
+    softplus: bool = True,
+    slots: int | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """One decode step of a Mamba layer."""
+    shape = (b, n) if g is None else (b, g, n)
+    inputs: dict[str, Any] = {
+        "state": _state(b if slots is None else slots, d, n, complex_),
+        "u": Draw((b, d)),
+        "delta": Draw((b, d), parameters={"scale": 0.5})
+        if softplus
+        else Draw((b, d), "log_uniform", parameters={"low": 1e-3, "high": 0.3}),
+        "A": Draw((d, n), "s4d_lin" if complex_ else "s4d_real", complex=complex_),
+        "B": Draw(shape, complex=complex_),
+        "C": Draw(shape, complex=complex_),
+        "D": Draw((d,)),
+    }
+    if gate:
+        inputs["z"] = Draw((b, d))
+    if softplus:
+        bias = {"low": 1e-3, "high": 0.1}
+        inputs |= {"delta_bias": Draw((d,), "inverse_softplus", parameters=bias), "delta_softplus": True}
+    return inputs | more
+
+
+def _step(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick", **more: Any) -> Recipe:
+    return Recipe("selective_state_update", name, inputs, clause, level, **more)
+
+
+STEP: Final = (
+    _step("typical", step_inputs(3, 6, 4), STATE, "smoke"),
+    _step("plain", step_inputs(2, 5, 3, gate=False, softplus=False), STATE),
+    _step("groups", step_inputs(2, 6, 3, g=3), GROUPS),
+    _step("group-a-channel", step_inputs(2, 5, 3, g=5), GROUPS),
+    _step("complex", step_inputs(2, 4, 3, complex_=True), COMPLEX),
+    _step("zoh", step_inputs(2, 4, 3, b_discretization="zoh"), ZOH),
+    _step(
+        "pool",
+        step_inputs(3, 4, 2, slots=6, state_indices=fixed([4, -1, 0], dtype="int32")),
+        "state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same",
+    ),
+    _step(
+        "softplus-far",
+        step_inputs(9, 4, 2)
+        | {
+            "delta": fixed(
+                [[v] for v in (-1e4, -88.0, -20.0, -17.0, 0.0, 17.0, 20.0, 88.0, -np.inf)], (9, 4)
+            ),
+            "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
+        },
+        SOFTPLUS,
+        check="extreme",
+    ),
+    _step("no-batch", step_inputs(0, 3, 2), EDGE, check="robustness"),
+    _step("ones", step_inputs(1, 1, 1), EDGE, check="robustness"),
+    _step("decode-width", step_inputs(4, 1536, 16), STATE, "full"),
+)

@@ -1,0 +1,114 @@
+"""Values and gradients against the derived bound, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+import ssm_spec
+from ssm_backends import Layout
+from ssm_backends.vocabulary import facts_for
+from ssm_conformance.checks.finding import Finding, worst_message
+from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
+from ssm_conformance.judge import EXCUSED_AT_MOST, Judgement, judge
+
+Exact = Mapping[str, ssm_spec.Bounded]
+
+
+def value(subject: Subject) -> Finding:
+    """Every output that the call returns."""
+    outputs = subject.forward(subject.call)
+    _check_types(outputs, subject.output_types())
+    return _judged(subject, outputs, subject.exact_outputs)
+
+
+def gradient(subject: Subject) -> Finding:
+    """Every claimed gradient, with a cotangent on every output."""
+    gradients = subject.gradients(subject.call)
+    types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in subject.wrt}
+    _check_types(gradients, types)
+    return _judged(subject, gradients, subject.exact_gradients)
+
+
+def layout(subject: Subject) -> Finding:
+    """The values again, with inputs that are not contiguous in memory."""
+    how = subject.case.options["layout"]
+    layouts = {
+        name: LAYOUT[how](item.array.ndim)
+        for name, item in subject.stored.items()
+        if item.array.ndim > 0 and item.array.size > 0
+    }
+    outputs = subject.forward(subject.into(subject.stored, layouts))
+    _check_types(outputs, subject.output_types())
+    return _judged(subject, outputs, subject.exact_outputs)
+
+
+def _transposed(rank: int) -> Layout:
+    return Layout(order=(*range(rank - 2), rank - 1, rank - 2)) if rank > 1 else Layout(step=2)
+
+
+LAYOUT: Mapping[str, Callable[[int], Layout]] = {
+    "transposed": _transposed,
+    "strided": lambda rank: Layout(step=2),
+    "offset": lambda rank: Layout(offset=3),
+    "padded": lambda rank: Layout(pad=5),
+}
+"""Name → how an array of that rank lies in memory."""
+
+
+def _check_types(actual: Mapping[str, Stored], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    for name, (shape, dtype) in expected.items():
+        found = actual[name]
+        if found.array.shape != shape or found.dtype != dtype:
+            raise CheckFailed(
+                f"`{name}` must have shape {shape} and dtype {dtype}; "
+                f"got shape {found.array.shape} and dtype {found.dtype}"
+            )
+
+
+def _judged(
+    subject: Subject, actual: Mapping[str, Stored], exact: Callable[[ssm_spec.Arithmetic], Exact]
+) -> Finding:
+    """Judge under the declared arithmetic, and say what the declaration changed."""
+    judgements = _judge_all(subject, actual, exact(subject.arithmetic()))
+    excused = sum(found.excused for found in judgements.values())
+    elements = sum(found.size for found in judgements.values())
+    if excused > EXCUSED_AT_MOST * elements:
+        raise AssertionError(
+            f"{excused} of {elements} elements leave the range of the compute type: "
+            "this case judges too little"
+        )
+    details: dict[str, Any] = {
+        "excused": excused,
+        "elements": elements,
+        "headroom": _headroom(judgements),
+    }
+    declared = facts_for(subject.op.arithmetic, subject.case.dtype)
+    if declared:
+        plain = _judge_all(subject, actual, exact(subject.arithmetic(declared=False)))
+        details |= {"declared": declared, "ratio_undeclared": worst_ratio(plain)}
+    return Finding(judgements, worst_message(judgements), details)
+
+
+def _judge_all(subject: Subject, actual: Mapping[str, Stored], exact: Exact) -> dict[str, Judgement]:
+    compute = subject.call.compute
+    return {
+        name: judge(actual[name].array, actual[name].dtype, compute, bounded)
+        for name, bounded in exact.items()
+    }
+
+
+def worst_ratio(judgements: Mapping[str, Judgement]) -> float:
+    """The largest ratio; NaN counts as the largest."""
+    ratios = [found.ratio for found in judgements.values()] or [0.0]
+    return float("nan") if any(np.isnan(ratios)) else float(max(ratios))
+
+
+def _headroom(judgements: Mapping[str, Judgement]) -> list[int]:
+    """How many elements lie in each tenth of the bound; the last counts what exceeds it."""
+    edges = np.append(np.linspace(0.0, 1.0, 11), np.inf)
+    ratios = np.concatenate([found.ratios for found in judgements.values()] or [np.empty(0)])
+    counts = np.histogram(np.where(np.isnan(ratios), np.inf, ratios), edges)[0]
+    return [int(count) for count in counts]

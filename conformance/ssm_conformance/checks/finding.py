@@ -1,0 +1,47 @@
+"""What one check found, before it becomes a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ssm_conformance.judge import Judgement
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of a check that could be carried out.
+
+    Attributes
+    ----------
+    judgements
+        Output or gradient name → what was measured there; empty for a check without numbers.
+    message
+        What was expected and what was got, if the check failed.
+    details
+        Further facts for the report, JSON-ready.
+    """
+
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
+    message: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Nothing to complain about, and every judgement within its bound."""
+        return not self.message and all(judgement.passed for judgement in self.judgements.values())
+
+
+def describe(name: str, judgement: Judgement) -> str:
+    """One sentence on the worst element of one output."""
+    index = ", ".join(map(str, judgement.where or ()))
+    expected = f"{judgement.expected:.9g} ± {judgement.bound:.2g}"
+    return (
+        f"{name}[{index}] = {judgement.value:.9g}; expected {expected}: {judgement.ratio:.3g} times the bound"
+    )
+
+
+def worst_message(judgements: Mapping[str, Judgement]) -> str:
+    """A sentence for each output that is out of its bound; empty if none is."""
+    return "; ".join(describe(name, found) for name, found in judgements.items() if not found.passed)

@@ -1,0 +1,203 @@
+"""What a check holds in its hands: one claimed implementation, and the case's inputs in its library."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ssm_spec
+from ssm_backends import Arrays, Backend, Call, Layout, NotSupportedError, Op, outputs_of, run_vjp, validate
+from ssm_backends.dtypes import COMPLEX_OF, dtype_name, is_complex
+from ssm_backends.vocabulary import facts_for
+from ssm_conformance.case import Case
+from ssm_conformance.draw import Draw
+from ssm_conformance.storage import store, widen
+
+
+class CheckFailed(Exception):  # noqa: N818  it is a verdict, not an error of the suite
+    """The backend does not do what the case asks; the message says what it did."""
+
+
+@contextmanager
+def _backend_at_work() -> Iterator[None]:
+    """What a backend raises on a claimed call is its failure, with where it came from."""
+    try:
+        yield
+    except NotSupportedError as error:
+        raise CheckFailed(f"a claimed call was refused: {error}") from error
+    except Exception as error:
+        where = traceback.format_exc(limit=-3)
+        raise CheckFailed(f"raised {type(error).__name__}: {error}\n{where}") from error
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array as the suite holds it: NumPy storage and the dtype's name."""
+
+    array: NDArray[Any]
+    dtype: str
+
+    @property
+    def exact(self) -> NDArray[Any]:
+        """The numbers it stands for, float64 or complex128."""
+        return widen(self.array, self.dtype)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One implementation under one case.
+
+    Attributes
+    ----------
+    case
+        The question.
+    backend, op, arrays
+        Who answers, and in which library.
+    """
+
+    case: Case
+    backend: Backend
+    op: Op
+    arrays: Arrays
+
+    @cached_property
+    def stored(self) -> dict[str, Stored]:
+        """The case's arrays, rounded to their dtypes: these numbers are what is meant."""
+        dtypes = self.case.dtypes()
+        key = self.case.recipe.seed or self.case.recipe.name
+        return {
+            name: self._stored(draw, dtypes[name], self.case.op, key, name)
+            for name, draw in self.case.draws.items()
+        }
+
+    @staticmethod
+    def _stored(draw: Draw, dtype: str, *key: str) -> Stored:
+        values = draw.values(*key)
+        return Stored(values if draw.dtype is not None else store(values, dtype), dtype)
+
+    def into(self, stored: Mapping[str, Stored], layouts: Mapping[str, Layout] | None = None) -> Call:
+        """The call with its arrays in the backend's library.
+
+        Parameters
+        ----------
+        stored
+            Argument name → array.
+        layouts
+            Argument name → how it lies in memory; contiguous where absent.
+        """
+        layouts = layouts or {}
+        moved = {
+            name: self.arrays.from_numpy(item.array, item.dtype, layouts.get(name))
+            for name, item in stored.items()
+        }
+        return validate(self.case.operator, **moved, **self.case.plain)
+
+    @cached_property
+    def call(self) -> Call:
+        """The case's call, contiguous."""
+        return self.into(self.stored)
+
+    def forward(self, call: Call) -> dict[str, Stored]:
+        """Run it; the outputs by name."""
+        with _backend_at_work():
+            outputs = outputs_of(call, self.op.fn(**call.inputs))
+            self.arrays.synchronize()
+        return {name: self.out(x) for name, x in outputs.items()}
+
+    @cached_property
+    def wrt(self) -> tuple[str, ...]:
+        """The arguments of this call whose gradient is claimed."""
+        return tuple(name for name in self.op.differentiable(self.case.operator) if name in self.case.draws)
+
+    @cached_property
+    def cotangents(self) -> dict[str, Stored]:
+        """One cotangent for each returned output that the claim takes one for."""
+        claimed = self.op.takes_cotangents(self.case.operator)
+        shapes = self.output_types()
+        return {
+            name: Stored(
+                store(Draw(shape, complex=is_complex(dtype)).values(self.case.id, name), dtype), dtype
+            )
+            for name, (shape, dtype) in shapes.items()
+            if name in claimed
+        }
+
+    def output_types(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype that each returned output must have."""
+        compute = "float64" if self.call.compute == "float64" else "float32"
+        roles = {output.name: output.role for output in self.case.operator.outputs}
+        types = {}
+        for name, bounded in self.exact.items():
+            if np.iscomplexobj(bounded.value):
+                dtype = COMPLEX_OF[compute]
+            elif roles[name] == "io":
+                dtype = self.call.dtype
+            else:
+                dtype = compute
+            types[name] = (bounded.value.shape, dtype)
+        return types
+
+    def gradients(self, call: Call) -> dict[str, Stored]:
+        """Gradients of the claimed arguments under the case's cotangents."""
+        run = self.backward(call)
+        with _backend_at_work():
+            gradients = run()
+            self.arrays.synchronize()
+        return {name: self.out(x) for name, x in gradients.items()}
+
+    def backward(self, call: Call) -> Callable[[], dict[str, Any]]:
+        """The forward and backward pass of a call, ready to run: gradients in the library's arrays."""
+        moved = {
+            name: self.arrays.from_numpy(item.array, item.dtype) for name, item in self.cotangents.items()
+        }
+        return lambda: run_vjp(self.op, self.arrays, call, moved, self.wrt)
+
+    def out(self, x: Any) -> Stored:
+        """One array of the backend's library, as the suite holds it."""
+        if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+            raise CheckFailed(f"an array was expected; got {type(x).__name__}")
+        return Stored(self.arrays.to_numpy(x), dtype_name(x))
+
+    def arithmetic(self, declared: bool = True) -> ssm_spec.Arithmetic:
+        """The arithmetic that the verdict is about: with the declared facts, or without."""
+        facts = facts_for(self.op.arithmetic, self.case.dtype) if declared else {}
+        compute: Any = self.call.compute
+        storage: Any = self.call.dtype
+        return ssm_spec.Arithmetic(compute=compute, io=storage, **facts)
+
+    @cached_property
+    def oracle_inputs(self) -> dict[str, Any]:
+        """The inputs as the oracle takes them: exact numbers, integer arrays as they are."""
+        index = {name for name, draw in self.case.draws.items() if draw.dtype is not None}
+        arrays = {name: item.array if name in index else item.exact for name, item in self.stored.items()}
+        return arrays | self.case.plain
+
+    @cached_property
+    def exact(self) -> dict[str, ssm_spec.Bounded]:
+        """The oracle's value and bound of each output that the call returns."""
+        return self.exact_outputs(self.arithmetic())
+
+    def exact_outputs(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
+        """The same under a given arithmetic."""
+        bounded = ssm_spec.REFERENCES[self.case.op].bounds(arithmetic=arithmetic, **self.oracle_inputs)
+        asked = {
+            output.name
+            for output in self.case.operator.outputs
+            if output.when is None or self.case.plain.get(output.when, False)
+        }
+        return {name: value for name, value in bounded.items() if name in asked}
+
+    def exact_gradients(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
+        """The oracle's gradients and their bounds under a given arithmetic."""
+        vjp_bounds = ssm_spec.REFERENCES[self.case.op].vjp_bounds
+        if vjp_bounds is None:
+            raise AssertionError(f"{self.case.op} has no gradient")
+        cotangents = {name: item.exact for name, item in self.cotangents.items()}
+        return vjp_bounds(cotangents, self.wrt, arithmetic=arithmetic, **self.oracle_inputs)

@@ -1,0 +1,153 @@
+"""Numbers for cases: each array is drawn from its own fixed stream, the same on every machine."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEED: Final = 1
+"""Version of the drawn numbers: a change makes other cases, under the same ids."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One array of a case, as data.
+
+    Attributes
+    ----------
+    shape
+        Its shape.
+    kind
+        How it is drawn: a name in ``KINDS``.
+    complex
+        Whether it is complex.
+    dtype
+        Of an index array; None for a floating one, whose dtype follows from the case's.
+    parameters
+        Of the kind.
+    """
+
+    shape: tuple[int, ...]
+    kind: str = "normal"
+    complex: bool = False
+    dtype: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def values(self, *key: str) -> NDArray[Any]:
+        """Draw it: float64, complex128, or the index dtype.
+
+        Parameters
+        ----------
+        *key
+            Names the stream: operator, recipe, argument.
+        """
+        digest = hashlib.sha256("/".join([str(SEED), *key]).encode()).digest()
+        rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+        drawn = KINDS[self.kind](rng, self.shape, **self.parameters)
+        if self.dtype is not None:
+            return np.asarray(drawn.astype(self.dtype))
+        if self.complex and not np.iscomplexobj(drawn):
+            drawn = drawn + 1j * KINDS[self.kind](rng, self.shape, **self.parameters)
+        return np.asarray(drawn, dtype=np.complex128 if self.complex else np.float64)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> NDArray[Any]:
+    return np.asarray(scale * rng.standard_normal(shape))
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:
+    return rng.uniform(low, high, shape)
+
+
+def _log_uniform(
+    rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float, sign: float = 1.0
+) -> NDArray[Any]:
+    return np.asarray(sign * np.exp(rng.uniform(np.log(low), np.log(high), shape)))
+
+
+def _inverse_softplus(
+    rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float
+) -> NDArray[Any]:
+    """What softplus takes to a log-uniform step, as Mamba initialises the bias of delta."""
+    step = _log_uniform(rng, shape, low, high)
+    return np.asarray(step + np.log(-np.expm1(-step)))
+
+
+def _choice(rng: np.random.Generator, shape: tuple[int, ...], values: tuple[Any, ...]) -> NDArray[Any]:
+    return rng.choice(np.asarray(values), shape)
+
+
+def _fixed(rng: np.random.Generator, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
+    return np.broadcast_to(np.asarray(values), shape)
+
+
+def _s4d_real(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A_n = −(n + 1), Mamba's initialisation."""
+    return np.broadcast_to(-np.arange(1.0, shape[-1] + 1.0), shape)
+
+
+def _s4d_lin(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A_n = −½ + iπn."""
+    return np.broadcast_to(-0.5 + 1j * np.pi * np.arange(shape[-1]), shape)
+
+
+def _stable_matrix(rng: np.random.Generator, shape: tuple[int, ...], radius: float) -> NDArray[Any]:
+    """A full matrix of the given spectral norm."""
+    matrix = rng.standard_normal(shape)
+    return np.asarray(radius * matrix / np.linalg.norm(matrix, 2, axis=(-2, -1), keepdims=True))
+
+
+def _legs(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """HiPPO-LegS, lower triangular."""
+    n = np.arange(shape[-1])
+    root = np.sqrt(2.0 * n + 1.0)
+    matrix = -np.tril(np.outer(root, root), -1) - np.diag(n + 1.0)
+    return np.broadcast_to(matrix, shape)
+
+
+def _text(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Real text, byte by byte, in [−1, 1): each channel reads it from its own place."""
+    data = np.frombuffer(_zen(), dtype=np.uint8).astype(np.float64) / 128.0 - 1.0
+    rows = int(np.prod(shape[:-1]))
+    starts = rng.integers(0, data.size, rows)
+    index = (starts[:, None] + np.arange(shape[-1])) % data.size
+    return np.asarray(data[index].reshape(shape))
+
+
+@cache
+def _zen() -> bytes:
+    """The Zen of Python as the standard library ships it, still in its cipher; read, not imported."""
+    spec = importlib.util.find_spec("this")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the standard library's module `this` has no source here")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    literal = next(
+        node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    )
+    return str(literal).encode("ascii")
+
+
+KINDS: Final[Mapping[str, Callable[..., NDArray[Any]]]] = {
+    "normal": _normal,
+    "uniform": _uniform,
+    "log_uniform": _log_uniform,
+    "inverse_softplus": _inverse_softplus,
+    "choice": _choice,
+    "fixed": _fixed,
+    "s4d_real": _s4d_real,
+    "s4d_lin": _s4d_lin,
+    "stable_matrix": _stable_matrix,
+    "legs": _legs,
+    "text": _text,
+}

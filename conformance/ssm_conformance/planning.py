@@ -1,0 +1,80 @@
+"""Which cases a backend is asked, from its claims alone: the plugin is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ssm_backends import Op, claims_from_data, refusal
+from ssm_conformance.case import Case, Level
+from ssm_conformance.cases import catalogue
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A case and, where it will not be run, its status and the reason."""
+
+    case: Case
+    status: Literal["not_claimed", "unavailable"] | None = None
+    reason: str = ""
+
+
+def plan(
+    claims: Mapping[str, Any],
+    *,
+    level: Level,
+    ops: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    checks: Sequence[str] = (),
+) -> list[Planned]:
+    """Match the catalogue of a level against claims.
+
+    Parameters
+    ----------
+    claims
+        As ``ssm_backends.claims_as_data`` gives them, possibly through JSON.
+    level
+        "smoke", "quick" or "full".
+    ops, dtypes, checks
+        Keep only these; all if empty.
+    """
+    known = claims_from_data(claims)
+    return [
+        _judge_claims(case, known.get(case.op, ()))
+        for case in catalogue(level)
+        if (not ops or case.op in ops)
+        and (not dtypes or case.dtype in dtypes)
+        and (not checks or case.check in checks)
+    ]
+
+
+def _judge_claims(case: Case, implementations: tuple[Op, ...]) -> Planned:
+    if not implementations:
+        return Planned(case, "not_claimed", f"{case.op} is not claimed")
+    reasons = [reason_not_asked(case, op) for op in implementations]
+    if None in reasons:
+        return Planned(case)
+    return Planned(case, "not_claimed", "; ".join(dict.fromkeys(filter(None, reasons))))
+
+
+def reason_not_asked(case: Case, op: Op) -> str | None:
+    """Why a case does not apply to an Op's claims; None if it does."""
+    if case.method == "unclaimed" and case.options["feature"] in op.features:
+        return f"feature {case.options['feature']} is claimed"
+    reason = refusal(op, case.call())
+    if reason is not None:
+        return reason
+    if asks_gradient(case):
+        if not op.differentiable(case.operator):
+            return "no gradient is claimed"
+        if case.dtype not in (op.dtypes if op.grad_dtypes is None else op.grad_dtypes):
+            return f"no gradient in {case.dtype} is claimed"
+    if case.method == "repeats" and not op.is_deterministic(case.options["direction"]):
+        return "determinism is not claimed"
+    return None
+
+
+def asks_gradient(case: Case) -> bool:
+    """Whether a case needs gradients."""
+    return case.method == "gradient" or case.options.get("direction") == "backward"
