@@ -1,0 +1,221 @@
+"""The parent's end of one worker: it starts it, asks it, watches it, and ends it with all its children."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import IO, Any, Final, Literal
+
+import psutil
+
+from ssm_conformance.engine.limits import GIB, Limits, cores
+from ssm_conformance.engine.protocol import ProtocolError, parse, send
+from ssm_conformance.engine.target import LoadError, Target
+
+POLL: Final = 0.1
+"""Seconds between two looks at a busy worker's clock and memory; an answer is taken at once."""
+TAIL: Final = 2000
+"""Bytes of a worker's output that go into the message of its end."""
+THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class WorkerLostError(RuntimeError):
+    """The worker is gone: its case failed, and it must be replaced.
+
+    Parameters
+    ----------
+    kind
+        "crash", "timeout" or "memory".
+    message
+        The cause, in words.
+    log
+        The end of what it printed meanwhile.
+    """
+
+    def __init__(self, kind: Literal["crash", "timeout", "memory"], message: str, log: str) -> None:
+        super().__init__(message)
+        self.kind: Literal["crash", "timeout", "memory"] = kind
+        self.log = log
+
+
+class WorkerProcess:
+    """One spawned worker.
+
+    Parameters
+    ----------
+    target
+        What it loads.
+    limits
+        What it is allowed.
+    workers
+        How many share this machine.
+    """
+
+    def __init__(self, target: Target, limits: Limits, workers: int = 1) -> None:
+        self._limits = limits
+        self.share(workers)
+        self._called: set[tuple[str, str]] = set()
+        self._log = tempfile.TemporaryFile("a+b")  # appending: reading it does not move the writer  # noqa: SIM115
+        self._mark = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-u", "-m", "ssm_conformance.engine.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=_environment(workers),
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+        self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.claims: dict[str, Any] = {}
+        self.devices: list[str] = []
+        try:
+            self._load(target)
+        except BaseException:  # Ctrl-C too: no process is left behind
+            self.stop()
+            raise
+
+    def judge(self, case_id: str, op: str, dtype: str) -> tuple[dict[str, Any], str]:
+        """Ask one case: the verdict as JSON data, and why the worker must be replaced ("" if not).
+
+        Raises
+        ------
+        WorkerLostError
+            If it crashed, or was stopped for its time or memory.
+        """
+        first = (op, dtype) not in self._called
+        self._called.add((op, dtype))
+        answer = self._ask({"case": case_id}, self._limits.for_case(first))
+        return answer["verdict"], answer["retire"]
+
+    def share(self, workers: int) -> None:
+        """Say how many share this machine."""
+        self._resident = self._limits.resident(workers)
+
+    def stop(self) -> None:
+        """End it and everything it started."""
+        kill_tree(self._process)
+        self._reader.join(10 * POLL)
+        if self._process.stdin is not None:
+            with suppress(OSError):  # what was not yet flushed has no reader any more
+                self._process.stdin.close()
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
+        self._log.close()
+
+    def _load(self, target: Target) -> None:
+        order = {
+            "load": target.to_json(),
+            "path": sys.path,
+            "gpu_fraction": self._limits.gpu_fraction,
+        }
+        try:
+            answer = self._ask(order, self._limits.for_load)
+        except WorkerLostError as lost:
+            what = f"backend {target.plugin.name!r}: loading {target.plugin.module}: {lost}"
+            raise LoadError("timeout" if lost.kind == "timeout" else "crash", what, lost.log) from lost
+        if "failure" in answer:
+            failure = answer["failure"]
+            raise LoadError(failure["kind"], failure["message"], self._tail())
+        self.claims, self.devices = answer["claims"], answer["devices"]
+
+    def _ask(self, message: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        self._mark = os.fstat(self._log.fileno()).st_size
+        start = time.monotonic()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it died between two cases: the silence below says how
+            send(self._process.stdin, message)
+        while True:
+            try:
+                line = self._inbox.get(timeout=POLL)
+            except queue.Empty:
+                self._watch(time.monotonic() - start, seconds)
+                continue
+            if not line.endswith(b"\n"):
+                raise WorkerLostError("crash", self._how_it_ended(), self._tail())
+            try:
+                return parse(line)
+            except ProtocolError as error:
+                raise WorkerLostError(
+                    "crash", f"the worker's pipe was written to by others: {error}", ""
+                ) from error
+
+    def _watch(self, elapsed: float, seconds: float) -> None:
+        if elapsed > seconds:
+            self._ask_where()
+            message = f"stopped after {elapsed:.0f} s: the time limit was {seconds:g} s"
+            raise WorkerLostError("timeout", message, self._tail())
+        held = resident(self._process.pid)
+        if held > self._resident:
+            message = f"stopped at {held / GIB:.2f} GiB resident: the limit is {self._resident / GIB:.2f} GiB"
+            raise WorkerLostError("memory", message, self._tail())
+
+    def _ask_where(self) -> None:
+        """Have the worker write its stack to the log: where it hangs is half of the finding."""
+        if hasattr(signal, "SIGUSR1"):
+            self._process.send_signal(signal.SIGUSR1)
+            time.sleep(2 * POLL)
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(timeout=10 * POLL)
+        except subprocess.TimeoutExpired:
+            return "the worker closed its pipe and lived on"
+        if code >= 0:
+            return f"the worker ended with exit status {code} instead of answering"
+        hint = "; is the machine out of memory?" if -code == signal.SIGKILL else ""
+        return f"the worker was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)}){hint}"
+
+    def _tail(self) -> str:
+        """The end of what was printed since the last question."""
+        size = os.fstat(self._log.fileno()).st_size
+        self._log.seek(max(self._mark, size - TAIL))
+        return self._log.read().decode(errors="replace").strip()
+
+    def _read(self) -> None:
+        stream: IO[bytes] | None = self._process.stdout
+        assert stream is not None
+        for line in stream:
+            self._inbox.put(line)
+        self._inbox.put(b"")
+
+
+def resident(pid: int) -> int:
+    """Resident bytes of a process and of all that it started."""
+    total = 0
+    with suppress(psutil.Error):  # it may end while we look
+        process = psutil.Process(pid)
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += member.memory_info().rss
+    return total
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """End a worker with its children, those that left its process group included."""
+    children: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        children = psutil.Process(process.pid).children(recursive=True)
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    for child in children:
+        with suppress(psutil.Error):
+            child.kill()
+
+
+def _environment(workers: int) -> dict[str, str]:
+    """The worker's environment: at least two threads each, so that races between threads can show."""
+    threads = str(min(cores(), max(2, cores() // workers)))
+    return dict.fromkeys(THREADS, threads) | dict(os.environ)

@@ -1,0 +1,172 @@
+"""What one run over one backend has found so far, in catalogue order, and what that amounts to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from ssm_conformance.case import Level
+from ssm_conformance.engine.target import LoadError
+from ssm_conformance.verdict import STATUSES, Verdict
+
+Outcome = Literal["passed", "failed", "undecided"]
+PASSED: Final = 0
+FAILED: Final = 1
+UNDECIDED: Final = 2
+"""Exit statuses: all that was asked passed; something failed unexpectedly; something could not be judged."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run is narrowed to; everything if empty.
+
+    Attributes
+    ----------
+    ops, dtypes, checks
+        Keep only these.
+    cases
+        Exactly these ids, whatever their level.
+    """
+
+    ops: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether anything is left out: then a pass is not conformance."""
+        return bool(self.ops or self.dtypes or self.checks or self.cases)
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The filters as JSON data."""
+        return {
+            "op": list(self.ops),
+            "dtype": list(self.dtypes),
+            "check": list(self.checks),
+            "case": list(self.cases),
+        }
+
+
+@dataclass
+class Run:
+    """One backend, judged as far as the run came.
+
+    Attributes
+    ----------
+    backend, version, device
+        Who was judged, and where.
+    level, selection
+        What was asked.
+    planned
+        Ids of all cases of the plan, in catalogue order.
+    environment
+        Versions and machine.
+    verdicts
+        By id, as they came.
+    ended
+        Why the run stopped before its end; "" if it did not.
+    started, seconds
+        When, in seconds since the epoch, and how long.
+    """
+
+    backend: str
+    version: str
+    device: str
+    level: Level
+    selection: Selection
+    planned: Sequence[str]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    ended: str = ""
+    started: float = field(default_factory=time.time)
+    seconds: float = 0.0
+
+    def add(self, verdict: Verdict) -> None:
+        """Take one verdict in."""
+        self.verdicts[verdict.id] = verdict
+        self.seconds = time.time() - self.started
+
+    @property
+    def ordered(self) -> list[Verdict]:
+        """The verdicts in catalogue order."""
+        return [self.verdicts[name] for name in self.planned if name in self.verdicts]
+
+    @property
+    def not_run(self) -> int:
+        """How many cases of the plan have no verdict."""
+        return len(self.planned) - len(self.verdicts)
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """Status → how many."""
+        counts = Counter(verdict.status for verdict in self.verdicts.values())
+        return {status: counts[status] for status in STATUSES}
+
+    @property
+    def judged(self) -> int:
+        """How many cases say something about the backend."""
+        return sum(verdict.judged for verdict in self.verdicts.values())
+
+    @property
+    def unexpected(self) -> list[Verdict]:
+        """Failures nobody announced and announced ones that passed, in catalogue order."""
+        return [verdict for verdict in self.ordered if verdict.unexpected]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the run amounts to; a failure outweighs what is undecided."""
+        if self.unexpected:
+            return "failed"
+        if self.not_run or self.summary["error"] or not self.judged:
+            return "undecided"
+        return "passed"
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence. A narrowed run never says that a backend conforms."""
+        what = f"{self.backend} {self.version} on {self.device}, level {self.level}"
+        narrowed = self.selection.narrowed
+        if self.outcome == "failed":
+            word = "selection failed" if narrowed else "does not conform"
+            return f"{word}: {len(self.unexpected)} of {self.judged} judged cases against it ({what})"
+        if self.outcome == "undecided":
+            return f"undecided: {self._undecided()} ({what})"
+        word = "selection passed" if narrowed else "conforms"
+        return f"{word}: {self.judged} cases judged{self._reservations()} ({what})"
+
+    def _undecided(self) -> str:
+        parts = []
+        if self.summary["error"]:
+            parts.append(f"{self.summary['error']} could not be judged")
+        if self.not_run:
+            parts.append(f"{self.not_run} of {len(self.planned)} cases not run")
+        return ", ".join(parts) or "no case applies to what the backend claims"
+
+    def _reservations(self) -> str:
+        expected = sum(v.status == "fail" for v in self.verdicts.values())
+        parts = [f", {expected} failed as expected"] if expected else []
+        if self.summary["unavailable"]:
+            parts.append(f", {self.summary['unavailable']} claims unverified for want of an instrument")
+        return "".join(parts)
+
+
+def exit_status(runs: Iterable[Run], failures: Iterable[LoadError] = ()) -> int:
+    """The exit status of a command that judged several backends.
+
+    Parameters
+    ----------
+    runs
+        What was judged.
+    failures
+        What was asked for and could not be loaded.
+    """
+    outcomes = [run.outcome for run in runs]
+    if "failed" in outcomes:
+        return FAILED
+    if "undecided" in outcomes or any(True for _ in failures) or not outcomes:
+        return UNDECIDED
+    return PASSED

@@ -1,0 +1,130 @@
+"""A place where cases are judged: by a worker that is replaced when it is lost, or in this process."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+from ssm_conformance.case import Case
+from ssm_conformance.engine import worker
+from ssm_conformance.engine.limits import Limits
+from ssm_conformance.engine.process import WorkerLostError, WorkerProcess
+from ssm_conformance.engine.target import LoadError, Target
+from ssm_conformance.verdict import Verdict
+
+
+class Seat(Protocol):
+    """Where cases are judged, one at a time.
+
+    Attributes
+    ----------
+    claims
+        ``ssm_backends.claims_as_data`` of the backend.
+    devices
+        Where its arrays live.
+    """
+
+    claims: dict[str, Any]
+    devices: list[str]
+
+    def judge(self, case: Case) -> Verdict:
+        """The verdict of one case; LoadError if no worker can be had any more."""
+
+    def stop(self) -> None:
+        """End whatever was started."""
+
+
+class WorkerSeat:
+    """A seat with a warm worker. What costs the worker its life fails the case and no other.
+
+    Parameters
+    ----------
+    target, limits, workers
+        As for :class:`WorkerProcess`.
+    start
+        Whether to start at once, which also fetches the claims.
+    """
+
+    def __init__(self, target: Target, limits: Limits, workers: int = 1, *, start: bool = True) -> None:
+        self._target, self._limits, self._workers = target, limits, workers
+        self._worker: WorkerProcess | None = None
+        self._closed = False
+        self.claims: dict[str, Any] = {}
+        self.devices: list[str] = []
+        if start:
+            self._seated()
+
+    def judge(self, case: Case) -> Verdict:
+        """See :class:`Seat`."""
+        present = self._seated()
+        start = time.monotonic()
+        try:
+            data, retire = present.judge(case.id, case.op, case.dtype)
+        except WorkerLostError as lost:
+            self._vacate()
+            details = {"cause": lost.kind, "log": lost.log}
+            return Verdict(
+                case.id,
+                case.op,
+                case.dtype,
+                case.check,
+                "fail",
+                message=str(lost),
+                seconds=time.monotonic() - start,
+                details=details,
+            )
+        if retire:
+            self._vacate()
+        return Verdict.from_json(data)
+
+    def share(self, workers: int) -> None:
+        """Say how many seats there are on this machine."""
+        self._workers = workers
+        if self._worker is not None:
+            self._worker.share(workers)
+
+    def stop(self) -> None:
+        """See :class:`Seat`."""
+        self._closed = True
+        self._vacate()
+
+    def _vacate(self) -> None:
+        present, self._worker = self._worker, None
+        if present is not None:
+            present.stop()
+
+    def _seated(self) -> WorkerProcess:
+        if self._worker is None:
+            self._worker = WorkerProcess(self._target, self._limits, self._workers)
+            self.claims, self.devices = self._worker.claims, self._worker.devices
+            if self._closed:  # stopped meanwhile from another thread
+                self._vacate()
+                raise LoadError("crash", "the seat was stopped")
+        return self._worker
+
+
+class LocalSeat:
+    """This process itself, for a debugger: no limits, and a crash is a crash.
+
+    Parameters
+    ----------
+    target, limits
+        What is loaded; of the limits only the GPU's share applies.
+    """
+
+    def __init__(self, target: Target, limits: Limits) -> None:
+        order = {"load": target.to_json(), "path": sys.path, "gpu_fraction": limits.gpu_fraction}
+        backend, answer = worker.load(order)
+        if backend is None:
+            raise LoadError(answer["failure"]["kind"], answer["failure"]["message"])
+        self._backend = backend
+        self.claims: dict[str, Any] = answer["claims"]
+        self.devices: list[str] = answer["devices"]
+
+    def judge(self, case: Case) -> Verdict:
+        """See :class:`Seat`."""
+        return worker.judge(case.id, self._backend)[0]
+
+    def stop(self) -> None:
+        """Nothing was started."""

@@ -1,0 +1,178 @@
+"""One loaded backend: from its claims to a plan, from the plan to verdicts."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ssm_conformance.case import Case, Level
+from ssm_conformance.cases import catalogue, find_case
+from ssm_conformance.engine.expected import Expectation
+from ssm_conformance.engine.limits import Limits, cores
+from ssm_conformance.engine.pool import judge_all
+from ssm_conformance.engine.run import Selection
+from ssm_conformance.engine.seat import LocalSeat, Seat, WorkerSeat
+from ssm_conformance.engine.target import Target
+from ssm_conformance.planning import Planned, plan
+from ssm_conformance.verdict import Verdict
+
+
+class SelectionError(ValueError):
+    """A filter names what does not exist."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A backend that is loaded, in a worker or in this process.
+
+    Attributes
+    ----------
+    target, limits
+        What was loaded, and what its workers are allowed.
+    first
+        The seat that loaded it; it goes on to judge.
+    workers
+        How many seats may be opened.
+    """
+
+    target: Target
+    limits: Limits
+    first: Seat
+    workers: int
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """``ssm_backends.claims_as_data`` of the backend."""
+        return self.first.claims
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return str(self.claims["name"])
+
+    @property
+    def device(self) -> str:
+        """Where its arrays live."""
+        return ", ".join(self.first.devices)
+
+    def plan(self, level: Level, selection: Selection) -> list[Planned]:
+        """The cases that it is asked, in catalogue order.
+
+        Raises
+        ------
+        SelectionError
+            If a selected id does not exist, or nothing is left.
+        """
+        check_ids(selection.cases)
+        planned = plan(
+            self.claims,
+            level="full" if selection.cases else level,
+            ops=selection.ops,
+            dtypes=selection.dtypes,
+            checks=selection.checks,
+        )
+        if selection.cases:
+            planned = [item for item in planned if item.case.id in selection.cases]
+        if not planned:
+            raise SelectionError(f"no case of level {level} is left by the filters")
+        return planned
+
+    def rerun(self, case_id: str) -> str:
+        """The command that runs one case alone."""
+        who = ["--plugin", self.target.plugin.module] if self.target.named_by_module else [self.name]
+        device = ["--device", self.target.device] if self.target.device else []
+        return shlex.join(["ssm-spec", "conform", *who, *device, "--case", case_id])
+
+    def judge(
+        self,
+        planned: Sequence[Planned],
+        expected: Mapping[str, Expectation] | None = None,
+        *,
+        started: Callable[[Case], None] = lambda case: None,
+    ) -> Iterator[Verdict]:
+        """Verdicts as they are found: first what is not asked, then case by case. Ends the session.
+
+        Parameters
+        ----------
+        planned
+            From :meth:`plan`.
+        expected
+            Case id → an announced failure.
+        started
+            Told of each case that is begun, from another thread.
+        """
+        expected = expected or {}
+        for item in planned:
+            if item.status is not None:
+                yield self._dress(not_asked(item), expected)
+        cases = [item.case for item in planned if item.status is None]
+        more = min(self.workers, len(cases)) - 1
+        others = [WorkerSeat(self.target, self.limits, self.workers, start=False) for _ in range(more)]
+        found = judge_all(cases, [self.first, *others], started=started)
+        if isinstance(self.first, LocalSeat):  # a debugger wants the main thread
+            found = (self.first.judge(case) for case in cases)
+        for verdict in found:
+            yield self._dress(verdict, expected)
+
+    def judge_one(self, planned: Planned) -> Verdict:
+        """The verdict of one case; the session goes on."""
+        verdict = not_asked(planned) if planned.status is not None else self.first.judge(planned.case)
+        return self._dress(verdict, {})
+
+    def close(self) -> None:
+        """End the worker."""
+        self.first.stop()
+
+    def _dress(self, verdict: Verdict, expected: Mapping[str, Expectation]) -> Verdict:
+        reason = expected[verdict.id].text if verdict.id in expected else None
+        details = {"clause": find_case(verdict.id).clause} | dict(verdict.details)
+        return replace(verdict, expected=reason, rerun=self.rerun(verdict.id), details=details)
+
+
+def open_session(
+    target: Target, limits: Limits, workers: int | Literal["auto"] = "auto", *, in_process: bool = False
+) -> Session:
+    """Load a backend.
+
+    Parameters
+    ----------
+    target, limits
+        What to load, and what its workers are allowed.
+    workers
+        How many; "auto" for one a core. A device other than the CPU is one worker's alone.
+    in_process
+        Without workers, for a debugger.
+
+    Raises
+    ------
+    LoadError
+        If it cannot be loaded or run here.
+    """
+    if in_process:
+        return Session(target, limits, LocalSeat(target, limits), 1)
+    wanted = cores() if workers == "auto" else workers
+    seat = WorkerSeat(target, limits, wanted)
+    if any(device != "cpu" for device in seat.devices):
+        wanted = 1
+        seat.share(wanted)
+    return Session(target, limits, seat, wanted)
+
+
+def not_asked(planned: Planned) -> Verdict:
+    """The verdict of a case that is not run."""
+    case = planned.case
+    assert planned.status is not None
+    return Verdict(case.id, case.op, case.dtype, case.check, planned.status, message=planned.reason)
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Refuse an id that no case has, with the nearest ones."""
+    known = [case.id for case in catalogue("full")]
+    for given in ids:
+        if given not in known:
+            near = difflib.get_close_matches(given, known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise SelectionError(f"`--case` must be the id of a case; got {given!r}{hint}")
