@@ -1,0 +1,74 @@
+"""One step of the selective scan, on a state for each row or on a pool of states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_backends import ArgumentError
+from ssm_numpy.functions import silu
+from ssm_numpy.selective_scan import prepare
+
+Array = NDArray[Any]
+
+
+def selective_state_update(
+    state: Array,
+    u: Array,
+    delta: Array,
+    A: Array,
+    B: Array,
+    C: Array,
+    D: Array | None = None,
+    z: Array | None = None,
+    delta_bias: Array | None = None,
+    delta_softplus: bool = False,
+    *,
+    b_discretization: str = "euler",
+    state_indices: Array | None = None,
+    inplace: bool = False,
+) -> tuple[Array, Array]:
+    """One step of the selective scan, with the arguments of the operator.
+
+    Returns
+    -------
+    y : (b, d), dtype of u; 0 in skipped rows
+    state : (r, d, n), dtype of state; ``state`` itself with ``inplace``
+    """
+    rows = np.arange(len(u))
+    slots = rows
+    if state_indices is not None:
+        _check_indices(state_indices, len(state))
+        rows = np.flatnonzero(state_indices >= 0)
+        slots = state_indices[rows]
+    scan = prepare(
+        u[rows, :, None],
+        delta[rows, :, None],
+        A,
+        B[rows, ..., None],
+        C[rows, ..., None],
+        delta_bias,
+        delta_softplus,
+        b_discretization=b_discretization,
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        _, h = scan.step(0, state[slots])
+        v = scan.output(0, h)
+        if D is not None:
+            v += D * scan.u[:, :, 0]
+        if z is not None:
+            v *= silu(z[rows].astype(v.dtype))
+    y = np.zeros_like(u)
+    y[rows] = v
+    new_state = state if inplace else state.copy()
+    new_state[slots] = h
+    return y, new_state
+
+
+def _check_indices(state_indices: Array, slots: int) -> None:
+    if np.any((state_indices < -1) | (state_indices >= slots)):
+        raise ArgumentError(
+            f"`state_indices` must lie in -1..{slots - 1}, the slots of `state`; got {state_indices.tolist()}"
+        )
