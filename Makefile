@@ -1,0 +1,33 @@
+# make conform   judge every backend that can run here, and write the report
+# make test      run the linters, the type checker and the tests
+# Both set everything up in .venv first; nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: conform test lint clean
+
+conform: $(INSTALLED)
+	$(BIN)/ssm-spec conform --all-available --level quick --report report
+
+test: $(INSTALLED) lint
+	$(BIN)/python -m pytest -n auto
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) report
+
+$(INSTALLED): pyproject.toml constraints.txt docs/examples/ssm-mambapy/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; run: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --editable '.[dev,torch]'
+	$(PIP_INSTALL) --editable docs/examples/ssm-mambapy
+	touch $@

@@ -1,0 +1,77 @@
+"""The judge itself, on errors of known size."""
+
+import numpy as np
+import pytest
+
+from ssm_conformance.judge import judge
+from ssm_conformance.storage import store
+from ssm_spec import Bounded
+
+
+def exact(value: object, bound: float, own: float = 0.0, judged: object = True) -> Bounded:
+    values = np.asarray(value)
+    return Bounded(
+        value=values,
+        bound=np.full(values.shape, bound),
+        own=np.full(values.shape, own),
+        judged=np.broadcast_to(np.asarray(judged), values.shape),
+    )
+
+
+@pytest.mark.parametrize(("error", "passes"), [(0.0, True), (1.0, True), (1.5, True), (1.5000001, False)])
+def test_an_element_passes_up_to_bound_plus_own(error: float, passes: bool) -> None:
+    found = judge(np.array([0.0, error]), "float64", "float64", exact([0.0, 0.0], 1.0, own=0.5))
+    assert found.passed is passes
+    assert found.ratio == pytest.approx(error / 1.5)
+
+
+def test_it_names_the_worst_element_and_what_stood_there() -> None:
+    actual = np.zeros((3, 5))
+    actual[1, 3] = 4.0
+    found = judge(actual, "float64", "float64", exact(np.zeros((3, 5)), 0.5))
+    assert (found.where, found.value, found.expected, found.ratio) == ((1, 3), 4.0, 0.0, 8.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_never_passes_where_values_are_judged(bad: float) -> None:
+    found = judge(np.array([0.0, bad]), "float64", "float64", exact([0.0, 0.0], 1e300))
+    assert not found.passed
+    assert found.where == (1,)
+
+
+def test_a_zero_bound_demands_the_exact_value() -> None:
+    assert judge(np.array([2.0]), "float64", "float64", exact([2.0], 0.0)).ratio == 0.0
+    assert judge(np.array([2.0 + 2**-50]), "float64", "float64", exact([2.0], 0.0)).ratio == np.inf
+
+
+def test_what_is_not_judged_is_excused_and_counted() -> None:
+    found = judge(np.array([np.nan, 0.0]), "float64", "float64", exact([0.0, 0.0], 1.0, judged=[False, True]))
+    assert found.passed
+    assert (found.excused, found.size) == (1, 2)
+
+
+def test_an_infinite_bound_excuses_too() -> None:
+    assert judge(np.array([5.0]), "float64", "float64", exact([0.0], np.inf)).excused == 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_storing_in_sixteen_bits_costs_nothing(dtype: str) -> None:
+    values = np.random.default_rng(0).standard_normal(1001)
+    assert judge(store(values, dtype), dtype, "float32", exact(values, 1e-12)).ratio == 0.0
+
+
+def test_sixteen_bits_are_judged_by_distance_to_the_preimage() -> None:
+    stored = store(np.array([1.0]), "bfloat16")  # the reals in [1 - 2^-9, 1 + 2^-8] round to it
+    found = judge(stored, "bfloat16", "float32", exact([1 + 2.0**-8 + 1e-4], 1e-4))
+    assert found.ratio == pytest.approx(1.0)
+
+
+def test_complex_elements_are_judged_by_modulus() -> None:
+    found = judge(np.array([3 + 4j]), "complex128", "float64", exact(np.array([0j]), 5.0))
+    assert found.ratio == pytest.approx(1.0)
+
+
+def test_nothing_to_judge_is_no_failure() -> None:
+    found = judge(np.empty((2, 0)), "float64", "float64", exact(np.empty((2, 0)), 1.0))
+    assert found.passed
+    assert found.where is None
