@@ -34,7 +34,7 @@ def test_every_operator_and_every_feature_of_the_scan_is_asked() -> None:
 
 
 def test_unknown_case_is_refused_by_name() -> None:
-    with pytest.raises(ArgumentError, match="`case`.*nonsense"):
+    with pytest.raises(ArgumentError, match=r"`case`.*nonsense"):
         find_case("nonsense")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ssm_backends import OPERATORS, Operator
+from ssm_backends import OPERATORS, Operator, choose_forms
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Case, Level, Recipe
 from ssm_conformance.cases import _linear, _selective
@@ -91,7 +91,9 @@ def _refusals(name: str) -> Iterator[Case]:
     for argument in OPERATORS[name].arguments:
         faults = ["missing"] if argument.required else []
         if argument.name in recipe.inputs and argument.forms:
-            faults += ["rank", "size", "integer-dtype"]
+            faults += ["rank"] if "*" not in argument.forms[0].shape else []
+            faults += ["size"] if shared_axis(recipe, argument.name) is not None else []
+            faults += ["integer-dtype"]
         if argument.choices and argument.kind == "choice":
             faults += ["choice"]
         if argument.interval is not None:
@@ -111,6 +113,17 @@ def _refusals(name: str) -> Iterator[Case]:
             )
             options = {"argument": argument.name, "feature": argument.feature}
             yield Case(asked, "float32", "error", "unclaimed", "unclaimed", "smoke", options)
+
+
+def shared_axis(recipe: Recipe, argument: str) -> int | None:
+    """An axis of an array (from the end) whose size another argument fixes too; None if there is none."""
+    forms = choose_forms(operator(recipe), recipe.inputs)
+    own = forms[argument].shape.split()
+    elsewhere = {symbol for name, form in forms.items() if name != argument for symbol in form.shape.split()}
+    for position, symbol in enumerate(reversed(own)):
+        if symbol[0] not in "*=" and (symbol in elsewhere or own.count(symbol) > 1):
+            return -1 - position
+    return None
 
 
 _BASE: Final = {

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ssm_backends import NotSupportedError, call, choose_forms
+from ssm_backends import NotSupportedError, call
+from ssm_conformance.cases._questions import shared_axis
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.draw import Draw
@@ -86,25 +87,16 @@ def _spoil(subject: Subject, inputs: dict[str, Any], argument: str, fault: str) 
 def _spoiled_array(subject: Subject, argument: str, fault: str) -> Any:
     item = subject.stored[argument]
     if fault == "rank":
-        spoiled = Stored(np.expand_dims(item.array, (0, 0 + 1)), item.dtype)
+        spoiled = Stored(np.expand_dims(item.array, (0, 1)), item.dtype)
     elif fault == "size":
-        axis = shared_axis(subject, argument)
+        axis = shared_axis(subject.case.recipe, argument)
+        if axis is None:
+            raise AssertionError(f"no size of `{argument}` is shared with another argument")
         repeated = np.concatenate([item.array, np.take(item.array, [0], axis=axis)], axis=axis)
         spoiled = Stored(repeated, item.dtype)
     else:
         spoiled = Stored(np.ones(item.array.shape, dtype=np.int64), "int64")
     return subject.arrays.from_numpy(spoiled.array, spoiled.dtype)
-
-
-def shared_axis(subject: Subject, argument: str) -> int:
-    """An axis (from the end) whose size another argument fixes too."""
-    forms = choose_forms(subject.case.operator, subject.case.draws | subject.case.plain)
-    own = forms[argument].shape.split()
-    elsewhere = [symbol for name, form in forms.items() if name != argument for symbol in form.shape.split()]
-    for position, symbol in enumerate(reversed(own)):
-        if symbol[0] not in "*=" and (symbol in elsewhere or own.count(symbol) > 1):
-            return -1 - position
-    raise AssertionError(f"no size of `{argument}` is shared with another argument")
 
 
 def _accepts(fn: Any, argument: str) -> bool:
