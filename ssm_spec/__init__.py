@@ -10,7 +10,18 @@ from ssm_spec._roundoff import (
     Arithmetic,
     Bounded,
 )
-from ssm_spec._selective_scan import selective_scan, selective_scan_vjp
+from ssm_spec._selective_scan import (
+    selective_scan,
+    selective_scan_bounds,
+    selective_scan_vjp,
+    selective_scan_vjp_bounds,
+)
+from ssm_spec._selective_state_update import (
+    selective_state_update,
+    selective_state_update_bounds,
+    selective_state_update_vjp,
+    selective_state_update_vjp_bounds,
+)
 
 __all__ = [
     "LARGEST_FINITE",
@@ -25,5 +36,11 @@ __all__ = [
     "Reference",
     "ShapeError",
     "selective_scan",
+    "selective_scan_bounds",
     "selective_scan_vjp",
+    "selective_scan_vjp_bounds",
+    "selective_state_update",
+    "selective_state_update_bounds",
+    "selective_state_update_vjp",
+    "selective_state_update_vjp_bounds",
 ]

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from ssm_spec import _selective_scan, _selective_state_update
 from ssm_spec._roundoff import Bounded
 
 
@@ -49,7 +50,30 @@ class Reference:
     source: str
 
 
-_ROWS: tuple[Reference, ...] = ()
+_ROWS: tuple[Reference, ...] = (
+    Reference(
+        name="selective_scan",
+        outputs=("y", "last_state"),
+        differentiable=("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state"),
+        value=_selective_scan.selective_scan,
+        vjp=_selective_scan.selective_scan_vjp,
+        bounds=_selective_scan.selective_scan_bounds,
+        vjp_bounds=_selective_scan.selective_scan_vjp_bounds,
+        equation="h_t = exp(Δ_t A) h_{t−1} + b̄_t u_t; y_t = (γ Re Σ_n C_t h_t + D u_t) · silu(z_t)",
+        source="Gu and Dao, Mamba (2023), eq. (2) and (4), algorithm 2",
+    ),
+    Reference(
+        name="selective_state_update",
+        outputs=("y", "state"),
+        differentiable=("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias"),
+        value=_selective_state_update.selective_state_update,
+        vjp=_selective_state_update.selective_state_update_vjp,
+        bounds=_selective_state_update.selective_state_update_bounds,
+        vjp_bounds=_selective_state_update.selective_state_update_vjp_bounds,
+        equation="h = exp(ΔA) h⁻ + b̄ u; y = (γ Re Σ_n C h + D u) · silu(z)",
+        source="Gu and Dao, Mamba (2023), eq. (2) and (4), one step",
+    ),
+)
 
 REFERENCES: Final[Mapping[str, Reference]] = MappingProxyType({row.name: row for row in _ROWS})
 """Every operator of the oracle, by name."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 ComputeType = Literal["float32", "float64"]
 StorageType = Literal["float64", "float32", "bfloat16", "float16"]
-Evaluation = Literal["any", "scan", "right_fold", "chunk", "matmul_chunk", "fft"]
+Evaluation = Literal["any", "sequential", "scan", "right_fold", "chunk", "matmul_chunk", "fft"]
 
 UNIT_ROUNDOFF: Final = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 """u, half the gap between 1 and the next number: the relative error of rounding to nearest."""
@@ -44,9 +44,10 @@ class Arithmetic:
     io
         The type of the streamed inputs and outputs; at most as wide as ``compute``.
     evaluation
-        The order of evaluation in time. "any" is the element-wise maximum of "scan"
-        (any bracketing of the associative operator, sequential included) and
-        "chunk" at 256; it is what an implementation gets that declares nothing.
+        The order of evaluation in time. "sequential" is one step after the other; "scan"
+        any bracketing of the associative operator, sequential included; "any" the
+        element-wise maximum of "scan" and "chunk" at 256, which is what an implementation
+        gets that declares nothing.
     chunk
         Q, the length of a chunk, for "chunk" and "matmul_chunk"; at most 1024.
     fold_depth
@@ -116,7 +117,7 @@ class Arithmetic:
         return 15.0 if complex_ else self.k_exp
 
 
-ORACLE: Final = Arithmetic(compute="float64", evaluation="scan", decayed_state="direct")
+ORACLE: Final = Arithmetic(compute="float64", evaluation="sequential", decayed_state="direct")
 """How this package itself computes: float64, sequential in time."""
 
 

@@ -11,10 +11,13 @@ CACHE = 2**15
 def blocks(b: int, d: int, size: int, limit: int = CACHE) -> Iterator[tuple[slice, slice]]:
     """Cover b × d by pieces of at most `limit` elements, `size` to each row and channel.
 
-    Channels stay together first: they are the innermost, contiguous dimension.
+    Channels stay together first: they are the innermost, contiguous dimension. Nothing to
+    hold (l = 0), no pieces.
     """
-    channels = max(1, min(d, limit // max(size, 1)))
-    rows = max(1, min(b, limit // max(size * channels, 1)))
+    if size == 0:
+        return
+    channels = max(1, min(d, limit // size))
+    rows = max(1, min(b, limit // (size * channels)))
     for first_row in range(0, b, rows):
         for first in range(0, d, channels):
             yield slice(first_row, min(first_row + rows, b)), slice(first, min(first + channels, d))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._selective_scan._adjoint import Cotangents, gradients
+from ssm_spec._selective_scan._adjoint_bounds import gradient_bounds
+from ssm_spec._selective_scan._bounds import Worst, output_bounds
 from ssm_spec._selective_scan._inputs import DIFFERENTIABLE, Scan, read
 from ssm_spec._selective_scan._value import run
 from ssm_spec._validate import as_cotangent, check_cotangent_names, differentiated
@@ -85,7 +88,7 @@ def selective_scan(
     with np.errstate(all="ignore"):  # infinities and NaN follow the rules of IEEE 754, silently
         y, last = run(scan)
     y = stream(y)
-    return (y, last.transpose(1, 2, 0)) if return_last_state else y
+    return (y, _state(last)) if return_last_state else y
 
 
 def selective_scan_vjp(
@@ -116,6 +119,76 @@ def selective_scan_vjp(
     return {name: as_given(scan, inputs, name, found[name]) for name in names}
 
 
+def selective_scan_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to "y" and "last_state".
+
+    Parameters
+    ----------
+    arithmetic
+        The facts about the implementation.
+    inputs
+        The arguments of `selective_scan`; `return_last_state` changes nothing.
+
+    Returns
+    -------
+    For each output its value, bound, the oracle's own bound, and where it is judged.
+    """
+    scan = read(**inputs)
+    with np.errstate(all="ignore"):
+        y, last = run(scan)
+        found = output_bounds(scan, arithmetic)
+        return {
+            "y": _bounded(y, found["y"], arithmetic, stream),
+            "last_state": _bounded(last, found["last_state"], arithmetic, _state),
+        }
+
+
+def selective_scan_vjp_bounds(
+    cotangents: Mapping[str, ArrayLike | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to the gradients of `selective_scan_vjp`.
+
+    Parameters
+    ----------
+    cotangents, wrt, inputs
+        As for `selective_scan_vjp`.
+    arithmetic
+        The facts about the implementation.
+
+    Returns
+    -------
+    For each gradient its value, bound, the oracle's own bound, and where it is judged.
+    """
+    scan = read(**inputs)
+    names = differentiated(wrt, inputs, DIFFERENTIABLE)
+    given = read_cotangents(scan, cotangents)
+    with np.errstate(all="ignore"):
+        values = gradients(scan, given)
+        worst = gradient_bounds(scan, given, names, arithmetic)
+        return {
+            name: _bounded(values[name], worst[name], arithmetic, _layout(scan, inputs, name))
+            for name in names
+        }
+
+
+def _bounded(value: Array, worst: Worst, arithmetic: Arithmetic, layout: Callable[[Array], Array]) -> Bounded:
+    judged = worst.judged(value, arithmetic.largest)
+    return Bounded(layout(value), layout(worst.bound), layout(worst.own), layout(judged))
+
+
+def _layout(scan: Scan, inputs: Mapping[str, Any], name: str) -> Callable[[Array], Array]:
+    return lambda array: as_given(scan, inputs, name, array)
+
+
+def _state(array: Array) -> Array:
+    """(n, s, d) to (s, d, n)."""
+    return array.transpose(1, 2, 0)
+
+
 def stream(array: Array) -> Array:
     """(l, b, d) to (b, d, l)."""
     return np.ascontiguousarray(np.moveaxis(array, 0, -1))
@@ -140,7 +213,7 @@ def as_given(scan: Scan, inputs: Mapping[str, Any], name: str, array: Array) -> 
     if name == "A":
         return array[:, 0].T
     if name == "initial_state":
-        array = array.transpose(1, 2, 0)
+        array = _state(array)
     elif name in ("B", "C"):
         array = (scan.B if name == "B" else scan.C).as_given(array)
     return array if np.iscomplexobj(inputs[name]) else array.real

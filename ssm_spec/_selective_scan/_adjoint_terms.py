@@ -1,0 +1,230 @@
+"""What honest arithmetic may do to the terms of the scan's gradients.
+
+Each gradient is a sum of terms over times, rows, or the channels of a group; the sums over
+the state, which stay within one time and channel, are bounded here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
+from ssm_spec._selective_scan._bounds import output_error
+from ssm_spec._selective_scan._classes import backward_errors, forward_errors, sum_to_chunk_end
+from ssm_spec._selective_scan._local_errors import (
+    LocalErrors,
+    flushed,
+    gate_slope_error,
+    local_errors,
+    sigmoid_error,
+)
+from ssm_spec._selective_scan._state_errors import StateErrors
+from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """The summands of one gradient: their moduli, the bounds of their errors, the range used."""
+
+    size: Float
+    error: Float
+    peak: Float
+
+
+class Analysis:
+    """One order of evaluation, followed through one block: e_h, e_λ, e_ah, e_dp and the terms."""
+
+    def __init__(self, forward: Trajectory, backward: AdjointTrajectory, arithmetic: Arithmetic) -> None:
+        self.f, self.g, self.arithmetic = forward, backward, arithmetic
+        self.u, self.u_m = arithmetic.u, arithmetic.product(forward.scan.complex)
+        self.local: LocalErrors = local_errors(forward, arithmetic)
+        self.h: StateErrors = forward_errors(forward, self.local, arithmetic)
+        self.e_q = self._gated_cotangent_error()
+        self.e_c = self._c_error()
+        self.adjoint: StateErrors = backward_errors(forward, backward, self.local, self.e_c, arithmetic)
+        self.e_dp = self._dp_error()
+        # Autograd forms λh⁻ before it is multiplied by a; that product has to stay in range too.
+        self.peak_both = np.maximum(
+            np.maximum(self.h.peak, self.adjoint.peak), backward.adjoint * forward.before
+        )
+
+    def _flushed(self, *factors: Any) -> Any:
+        return flushed(self.arithmetic, *factors)
+
+    def _gated_cotangent_error(self) -> Float:
+        """e_q = |r|(ρ_σ + u)|G| + u|q| + η; without a gate q is the cotangent itself."""
+        f, g = self.f, self.g
+        if f.z is None:
+            return np.full_like(g.r, self.arithmetic.eta)
+        error: Float = g.q * (sigmoid_error(f.z, self.arithmetic) + 2.0 * self.u)
+        error += self._flushed(g.r, np.abs(f.z))
+        return error
+
+    def _c_error(self) -> Float:
+        """c = γ q conj(C): one product."""
+        f, g = self.f, self.g
+        C = f.scan.gamma * f.C
+        error: Float = C * self.e_q[:, None] + self.u_m * g.c + self._flushed(C, g.q[:, None])
+        return error
+
+    def _decayed_state_error(self) -> Float:
+        """e_ah of a h_{t−1}: |a|e⁻ + E_a(|h⁻| + e⁻) + u_m|ah| directly; as h − b̄u, e_h + E_b + u|ah|.
+
+        The larger of the two unless it is declared direct: a kernel may recover it either way.
+        """
+        f, u_m = self.f, self.u_m
+        before = np.concatenate([np.zeros_like(self.h.error[:1]), self.h.error[:-1]])
+        before = np.where(f.scan.sequences.fresh[:, None, :, None], self.arithmetic.eta, before)
+        decayed = f.a * f.before
+        direct: Float = f.a * before + self.local.decay * (f.before + before) + u_m * decayed
+        direct += self.arithmetic.eta
+        if self.arithmetic.decayed_state == "direct":
+            return direct
+        subtracted = self.h.error + self.local.source + self.u * decayed + self.arithmetic.eta
+        larger: Float = np.maximum(direct, subtracted)
+        return larger
+
+    def _dp_error(self) -> Float:
+        """e_dp = e_λ(|ah| + e_ah) + |λ|e_ah + 2u_m|λ·ah|, and the chunk's cumulative sum."""
+        f, g = self.f, self.g
+        decayed, e_decayed = f.a * f.before, self._decayed_state_error()
+        error: Float = self.adjoint.error * (decayed + e_decayed) + g.adjoint * e_decayed
+        error += 2.0 * self.u_m * g.dp + self._flushed(g.adjoint, f.a, f.before)
+        if self.arithmetic.evaluation == "chunk":
+            error += self._through_cumulative_sum()
+        return error
+
+    def _through_cumulative_sum(self) -> Float:
+        """Z_r = Σ over t >= r in the chunk of |c|loc_h + |b|loc_λ + (Q + 1)u(|c|M + M^λ|b|)."""
+        f, g, q = self.f, self.g, self.arithmetic.chunk
+        rounding = (min(q, len(g.c)) + 1) * self.u + 2.0 * (self.u_m - self.u)
+        terms = g.c * (self.h.unshared + rounding * self.h.mass)
+        terms += f.source * (self.adjoint.unshared + rounding * self.adjoint.mass)
+        terms += self._flushed(g.c, self.h.mass) + self._flushed(f.source, self.adjoint.mass)
+        return sum_to_chunk_end(terms, q)
+
+    def terms(self, name: str) -> Terms:
+        """The terms of the gradient of the input named."""
+        makers: dict[str, Callable[[], Terms]] = {
+            "u": self.u_terms,
+            "delta": self.delta_terms,
+            "A": self.A_terms,
+            "B": self.B_terms,
+            "C": self.C_terms,
+            "D": self.D_terms,
+            "z": self.z_terms,
+            "delta_bias": self.delta_terms,
+            "initial_state": self.initial_terms,
+        }
+        return makers[name]()
+
+    def u_terms(self) -> Terms:
+        """du = D q + Re Σ_n λ conj(φB): each term meets n + 1 sums and a product or two."""
+        f, g = self.f, self.g
+        n = f.scan.sizes[3]
+        through = (f.phi * f.B * g.adjoint).sum(axis=1)
+        size = f.D * g.q + through
+        error = f.phi * f.B * self.adjoint.error + f.B * self.local.phi * (g.adjoint + self.adjoint.error)
+        error = (error + self._flushed(f.phi, f.B, g.adjoint)).sum(axis=1)
+        error += f.D * self.e_q + ((n + 1) * self.u + 2.0 * self.u_m) * size + self._flushed(f.D, g.q)
+        return Terms(size, error, np.maximum(self.adjoint.peak.max(axis=1), size))
+
+    def delta_terms(self) -> Terms:
+        """dx = σ(x) dΔ, dΔ = Re Σ_n u λ conj(B a^(zoh)) + Re Σ_n dp conj(A)."""
+        f, g = self.f, self.g
+        n, u_t = f.scan.sizes[3], f.u[:, None]
+        weight, e_weight = (f.a, self.local.decay) if f.scan.zoh else (1.0, 0.0)
+        terms = u_t * f.B * weight * g.adjoint + f.A * g.dp
+        error = u_t * f.B * (weight * self.adjoint.error + e_weight * (g.adjoint + self.adjoint.error))
+        error += f.A * self.e_dp
+        error += self._flushed(u_t, f.B, weight, g.adjoint) + self._flushed(f.A, g.dp)
+        size = terms.sum(axis=1)
+        e_step = error.sum(axis=1) + ((2 * n - 1) * self.u + 3.0 * self.u_m) * size
+        e_x = f.slope * e_step + self.local.slope * (g.d_step + e_step)
+        if f.scan.softplus:
+            e_x += self.u * f.slope * g.d_step + self._flushed(f.slope, g.d_step)
+        peak = np.maximum(self.peak_both.max(axis=1), size)
+        return Terms(f.slope * g.d_step, e_x, peak)
+
+    def A_terms(self) -> Terms:  # noqa: N802 — the matrix's name
+        """dA = Σ Δ dp, and conj(∂φ/∂A) u λ conj(B) under the zero-order hold."""
+        f, g = self.f, self.g
+        step = f.step[:, None]
+        size = step * g.dp
+        error = step * self.e_dp + self.local.step[:, None] * (g.dp + self.e_dp) + self.u * size
+        error += self._flushed(step, g.dp)
+        if g.hold is not None:
+            drive, e_hold = f.u[:, None] * f.B, self._hold_error(g.hold)
+            size = size + drive * g.hold * g.adjoint
+            error += drive * (g.hold * self.adjoint.error + e_hold * (g.adjoint + self.adjoint.error))
+            error += (3.0 * self.u_m + self.u) * drive * g.hold * g.adjoint
+            error += self._flushed(f.u[:, None], f.B, g.hold, g.adjoint)
+        return Terms(size, error, np.maximum(self.peak_both, size))
+
+    def _hold_error(self, hold: Float) -> Float:
+        """Error of Δ²ψ(p): its slope in Δ is Δa; a series below |p| = 1, the closed form above.
+
+        Δ|a|E_s + k_p u(Δ²|a| + 2|Δ²ψ|) + (k_e + k_d + 4)u Δ²(|a| + |φ|/Δ)/max(|p|, 1).
+        """
+        f, k = self.f, self.arithmetic
+        step = f.step[:, None]
+        k_exp = k.exponential(f.scan.complex)
+        moved = step * f.a * self.local.step[:, None]
+        moved = moved + k.k_scale * k.u * (step * step * f.a + 2.0 * hold)
+        closed = step * (step * f.a + f.phi) / np.maximum(f.p, 1.0)
+        error: Float = moved + (k_exp + k.k_div + 4.0) * k.u * closed + self._flushed(step, step)
+        return error
+
+    def B_terms(self) -> Terms:  # noqa: N802 — the matrix's name
+        """dB = conj(φ) u λ."""
+        f, g, u_t = self.f, self.g, self.f.u[:, None]
+        size = f.phi * u_t * g.adjoint
+        error = f.phi * u_t * self.adjoint.error + 2.0 * self.u_m * size
+        error += u_t * self.local.phi * (g.adjoint + self.adjoint.error)
+        error += self._flushed(f.phi, u_t, g.adjoint)
+        return Terms(size, error, np.maximum(self.adjoint.peak, size))
+
+    def C_terms(self) -> Terms:  # noqa: N802 — the matrix's name
+        """dC = γ q conj(h)."""
+        f, g, gamma = self.f, self.g, self.f.scan.gamma
+        q, e_q = g.q[:, None], self.e_q[:, None]
+        size = gamma * q * f.h
+        error = gamma * (q * self.h.error + e_q * (f.h + self.h.error)) + self.u * size
+        error += gamma * self._flushed(q, f.h)
+        return Terms(size, error, np.maximum(self.h.peak, size))
+
+    def D_terms(self) -> Terms:  # noqa: N802 — the matrix's name
+        """dD = Σ q u."""
+        f, g = self.f, self.g
+        size = g.q * f.u
+        return Terms(size, self.e_q * f.u + self.u * size + self._flushed(g.q, f.u), size)
+
+    def z_terms(self) -> Terms:
+        """dz = r v silu'(z); with the output before the gate kept in the I/O type, its rounding too."""
+        f, g = self.f, self.g
+        assert f.z is not None
+        assert g.gate_slope is not None
+        slope, v = np.abs(g.gate_slope), np.abs(f.v)
+        e_v = output_error(f, self.h, self.arithmetic)
+        size = g.r * v * slope
+        error = g.r * (slope * e_v + gate_slope_error(f.z, self.arithmetic) * (v + e_v))
+        error += 3.0 * self.u * size + self._flushed(g.r, v, slope)
+        if self.arithmetic.saved_gate == "io":
+            error += UNIT_ROUNDOFF[self.arithmetic.storage] * size
+        return Terms(size, error, np.maximum(np.maximum(self.h.peak.max(axis=1), g.r * v), v))
+
+    def initial_terms(self) -> Terms:
+        """d(initial) = conj(a)λ where a sequence starts."""
+        f, g = self.f, self.g
+        size = f.a * g.adjoint
+        error = f.a * self.adjoint.error + self.local.decay * (g.adjoint + self.adjoint.error)
+        error += self.u_m * size + self._flushed(f.a, g.adjoint)
+        return Terms(size, error, np.maximum(self.adjoint.peak, size))

@@ -1,0 +1,102 @@
+"""What honest arithmetic may do to the scan's outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec._roundoff import ORACLE, Arithmetic
+from ssm_spec._selective_scan._blocks import blocks
+from ssm_spec._selective_scan._classes import alternatives, forward_errors
+from ssm_spec._selective_scan._inputs import Scan
+from ssm_spec._selective_scan._local_errors import flushed, local_errors, sigmoid_error
+from ssm_spec._selective_scan._state_errors import StateErrors
+from ssm_spec._selective_scan._trajectory import Trajectory, follow
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+
+ANALYSED = 2**17
+"""States (l, n, b, d) analysed at once: 1 MiB an array, some forty of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Worst:
+    """Running element-wise maxima: the bound, the oracle's own bound, and the range used.
+
+    The range is the largest modulus that the element, or what feeds it, reaches.
+    """
+
+    bound: Float
+    own: Float
+    peak: Float
+
+    @classmethod
+    def of(cls, *shape: int) -> Worst:
+        """All zero."""
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+    def raise_to(self, where: Any, error: Float, peak: Float, *, own: bool) -> None:
+        """Merge one analysis of the elements at `where`."""
+        target = self.own if own else self.bound
+        target[where] = np.maximum(target[where], error)
+        if not own:
+            self.peak[where] = np.maximum(self.peak[where], peak)
+
+    def judged(self, value: Array, largest: float) -> NDArray[np.bool_]:
+        """Where the value with its bound, and all that feeds it, stay within the range."""
+        return np.less(self.peak, largest) & np.less(np.abs(value) + self.bound, largest)
+
+
+def analyses(arithmetic: Arithmetic) -> list[tuple[Arithmetic, bool]]:
+    """Every order of evaluation to analyse, and whether it is the oracle's own."""
+    return [(order, False) for order in alternatives(arithmetic)] + [(ORACLE, True)]
+
+
+def output_bounds(scan: Scan, arithmetic: Arithmetic) -> dict[str, Worst]:
+    """For "y", (l, b, d), and "last_state", (n, s, d)."""
+    b, d, l, n = scan.sizes
+    y, last = Worst.of(l, b, d), Worst.of(n, scan.sequences.slots, d)
+    if scan.initial_state is not None:  # an empty sequence hands its initial state on
+        empty = (slice(None), scan.sequences.empty)
+        state = np.abs(scan.initial_state[empty])
+        last.raise_to(empty, np.full_like(state, arithmetic.eta), state, own=False)
+    for batch, channels in blocks(b, d, n * l, ANALYSED):
+        trajectory = follow(scan.block(batch, channels))
+        slots = trajectory.scan.sequences.ends
+        t, row = np.nonzero(slots >= 0)
+        leaving = slice(None), slots[t, row], channels
+        for order, own in analyses(arithmetic):
+            drift = forward_errors(trajectory, local_errors(trajectory, order), order)
+            y.raise_to((slice(None), batch, channels), *gated_error(trajectory, drift, order), own=own)
+            error, peak = (array[t, :, row].swapaxes(0, 1) for array in (drift.error, drift.peak))
+            last.raise_to(leaving, error, peak, own=own)
+    return {"y": y, "last_state": last}
+
+
+def output_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> Float:
+    """e_v = γΣ|C|(e + (u_m + nu)(m + e)) + (1 + n)u|Du| + u|v| + η. (l, b, d)."""
+    scan, u = trajectory.scan, arithmetic.u
+    n = scan.sizes[3]
+    mass = drift.mass + drift.error
+    rounding = arithmetic.product(scan.complex) + n * u
+    states = trajectory.C * (drift.error + rounding * mass) + flushed(arithmetic, trajectory.C, mass)
+    error: Float = scan.gamma * states.sum(axis=1) + u * np.abs(trajectory.v)
+    error += (1.0 + n) * u * trajectory.D * trajectory.u + flushed(arithmetic, trajectory.D, trajectory.u)
+    return error
+
+
+def gated_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """e_o = |G|e_v + (ρ_σ + 2u)|G|(|v| + e_v) + η, and the range used. G = silu(z)."""
+    error, v = output_error(trajectory, drift, arithmetic), np.abs(trajectory.v)
+    peak = np.maximum(drift.peak.max(axis=1), v)
+    if trajectory.z is None:
+        return error, peak
+    size = np.abs(trajectory.gate)
+    relative = sigmoid_error(trajectory.z, arithmetic) + 2.0 * arithmetic.u
+    gated = size * error + relative * size * (v + error)
+    gated += flushed(arithmetic, np.abs(trajectory.z), v + error)
+    return gated, np.maximum(peak, size * v)

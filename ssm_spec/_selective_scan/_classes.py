@@ -1,0 +1,133 @@
+"""From a declared order of evaluation to the analyses that bound it, forward and backward."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec._errors import DomainError
+from ssm_spec._roundoff import Arithmetic
+from ssm_spec._selective_scan._local_errors import LocalErrors
+from ssm_spec._selective_scan._recurrence import cuts_of, recur
+from ssm_spec._selective_scan._state_errors import (
+    Chunks,
+    Recurrence,
+    StateErrors,
+    bracketed,
+    chunked,
+    sequential,
+)
+from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory
+
+Float = NDArray[np.float64]
+
+EVALUATIONS = ("any", "sequential", "scan", "right_fold", "chunk")
+
+
+def alternatives(arithmetic: Arithmetic) -> tuple[Arithmetic, ...]:
+    """The orders of evaluation whose element-wise maximum is the bound."""
+    if arithmetic.evaluation not in EVALUATIONS:
+        raise DomainError(
+            f"`arithmetic.evaluation` of a selective scan must be one of {EVALUATIONS}; "
+            f"got {arithmetic.evaluation!r}"
+        )
+    if arithmetic.evaluation == "any":
+        return replace(arithmetic, evaluation="scan"), replace(arithmetic, evaluation="chunk", chunk=256)
+    return (arithmetic,)
+
+
+def forward_errors(trajectory: Trajectory, local: LocalErrors, arithmetic: Arithmetic) -> StateErrors:
+    """The errors of h."""
+    recurrence = Recurrence(
+        decay=trajectory.a,
+        decay_error=local.decay,
+        exponent=trajectory.p,
+        step_error=local.step,
+        rate=trajectory.A,
+        before=trajectory.before,
+        state=trajectory.h,
+        source=trajectory.source,
+        source_error=local.source,
+        fresh=trajectory.scan.sequences.fresh,
+        complex=trajectory.scan.complex,
+    )
+    sums = chunk_sums(trajectory.step, arithmetic.chunk)
+    chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
+    return _drift(recurrence, arithmetic, chunks)
+
+
+def backward_errors(
+    trajectory: Trajectory,
+    adjoint: AdjointTrajectory,
+    local: LocalErrors,
+    c_error: Float,
+    arithmetic: Arithmetic,
+) -> StateErrors:
+    """The errors of λ: the same recurrence on reversed arrays, its decay at t being a_{t+1}.
+
+    Where a sequence ends, the last state's cotangent enters undecayed.
+    """
+    scan = trajectory.scan
+    over = scan.sequences.over
+    ends = over[:, None, :, None]
+    recurrence = Recurrence(
+        decay=np.where(ends, 1.0, _next(trajectory.a))[::-1],
+        decay_error=np.where(ends, 0.0, _next(local.decay))[::-1],
+        exponent=np.where(ends, 0.0, _next(trajectory.p))[::-1],
+        step_error=np.where(over[..., None], 0.0, _next(local.step))[::-1],
+        rate=trajectory.A,
+        before=adjoint.after[::-1],
+        state=adjoint.adjoint[::-1],
+        source=adjoint.c[::-1],
+        source_error=c_error[::-1],
+        fresh=over[::-1],
+        complex=scan.complex,
+    )
+    # A kernel may reuse the forward sums or sum from the other end: the larger of the two.
+    forward = chunk_sums(trajectory.step, arithmetic.chunk)
+    ends_of_chunks = np.roll(chunk_begins(len(forward), arithmetic.chunk), -1)
+    backward = recur(np.ones(len(forward)), trajectory.step[::-1], cuts_of(_column(ends_of_chunks[::-1])))[
+        ::-1
+    ]
+    sums = np.maximum(forward, backward)
+    chunks = Chunks(arithmetic.chunk, ends_of_chunks[::-1], _next(sums)[::-1], sums[::-1])
+    found = _drift(recurrence, arithmetic, chunks)
+    return StateErrors(found.error[::-1], found.mass[::-1], found.unshared[::-1], found.peak[::-1])
+
+
+def chunk_begins(length: int, q: int) -> NDArray[np.bool_]:
+    """(l,): True where a chunk of the forward grid begins."""
+    return np.equal(np.arange(length) % q, 0)
+
+
+def chunk_sums(steps: Float, q: int) -> Float:
+    """S: the in-chunk cumulative sum of |Δ|, (l, b, d). A reset does not restart it."""
+    return recur(np.ones(len(steps)), steps, cuts_of(_column(chunk_begins(len(steps), q))))
+
+
+def sum_to_chunk_end(terms: Float, q: int) -> Float:
+    """For each time, the sum of `terms` from there to its chunk's end."""
+    ends = np.roll(chunk_begins(len(terms), q), -1)
+    return recur(np.ones(len(terms)), terms[::-1], cuts_of(_column(ends[::-1])))[::-1]
+
+
+def _drift(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
+    if arithmetic.evaluation == "sequential":
+        return sequential(recurrence, arithmetic)
+    if arithmetic.evaluation == "chunk":
+        return chunked(recurrence, arithmetic, chunks)
+    balanced = int(np.ceil(np.log2(max(len(recurrence.decay), 1))))
+    depth = balanced if arithmetic.fold_depth is None else arithmetic.fold_depth
+    return bracketed(recurrence, arithmetic, depth)
+
+
+def _next(array: Any) -> Any:
+    """The array one step later; zero after the end."""
+    return np.concatenate([array[1:], np.zeros_like(array[:1])])
+
+
+def _column(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return mask[:, None]

@@ -1,0 +1,189 @@
+"""How far a state may drift: running error analysis of x_t = a_t x_{t−1} + s_t by order of evaluation.
+
+Forward x is h; backward, on reversed arrays, it is λ. All classes are first order in u but
+for the error's own amplification, which is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec._roundoff import Arithmetic
+from ssm_spec._selective_scan._local_errors import flushed
+from ssm_spec._selective_scan._recurrence import cuts_of, recur
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Chunks:
+    """A partition of time into chunks, as one direction of evaluation meets it.
+
+    Attributes
+    ----------
+    length
+        Q.
+    begins
+        (l,): True where a chunk begins.
+    at_decay, at_source
+        (l, b, d): the in-chunk cumulative sum of |Δ| from whose differences the decay at
+        that index, and the weight of the source at that index, are computed.
+    """
+
+    length: int
+    begins: Bool
+    at_decay: Float
+    at_source: Float
+
+
+@dataclass(frozen=True, eq=False)
+class Recurrence:
+    """Moduli of x_t = a_t x_{t−1} + s_t in its order of evaluation; (l, n, b, d) if not said.
+
+    Attributes
+    ----------
+    decay, decay_error
+        |a_t| and the bound of its error.
+    exponent, step_error, rate
+        |p| with a = exp(p); the error of Δ there, (l, b, d); |A|.
+    before, state
+        |x_{t−1}| (what enters, where a sequence starts) and |x_t|.
+    source, source_error
+        |s_t| and the bound of its error.
+    fresh
+        (l, b): True where a sequence starts.
+    """
+
+    decay: Float
+    decay_error: Float
+    exponent: Float
+    step_error: Float
+    rate: Float
+    before: Float
+    state: Float
+    source: Float
+    source_error: Float
+    fresh: Bool
+    complex: bool
+
+
+@dataclass(frozen=True, eq=False)
+class StateErrors:
+    """The drift of a state.
+
+    Attributes
+    ----------
+    error
+        e: the bound of the state's error, (l, n, b, d).
+    mass
+        m: what later sums round against: |x|, or the sum of moduli M in a chunk.
+    unshared
+        loc: the part of e that is not carried on inside a chunk (zero but for chunks).
+    peak
+        The largest intermediate that feeds the state, for the analysis of range.
+    """
+
+    error: Float
+    mass: Float
+    unshared: Float
+    peak: Float
+
+
+def sequential(r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
+    """e ← π + u(|x| + π), π = (1 + u_m)(|a| + E_a)e + (E_a + u_m(|a| + E_a))|x⁻| + E_s + η.
+
+    Higham, section 3.3: the error so far is amplified, and one product and one sum are rounded.
+    """
+    u, u_m = arithmetic.u, arithmetic.product(r.complex)
+    amplified = r.decay + r.decay_error
+    fresh_error = (r.decay_error + u_m * amplified) * r.before + r.source_error + _flush(r, arithmetic)
+    error = recur(
+        (1.0 + u) * (1.0 + u_m) * amplified, (1.0 + u) * fresh_error + u * r.state, cuts_of(r.fresh)
+    )
+    return StateErrors(error, r.state, np.zeros_like(error), _peak(r, r.decay))
+
+
+def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
+    """Any tree of the associative operator in which at most `depth` nodes share a right end.
+
+    f ← (|a| + E_a)f + E_a|x⁻| + E_s; K ← max(|a|K, |x|); J ← |a|J + K;
+    e = f + (3u_m + 2u)J + u_m·depth·K. The rounding of a product P of decays is charged to
+    the leaf that multiplies the state before it; |X_{s..r}| <= |x_r| + P|x_{s−1}|; node
+    counts telescope.
+    """
+    u, u_m, cuts = arithmetic.u, arithmetic.product(r.complex), cuts_of(r.fresh)
+    carried = recur(
+        r.decay + r.decay_error,
+        r.decay_error * r.before + r.source_error + _flush(r, arithmetic),
+        cuts,
+    )
+    reach = recur(r.decay, np.maximum(r.state, r.decay * r.before), cuts, join=np.maximum)
+    rounded = recur(r.decay, reach, cuts)
+    products = recur(r.decay, r.decay, cuts, join=np.maximum)
+    error = carried + (3.0 * u_m + 2.0 * u) * rounded + u_m * depth * reach
+    error += _lost_products(r, products, arithmetic)
+    return StateErrors(error, r.state, np.zeros_like(error), _peak(r, products))
+
+
+def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
+    """Decays inside a chunk are exponentials of differences of a cumulative sum, as in SSD.
+
+    Shared by all that comes later: f ← (|a| + E)f + E|x⁻| + E_s + |s|τ, where
+    E = |a| expm1(|A|(E_s + uS)) is the error of Δ and of the cumulative sum, and
+    τ = |A| u ⌈log₂ Q⌉ S that of a sum in another order. Not shared: one exponential, its
+    product and a sum of Q terms, u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
+    M ← |a|M + |s|, X ← |a|(X + |p|M⁻). At a chunk's end both are carried on.
+    """
+    u, u_m = arithmetic.u, arithmetic.product(r.complex)
+    q, k_exp = min(chunks.length, len(r.decay)), arithmetic.exponential(r.complex)
+    opening = r.fresh | chunks.begins[:, None]
+    weight = r.decay * (opening[:, None, :, None] * r.before)
+    inside = cuts_of(opening)
+    mass = recur(r.decay, r.source + weight, inside)
+    stretched = np.empty_like(mass)
+    stretched[0] = 0.0
+    stretched[1:] = r.decay[1:] * r.exponent[1:] * mass[:-1]
+    stretched = np.where(opening[:, None, :, None], r.exponent * weight, stretched)
+    exponents = recur(r.decay, stretched, inside)
+    tau = r.rate * (u * np.ceil(np.log2(max(q, 2))) * chunks.at_source[:, None])
+    unshared = u * ((k_exp + q) * mass + (arithmetic.k_scale + 1.0) * exponents) + 4.0 * u_m * mass
+    products = recur(r.decay, r.decay, cuts_of(r.fresh), join=np.maximum)
+    unshared += tau * r.state + _lost_products(r, products, arithmetic)
+
+    drift = np.expm1(r.rate * (r.step_error + u * chunks.at_decay)[:, None])
+    decay_error = np.where(r.decay == 0.0, 0.0, r.decay * drift) + arithmetic.eta
+    amplified = r.decay + decay_error
+    fresh_error = decay_error * r.before + r.source_error + r.source * tau + _flush(r, arithmetic)
+    handed_on = (chunks.begins[1:, None] & ~r.fresh[1:])[:, None, :, None]
+    fresh_error[1:] += np.where(handed_on, amplified[1:] * unshared[:-1], 0.0)
+    shared = recur(amplified, fresh_error, cuts_of(r.fresh))
+    return StateErrors(shared + unshared, mass, unshared, np.maximum(_peak(r, products), mass))
+
+
+def _flush(r: Recurrence, arithmetic: Arithmetic) -> Any:
+    """One product a x⁻ and one sum, and a state that may be read as zero where it enters."""
+    return flushed(arithmetic, r.decay)
+
+
+def _lost_products(r: Recurrence, products: Float, arithmetic: Arithmetic) -> Float:
+    """A product of decays that underflows loses η times a state that may have been large before.
+
+    At most l such products meet; each is multiplied by further decays, at most `products`,
+    and by a state or a source, at most the largest of its sequence so far.
+    """
+    largest = np.maximum(np.maximum(r.before, r.state), r.source)
+    so_far = recur(np.ones(len(largest)), largest, cuts_of(r.fresh), join=np.maximum)
+    loss: Float = arithmetic.eta * len(largest) * (1.0 + products) * so_far
+    return loss
+
+
+def _peak(r: Recurrence, products: Float) -> Float:
+    """The largest of a, s, x and the products of decays over the sequence so far; NaN stays NaN."""
+    here = np.maximum(np.maximum(r.decay, r.source), np.maximum(r.state, products))
+    here = np.maximum(here, r.before)
+    return recur(np.ones(len(here)), here, cuts_of(r.fresh), join=np.maximum)

@@ -1,0 +1,306 @@
+"""One step of the selective scan, on states of its own or in a pool: a scan of length one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssm_spec._errors import DomainError, DTypeError
+from ssm_spec._roundoff import Arithmetic, Bounded
+from ssm_spec._selective_scan import (
+    selective_scan,
+    selective_scan_bounds,
+    selective_scan_vjp,
+    selective_scan_vjp_bounds,
+)
+from ssm_spec._validate import (
+    Dimensions,
+    as_array,
+    as_cotangent,
+    as_index_array,
+    as_real_array,
+    check_cotangent_names,
+    differentiated,
+)
+
+Array = NDArray[Any]
+
+OUTPUTS = ("y", "state")
+DIFFERENTIABLE = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+_BY_ROW = ("u", "delta", "B", "C", "z")
+
+
+def selective_state_update(
+    state: ArrayLike,
+    u: ArrayLike,
+    delta: ArrayLike,
+    A: ArrayLike,
+    B: ArrayLike,
+    C: ArrayLike,
+    D: ArrayLike | None = None,
+    z: ArrayLike | None = None,
+    delta_bias: ArrayLike | None = None,
+    delta_softplus: bool = False,
+    *,
+    b_discretization: str = "euler",
+    state_indices: ArrayLike | None = None,
+    inplace: bool = False,
+) -> tuple[Array, Array]:
+    """h = exp(ΔA) h⁻ + b̄ u; y = (γ Re Σ_n C h + D u) · silu(z): one step of `selective_scan`.
+
+    Gu and Dao, "Mamba" (2023), eq. (2) and (4); the names are those of its code.
+
+    Parameters
+    ----------
+    state
+        (b, d, n), or a pool (slots, d, n) with `state_indices`; real, or complex where A is.
+    u, delta, z
+        (b, d), real.
+    A
+        (d, n), real or complex, at least single precision.
+    B, C
+        (b, n) or (b, g, n), real, or complex where A is; a constant one is passed with g = d.
+    D, delta_bias
+        (d,), real.
+    state_indices
+        (b,), integers: the slot of each row, each at most once; −1 skips the row, whose y is 0.
+    inplace
+        Write the new state into `state`, rounded to its dtype, and return that array.
+
+    Returns
+    -------
+    y, (b, d) float64, and the new state in the shape of `state`; slots that no row names keep theirs.
+    """
+    step = _read(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization, state_indices)
+    if inplace and not (isinstance(state, np.ndarray) and state.flags.writeable):
+        raise DTypeError(f"`state` must be a writable NumPy array where `inplace` is set; got {type(state)}")
+    if inplace and step.real_state and step.state.dtype.kind == "c":
+        raise DTypeError("`state` must be complex where `A` is and `inplace` is set; got a real one")
+    y, last = selective_scan(**step.scan, return_last_state=True)
+    new = step.state.copy()
+    new[step.slots] = last
+    if inplace:
+        assert isinstance(state, np.ndarray)
+        with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
+            state[step.slots] = last
+        new = state
+    return step.to_rows(y[..., 0]), new
+
+
+def selective_state_update_vjp(
+    cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
+) -> dict[str, Array]:
+    """Gradients of L = Re⟨cotangents, outputs⟩; slots that no row names hand their cotangent through.
+
+    Parameters
+    ----------
+    cotangents
+        "y": (b, d), "state": the state's shape; None or missing means zero.
+    wrt
+        Names of inputs; by default every differentiable one that was given.
+    inputs
+        The arguments of `selective_state_update`; `inplace` changes nothing here.
+
+    Returns
+    -------
+    For each name, ∂L/∂Re + i ∂L/∂Im in the input's shape; the real part for a real input.
+    """
+    step, names = _read_inputs(inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
+    given, passed = step.cotangents(cotangents)
+    found = selective_scan_vjp(given, [_in_scan(name) for name in names], **step.scan)
+    return {name: step.as_given(name, found[_in_scan(name)], passed) for name in names}
+
+
+def selective_state_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to "y" and "state"; slots left alone have bound 0.
+
+    Parameters
+    ----------
+    arithmetic
+        The facts about the implementation.
+    inputs
+        The arguments of `selective_state_update`; `inplace` changes nothing here.
+    """
+    step = _read_inputs(inputs)
+    found = selective_scan_bounds(arithmetic=arithmetic, **step.scan)
+    y, last = found["y"], found["last_state"]
+    untouched = np.zeros(step.state.shape)
+
+    def pooled(part: Array, base: Array) -> Array:
+        out = base.copy()
+        out[step.slots] = part
+        return out
+
+    return {
+        "y": _map_bounded(lambda part: step.to_rows(part[..., 0]), y),
+        "state": Bounded(
+            pooled(last.value, step.state),
+            pooled(last.bound, untouched),
+            pooled(last.own, untouched),
+            pooled(last.judged, np.isfinite(step.state)),
+        ),
+    }
+
+
+def selective_state_update_vjp_bounds(
+    cotangents: Mapping[str, ArrayLike | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to the gradients of `selective_state_update_vjp`.
+
+    Parameters
+    ----------
+    cotangents, wrt, inputs
+        As for `selective_state_update_vjp`.
+    arithmetic
+        The facts about the implementation.
+    """
+    step, names = _read_inputs(inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
+    given, passed = step.cotangents(cotangents)
+    found = selective_scan_vjp_bounds(
+        given, [_in_scan(name) for name in names], arithmetic=arithmetic, **step.scan
+    )
+    out: dict[str, Bounded] = {}
+    for name in names:
+        part, exact = found[_in_scan(name)], np.zeros(passed.shape)
+        out[name] = Bounded(
+            step.as_given(name, part.value, passed),
+            step.as_given(name, part.bound, exact),
+            step.as_given(name, part.own, exact),
+            step.as_given(name, part.judged, np.isfinite(passed)),
+        )
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A step as a scan of length one over the rows that take part.
+
+    `rows` are those rows, `slots` their places in `state`; `scan` the arguments of the scan;
+    `real_state` whether the state was given as real numbers.
+    """
+
+    state: Array
+    real_state: bool
+    batch: int
+    rows: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    scan: dict[str, Any]
+
+    def to_rows(self, part: Array) -> Array:
+        """Put rows that took part among those that did not: zero there, or True in a mask."""
+        fill = part.dtype == np.bool_
+        out: Array = np.full((self.batch, *part.shape[1:]), fill, dtype=part.dtype)
+        out[self.rows] = part
+        return out
+
+    def as_given(self, name: str, part: Array, passed: Array) -> Array:
+        """Bring one gradient of the scan, or its bound, to the shape of the step's input."""
+        if name == "state":
+            out = passed.copy()
+            out[self.slots] = part
+            return out.real if self.real_state else out
+        return self.to_rows(part[..., 0]) if name in _BY_ROW else part
+
+    def cotangents(self, cotangents: Mapping[str, object]) -> tuple[dict[str, Array | None], Array]:
+        """The scan's cotangents, and the state's, which slots left alone hand through."""
+        check_cotangent_names(cotangents, OUTPUTS)
+        complex_ = self.state.dtype.kind == "c"
+        y = as_cotangent(cotangents, "y", (self.batch, self.scan["u"].shape[1]))
+        last = as_cotangent(cotangents, "state", self.state.shape, complex_=complex_)
+        given: dict[str, Array | None] = {
+            "y": None if y is None else y[self.rows, :, None],
+            "last_state": None if last is None else last[self.slots],
+        }
+        return given, np.zeros_like(self.state) if last is None else last
+
+
+def _read(
+    state: object,
+    u: object,
+    delta: object,
+    A: object,
+    B: object,
+    C: object,
+    D: object = None,
+    z: object = None,
+    delta_bias: object = None,
+    delta_softplus: bool = False,
+    b_discretization: str = "euler",
+    state_indices: object = None,
+) -> _Step:
+    """Check what differs from a scan; the scan checks the rest."""
+    dims = Dimensions()
+    streams = {"u": as_real_array("u", u), "delta": as_real_array("delta", delta)}
+    if z is not None:
+        streams["z"] = as_real_array("z", z)
+    for name, array in streams.items():
+        dims.match(name, array, "b d")
+    dims.match("A", as_array("A", A), "d n")
+    projections = {"B": as_array("B", B), "C": as_array("C", C)}
+    for name, array in projections.items():
+        dims.match(name, array, "b n", "b g n", free="g")
+    state_ = as_array("state", state)
+    dims.match("state", state_, "b d n" if state_indices is None else "slots d n")
+    complex_a = np.asarray(A).dtype.kind == "c"
+    if state_.dtype.kind == "c" and not complex_a:
+        raise DTypeError(f"`state` must be real where `A` is real; got {np.asarray(state).dtype}")
+    rows, slots = _participants(state_indices, dims)
+    real_state = state_.dtype.kind == "f"
+    state_ = state_.astype(np.complex128) if complex_a else state_
+    scan = {name: array[rows][..., None] for name, array in (streams | projections).items()}
+    return _Step(
+        state_,
+        real_state,
+        dims["b"],
+        rows,
+        slots,
+        scan
+        | {
+            "A": A,
+            "D": D,
+            "delta_bias": delta_bias,
+            "delta_softplus": delta_softplus,
+            "initial_state": state_[slots],
+            "b_discretization": b_discretization,
+        },
+    )
+
+
+def _read_inputs(inputs: Mapping[str, Any]) -> _Step:
+    return _read(**{name: value for name, value in inputs.items() if name != "inplace"})
+
+
+def _participants(state_indices: object, dims: Dimensions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that take part, and their slots."""
+    if state_indices is None:
+        everyone = np.arange(dims["b"])
+        return everyone, everyone
+    indices = as_index_array("state_indices", state_indices)
+    dims.match("state_indices", indices, "b")
+    rows = np.flatnonzero(indices != -1)
+    slots = indices[rows]
+    count = dims["slots"]
+    if ((slots < 0) | (slots >= count)).any():
+        raise DomainError(
+            f"`state_indices` must lie in 0..{count - 1}, the slots of `state`, or be -1; "
+            f"got {indices.tolist()}"
+        )
+    if len(np.unique(slots)) != len(slots):
+        raise DomainError(f"`state_indices` must name each slot at most once; got {indices.tolist()}")
+    return rows, slots
+
+
+def _in_scan(name: str) -> str:
+    return "initial_state" if name == "state" else name
+
+
+def _map_bounded(change: Any, part: Bounded) -> Bounded:
+    return Bounded(change(part.value), change(part.bound), change(part.own), change(part.judged))
