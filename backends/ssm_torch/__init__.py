@@ -1,0 +1,91 @@
+"""Every operator in PyTorch, on CPUs and GPUs, differentiable by autograd."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.metadata import version
+
+from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
+from ssm_torch.convolution import causal_convolution
+from ssm_torch.discretize import discretize_bilinear, discretize_zoh
+from ssm_torch.hippo import hippo_legs
+from ssm_torch.recurrence import ssm_kernel, ssm_recurrence
+from ssm_torch.selective_scan import selective_scan
+from ssm_torch.state_update import selective_state_update
+
+__all__ = [
+    "causal_convolution",
+    "discretize_bilinear",
+    "discretize_zoh",
+    "hippo_legs",
+    "selective_scan",
+    "selective_state_update",
+    "ssm_backend",
+    "ssm_kernel",
+    "ssm_recurrence",
+]
+
+_DEVICES = ("cpu", "cuda")
+_WIDE = ("float32", "float64")
+_ALL = ("bfloat16", "float16", *_WIDE)
+_SYSTEM = ("dense", "diagonal", "complex")
+_SELECTIVE = ("complex", "mixed_dtypes", "grouped", "zoh")
+_STEP = (*_SELECTIVE, "half_state", "state_indices")
+
+
+@hookimpl
+def ssm_backend(device: str | None) -> Backend:
+    """Hand over the backend; `device` is "cpu", "cuda", "cuda:1", or None for the CPU."""
+    arrays = TorchArrays(device)
+    if arrays.device.partition(":")[0] not in _DEVICES:
+        raise UnavailableError(f"ssm_torch serves {' and '.join(_DEVICES)}; got device {device!r}")
+    return Backend(
+        name="torch",
+        version=version("ssm-spec"),
+        devices=_DEVICES,
+        arrays=arrays,
+        ops={
+            "discretize_zoh": Op(discretize_zoh, dtypes=_WIDE, gradients="all", features=_SYSTEM),
+            "discretize_bilinear": Op(discretize_bilinear, dtypes=_WIDE, gradients="all", features=_SYSTEM),
+            "ssm_recurrence": Op(
+                ssm_recurrence,
+                dtypes=_ALL,
+                gradients="all",
+                features=(*_SYSTEM, "mixed_dtypes", "initial_state"),
+            ),
+            "ssm_kernel": Op(ssm_kernel, dtypes=_WIDE, gradients="all", features=_SYSTEM),
+            "causal_convolution": Op(
+                causal_convolution,
+                dtypes=_ALL,
+                gradients="all",
+                features=("mixed_dtypes",),
+                arithmetic={"evaluation": "fft"},
+            ),
+            "hippo_legs": Op(partial(hippo_legs, device=arrays.device), dtypes=_ALL, deterministic=True),
+            "selective_scan": Op(
+                selective_scan,
+                dtypes=_ALL,
+                gradients="all",
+                features=(*_SELECTIVE, "constant", "initial_state", "seq_idx", "cu_seqlens"),
+                deterministic=True,
+                arithmetic={"evaluation": "scan", "decayed_state": "direct"},
+            ),
+            "selective_state_update": (
+                Op(
+                    selective_state_update,
+                    dtypes=_ALL,
+                    gradients="all",
+                    features=_STEP,
+                    deterministic=True,
+                    arithmetic={"evaluation": "scan", "decayed_state": "direct"},
+                ),
+                Op(
+                    selective_state_update,
+                    dtypes=_ALL,
+                    features=(*_STEP, "inplace"),
+                    deterministic=True,
+                    arithmetic={"evaluation": "scan"},
+                ),
+            ),
+        },
+    )

@@ -1,0 +1,76 @@
+"""From a continuous system to a discrete one: the zero-order hold and the generalised bilinear rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssm_backends import ArgumentError
+from ssm_torch.functions import held_step
+
+
+def discretize_zoh(A: Tensor, B: Tensor, delta: Tensor, *, diagonal: bool = False) -> tuple[Tensor, Tensor]:
+    """Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B: the top of exp([[ΔA, ΔB], [0, 0]]) (Van Loan 1978).
+
+    Parameters
+    ----------
+    A : (*s, n, n), or (*s, n) if diagonal
+    B : (*s, n, m)
+    delta : (*s) real
+    diagonal
+        Whether A holds modes: Ā = exp(Δλ), B̄ = expm1(Δλ)/λ B.
+
+    Returns
+    -------
+    A_bar, B_bar : with the broadcast dimensions *s, complex if A is
+    """
+    A, B, delta = _broadcast(A, B, delta, diagonal)
+    if diagonal:
+        step = delta.unsqueeze(-1)
+        return torch.exp(step * A), held_step(step, A).unsqueeze(-1) * B
+    n, m = B.shape[-2:]
+    top = delta[..., None, None] * torch.cat([A, B], dim=-1)
+    exponential = torch.matrix_exp(torch.nn.functional.pad(top, (0, 0, 0, m)))
+    return exponential[..., :n, :n].contiguous(), exponential[..., :n, n:].contiguous()
+
+
+def discretize_bilinear(
+    A: Tensor, B: Tensor, delta: Tensor, alpha: float = 0.5, *, diagonal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Ā = (I − αΔA)⁻¹(I + (1−α)ΔA), B̄ = (I − αΔA)⁻¹ΔB.
+
+    Parameters and results as for :func:`discretize_zoh`; alpha is 0 for forward Euler,
+    ½ for the bilinear rule, 1 for backward Euler. A GPU is waited for: a singular matrix raises.
+    """
+    A, B, delta = _broadcast(A, B, delta, diagonal)
+    if diagonal:
+        step = delta.unsqueeze(-1) * A
+        divisor = 1 - alpha * step
+        if bool((divisor == 0).any()):
+            raise _singular(alpha)
+        return (1 + (1 - alpha) * step) / divisor, delta[..., None, None] * B / divisor.unsqueeze(-1)
+    step = delta[..., None, None] * A
+    n = A.shape[-1]
+    one = torch.eye(n, dtype=A.dtype, device=A.device)
+    right = torch.cat([one + (1 - alpha) * step, delta[..., None, None] * B], dim=-1)
+    try:
+        solution = torch.linalg.solve(one - alpha * step, right)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # public, left out of __all__
+        raise _singular(alpha) from error
+    return solution[..., :n].contiguous(), solution[..., n:].contiguous()
+
+
+def _broadcast(A: Tensor, B: Tensor, delta: Tensor, diagonal: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The three with all of *s, and B as complex as A."""
+    own = 1 if diagonal else 2
+    s = np.broadcast_shapes(A.shape[:-own], B.shape[:-2], delta.shape)
+    return (
+        A.expand(*s, *A.shape[-own:]),
+        B.to(A.dtype).expand(*s, *B.shape[-2:]),
+        delta.expand(s),
+    )
+
+
+def _singular(alpha: float) -> ArgumentError:
+    return ArgumentError(f"`delta` must leave I − αΔA invertible; it is singular with α = {alpha}")

@@ -1,0 +1,93 @@
+"""The scalar functions of the operators, right in value and in gradient wherever they are finite."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+_PSI: Final = tuple((j + 1) / math.factorial(j + 2) for j in range(20))
+# ψ(x) = Σ (j+1)/(j+2)! xʲ; for |x| ≤ 1 the next term is below 2⁻⁶⁰.
+
+
+def compute_dtype(u: Tensor, A: Tensor | None = None) -> torch.dtype:
+    """The type of everything between load and store: the wider of the inputs', at least float32."""
+    wide = (u.dtype if A is None else torch.promote_types(u.dtype, A.dtype)).to_real()
+    return torch.float64 if wide == torch.float64 else torch.float32
+
+
+def widen(x: Tensor, compute: torch.dtype) -> Tensor:
+    """The tensor in the compute type, real or complex as it is."""
+    return x.to(compute.to_complex() if x.is_complex() else compute)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)) without a threshold; 0 with slope 0 at −∞."""
+    return torch.logaddexp(x, x.new_zeros(()))
+
+
+def silu(x: Tensor) -> Tensor:
+    """x σ(x); by way of log σ, since 1/(1 + exp(−x)) overflows where x σ(x) is still a normal number."""
+    return x * torch.exp(torch.nn.functional.logsigmoid(x))
+
+
+def expm1(x: Tensor) -> Tensor:
+    """exp(x) − 1. For complex x = p + iq: expm1(p) cos q − 2 sin²(q/2) + i exp(p) sin q."""
+    if not x.is_complex():
+        return torch.expm1(x)
+    p, q = x.real, x.imag
+    return torch.complex(
+        torch.expm1(p) * torch.cos(q) - 2 * torch.sin(q / 2).square(), torch.exp(p) * torch.sin(q)
+    )
+
+
+def psi(x: Tensor) -> Tensor:
+    """ψ(x) = (x exp(x) − expm1(x))/x², ψ(0) = ½: the slope of expm1(x)/x, by its series where |x| < 1."""
+    small = x.abs() < 1
+    near = torch.where(small, x, 0)
+    series = torch.full_like(x, _PSI[-1])
+    for coefficient in reversed(_PSI[:-1]):
+        series = series * near + coefficient
+    far = torch.where(small, 1, x)
+    return torch.where(small, series, (torch.exp(far) - expm1(far) / far) / far)
+
+
+def held_step(delta: Tensor, A: Tensor) -> Tensor:
+    """∫₀^Δ exp(sA) ds = expm1(ΔA)/A, whose limit at A = 0 is Δ: the zero-order hold of one mode.
+
+    Parameters
+    ----------
+    delta, A
+        Broadcast against each other; delta is real.
+    """
+    held: Tensor = _HeldStep.apply(delta, A)  # type: ignore[no-untyped-call]  # PyTorch's
+    return held
+
+
+class _HeldStep(torch.autograd.Function):
+    """With ∂/∂Δ = exp(ΔA) and ∂/∂A = Δ² ψ(ΔA), which autograd would take as 0/0 at A = 0."""
+
+    @staticmethod
+    def forward(ctx: Any, delta: Tensor, A: Tensor) -> Tensor:
+        ctx.save_for_backward(delta, A)
+        p = delta * A
+        # There the limit is right to a quarter of a rounding, while ΔA may have lost bits to underflow.
+        small = p.abs() < torch.finfo(p.dtype).eps / 4
+        return torch.where(small, delta.to(p.dtype), expm1(p) / torch.where(small, 1, A))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        (g,) = cotangents
+        delta, A = ctx.saved_tensors
+        p = delta * A
+        return (
+            _as_input(g * torch.exp(p).conj(), delta),
+            _as_input(g * (delta.square() * psi(p)).conj(), A),
+        )
+
+
+def _as_input(gradient: Tensor, x: Tensor) -> Tensor:
+    """Summed over what was broadcast; a real input gets the real part."""
+    return (gradient if x.is_complex() else gradient.real).sum_to_size(x.shape)

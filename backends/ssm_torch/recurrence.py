@@ -1,0 +1,103 @@
+"""A linear time-invariant system, stepped through time, and its convolution kernel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm_torch.functions import compute_dtype, widen
+from ssm_torch.scan import linear_recurrence
+
+
+def ssm_recurrence(
+    A_bar: Tensor,
+    B_bar: Tensor,
+    C: Tensor,
+    u: Tensor,
+    D: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    *,
+    return_last_state: bool = False,
+    diagonal: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k; 2 Re(C h_k) for the modes of a complex diagonal Ā.
+
+    Parameters
+    ----------
+    A_bar : (*s, n, n), or (*s, n) if diagonal
+    B_bar : (*s, n, m)
+    C : (*s, p, n)
+    u : (b, *s, m, l)
+    D : (*s, p, m)
+    initial_state : (b, *s, n)
+
+    Returns
+    -------
+    y : (b, *s, p, l), dtype of u, complex if a dense A_bar is
+    last_state : (b, *s, n); only with ``return_last_state``
+    """
+    x = widen(u, compute_dtype(u, A_bar))
+    drive = (B_bar.to(A_bar.dtype) @ x.to(A_bar.dtype)).movedim(-1, 0)
+    initial = drive.new_zeros(drive.shape[1:]) if initial_state is None else initial_state
+    if len(drive) == 0:
+        h, last_state = drive, initial.clone()
+    elif diagonal:
+        h = linear_recurrence(A_bar.expand_as(drive), drive, initial)
+        last_state = h[-1].clone()
+    else:
+        h = _dense_states(A_bar, drive, initial)
+        last_state = h[-1].clone()
+    y = C.to(A_bar.dtype) @ h.movedim(0, -1)
+    if diagonal and y.is_complex():
+        y = 2 * y.real
+    if D is not None:
+        y = y + D @ x
+    y = y if y.is_complex() else y.to(u.dtype)
+    return (y, last_state) if return_last_state else y
+
+
+def _dense_states(A_bar: Tensor, drive: Tensor, initial: Tensor) -> Tensor:
+    """h_k = Ā h_{k−1} + x_k for x (l, b, *s, n); `unbind` keeps the gradient linear in l."""
+    h, states = initial, []
+    for x in drive.unbind(0):
+        h = (A_bar @ h.unsqueeze(-1)).squeeze(-1) + x
+        states.append(h)
+    return torch.stack(states)
+
+
+def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal: bool = False) -> Tensor:
+    """K_j = C Āʲ B̄; 2 Re(C Āʲ B̄) for the modes of a complex diagonal Ā.
+
+    Parameters
+    ----------
+    A_bar : (*s, n, n), or (*s, n) if diagonal
+    B_bar : (*s, n, m)
+    C : (*s, p, n)
+    length
+        l, the number of terms.
+
+    Returns
+    -------
+    K : (*s, p, m, l), complex if a dense A_bar is
+    """
+    B_bar, C = B_bar.to(A_bar.dtype), C.to(A_bar.dtype)
+    if diagonal:
+        pairs = C.unsqueeze(-2) * B_bar.mT.unsqueeze(-3)  # (*s, p, m, n)
+        K = pairs @ _powers(A_bar, length).unsqueeze(-3)
+        return 2 * K.real if K.is_complex() else K
+    powers, terms = B_bar, []
+    for _ in range(length):
+        terms.append(C @ powers)
+        powers = A_bar @ powers
+    if not terms:
+        return (C @ A_bar @ B_bar).unsqueeze(-1)[..., :0]
+    return torch.stack(terms, dim=-1)
+
+
+def _powers(modes: Tensor, length: int) -> Tensor:
+    """λʲ for j < l, (*s, n, l), by doubling: each is a product of at most log₂ l earlier ones."""
+    powers = torch.ones_like(modes).unsqueeze(-1)
+    while powers.shape[-1] < length:
+        next_power = powers[..., -1:] * modes.unsqueeze(-1)
+        powers = torch.cat([powers, powers * next_power], dim=-1)
+    return powers[..., :length]
