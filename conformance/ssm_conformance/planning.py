@@ -65,6 +65,8 @@ def reason_not_asked(case: Case, op: Op) -> str | None:
     reason = refusal(op, case.call())
     if reason is not None:
         return reason
+    if case.method == "chaining" and "initial_state" not in op.features:
+        return "features not claimed: initial_state"
     if asks_gradient(case):
         if not op.differentiable(case.operator):
             return "no gradient is claimed"

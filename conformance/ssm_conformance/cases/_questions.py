@@ -41,8 +41,8 @@ def _ordinary() -> tuple[Recipe, ...]:
         "ssm_recurrence": ("mimo", "diagonal-complex"),
         "ssm_kernel": ("siso", "diagonal-complex"),
         "causal_convolution": ("typical",),
-        "selective_scan": ("typical", "plain", "groups", "complex", "packed"),
-        "selective_state_update": ("typical", "pool"),
+        "selective_scan": ("typical", "plain", "groups", "complex", "packed", "offsets"),
+        "selective_state_update": ("typical", "groups", "complex", "pool"),
     }
     every = (
         *_linear.ZERO_ORDER_HOLD,
@@ -67,8 +67,23 @@ def _about(recipe: Recipe) -> Iterator[Case]:
         yield Case(recipe, dtype, "determinism", "repeats", "backward", "quick", {"direction": "backward"})
         if recipe.op in ("ssm_recurrence", "causal_convolution", "selective_scan"):
             yield Case(recipe, dtype, "property", "causality", "causality", first)
-        if "seq_idx" in recipe.inputs:
+        if {"seq_idx", "cu_seqlens"} & set(recipe.inputs):
             yield Case(recipe, dtype, "property", "packing", "packing", first)
+        if recipe.op == "selective_scan" and recipe.name in ("typical", "groups", "complex"):
+            yield Case(recipe, dtype, "extreme", "confinement", "confinement", "quick")
+        if recipe.op == "selective_scan" and "cu_seqlens" not in recipe.inputs:
+            yield Case(recipe, dtype, "property", "batches", "batch-reversed", "quick")
+    if recipe.op.startswith("selective"):
+        yield from _chains(recipe)
+
+
+def _chains(recipe: Recipe) -> Iterator[Case]:
+    """A scan resumed at any point, and a long chain of single steps."""
+    if {"seq_idx", "cu_seqlens", "state_indices"} & set(recipe.inputs):
+        return
+    method, variant = ("chaining", "split") if recipe.op == "selective_scan" else ("steps", "chain")
+    for dtype in DTYPES:
+        yield Case(recipe, dtype, "property", method, variant, "quick")
 
 
 def _memory() -> Iterator[Case]:

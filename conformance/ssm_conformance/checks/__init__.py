@@ -10,9 +10,10 @@ from typing import Any, Final
 from ssm_backends import Arrays, Backend, Op, refusal
 from ssm_conformance.case import Case
 from ssm_conformance.checks.accuracy import gradient, layout, value, worst_ratio
+from ssm_conformance.checks.chaining import chaining, steps
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
-from ssm_conformance.checks.properties import causality, packing, repeats
+from ssm_conformance.checks.properties import batches, causality, confinement, packing, repeats
 from ssm_conformance.checks.refusals import bad_input, unchanged, unclaimed
 from ssm_conformance.checks.subject import CheckFailed, Subject
 from ssm_conformance.planning import reason_not_asked
@@ -24,6 +25,10 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "layout": layout,
     "causality": causality,
     "packing": packing,
+    "confinement": confinement,
+    "batches": batches,
+    "chaining": chaining,
+    "steps": steps,
     "repeats": repeats,
     "growth": growth,
     "unchanged": unchanged,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,7 +72,17 @@ def _judged(
     subject: Subject, actual: Mapping[str, Stored], exact: Callable[[ssm_spec.Arithmetic], Exact]
 ) -> Finding:
     """Judge under the declared arithmetic, and say what the declaration changed."""
-    judgements = _judge_all(subject, actual, exact(subject.arithmetic()))
+    found = summary(judge_all(subject, actual, exact(subject.arithmetic())))
+    declared = facts_for(subject.op.arithmetic, subject.case.dtype)
+    if not declared:
+        return found
+    plain = judge_all(subject, actual, exact(subject.arithmetic(declared=False)))
+    more = {"declared": declared, "ratio_undeclared": worst_ratio(plain)}
+    return replace(found, details=dict(found.details) | more)
+
+
+def summary(judgements: Mapping[str, Judgement]) -> Finding:
+    """The judgements as a finding; AssertionError if the case judges too little."""
     excused = sum(found.excused for found in judgements.values())
     elements = sum(found.size for found in judgements.values())
     if excused > EXCUSED_AT_MOST * elements:
@@ -80,19 +90,12 @@ def _judged(
             f"{excused} of {elements} elements leave the range of the compute type: "
             "this case judges too little"
         )
-    details: dict[str, Any] = {
-        "excused": excused,
-        "elements": elements,
-        "headroom": _headroom(judgements),
-    }
-    declared = facts_for(subject.op.arithmetic, subject.case.dtype)
-    if declared:
-        plain = _judge_all(subject, actual, exact(subject.arithmetic(declared=False)))
-        details |= {"declared": declared, "ratio_undeclared": worst_ratio(plain)}
+    details = {"excused": excused, "elements": elements, "headroom": _headroom(judgements)}
     return Finding(judgements, worst_message(judgements), details)
 
 
-def _judge_all(subject: Subject, actual: Mapping[str, Stored], exact: Exact) -> dict[str, Judgement]:
+def judge_all(subject: Subject, actual: Mapping[str, Stored], exact: Exact) -> dict[str, Judgement]:
+    """Judge every output, or every gradient, against the oracle."""
     compute = subject.call.compute
     return {
         name: judge(actual[name].array, actual[name].dtype, compute, bounded)

@@ -1,52 +1,68 @@
-"""What must hold between two calls: causality, packing, repetition. Compared bit by bit, at one shape."""
+"""What must hold between two calls of one shape: causality, packing, confinement, batches, repetition."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssm_backends import choose_forms
 from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.perturb import Mask, beyond_two_bounds, changed, in_time_order, spoil
 from ssm_conformance.checks.subject import Stored, Subject
-from ssm_conformance.storage import store
-
-NOT_IN_TIME_ORDER = ("fft", "matmul_chunk")
-"""Declared evaluations whose results may move by two bounds where another element changes."""
 
 
 def causality(subject: Subject) -> Finding:
     """What happens from t = k on, a NaN too, changes no output before k."""
     length = subject.call.sizes["l"]
     cut = length // 2
-    before = subject.forward(subject.call)
-    messages = []
-    for spoil in ("other numbers", "nan"):
-        if spoil == "nan" and _moves(subject):
-            continue
-        spoiled = spoil_inputs(subject, lambda t: t >= cut, spoil)
-        after = subject.forward(subject.into(spoiled))
-        messages.append(
-            _compare(subject, "y", before, after, np.arange(length) < cut, f"{spoil} from t = {cut} on")
-        )
-    return Finding(message="; ".join(filter(None, messages)))
+    late = np.arange(length) >= cut
+    chosen = dict.fromkeys(_streamed(subject), late)
+    how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
+    return _compare(subject, [(chosen, {"y": ~late}, f"from t = {cut} on")], how)
 
 
 def packing(subject: Subject) -> Finding:
-    """Nothing of the first sequence of a row reaches the next: not even a NaN, nor its initial state."""
-    index = subject.stored["seq_idx"].array
-    first = np.cumprod(index == index[:, :1], axis=1).astype(bool)
+    """Nothing of the first sequence reaches the next: no number, no NaN, not its initial state."""
+    first = _first_sequence(subject)
+    chosen = {
+        name: first.reshape(first.shape[0], *[1] * (item.array.ndim - 2), first.shape[1])
+        for name, item in subject.stored.items()
+        if name in _streamed(subject)
+    }
+    if "initial_state" in subject.stored:
+        rows = np.ones(subject.stored["initial_state"].array.shape[0], dtype=bool)
+        if "cu_seqlens" in subject.stored:
+            rows[1:] = False
+        chosen["initial_state"] = rows[:, None, None]
+    kept = {"y": ~first[:, None, :]}
+    return _compare(subject, [(chosen, kept, "in the first sequence")], ("other numbers", "nan"))
+
+
+def confinement(subject: Subject) -> Finding:
+    """A NaN or an infinity in one element of one input stays where that element may reach."""
+    return _compare(subject, list(_reaches(subject)), ("nan", "inf"))
+
+
+def batches(subject: Subject) -> Finding:
+    """Rows of a batch do not know each other: reversed inputs give reversed outputs, within two bounds."""
+    forms = choose_forms(subject.case.operator, subject.case.draws | subject.case.plain)
+    turned = {
+        name: Stored(item.array[::-1].copy(), item.dtype) if forms[name].shape[0] in "br" else item
+        for name, item in subject.stored.items()
+    }
     before = subject.forward(subject.call)
-    messages = []
-    for spoil in ("other numbers", "nan"):
-        spoiled = spoil_inputs(subject, first, spoil)
-        after = subject.forward(subject.into(spoiled))
-        messages.append(
-            _compare(subject, "y", before, after, ~first, f"{spoil} in the first sequence of each row")
-        )
-    return Finding(message="; ".join(filter(None, messages)))
+    after = subject.forward(subject.into(turned))
+    for name, item in before.items():
+        back = Stored(after[name].array[::-1].copy(), item.dtype)
+        moved = beyond_two_bounds(subject, name, item, back)
+        if moved.any():
+            where = tuple(int(i) for i in np.argwhere(moved)[0])
+            return Finding(
+                message=f"with the batch reversed, {name}{list(where)} = {back.exact[where]:.9g} "
+                f"where it was {item.exact[where]:.9g}"
+            )
+    return Finding()
 
 
 def repeats(subject: Subject) -> Finding:
@@ -56,85 +72,73 @@ def repeats(subject: Subject) -> Finding:
     differing = [name for name in first if first[name].array.tobytes() != second[name].array.tobytes()]
     if not differing:
         return Finding()
-    changed = ", ".join(f"`{name}`" for name in differing)
-    return Finding(message=f"{changed} came out with other bits when the call was repeated")
+    names = ", ".join(f"`{name}`" for name in differing)
+    return Finding(message=f"{names} came out with other bits when the call was repeated")
 
 
-def spoil_inputs(subject: Subject, chosen: Any, how: str) -> dict[str, Stored]:
-    """Inputs with other numbers, or one NaN each, at the chosen times.
+Comparison = tuple[dict[str, Mask], dict[str, Mask], str]
+"""What is changed in the inputs, what must stay in the outputs, and how a message calls the change."""
 
-    Parameters
-    ----------
-    subject
-        Whose inputs.
-    chosen
-        Mask (b, l) of the times, or a function from t to whether it is chosen; with a
-        mask, the initial state is replaced as well.
-    how
-        "other numbers" or "nan".
-    """
+
+def _compare(subject: Subject, comparisons: list[Comparison], how: tuple[str, ...]) -> Finding:
+    before = subject.forward(subject.call)
+    for chosen, kept, place in comparisons:
+        for other in how:
+            after = subject.forward(subject.into(spoil(subject, chosen, other)))
+            complaint = changed(subject, before, after, kept)
+            if complaint:
+                return Finding(message=f"{other} {place}: {complaint}")
+    return Finding()
+
+
+def _streamed(subject: Subject) -> list[str]:
+    """The floating inputs that have a time axis."""
     forms = choose_forms(subject.case.operator, subject.case.draws | subject.case.plain)
-    spoiled = dict(subject.stored)
+    return [
+        name
+        for name, draw in subject.case.draws.items()
+        if draw.dtype is None and forms[name].shape.split()[-1] == "l"
+    ]
+
+
+def _first_sequence(subject: Subject) -> Mask:
+    """(b, l): the elements of each row's first sequence."""
+    if "seq_idx" in subject.stored:
+        index = subject.stored["seq_idx"].array
+        return np.asarray(np.cumprod(index == index[:, :1], axis=1), dtype=bool)
+    offsets = subject.stored["cu_seqlens"].array
+    return np.asarray(np.arange(offsets[-1]) < offsets[1])[None, :]
+
+
+def _reaches(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input of a selective scan: what it may not reach."""
+    sizes = subject.call.sizes
+    b, d, l = sizes["b"], sizes["d"], sizes["l"]
+    row, channel, time = 0, d // 2, l // 3
+    rows, channels, times = np.arange(b)[:, None, None], np.arange(d)[None, :, None], np.arange(l)
     for name, item in subject.stored.items():
-        symbols = forms[name].shape.split()
-        if subject.case.draws[name].dtype is not None:
-            continue
-        if symbols[-1] == "l":
-            mask = _mask(chosen, item.array.shape)
-        elif name == "initial_state" and not callable(chosen):
-            mask = np.ones(item.array.shape, dtype=bool)
+        if name in ("u", "delta", "z"):
+            index: tuple[int, ...] = (row, channel, time)
+            mine = channels == channel
+        elif name in ("B", "C") and item.array.ndim == 4:
+            groups = item.array.shape[1]
+            group = channel // (d // groups)
+            index = (row, group, 0, time)
+            mine = channels // (d // groups) == group
+        elif name in ("B", "C") and item.array.ndim == 3:
+            index, mine = (row, 0, time), channels >= 0
+        elif name in ("A", "D", "delta_bias"):
+            index, mine = (channel, 0)[: item.array.ndim], channels == channel
         else:
             continue
-        spoiled[name] = Stored(_replace(item, mask, how), item.dtype)
-    return spoiled
-
-
-def _mask(chosen: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if callable(chosen):
-        return np.broadcast_to(chosen(np.arange(shape[-1])), shape)
-    rows = chosen.reshape(chosen.shape[0], *[1] * (len(shape) - 2), chosen.shape[1])
-    return np.broadcast_to(rows, shape)
-
-
-def _replace(item: Stored, mask: NDArray[np.bool_], how: str) -> NDArray[Any]:
-    exact = item.exact
-    other = np.full_like(exact, np.nan) if how == "nan" else 0.25 - 1.5 * exact
-    return store(np.where(mask, other, exact), item.dtype)
-
-
-def _moves(subject: Subject) -> bool:
-    return subject.arithmetic().evaluation in NOT_IN_TIME_ORDER
-
-
-def _compare(
-    subject: Subject,
-    name: str,
-    before: Mapping[str, Stored],
-    after: Mapping[str, Stored],
-    kept: NDArray[np.bool_],
-    what: str,
-) -> str:
-    """Complain if kept elements moved: by a bit, or by two bounds where evaluation is not in time order."""
-    a, b = before[name], after[name]
-    keep = np.broadcast_to(
-        kept if kept.ndim == 1 else kept.reshape(kept.shape[0], *[1] * (a.array.ndim - 2), kept.shape[1]),
-        a.array.shape,
-    )
-    if _moves(subject):
-        exact = subject.exact[name]
-        moved = np.abs(a.exact - b.exact) > 2 * (exact.bound + exact.own)
-    else:
-        moved = _bits(a.array) != _bits(b.array)
-    moved &= keep
-    if not moved.any():
-        return ""
-    where = tuple(int(i) for i in np.argwhere(moved)[0])
-    return (
-        f"{what} changed {name}{list(where)} from {a.exact[where]:.9g} to {b.exact[where]:.9g} "
-        f"({int(moved.sum())} elements in all)"
-    )
-
-
-def _bits(x: NDArray[Any]) -> NDArray[Any]:
-    raw = np.ascontiguousarray(x)
-    return raw.view(np.uint8).reshape(*raw.shape, raw.itemsize).copy().view(f"V{raw.itemsize}")[..., 0]
+        chosen = np.zeros(item.array.shape, dtype=bool)
+        chosen[index] = True
+        parameter = name in ("A", "D", "delta_bias")
+        reached = mine & (times >= (0 if parameter or not in_time_order(subject) else time))
+        reached = reached if parameter else reached & (rows == row)
+        state = (mine if parameter else mine & (rows == row))[..., 0][..., None]
+        kept = {
+            "y": ~reached,
+            "last_state": ~state if name not in ("z", "C", "D") else np.ones(1, dtype=bool),
+        }
+        yield {name: chosen}, kept, f"in {name}{list(index)}"

@@ -73,12 +73,13 @@ class Subject:
         dtypes = self.case.dtypes()
         key = self.case.recipe.seed or self.case.recipe.name
         return {
-            name: self._stored(draw, dtypes[name], self.case.op, key, name)
+            name: self.draw(draw, dtypes[name], self.case.op, key, name)
             for name, draw in self.case.draws.items()
         }
 
     @staticmethod
-    def _stored(draw: Draw, dtype: str, *key: str) -> Stored:
+    def draw(draw: Draw, dtype: str, *key: str) -> Stored:
+        """Draw an array from the stream of that name and round it to its dtype."""
         values = draw.values(*key)
         return Stored(values if draw.dtype is not None else store(values, dtype), dtype)
 

@@ -1,0 +1,94 @@
+"""Changing chosen elements of the inputs, and finding what that changed in the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.storage import preimage, store
+
+NOT_IN_TIME_ORDER: Final = ("fft", "matmul_chunk")
+"""Declared evaluations whose results may move by two bounds where another element changes."""
+Mask = NDArray[np.bool_]
+
+
+def in_time_order(subject: Subject) -> bool:
+    """Whether elements that must not change must keep their bits."""
+    return subject.arithmetic().evaluation not in NOT_IN_TIME_ORDER
+
+
+def spoil(subject: Subject, chosen: Mapping[str, Mask], how: str) -> dict[str, Stored]:
+    """The case's inputs with chosen elements replaced.
+
+    Parameters
+    ----------
+    subject
+        Whose inputs.
+    chosen
+        Argument name → mask, broadcastable to its shape.
+    how
+        "other numbers", "nan" or "inf".
+    """
+    spoiled = dict(subject.stored)
+    for name, mask in chosen.items():
+        item = spoiled[name]
+        exact = item.exact
+        other = {"nan": np.full_like(exact, np.nan), "inf": np.full_like(exact, np.inf)}.get(
+            how, 0.25 - 1.5 * exact
+        )
+        spoiled[name] = Stored(store(np.where(mask, other, exact), item.dtype), item.dtype)
+    return spoiled
+
+
+def changed(
+    subject: Subject, before: Mapping[str, Stored], after: Mapping[str, Stored], kept: Mapping[str, Mask]
+) -> str:
+    """What moved that had to stay; "" if nothing did.
+
+    Bit by bit where evaluation is in time order, otherwise by more than two bounds.
+
+    Parameters
+    ----------
+    subject
+        Whose outputs.
+    before, after
+        Output name → array, of two calls of one shape.
+    kept
+        Output name → mask of the elements that must stay, broadcastable to its shape.
+    """
+    for name, mask in kept.items():
+        a, b = before[name], after[name]
+        moved = (
+            _bits(a.array) != _bits(b.array)
+            if in_time_order(subject)
+            else beyond_two_bounds(subject, name, a, b)
+        )
+        moved &= mask
+        if moved.any():
+            where = tuple(int(i) for i in np.argwhere(moved)[0])
+            return (
+                f"{name}{list(where)} went from {a.exact[where]:.9g} to {b.exact[where]:.9g} "
+                f"({int(moved.sum())} elements in all)"
+            )
+    return ""
+
+
+def beyond_two_bounds(subject: Subject, name: str, a: Stored, b: Stored) -> Mask:
+    """Where two results lie further apart than two bounds; a NaN on either side counts."""
+    exact = subject.exact[name]
+    with np.errstate(invalid="ignore"):
+        if a.dtype in (subject.call.compute, "complex64", "complex128"):
+            apart = np.abs(a.exact - b.exact)
+        else:
+            (low_a, high_a), (low_b, high_b) = preimage(a.array, a.dtype), preimage(b.array, b.dtype)
+            apart = np.maximum(np.maximum(low_a - high_b, low_b - high_a), 0.0)
+        return np.asarray(~(apart <= 2 * (exact.bound + exact.own)) & exact.judged)
+
+
+def _bits(x: NDArray[Any]) -> NDArray[Any]:
+    """Each element as an opaque block of bytes, so that equal means the same bits."""
+    return np.ascontiguousarray(x).view(f"V{x.itemsize}").reshape(x.shape)
