@@ -1,0 +1,47 @@
+"""What a backend says of itself once it is loaded: devices, operators, dtypes, gradients, features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ssm_conformance.engine import Limits, LoadError, find_target, open_session
+
+
+def show_claims(out: Console, name: str, device: str | None) -> None:
+    """Load one backend in a worker and print its claims, or why it cannot be loaded."""
+    out.print()
+    try:
+        session = open_session(find_target(name, device), Limits(), workers=1)
+    except LoadError as error:
+        style = "yellow" if error.kind == "unavailable" else "bold red"
+        out.print(Text.assemble((name, "bold"), (f": {error.kind}: {error}", style)), soft_wrap=True)
+        return
+    session.close()
+    claims = session.claims
+    title = f" {claims['version']} on {session.device}; runs on {', '.join(claims['devices'])}"
+    out.print(Text.assemble((name, "bold"), title))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("operator", "dtypes", "gradients", "features", "memory", "deterministic"):
+        table.add_column(heading, overflow="fold")
+    for operator, implementations in claims["ops"].items():
+        for op in implementations:
+            table.add_row(operator, *map(_words, _columns(op)))
+    out.print(table, markup=False)
+
+
+def _columns(op: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (op["dtypes"], op["gradients"], op["features"], op["memory"], op["deterministic"])
+
+
+def _words(value: Any) -> str:
+    """A claim in words."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_words(item)}" for key, item in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else ", ".join(value) or "–"

@@ -1,0 +1,141 @@
+"""Judges what a request names, one backend after the other; a verdict is kept as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from ssm_conformance.cli._request import Request
+from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status, find_target, open_session
+from ssm_conformance.engine.environment import environment
+from ssm_conformance.engine.expected import Expectation, ExpectedFileError, expectations_for
+from ssm_conformance.engine.pool import NoWorkerError
+from ssm_conformance.engine.session import SelectionError
+from ssm_conformance.engine.target import module_target
+from ssm_conformance.planning import Planned
+from ssm_conformance.reports import FolderError, ReportFolder
+from ssm_conformance.reports.terminal import (
+    console,
+    print_comparison,
+    print_headline,
+    print_run,
+    progress_bar,
+)
+
+INTERRUPTED: Final = "interrupted"
+
+
+def judge_backends(request: Request) -> int:
+    """Judge, print, write; the exit status.
+
+    Parameters
+    ----------
+    request
+        What was asked for.
+    """
+    out = console()
+    runs: list[Run] = []
+    failures: list[LoadError] = []
+    left_out: list[str] = []
+    for name, find in _targets(request, runs):
+        try:
+            runs.append(_judge_target(request, find()))
+        except LoadError as error:
+            if name in request.forgiving and error.kind == "unavailable":
+                left_out.append(f"{name} is left out: {error}")
+            else:
+                failures.append(error)
+                _print_load_error(name, error)
+            continue
+        _print(out, request, runs[-1])
+        if runs[-1].ended == INTERRUPTED:
+            break
+    if len(runs) > 1 and not request.quiet:
+        print_comparison(out, runs)
+        for run in runs:
+            print_headline(out, run)
+    for line in left_out:
+        out.print(Text(line, "dim"), soft_wrap=True)
+    return exit_status(runs, failures)
+
+
+def _targets(request: Request, runs: Sequence[Run]) -> Iterator[tuple[str, Callable[[], Target]]]:
+    """Modules first: a name that one of them turned out to have is not looked up again."""
+    for module in request.modules:
+        yield module, partial(module_target, module, request.device)
+    for name in request.names:
+        if name not in [run.backend for run in runs]:
+            yield name, partial(find_target, name, request.device)
+
+
+def _judge_target(request: Request, target: Target) -> Run:
+    """Load one backend and judge it as far as that goes."""
+    session = open_session(target, request.limits, request.workers, in_process=request.in_process)
+    try:
+        planned = session.plan(request.level, request.selection)
+        expected = expectations_for(session.name, request.expected, planned)
+        folder = ReportFolder(request.report, session.name) if request.report is not None else None
+        return _judge(request, session, planned, expected, folder)
+    except (SelectionError, ExpectedFileError, FolderError) as error:
+        raise click.UsageError(str(error)) from error
+    finally:
+        session.close()
+
+
+def _judge(
+    request: Request,
+    session: Session,
+    planned: Sequence[Planned],
+    expected: Mapping[str, Expectation],
+    folder: ReportFolder | None,
+) -> Run:
+    run = Run(
+        backend=session.name,
+        version=str(session.claims["version"]),
+        device=session.device,
+        level=request.level,
+        selection=request.selection,
+        planned=[item.case.id for item in planned],
+        environment=environment(session.target.plugin.distribution),
+    )
+    if folder is not None:
+        folder.begin(run)
+    try:
+        with progress_bar(run.backend, len(planned), quiet=request.quiet) as watch:
+            for verdict in session.judge(planned, expected, started=watch.started):
+                run.add(verdict)
+                watch.judged(verdict)
+                if folder is not None:
+                    folder.keep_up(run)
+                if request.fail_fast and verdict.unexpected:
+                    run.ended = "stopped at the first failure" if run.not_run else ""
+                    break
+    except KeyboardInterrupt:
+        run.ended = INTERRUPTED
+    except NoWorkerError as error:
+        run.ended = str(error) if run.not_run else ""
+    if folder is not None:
+        folder.finish(run)
+    return run
+
+
+def _print(out: Console, request: Request, run: Run) -> None:
+    if request.quiet:
+        print_headline(out, run)
+    else:
+        print_run(out, run)
+        if request.report is not None:
+            out.print(Text(f"report: {request.report / run.backend}", "dim"), soft_wrap=True)
+        out.print()
+
+
+def _print_load_error(name: str, error: LoadError) -> None:
+    out = console(stderr=True)
+    out.print(Text.assemble((f"{name}: ", "bold"), (str(error), "bold red")), soft_wrap=True)
+    for line in error.log.splitlines()[-12:]:
+        out.print(Text(f"  | {line}", "dim"), soft_wrap=True)

@@ -1,0 +1,103 @@
+"""What a call of ``conform`` asks for, checked before any work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from ssm_backends import OPERATORS, UnknownBackendError, find_plugin, installed
+from ssm_backends.dtypes import REAL
+from ssm_backends.errors import PluginError
+from ssm_conformance.case import Level
+from ssm_conformance.engine import Expectation, ExpectedFileError, Limits, Selection, read_expected
+from ssm_conformance.engine.limits import GIB
+from ssm_conformance.engine.session import SelectionError, check_ids
+from ssm_conformance.reports.folder import FolderError, check_writable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for.
+
+    Attributes
+    ----------
+    names, modules, device
+        Installed backends by name, others by module, and where they run.
+    forgiving
+        Names that are passed over with a word where they cannot run here.
+    level, selection, expected
+        What they are asked.
+    limits, workers, in_process, fail_fast
+        How.
+    report, quiet
+        What is written.
+    """
+
+    names: tuple[str, ...]
+    modules: tuple[str, ...]
+    forgiving: frozenset[str]
+    device: str | None
+    level: Level
+    selection: Selection
+    expected: Sequence[Expectation]
+    limits: Limits
+    workers: int | Literal["auto"]
+    in_process: bool
+    fail_fast: bool
+    report: Path | None
+    quiet: bool
+
+
+def request_from(
+    names: tuple[str, ...], modules: tuple[str, ...], *, everyone: bool, **options: Any
+) -> Request:
+    """Check the options of a call; click.UsageError where they cannot be meant."""
+    if modules:
+        sys.path.append(os.getcwd())  # as `python -m` would, but last: nothing installed is shadowed
+    else:
+        for name in names:
+            _check_name(name)
+    for option, given, known in (
+        ("--op", options["ops"], tuple(OPERATORS)),
+        ("--dtype", options["dtypes"], REAL),
+    ):
+        for value in given:
+            if value not in known:
+                raise click.UsageError(f"`{option}` must be one of {', '.join(known)}; got {value!r}")
+    others = tuple(plugin.name for plugin in installed() if plugin.name not in names) if everyone else ()
+    try:
+        check_ids(options["cases"])
+        expected = read_expected(options["expected"]) if options["expected"] else []
+        if options["report"] is not None:
+            check_writable(options["report"])
+    except (SelectionError, ExpectedFileError, FolderError) as error:
+        raise click.UsageError(str(error)) from error
+    memory = options["memory"]
+    return Request(
+        names=(*names, *dict.fromkeys(others)),
+        modules=modules,
+        forgiving=frozenset(others),
+        device=options["device"],
+        level=options["level"],
+        selection=Selection(options["ops"], options["dtypes"], options["checks"], options["cases"]),
+        expected=expected,
+        limits=Limits(seconds=options["timeout"], memory=None if memory is None else int(memory * GIB)),
+        workers=options["workers"],
+        in_process=options["in_process"],
+        fail_fast=options["fail_fast"],
+        report=options["report"],
+        quiet=options["quiet"],
+    )
+
+
+def _check_name(name: str) -> None:
+    try:
+        find_plugin(name)
+    except (UnknownBackendError, PluginError) as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,33 @@
+"""``ssm-spec``: the group of commands. Nothing heavy is imported here: ``--help`` must be quick."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+COMMANDS: Final = ("backends", "conform", "explain", "doctor")
+"""Each is a module of this package with a command of its own name."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of a first acquaintance."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name; None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"ssm_conformance.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ssm-spec", message="ssm-spec %(version)s")
+def cli() -> None:
+    """The ground truth for state space models, and the suite that holds kernels to it."""

@@ -1,0 +1,97 @@
+"""Many verdicts as few numbers: a cell for each operator and check, with its counts and worst ratio."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ssm_conformance.verdict import Status, Verdict
+
+Mark = Literal["pass", "fail", "error", "unavailable", "not_claimed"]
+WEIGHT: Final[tuple[Mark, ...]] = ("not_claimed", "pass", "unavailable", "error", "fail")
+"""From the mildest to the gravest: a cell has the gravest mark of its verdicts."""
+
+
+@dataclass
+class Cell:
+    """Verdicts of one operator under one check.
+
+    Attributes
+    ----------
+    counts
+        Status → how many.
+    expected
+        How many of the failures were announced.
+    worst
+        The worst ratio; None where none was measured.
+    """
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    expected: int = 0
+    worst: float | None = None
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one verdict."""
+        self.counts[verdict.status] += 1
+        self.expected += verdict.status == "fail" and verdict.expected is not None
+        if verdict.ratio is not None:
+            self.worst = worse(self.worst, verdict.ratio)
+
+    @property
+    def mark(self) -> Mark:
+        """The gravest status in the cell."""
+        return max(self.counts, key=WEIGHT.index, default="not_claimed")
+
+    @property
+    def judged(self) -> int:
+        """How many say something about the backend."""
+        return self.counts["pass"] + self.counts["fail"]
+
+
+Matrix = dict[tuple[str, str], Cell]
+
+
+def tabulate(verdicts: Iterable[Verdict]) -> Matrix:
+    """(operator, check) → cell, in the order of the verdicts."""
+    matrix: Matrix = {}
+    for verdict in verdicts:
+        matrix.setdefault((verdict.op, verdict.check), Cell()).add(verdict)
+    return matrix
+
+
+def worse(a: float | None, b: float) -> float:
+    """The larger of two ratios; NaN is the largest of all."""
+    if a is None or math.isnan(b):
+        return b
+    return a if math.isnan(a) else max(a, b)
+
+
+def show_ratio(ratio: float | None) -> str:
+    """A ratio for a reader: three digits, or "" if there is none."""
+    if ratio is None:
+        return ""
+    if not math.isfinite(ratio):
+        return str(ratio)
+    return f"{ratio:.2f}" if 0.005 <= ratio < 100 or ratio == 0 else f"{ratio:.1e}"
+
+
+EDGES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 10.0)
+"""Upper edges of the bins of :func:`headroom`; the last bin is open and holds NaN."""
+
+
+def headroom(verdicts: Sequence[Verdict]) -> list[tuple[str, int, bool]]:
+    """How near the outputs come to their bounds: label, number of outputs, whether within the bound."""
+    counts = [0] * (len(EDGES) + 1)
+    for verdict in verdicts:
+        for output in verdict.outputs:
+            counts[_bin(output.ratio)] += 1
+    labels = [f"≤{edge:g}" for edge in EDGES] + [">10"]
+    return [(labels[i], count, i < len(EDGES) and EDGES[i] <= 1.0) for i, count in enumerate(counts)]
+
+
+def _bin(ratio: float) -> int:
+    """The first bin whose upper edge is not exceeded; NaN exceeds all."""
+    return next((i for i, edge in enumerate(EDGES) if ratio <= edge), len(EDGES))

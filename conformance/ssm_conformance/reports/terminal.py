@@ -1,0 +1,197 @@
+"""The run in a terminal: a progress bar while it lasts, then a table, the findings, and one sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ssm_conformance.case import Case
+from ssm_conformance.engine.run import Run
+from ssm_conformance.reports.matrix import Cell, Mark, show_ratio, tabulate
+from ssm_conformance.verdict import Verdict
+
+STYLE: Final[dict[Mark, str]] = {
+    "pass": "green",
+    "fail": "bold red",
+    "error": "yellow",
+    "unavailable": "yellow",
+    "not_claimed": "dim",
+}
+OUTCOME_STYLE: Final = {"passed": "bold green", "failed": "bold red", "undecided": "bold yellow"}
+WIDTH: Final = 110
+"""Columns where the output is not a terminal and the environment does not say."""
+SHOWN: Final = 40
+"""Findings printed in full; the report has all."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that respects NO_COLOR and COLUMNS, and does not cut lines short in a file."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made = Console(stderr=stderr, highlight=False, width=WIDTH)
+    return made
+
+
+class Watch(Protocol):
+    """Told of what happens while a backend is judged."""
+
+    def started(self, case: Case) -> None:
+        """A case was begun; may be called from another thread."""
+
+    def judged(self, verdict: Verdict) -> None:
+        """A verdict was found."""
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def started(self, case: Case) -> None:
+        """Says nothing."""
+
+    def judged(self, verdict: Verdict) -> None:
+        """Says nothing."""
+
+
+class Bar:
+    """Watches, and shows a progress bar."""
+
+    def __init__(self, progress: Progress, name: str, total: int) -> None:
+        self._progress, self._failed = progress, 0
+        self._task = progress.add_task(name, total=total, case="", failed="")
+
+    def started(self, case: Case) -> None:
+        """Show what is being done."""
+        self._progress.update(self._task, case=case.id)
+
+    def judged(self, verdict: Verdict) -> None:
+        """Advance, and count what speaks against the backend."""
+        self._failed += verdict.unexpected
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._progress.update(self._task, advance=1, failed=failed)
+
+
+@contextmanager
+def progress_bar(name: str, total: int, *, quiet: bool) -> Iterator[Watch]:
+    """A bar on stderr, if that is a terminal and nobody asked for quiet."""
+    where = console(stderr=True)
+    if quiet or not where.is_terminal:
+        yield Silent()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[bold red]{task.fields[failed]}"),
+        TextColumn("[dim]{task.fields[case]}"),
+    )
+    with Progress(*columns, console=where, transient=True) as progress:
+        yield Bar(progress, escape(name), total)
+
+
+def print_run(out: Console, run: Run) -> None:
+    """The table of one backend, what speaks against it, and the outcome."""
+    verdicts = run.ordered
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("operator", "check"):
+        table.add_column(heading)
+    for heading in ("pass", "fail", "error", "unverified", "not claimed", "worst ratio"):
+        table.add_column(heading, justify="right")
+    last = ""
+    for (op, check), cell in tabulate(verdicts).items():
+        table.add_row("" if op == last else op, check, *_counts(cell), _ratio(cell), style=_dim(cell))
+        last = op
+    out.print(table)
+    out.print()
+    findings = [v for v in verdicts if v.unexpected or v.status in ("fail", "error")]
+    for verdict in findings[:SHOWN]:
+        print_finding(out, verdict)
+    if len(findings) > SHOWN:
+        out.print(f"… and {len(findings) - SHOWN} more: see the report (--report DIR)\n")
+    print_headline(out, run)
+
+
+def print_headline(out: Console, run: Run) -> None:
+    """The outcome in one sentence, and why the run ended early if it did."""
+    out.print(Text(run.headline, OUTCOME_STYLE[run.outcome]), soft_wrap=True)
+    if run.ended:
+        judged = f"{len(run.verdicts)} of {len(run.planned)} cases have a verdict, {run.not_run} were not run"
+        out.print(Text(f"{run.ended}: {judged}"), soft_wrap=True)
+
+
+def print_finding(out: Console, verdict: Verdict) -> None:
+    """One failure: what is wrong, by how much, which clause it breaks, how to see it again."""
+    if verdict.expected is None:
+        title: str = verdict.status
+    else:
+        title = "unexpected pass" if verdict.status == "pass" else "expected"
+    style = "bold red" if verdict.unexpected else "yellow"
+    out.print(Text.assemble((f"{title}  ", style), (verdict.id, "bold")), soft_wrap=True)
+    lines = verdict.message.splitlines()
+    if verdict.ratio is not None:
+        lines.append(f"{show_ratio(verdict.ratio)} times the bound")
+    if verdict.expected is not None:
+        lines.append(f"expected to fail: {verdict.expected}")
+    if verdict.details.get("clause"):
+        lines.append(f"clause: {verdict.details['clause']}")
+    for line in lines:
+        out.print(Text(f"      {line}"), soft_wrap=True)
+    for line in str(verdict.details.get("log", "")).splitlines()[-6:]:
+        out.print(Text(f"      | {line}", "dim"), soft_wrap=True)
+    out.print(Text(f"      {verdict.rerun}\n", "cyan"), soft_wrap=True)
+
+
+def print_comparison(out: Console, runs: Sequence[Run]) -> None:
+    """One matrix of several backends: rows operators and checks, cells the worst ratio."""
+    matrices = [tabulate(run.ordered) for run in runs]
+    rows = dict.fromkeys(key for matrix in matrices for key in matrix)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("operator")
+    table.add_column("check")
+    for run in runs:
+        table.add_column(run.backend, justify="right")
+    last = ""
+    for op, check in rows:
+        cells = [_cell(matrix.get((op, check), Cell())) for matrix in matrices]
+        table.add_row("" if op == last else op, check, *cells)
+        last = op
+    out.print(table)
+    out.print(Text("cells: the worst ratio of error to bound; at most 1 passes\n", "dim"))
+
+
+def _cell(cell: Cell) -> Text:
+    words = {
+        "pass": "pass",
+        "fail": "FAIL",
+        "error": "error",
+        "unavailable": "unverified",
+        "not_claimed": "–",
+    }
+    ratio = show_ratio(cell.worst)
+    text = ratio if cell.mark == "pass" and ratio else f"{words[cell.mark]} {ratio}".strip()
+    return Text(text, STYLE[cell.mark])
+
+
+def _counts(cell: Cell) -> list[Text]:
+    shown = []
+    for status in ("pass", "fail", "error", "unavailable", "not_claimed"):
+        count = cell.counts[status]
+        note = f" ({cell.expected} expected)" if status == "fail" and cell.expected else ""
+        shown.append(Text(f"{count}{note}" if count else "", STYLE[status]))
+    return shown
+
+
+def _ratio(cell: Cell) -> str:
+    return show_ratio(cell.worst)
+
+
+def _dim(cell: Cell) -> str:
+    return "dim" if cell.mark == "not_claimed" else ""
