@@ -75,14 +75,14 @@ def bilinear_gradients(
     product = matmul(H, DoubleDouble(_transpose(Z.hi), _transpose(Z.lo)))
     dX = alpha * product.hi + (1 - alpha) * H.hi[..., :n]
     u = UNIT if arithmetic is None else arithmetic.u
-    own = _dX_error(H.hi, H_error, Z.hi, Z_error, alpha, n, UNIT, dot_error(H.hi.shape[-1]))
+    own = _gradient_error(H.hi, H_error, Z.hi, Z_error, alpha, n, UNIT, dot_error(H.hi.shape[-1]))
     if arithmetic is None:
         bound, H_bound, judged = own, H_error, usable
     else:
         Z_bound = _solve_bound(system, Z.hi, alpha, arithmetic)
         H_bound = _adjoint_bound(system, G, H.hi, alpha, arithmetic)
         count = (H.hi.shape[-1] + 2) * u
-        bound = _dX_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + n * arithmetic.eta
+        bound = _gradient_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + n * arithmetic.eta
         judged = usable & _in_range(arithmetic, system, Z.hi, bound, H.hi)
     dX_parts = _cut(_unusable_marked(dX, bound, own, usable, judged), slice(None), A)
     dY_parts = _cut(_unusable_marked(H.hi, H_bound, H_error, usable, judged), slice(n, None), A)
@@ -191,7 +191,9 @@ def _adjoint_bound(system: _System, G: Float, H: Float, alpha: float, arithmetic
     """Bound the solve with Wᴴ in the same way; the cotangent is exact."""
     u, n = arithmetic.u, H.shape[-2]
     size = _transpose(np.abs(system.inverse))
-    formed = u * (np.abs(system.W.hi) + 3 * alpha * np.abs(system.X)) + arithmetic.eta * reachable(system.W.hi)
+    formed = u * (np.abs(system.W.hi) + 3 * alpha * np.abs(system.X)) + arithmetic.eta * reachable(
+        system.W.hi
+    )
     factors = np.maximum(_transpose(_factors(system.W.hi)), _factors(_transpose(system.W.hi)))
     inner = (3 * (n + 2) * u * factors + _transpose(formed)) @ (size @ np.abs(G))
     return np.asarray(size @ inner + u * np.abs(H) + arithmetic.eta * (np.abs(H) > 0))
@@ -212,12 +214,10 @@ def _factors(W: Float) -> Float:
 
 def _is_complex_number(W: Float) -> bool:
     """Return whether each W is the real form of one complex number: a mode, which nobody factors."""
-    return W.shape[-1] == 2 and bool(
-        np.all(W[:, 0, 0] == W[:, 1, 1]) and np.all(W[:, 0, 1] == -W[:, 1, 0])
-    )
+    return W.shape[-1] == 2 and bool(np.all(W[:, 0, 0] == W[:, 1, 1]) and np.all(W[:, 0, 1] == -W[:, 1, 0]))
 
 
-def _dX_error(
+def _gradient_error(
     H: Float, H_error: Float, Z: Float, Z_error: Float, alpha: float, n: int, u: float, count: float
 ) -> Float:
     """Bound dX = (1−α) S + α H Zᴴ, where each factor has an error and the sum costs `count` |H||Z|ᴴ."""
@@ -274,9 +274,7 @@ def _unusable_marked(value: Float, bound: Float, own: Float, usable: Array, judg
 
 def _cut(whole: Parts, columns: slice, A: Array) -> Parts:
     """Return some columns, complex again if A is."""
-    value, bound, own, judged = (
-        a[..., columns] for a in (whole.value, whole.bound, whole.own, whole.judged)
-    )
+    value, bound, own, judged = (a[..., columns] for a in (whole.value, whole.bound, whole.own, whole.judged))
     if A.dtype.kind != "c":
         return Parts(value, bound, own, judged)
     return Parts(complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2])

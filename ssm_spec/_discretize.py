@@ -35,7 +35,9 @@ Rule = Callable[[Array, Array, Float, Arithmetic | None], tuple[Parts, Parts]]
 RuleGradients = Callable[[Array, Array, Float, Array, Array, Arithmetic | None], dict[str, Parts]]
 
 
-def discretize_zoh(A: Array, B: Array, delta: Array | float, *, diagonal: bool = False) -> tuple[Array, Array]:
+def discretize_zoh(
+    A: Array, B: Array, delta: Array | float, *, diagonal: bool = False
+) -> tuple[Array, Array]:
     """Hold the input over each step: Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B, for every A, singular too.
 
     Right by entry: see `discretize_zoh_bounds`, whose `own` is proven. An entry that the
@@ -249,7 +251,7 @@ def _fields(part: Parts) -> tuple[Array, ...]:
 
 def _systems_at_once(system: _System, copies: int) -> int:
     """Return how many systems keep the temporaries of one matrix product within a processor's cache."""
-    n, m = system.B.shape[-2:]
+    n, m = (int(size) for size in system.B.shape[-2:])
     one = n * m if system.diagonal else (copies * (n + m)) ** 2
     return _ELEMENTS_AT_ONCE // max(one, 1)
 

@@ -7,11 +7,14 @@ matrix product accumulates as Dot2 does (Ogita, Rump and Oishi, SIAM J. Sci. Com
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from ssm_spec._validate import Float
+
+Index = slice | tuple[EllipsisType | slice | int, ...]
 
 UNIT: Final = 2.0**-53
 _SPLITTER: Final = 2.0**27 + 1.0
@@ -25,14 +28,13 @@ class DoubleDouble(NamedTuple):
     hi: Float
     lo: Float
 
-    def __getitem__(self, index: object) -> DoubleDouble:  # type: ignore[override]  # an array, not a tuple
-        hi, lo = self
-        return DoubleDouble(hi[index], lo[index])  # type: ignore[index]  # whatever NumPy takes
+    def part(self, index: Index) -> DoubleDouble:
+        """Return the numbers that a NumPy index picks."""
+        return DoubleDouble(self.hi[index], self.lo[index])
 
     def scaled(self, factor: float | Float) -> DoubleDouble:
         """Return the product with powers of two, which is exact."""
-        hi, lo = self
-        return DoubleDouble(hi * factor, lo * factor)
+        return DoubleDouble(self.hi * factor, self.lo * factor)
 
 
 def exact(value: Float) -> DoubleDouble:
@@ -100,15 +102,16 @@ def matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
     Only the block that row k of b and column k of a can reach is touched, so a triangular
     product costs a sixth, and an entry that no path reaches is exactly zero.
     """
-    shape = np.broadcast_shapes(a.hi.shape[:-2], b.hi.shape[:-2]) + (a.hi.shape[-2], b.hi.shape[-1])
+    batch = np.broadcast_shapes(a.hi.shape[:-2], b.hi.shape[:-2])
+    shape = (*batch, a.hi.shape[-2], b.hi.shape[-1])
     total, tail = np.zeros(shape), np.zeros(shape)
     a_halves, b_halves = split(a.hi), split(b.hi)
     for k in range(a.hi.shape[-1]):
         rows = _extent(a.hi[..., :, k])
         columns = _extent(b.hi[..., k, :])
-        left = (..., rows, slice(k, k + 1))
-        right = (..., slice(k, k + 1), columns)
-        p, p_low = _product_of_split(a.hi[left], a_halves[left], b.hi[right], b_halves[right])
+        left: Index = (..., rows, slice(k, k + 1))
+        right: Index = (..., slice(k, k + 1), columns)
+        p, p_low = _product_of_split(a.hi[left], a_halves.part(left), b.hi[right], b_halves.part(right))
         block = (..., rows, columns)
         s, s_low = two_sum(total[block], p)
         low = (s_low + p_low) + (a.hi[left] * b.lo[right] + a.lo[left] * b.hi[right])

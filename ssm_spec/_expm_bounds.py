@@ -10,7 +10,7 @@ where products of matrices are meant. The start: every term of the series is a p
 most as many matrices as its degree, whose moduli add up to e^{|X| / 2^k}; a term of degree j
 costs j (N + 1) roundings and weighs |X|^j / (2^{kj} j!), so that the common count is that of
 the leading terms. Which k an author takes is free: the bound is the element-wise maximum over
-every k with 2^-4 < |X|_1 / 2^k <= 4, and k = 0 for smaller X. (The largest argument at which a
+every k with 2^-3 < |X|_1 / 2^k <= 4, and k = 0 for smaller X. (The largest argument at which a
 float32 Taylor polynomial in use is evaluated has norm 3.01, a Padé approximant 3.93; the lower
 end leaves two squarings more than anybody needs.)
 """
@@ -26,7 +26,7 @@ from ssm_spec._roundoff import Arithmetic
 from ssm_spec._validate import Array, Float
 
 _LARGEST_ARGUMENT: Final = 4.0
-_SMALLEST_ARGUMENT: Final = 2.0**-4
+_SMALLEST_ARGUMENT: Final = 2.0**-3
 _START: Final = 10
 
 
@@ -49,13 +49,13 @@ def exponential_bound(X: Float, levels: list[Float], arithmetic: Arithmetic) -> 
         if i < deepest:
             size = np.abs(levels[i + 1])
             square = (size + error) @ (size + error)
-            started = sizes * 2.0 ** -(i + 1) > _SMALLEST_ARGUMENT / 2
+            started = sizes * 2.0 ** -(i + 1) > _SMALLEST_ARGUMENT
             below = np.where(
                 started, (size + error) @ error + error @ size + (n + 2) * u * square + floor, 0.0
             )
             peak = np.where(started, np.maximum(peak, square), peak)
             majorant = majorant @ majorant
-        may_start = (here <= _LARGEST_ARGUMENT) & ((here > _SMALLEST_ARGUMENT / 2) | (i == 0))
+        may_start = (here <= _LARGEST_ARGUMENT) & ((here > _SMALLEST_ARGUMENT) | (i == 0))
         start = np.where(may_start, (n + _START) * u * majorant * reach + floor, 0.0)
         error = np.maximum(below, start)
     bound = error + u * np.abs(levels[0])
@@ -71,5 +71,3 @@ def _positive_exponential(size: Float) -> Float:
         term = term @ size / k
         total += term
     return total
-
-

@@ -9,7 +9,17 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from ssm_spec import _selective_scan, _selective_state_update
+from ssm_spec import (
+    _convolution,
+    _discretize,
+    _hippo,
+    _kernel,
+    _kernel_bounds,
+    _recurrence,
+    _recurrence_bounds,
+    _selective_scan,
+    _selective_state_update,
+)
 from ssm_spec._roundoff import Bounded
 
 
@@ -51,6 +61,72 @@ class Reference:
 
 
 _ROWS: tuple[Reference, ...] = (
+    Reference(
+        name="discretize_zoh",
+        outputs=("A_bar", "B_bar"),
+        differentiable=("A", "B", "delta"),
+        value=_discretize.discretize_zoh,
+        vjp=_discretize.discretize_zoh_vjp,
+        bounds=_discretize.discretize_zoh_bounds,
+        vjp_bounds=_discretize.discretize_zoh_vjp_bounds,
+        equation="[[Ā, B̄], [0, I]] = exp(Δ [[A, B], [0, 0]])",
+        source="Van Loan, IEEE Trans. Autom. Control 23 (1978), theorem 1; Gu and Dao, Mamba (2023), eq. (4)",
+    ),
+    Reference(
+        name="discretize_bilinear",
+        outputs=("A_bar", "B_bar"),
+        differentiable=("A", "B", "delta"),
+        value=_discretize.discretize_bilinear,
+        vjp=_discretize.discretize_bilinear_vjp,
+        bounds=_discretize.discretize_bilinear_bounds,
+        vjp_bounds=_discretize.discretize_bilinear_vjp_bounds,
+        equation="Ā = (I − αΔA)⁻¹(I + (1−α)ΔA), B̄ = (I − αΔA)⁻¹ΔB",
+        source="Gu, Goel and Ré, S4 (2021), eq. (3), where α = 1/2",
+    ),
+    Reference(
+        name="ssm_recurrence",
+        outputs=("y", "last_state"),
+        differentiable=("A_bar", "B_bar", "C", "u", "D", "initial_state"),
+        value=_recurrence.ssm_recurrence,
+        vjp=_recurrence.ssm_recurrence_vjp,
+        bounds=_recurrence_bounds.ssm_recurrence_bounds,
+        vjp_bounds=_recurrence_bounds.ssm_recurrence_vjp_bounds,
+        equation="h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k",
+        source="Gu, Goel and Ré, S4 (2021), eq. (3)",
+    ),
+    Reference(
+        name="ssm_kernel",
+        outputs=("K",),
+        differentiable=("A_bar", "B_bar", "C"),
+        value=_kernel.ssm_kernel,
+        vjp=_kernel.ssm_kernel_vjp,
+        bounds=_kernel_bounds.ssm_kernel_bounds,
+        vjp_bounds=_kernel_bounds.ssm_kernel_vjp_bounds,
+        equation="K_j = C Āʲ B̄",
+        source="Gu, Goel and Ré, S4 (2021), eq. (5)",
+    ),
+    Reference(
+        name="causal_convolution",
+        outputs=("y",),
+        differentiable=("u", "K"),
+        value=_convolution.causal_convolution,
+        vjp=_convolution.causal_convolution_vjp,
+        bounds=_convolution.causal_convolution_bounds,
+        vjp_bounds=_convolution.causal_convolution_vjp_bounds,
+        equation="y_t = Σ_{j ≤ t} K_j u_{t−j}",
+        source="Gu, Goel and Ré, S4 (2021), eq. (4)",
+    ),
+    Reference(
+        name="hippo_legs",
+        outputs=("A", "B"),
+        differentiable=(),
+        value=_hippo.hippo_legs,
+        vjp=None,
+        bounds=_hippo.hippo_legs_bounds,
+        vjp_bounds=None,
+        equation="A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 for n < k; B_n = √(2n+1)",
+        source="Gu, Dao, Ermon, Rudra and Ré, HiPPO (2020), theorem 2",
+    ),
     Reference(
         name="selective_scan",
         outputs=("y", "last_state"),

@@ -138,7 +138,7 @@ def gradients(
 def in_blocks(
     work: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...], systems_at_once: int
 ) -> tuple[Array, ...]:
-    """Apply `work` to a few systems at a time, so that its temporaries stay in cache, and join the results."""
+    """Apply `work` to a few systems at a time, so that temporaries stay in cache, and join the results."""
     count = arrays[0].shape[0]
     step = max(1, systems_at_once)
     starts = range(0, count, step) if count else (0,)

@@ -89,9 +89,7 @@ class _Layout:
         M[:, self.state, self.input] = real_form(B) if self.complex else B
         return M
 
-    def complexify(
-        self, value: Float, own: Float, bound: Float, usable: Array
-    ) -> tuple[Array, Float, Float]:
+    def complexify(self, value: Float, own: Float, bound: Float, usable: Array) -> tuple[Array, Float, Float]:
         """Return value, bound and own error, NaN and infinite where the input was not finite."""
         bad = ~usable[:, None, None]
         value, own, bound = (
@@ -107,14 +105,10 @@ class _Layout:
 
     def _block(self, parts: Parts, columns: slice) -> Parts:
         index = (slice(None), self.state, columns)
-        value, bound, own, judged = (
-            a[index] for a in (parts.value, parts.bound, parts.own, parts.judged)
-        )
+        value, bound, own, judged = (a[index] for a in (parts.value, parts.bound, parts.own, parts.judged))
         if not self.complex:
             return Parts(value, bound, own, judged)
-        return Parts(
-            complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2]
-        )
+        return Parts(complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2])
 
 
 def _finite(M: Float, delta: Float) -> tuple[Float, Array]:
@@ -124,9 +118,7 @@ def _finite(M: Float, delta: Float) -> tuple[Float, Array]:
     return np.where(usable[:, None, None], M, 0.0), usable
 
 
-def _exponential(
-    M: Float, scale: Float, arithmetic: Arithmetic | None
-) -> tuple[Float, Float, Float, Array]:
+def _exponential(M: Float, scale: Float, arithmetic: Arithmetic | None) -> tuple[Float, Float, Float, Array]:
     """Return exp(scale ∘ M), the bounds on its own error and on that of `arithmetic`, and the range test."""
     scale = scale[:, None, None] if scale.ndim == 1 else scale
     scale = np.where(np.isfinite(scale), scale, 0.0)

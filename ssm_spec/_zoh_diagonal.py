@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from ssm_spec._double_double import UNIT, DoubleDouble, two_product
+from ssm_spec._double_double import UNIT, two_product
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
@@ -44,7 +44,7 @@ def zoh_diagonal(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None
             always = np.ones(a.shape, dtype=bool)
             return Parts(a, a_own, a_own, always), Parts(b, b_own, b_own, np.ones(b.shape, dtype=bool))
         a_bound, phi_bound = _bounds(a, phi, p, A, step, arithmetic)
-        b_bound = _times_B(b, phi_bound, B, arithmetic)
+        b_bound = _times_input(b, phi_bound, B, arithmetic)
         judged = _in_range(arithmetic, a, a_bound, p, phi, phi_bound)
         judged_b = judged[..., None] & _in_range(arithmetic, b, b_bound)
     return Parts(a, a_bound, a_own, judged), Parts(b, b_bound, b_own, judged_b)
@@ -73,9 +73,8 @@ def zoh_diagonal_gradients(
             s_error = (B.shape[-1] + 2) * u * weight
             r = 8 * u
             dB = phi_error[..., None] * np.abs(dB_bar) + r * np.abs(dB_value)
-            dA = (
-                np.abs(step) * (a_error + r * np.abs(a)) * np.abs(dA_bar)
-                + step**2 * ((psi_error_ + r * np.abs(psi)) * weight + np.abs(psi) * s_error)
+            dA = np.abs(step) * (a_error + r * np.abs(a)) * np.abs(dA_bar) + step**2 * (
+                (psi_error_ + r * np.abs(psi)) * weight + np.abs(psi) * s_error
             )
             per_mode = (np.abs(A) * np.abs(dA_bar) + weight) * (a_error + r * np.abs(a)) + np.abs(a) * s_error
             size = np.abs(a) * (np.abs(A) * np.abs(dA_bar) + weight)
@@ -109,12 +108,12 @@ def _product(step: Float, A: Array) -> tuple[Array, Array]:
     """Return Δ λ and its rounding error, zero where the product is not finite."""
     step = np.broadcast_to(step, A.shape)
     if not _is_complex(A):
-        p, low = two_product(step, A)
-        return p, np.where(np.isfinite(low), low, 0.0)
+        p, p_low = two_product(step, A)
+        return p, np.where(np.isfinite(p_low), p_low, 0.0)
     x, x_low = two_product(step, A.real)
     y, y_low = two_product(step, A.imag)
-    low = DoubleDouble(np.where(np.isfinite(x_low), x_low, 0.0), np.where(np.isfinite(y_low), y_low, 0.0))
-    return _complex(x, y), _complex(*low)
+    low = _complex(np.where(np.isfinite(x_low), x_low, 0.0), np.where(np.isfinite(y_low), y_low, 0.0))
+    return _complex(x, y), low
 
 
 def expm1(z: Array) -> Array:
@@ -181,7 +180,7 @@ def _bounds(
     return a_bound, phi_bound
 
 
-def _times_B(b: Array, phi_bound: Float, B: Array, arithmetic: Arithmetic) -> Float:
+def _times_input(b: Array, phi_bound: Float, B: Array, arithmetic: Arithmetic) -> Float:
     """Return the bound on φ B: Δ φ₁ B is two products; B may be read as zero if subnormal."""
     u_m = arithmetic.product(_is_complex(b))
     return np.asarray(

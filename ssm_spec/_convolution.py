@@ -1,0 +1,204 @@
+"""The long causal convolution: y_t = Σ_j K_j u_{t−j}, one kernel a channel, summed directly.
+
+    y = K * u, the convolution form of a state space model   (S4, arXiv:2111.00396, (4))
+
+The fast Fourier transform is a way to compute it, not what it means: its errors spread over
+the whole row, and are bounded by norm only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import ceil, log2, sqrt
+from typing import Any
+
+import numpy as np
+
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._systems import Parts
+from ssm_spec._validate import (
+    Dimensions,
+    Float,
+    as_cotangent,
+    as_real_array,
+    at_least_one,
+    check_cotangent_names,
+    differentiated,
+)
+
+_OUTPUTS = ("y",)
+_DIFFERENTIABLE = ("u", "K")
+
+
+def causal_convolution(u: Float, K: Float) -> Float:
+    """Return y_t = Σ_{j <= t} K_j u_{t−j}, summed directly.
+
+    Parameters
+    ----------
+    u
+        (b, d, l), real.
+    K
+        (d, k), real, k >= 1; k may be below or above l.
+
+    Returns
+    -------
+    y
+        (b, d, l), float64.
+    """
+    return _convolve(*_read(u, K))
+
+
+def causal_convolution_vjp(
+    cotangents: Mapping[str, Float | None], wrt: Iterable[str] | None = None, **inputs: Any
+) -> dict[str, Float]:
+    """Return du_t = Σ_j K_j r_{t+j} and dK_j = Σ_{b,t} r_t u_{t−j}, for the cotangent r of y."""
+    u, K, r, names = _read_vjp(cotangents, wrt, inputs)
+    gradients = {"u": lambda: _convolve_back(r, K), "K": lambda: _correlate(r, u, K.shape[-1])}
+    return {name: gradients[name]() for name in names}
+
+
+def causal_convolution_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """Return y with what honest arithmetic may do to each element.
+
+    Direct, in any order (Higham 2002, (3.5)): count_t u Σ_j |K_j||u_{t−j}|, count_t the terms of the sum.
+    Declared "fft": ε (2 ‖K‖₁‖u‖₂ + ‖K‖₂‖u‖₁) for each row, from the transform's error in the 2-norm.
+    """
+    u, K = _read(inputs["u"], inputs["K"])
+    y = _convolve(u, K)
+    with np.errstate(all="ignore"):
+        own = _direct_error(u, K, ORACLE)
+        bound = _direct_error(u, K, arithmetic)
+        if arithmetic.evaluation == "fft":
+            bound = np.maximum(bound, _fft_error(u, K, arithmetic)[..., None])
+        sizes = _convolve(np.abs(u), np.abs(K))
+        judged = sizes < arithmetic.largest
+        if arithmetic.evaluation == "fft":
+            judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), y.shape)
+    return {"y": Parts(y, bound, own, judged).bounded()}
+
+
+def causal_convolution_vjp_bounds(
+    cotangents: Mapping[str, Float | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """Return the gradients of `causal_convolution` with what honest arithmetic may do to each element.
+
+    Both are correlations, bounded as the convolution is; dK sums over the batch too.
+    """
+    u, K, r, names = _read_vjp(cotangents, wrt, inputs)
+    with np.errstate(all="ignore"):
+        parts = {
+            name: (_input_parts(r, K, arithmetic) if name == "u" else _kernel_parts(r, u, K, arithmetic))
+            for name in names
+        }
+    return {name: part.bounded() for name, part in parts.items()}
+
+
+def _read(u: object, K: object) -> tuple[Float, Float]:
+    u_, K_ = as_real_array("u", u), as_real_array("K", K)
+    dimensions = Dimensions()
+    dimensions.match("u", u_, "b d l")
+    dimensions.match("K", K_, "d k")
+    at_least_one("K", "k", dimensions["k"])
+    return u_, K_
+
+
+def _read_vjp(
+    cotangents: Mapping[str, Float | None], wrt: Iterable[str] | None, inputs: Mapping[str, Any]
+) -> tuple[Float, Float, Float, tuple[str, ...]]:
+    u, K = _read(inputs["u"], inputs["K"])
+    names = differentiated(wrt, inputs, _DIFFERENTIABLE)
+    check_cotangent_names(cotangents, _OUTPUTS)
+    r = as_cotangent(cotangents, "y", u.shape)
+    return u, K, np.zeros(u.shape) if r is None else r, names
+
+
+def _convolve(u: Float, K: Float) -> Float:
+    """Return the causal convolution; what K holds beyond l reaches no output."""
+    y = np.zeros(u.shape)
+    length = u.shape[-1]
+    with np.errstate(all="ignore"):
+        for i, j in np.ndindex(u.shape[:2] if length else (0, 0)):
+            y[i, j] = np.convolve(u[i, j], K[j, :length])[:length]
+    return y
+
+
+def _convolve_back(r: Float, K: Float) -> Float:
+    """Return du_t = Σ_j K_j r_{t+j}: the same convolution, time reversed."""
+    return _convolve(r[..., ::-1], K)[..., ::-1]
+
+
+def _correlate(r: Float, u: Float, k: int) -> Float:
+    """Return dK_j = Σ_{b,t} r_t u_{t−j}, zero for j >= l."""
+    b, d, length = u.shape
+    dK = np.zeros((d, k))
+    kept = min(k, length)
+    with np.errstate(all="ignore"):
+        for i, j in np.ndindex((b, d) if kept else (0, 0)):
+            dK[j, :kept] += _convolve(r[i : i + 1, j : j + 1, ::-1], u[i, j : j + 1])[0, 0, ::-1][:kept]
+    return dK
+
+
+def _input_parts(r: Float, K: Float, arithmetic: Arithmetic) -> Parts:
+    flipped = r[..., ::-1]
+    bound = _direct_error(flipped, K, arithmetic)
+    judged = _convolve(np.abs(flipped), np.abs(K)) < arithmetic.largest
+    if arithmetic.evaluation == "fft":
+        bound = np.maximum(bound, _fft_error(flipped, K, arithmetic)[..., None])
+        judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), judged.shape)
+    own = _direct_error(flipped, K, ORACLE)
+    return Parts(_convolve_back(r, K), bound[..., ::-1], own[..., ::-1], judged[..., ::-1])
+
+
+def _kernel_parts(r: Float, u: Float, K: Float, arithmetic: Arithmetic) -> Parts:
+    b, _, length = u.shape
+    k = K.shape[-1]
+    sizes = _correlate(np.abs(r), np.abs(u), k)
+    terms = b * np.clip(length - np.arange(k), 0, None)
+    flushed = np.sum(np.abs(r) + np.abs(u), axis=(0, -1))[:, None]
+    errors = [
+        (terms + 1) * a.u * sizes + a.eta * (terms + (terms > 0) * flushed) for a in (arithmetic, ORACLE)
+    ]
+    bound, judged = errors[0], sizes < arithmetic.largest
+    if arithmetic.evaluation == "fft":
+        rows = [_fft_error(r[i : i + 1], u[i], arithmetic)[0] for i in range(b)]
+        bound = np.maximum(bound, (np.sum(rows, axis=0) if b else np.zeros(u.shape[1]))[:, None])
+        bound = bound + b * arithmetic.u * sizes
+        judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), judged.shape)
+    return Parts(_correlate(r, u, k), bound, errors[1], judged)
+
+
+def _direct_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
+    """Bound a sum in any order: a unit for each of its terms (one is the product's), and the flushed ones."""
+    length, k = u.shape[-1], K.shape[-1]
+    terms = np.minimum(np.arange(1, length + 1), k).astype(np.float64)
+    sizes = _convolve(np.abs(u), np.abs(K))
+    ones = np.ones_like(K)
+    flushed = terms + _convolve(np.abs(u), ones) + _convolve(np.ones_like(u), np.abs(K))
+    return np.asarray((terms + 1) * arithmetic.u * sizes + arithmetic.eta * flushed)
+
+
+def _fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
+    """Bound y = F⁻¹(F u ∘ F K) by norm, (b, d): every element of a row may be wrong by this.
+
+    An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K| <= ‖K‖₁; one of F K by at most ‖u‖₁;
+    the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= ‖K‖₁ ‖u‖₂ (Higham 2002, section 24.2).
+    """
+    eps = _transform_error(u.shape[-1] + K.shape[-1], arithmetic.u)
+    u1, u2 = np.sum(np.abs(u), axis=-1), np.linalg.norm(u, axis=-1)
+    K1, K2 = np.sum(np.abs(K), axis=-1), np.linalg.norm(K, axis=-1)
+    return np.asarray((2 * eps + arithmetic.product(complex_=True)) * K1 * u2 + eps * K2 * u1)
+
+
+def _transform_error(points: int, u: float) -> float:
+    """Return ε of a transform padded to at most twice the next power of two (Higham 2002, theorem 24.2).
+
+    ε = η log₂ N, η = μ + 4 u (√2 + μ): roots of unity known to μ = 4 u, three units and a rounding.
+    """
+    levels = ceil(log2(max(points, 2))) + 1
+    weights = 4 * u
+    eta = weights + 4 * u * (sqrt(2.0) + weights)
+    return levels * eta / (1 - levels * eta)

@@ -1,0 +1,59 @@
+"""The HiPPO-LegS system, whose state holds the Legendre coefficients of everything seen so far.
+
+    A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 for n < k;   B_n = √(2n+1)
+
+(HiPPO, arXiv:2008.07669, theorem 2; the sign that makes h' = A h + B u stable.)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ssm_spec._errors import DomainError, DTypeError
+from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic, Bounded
+from ssm_spec._validate import Float
+
+_DTYPES: Final = ("float64", "float32")
+_MOST_STATES: Final = 2**26
+"""(2n + 1)(2k + 1) is then an exact float64, so that its square root is correctly rounded."""
+_UNITS: Final = 4.0
+
+
+def hippo_legs(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
+    """Return A (n, n) and B (n, 1) of HiPPO-LegS, every entry correctly rounded to float64.
+
+    `dtype` names the type that an implementation was asked for; the oracle returns float64 always.
+    """
+    size = _read(n, dtype)
+    odd = 2.0 * np.arange(size) + 1.0
+    A = -np.tril(np.sqrt(np.outer(odd, odd)), -1) - np.diag(np.arange(1.0, size + 1.0))
+    # A positive zero above the diagonal, not the −0 of the negated triangle.
+    return A + 0.0, np.sqrt(odd)[:, None]
+
+
+def hippo_legs_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
+    """Return both outputs with 4 u for each entry: two roots, their product, and the rounding of each.
+
+    An entry above the diagonal is exactly zero.
+    """
+    return {
+        name: Bounded(
+            value,
+            _UNITS * arithmetic.u * np.abs(value),
+            UNIT_ROUNDOFF["float64"] * np.abs(value),
+            np.ones(value.shape, dtype=bool),
+        )
+        for name, value in zip(("A", "B"), hippo_legs(n, dtype=dtype), strict=True)
+    }
+
+
+def _read(n: object, dtype: object) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise DTypeError(f"`n` must be an integer; got {n!r}")
+    if not 1 <= n <= _MOST_STATES:
+        raise DomainError(f"`n` must lie in 1..{_MOST_STATES}; got {n}")
+    if dtype not in _DTYPES:
+        raise DTypeError(f"`dtype` must be one of {_DTYPES}; got {dtype!r}")
+    return int(n)

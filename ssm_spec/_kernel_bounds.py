@@ -1,0 +1,179 @@
+"""What honest arithmetic may do to the convolution kernel and to its gradient.
+
+Modes. The power a^j is a product of j factors in any bracketing, or exp(j log a):
+
+    ρ_j = max(j u_m, u (k_e + (k_l + k_p) j |log a|)),   e_K = γ Σ_n |C||B̄||a|^j (expm1 ρ_j + n u + 3 u_m).
+
+A full Ā. Sequential powers from either side, or repeated doubling, V_{j+2^i} = P_i V_j with P_i = Ā^{2^i}:
+
+    ε_{i+1} = |P_i| ε_i + ε_i |P_i| + ε_i² + w |P_i|²,
+    e_{j+2^i} = |P_i| e_j + ε_i (|V_j| + e_j) + w |P_i||V_j|,
+
+w = n u + u_m. What declares nothing gets the element-wise maximum of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ssm_spec._double_double import UNIT
+from ssm_spec._kernel import Kernel, impulse_response, powers, read_keywords, read_vjp, vandermonde
+from ssm_spec._recurrence import adjoint
+from ssm_spec._recurrence_bounds import ssm_recurrence_bounds, ssm_recurrence_vjp_bounds
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._state_error import log_modulus
+from ssm_spec._systems import Parts, gradients
+from ssm_spec._validate import Array, Float
+
+
+def ssm_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """Return the kernel with what honest arithmetic may do to each of its terms."""
+    call = read_keywords(inputs)
+    if call.diagonal:
+        table = powers(call.A, call.length)
+        K = vandermonde(call, table)
+        with np.errstate(all="ignore"):
+            bound = _vandermonde_error(call, table, _power_error(call, arithmetic), arithmetic)
+            own = _vandermonde_error(call, table, np.full(table.shape, 4 * UNIT), ORACLE)
+            judged = np.all(np.abs(table) < arithmetic.largest, axis=-2)[..., None, None, :]
+            judged = judged & (np.abs(K) < arithmetic.largest)
+        return {"K": Parts(K, bound, own, judged).reshape(call.shape).bounded()}
+    in_order = ssm_recurrence_bounds(arithmetic=arithmetic, **impulse_response(call, inputs))["y"]
+    bound = _from_impulses(in_order.bound)
+    with np.errstate(all="ignore"):
+        for other in _other_orders(call, inputs, arithmetic):
+            bound = np.maximum(bound, other)
+    value, own, judged = (_from_impulses(a) for a in (in_order.value, in_order.own, in_order.judged))
+    return {"K": Parts(value, bound, own, judged).bounded()}
+
+
+def ssm_kernel_vjp_bounds(
+    cotangents: Mapping[str, Array | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """Return the gradients of `ssm_kernel` with what honest arithmetic may do to each element."""
+    call, names, G = read_vjp(cotangents, wrt, inputs)
+    if call.diagonal:
+        return vandermonde_gradients(call, G, names, inputs, arithmetic)
+    return ssm_recurrence_vjp_bounds(
+        {"y": np.moveaxis(G, -2, 0)}, names, arithmetic=arithmetic, **impulse_response(call, inputs)
+    )
+
+
+def vandermonde_gradients(
+    call: Kernel, G: Array, names: tuple[str, ...], inputs: Mapping[str, Any], arithmetic: Arithmetic
+) -> dict[str, Bounded]:
+    """Return the gradients of modes, B̄ and C with their bounds.
+
+    With S_pmn = γ Σ_j G_pmj conj(a_n^j) and T_nj = γ Σ_pm conj(C_pn B_nm) G_pmj:
+    dC = Σ_m conj(B) S, dB̄ = Σ_p conj(C) S, dā = Σ_j j conj(a^{j−1}) T. A sum over j or over pm in any order,
+    and whatever joins the powers to it, costs a unit a term.
+    """
+    G = G.reshape(-1, *call.shape[-3:])
+    p, m, length = G.shape[-3:]
+    u, u_m = arithmetic.u, arithmetic.product(call.paired)
+    with np.errstate(all="ignore"):
+        table = powers(call.A, length)
+        j = np.arange(length, dtype=np.float64)
+        slope = j[1:] * table[..., : max(length - 1, 0)]
+        B, C = np.swapaxes(call.B, -1, -2)[..., None, :, :], call.C[..., :, None, :]
+        S = call.gamma * (G @ adjoint(table)[..., None, :, :])
+        T = call.gamma * np.einsum("sbn,sbj->snj", np.conj(_merged(C * B)), _merged(G))
+        values = {
+            "A_bar": np.sum(np.conj(slope) * T[..., 1:], axis=-1),
+            "B_bar": np.swapaxes(np.sum(np.conj(C) * S, axis=-3), -1, -2),
+            "C": np.sum(np.conj(B) * S, axis=-2),
+        }
+        T_size = call.gamma * np.einsum("sbn,sbj->snj", np.abs(_merged(C * B)), np.abs(_merged(G)))
+        flushed = np.sum(np.abs(G), axis=-1)[..., None] + np.sum(np.abs(table), axis=-1)[..., None, None, :]
+
+        def errors(rho: Float, unit: float, unit_m: float, eta: float) -> dict[str, Float]:
+            powers_wrong = np.abs(table) * (np.expm1(rho) + (length + 1) * unit + unit_m)
+            e_S = call.gamma * (np.abs(G) @ np.swapaxes(powers_wrong, -1, -2)[..., None, :, :])
+            e_S = e_S + eta * (length + flushed)
+            joined = np.abs(slope) * T_size[..., 1:]
+            per_step = np.expm1(rho[..., 1:]) + (length + p * m + 9) * unit + 4 * unit_m
+            return {
+                "A_bar": np.sum(joined * per_step, axis=-1) + eta * (length + np.sum(T_size, axis=-1)),
+                "B_bar": np.swapaxes(
+                    np.sum(np.abs(C) * (e_S + (p * unit + unit_m) * np.abs(S)) + eta, axis=-3), -1, -2
+                ),
+                "C": np.sum(np.abs(B) * (e_S + (m * unit + unit_m) * np.abs(S)) + eta, axis=-2),
+            }
+
+        bound = errors(_power_error(call, arithmetic), u, u_m, arithmetic.eta)
+        own = errors(np.full(table.shape, 4 * UNIT), UNIT, ORACLE.product(call.paired), ORACLE.eta)
+        good = np.all(np.abs(table) < arithmetic.largest, axis=-1)
+    lead, parts = call.systems.shape, {}
+    for name in names:
+        per_mode = {"A_bar": good, "B_bar": good[..., None], "C": good[..., None, :]}[name]
+        value = values[name]
+        judged = np.broadcast_to(per_mode, value.shape) & (np.abs(value) < arithmetic.largest)
+        parts[name] = Parts(value, bound[name], own[name], judged).reshape(lead + value.shape[1:])
+    return gradients(parts, inputs, names, u)
+
+
+def _from_impulses(response: Array) -> Array:
+    """Return (m, *s, p, l), one response an input, as (*s, p, m, l)."""
+    return np.moveaxis(response, 0, -2)
+
+
+def _power_error(call: Kernel, arithmetic: Arithmetic) -> Float:
+    """Return ρ_j (s, n, l), the relative error of the power a^j."""
+    u, j = arithmetic.u, np.arange(call.length, dtype=np.float64)
+    by_products = np.broadcast_to(j * arithmetic.product(call.paired), (*call.A.shape, call.length))
+    per_step = (arithmetic.k_log + arithmetic.k_scale) * log_modulus(call.A)
+    by_logarithm = u * (arithmetic.exponential(call.paired) + per_step[..., None] * j)
+    return np.maximum(by_products, by_logarithm)
+
+
+def _vandermonde_error(call: Kernel, table: Array, rho: Float, arithmetic: Arithmetic) -> Float:
+    """Return the error of K (s, p, m, l) for powers with relative errors ρ (s, n, l)."""
+    u, u_m, n = arithmetic.u, arithmetic.product(call.paired), call.A.shape[-1]
+    B, C = np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], np.abs(call.C)[..., :, None, :]
+    wrong = np.abs(table) * (np.expm1(rho) + n * u + 3 * u_m) + arithmetic.eta
+    flushed = n + np.sum(C + B + C * B, axis=-1)[..., None]
+    return np.asarray(call.gamma * ((C * B) @ wrong[..., None, :, :] + arithmetic.eta * flushed))
+
+
+def _other_orders(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> list[Float]:
+    """Bound sequential powers from C's side, and doubling from both sides; each (*s, p, m, l)."""
+    T = {name: np.swapaxes(np.asarray(inputs[name]), -1, -2) for name in ("A_bar", "B_bar", "C")}
+    mirrored_inputs = {"A_bar": T["A_bar"], "B_bar": T["C"], "C": T["B_bar"], "length": call.length}
+    mirrored = read_keywords(mirrored_inputs)
+    from_C = ssm_recurrence_bounds(arithmetic=arithmetic, **impulse_response(mirrored, mirrored_inputs))["y"]
+    doubled = [_doubling_error(one, arithmetic).reshape(one.shape) for one in (call, mirrored)]
+    return [
+        np.swapaxes(_from_impulses(from_C.bound), -2, -3),
+        doubled[0],
+        np.swapaxes(doubled[1], -2, -3),
+    ]
+
+
+def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> Float:
+    """Return the error of K (s, p, m, l) by repeated doubling, as stated above."""
+    n, m = call.B.shape[-2:]
+    w = n * arithmetic.u + arithmetic.product(np.iscomplexobj(call.A))
+    V, e = call.B, np.zeros(call.B.shape)
+    P, eps = call.A, np.zeros(call.A.shape)
+    while V.shape[-1] < m * call.length:
+        size, v = np.abs(P), np.abs(V)
+        e = np.concatenate((e, size @ e + eps @ (v + e) + w * (size @ v)), axis=-1)
+        V = np.concatenate((V, P @ V), axis=-1)
+        eps = size @ eps + eps @ size + eps @ eps + w * (size @ size)
+        P = P @ P
+    C = np.abs(call.C)
+    wrong = C @ (e + w * (np.abs(V) + e)) + arithmetic.eta * n
+    by_step = wrong.reshape(*wrong.shape[:-1], -1, m)[..., : call.length, :]
+    return np.asarray(np.swapaxes(by_step, -1, -2))
+
+
+def _merged(array: Array) -> Array:
+    """Return (s, p, m, ·) as (s, p m, ·)."""
+    return array.reshape(array.shape[0], -1, array.shape[-1])

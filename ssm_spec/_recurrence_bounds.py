@@ -1,0 +1,277 @@
+"""What honest arithmetic may do to the discrete recurrence and to its gradients.
+
+The state's error comes from `_state_error`, by class of evaluation; this file adds what enters and what
+reads the state. With m(x) = |x| and sums of k terms in any order (Higham 2002, (4.4)):
+
+    E_t = (m u + u_m) |B̄||u_t| + floor              rounding of B̄ u_t
+    e_y = γ |C| (e_h + (n u + u_m)(size + e_h)) + (m + 1) u |D||u_t| + u |y|
+    e_dA = Σ e_λ (|h⁻| + e_h⁻) + |λ| e_h⁻ + (k u + u_m) Σ |λ||h⁻|, and so for the other sums of products.
+
+The floor lets subnormal results be flushed and subnormal inputs be read as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ssm_spec import _recurrence as rec
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, sequential
+from ssm_spec._systems import Parts, gradients
+from ssm_spec._validate import Array, Float
+
+
+def ssm_recurrence_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """Return both outputs of `ssm_recurrence` with what honest arithmetic may do to each element.
+
+    Modes: the classes of the selective scan, with decays as given. A full Ā: time order unless declared.
+    """
+    call = rec.read_keywords(inputs)
+    states = rec.run(call)
+    y = rec.output(call, states)
+    with np.errstate(all="ignore"):
+        honest = [_outputs(call, states, e, arithmetic) for e in _forward(call, states, arithmetic)]
+        own = [_outputs(call, states, e, ORACLE) for e in _forward(call, states, ORACLE, own=True)]
+        good = _good_states(call, states, arithmetic)
+        judged_y = np.moveaxis(np.all(good[1:], axis=-1), 0, -1)[:, :, None, :]
+        judged_y = rec.shaped(call, np.broadcast_to(judged_y, honest[0][0].shape)) & (
+            np.abs(y) < arithmetic.largest
+        )
+    last = rec.shaped(call, states[-1])
+    y_bound, last_bound = (rec.shaped(call, _largest(column)) for column in zip(*honest, strict=True))
+    y_own, last_own = (rec.shaped(call, _largest(column)) for column in zip(*own, strict=True))
+    return {
+        "y": Parts(y, y_bound, y_own, judged_y).bounded(),
+        "last_state": Parts(last, last_bound, last_own, rec.shaped(call, good[-1])).bounded(),
+    }
+
+
+def ssm_recurrence_vjp_bounds(
+    cotangents: Mapping[str, Array | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """Return the gradients of `ssm_recurrence` with what honest arithmetic may do to each element."""
+    call, names, r, r_last = rec.read_vjp(cotangents, wrt, inputs)
+    states = rec.run(call)
+    adjoints = rec.run_back(call, r, r_last)
+    values = rec.pull_back(call, states, adjoints, r)
+    with np.errstate(all="ignore"):
+        honest, own = (
+            [
+                _gradient_errors(call, states, adjoints, r, e, e_back, a)
+                for e, e_back in zip(
+                    _forward(call, states, a, own=a is ORACLE),
+                    _backward(call, adjoints, r, a, own=a is ORACLE),
+                    strict=True,
+                )
+            ]
+            for a in (arithmetic, ORACLE)
+        )
+        judged = _good_gradients(call, states, adjoints, arithmetic)
+    parts = {
+        name: Parts(
+            values[name],
+            _shaped_like(_largest([one[name] for one in honest]), values[name]),
+            _shaped_like(_largest([one[name] for one in own]), values[name]),
+            _shaped_like(judged[name], values[name]) & (np.abs(values[name]) < arithmetic.largest),
+        )
+        for name in names
+    }
+    return gradients(parts, inputs, names, arithmetic.u)
+
+
+def _forward(
+    call: rec.Recurrence, states: Array, arithmetic: Arithmetic, own: bool = False
+) -> list[StateError]:
+    """Return the states' errors, one entry a class."""
+    u, eta, m = arithmetic.u, arithmetic.eta, call.u.shape[-2]
+    B, x = np.abs(call.B), np.abs(call.u)
+    added = B @ x
+    floor = eta * (2 * m + 2 + np.sum(B, axis=-1)[..., None] + np.sum(x, axis=-2)[..., None, :])
+    entering = (m * u + arithmetic.product(np.iscomplexobj(call.B))) * added + floor
+    return _errors(call.A, states, added, entering, eta * np.ones(call.initial.shape), arithmetic, own)
+
+
+def _backward(
+    call: rec.Recurrence, adjoints: Array, r: Array, arithmetic: Arithmetic, own: bool = False
+) -> list[StateError]:
+    """Return the adjoint states' errors (l + 1, b, s, n), laid out as the adjoints are.
+
+    The recurrence runs backwards, and the cotangent of the last state enters its first step.
+    """
+    u, eta, p = arithmetic.u, arithmetic.eta, call.C.shape[-2]
+    C, x = np.abs(np.swapaxes(call.C, -1, -2)), np.abs(r)
+    added = call.gamma * (C @ x)
+    floor = eta * (2 * p + 2 + np.sum(C, axis=-1)[..., None] + np.sum(x, axis=-2)[..., None, :])
+    entering = (p * u + arithmetic.product(np.iscomplexobj(call.C))) * added + floor
+    A = rec.adjoint(call.A) if call.A.ndim == 3 else np.conj(call.A)
+    # Time reversed; r_last is part of what enters first, so the reversed recurrence starts from nothing.
+    reversed_states = np.concatenate((np.zeros_like(adjoints[:1]), adjoints[:-1][::-1]))
+    if added.shape[-1]:
+        added[..., -1] += np.abs(adjoints[-1])
+        entering[..., -1] += u * np.abs(adjoints[-1])
+    zero = np.zeros(call.initial.shape)
+    errors = _errors(A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own)
+    return [
+        e._replace(
+            error=np.concatenate((e.error[1:][::-1], zero[None])),
+            size=np.concatenate((e.size[1:][::-1], np.abs(adjoints[-1:]))),
+            distance=None if e.distance is None else np.concatenate((e.distance[1:][::-1], zero[None])),
+        )
+        for e in errors
+    ]
+
+
+def _errors(
+    A: Array,
+    states: Array,
+    added: Float,
+    entering: Float,
+    initial: Float,
+    arithmetic: Arithmetic,
+    own: bool,
+) -> list[StateError]:
+    # A subnormal decay or state may be read as zero.
+    before = np.abs(states[:-1])
+    if A.ndim == 3:
+        read_as_zero = np.sum(np.abs(A), axis=-1) + np.sum(before, axis=-1, keepdims=True)
+    else:
+        read_as_zero = np.abs(A) + before
+    floor = arithmetic.eta * (2 * A.shape[-1] + 2 + read_as_zero)
+    trace = Trace(A, states, np.moveaxis(added, -1, 0), np.moveaxis(entering, -1, 0) + floor, initial)
+    run = (sequential,) if own else classes(arithmetic, trace.dense)
+    return [one(trace, arithmetic) for one in run]
+
+
+def _outputs(
+    call: rec.Recurrence, states: Array, e: StateError, arithmetic: Arithmetic
+) -> tuple[Float, Float]:
+    """Bound y (b, s, p, l) and the last state (b, s, n)."""
+    u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(call.C))
+    n, m = call.C.shape[-1], call.u.shape[-2]
+    error, size = np.moveaxis(e.error[1:], 0, -1), np.moveaxis(e.size[1:], 0, -1)
+    C, direct = np.abs(call.C), np.abs(call.D) @ np.abs(call.u)
+    y = call.gamma * (C @ (error + (n * u + u_m) * (size + error)))
+    through = call.gamma * (C @ np.abs(np.moveaxis(states[1:], 0, -1)))
+    floor = arithmetic.eta * (
+        2 * (n + m + 1) + np.sum(C, axis=-1)[..., None] + np.sum(size, axis=-2)[..., None, :]
+        + np.sum(np.abs(call.D), axis=-1)[..., None] + np.sum(np.abs(call.u), axis=-2)[..., None, :]
+    )  # fmt: skip
+    y = y + (m + 1) * u * direct + u * (through + direct) + floor
+    return y, e.error[-1]
+
+
+def _gradient_errors(
+    call: rec.Recurrence,
+    states: Array,
+    adjoints: Array,
+    r: Array,
+    e: StateError,
+    e_back: StateError,
+    arithmetic: Arithmetic,
+) -> dict[str, Float]:
+    """Bound every gradient, in the flattened shapes of `pull_back`."""
+    u, complex_ = arithmetic.u, np.iscomplexobj(call.A)
+    u_m = arithmetic.product(complex_)
+    b, length = call.u.shape[0], call.u.shape[-1]
+    p, n = call.C.shape[-2:]
+    lam, e_lam = (np.moveaxis(a[:-1], 0, -1) for a in (np.abs(adjoints), e_back.error))
+    before, e_before = (np.moveaxis(a[:-1], 0, -1) for a in (np.abs(states), e.error))
+    after, e_after = (np.moveaxis(a[1:], 0, -1) for a in (np.maximum(np.abs(states), e.size), e.error))
+    x, r = np.abs(call.u), np.abs(r)
+    count = (b * length + 2) * u + u_m
+    floor = arithmetic.eta * (b * length + 1)
+
+    def summed(left: Float, e_left: Float, right: Float, e_right: Float) -> Float:
+        """Bound Σ_{b,t} left right, both (b, s, ·, l), as (s, ·, ·)."""
+        T = np.swapaxes
+        error = (left + e_left) @ T(e_right, -1, -2) + e_left @ T(right, -1, -2)
+        spread = np.sum(left, axis=-1)[..., :, None] + np.sum(right, axis=-1)[..., None, :]
+        total = error + count * (left @ T(right, -1, -2)) + arithmetic.eta * spread
+        return np.asarray(np.sum(total, axis=0) + floor)
+
+    if call.diagonal:
+        through = _through_powers(e, e_back)
+        per_step = (lam + e_lam) * e_before + e_lam * before + count * lam * before + through
+        dA = np.sum(per_step + arithmetic.eta * (lam + before), axis=(0, -1)) + floor
+    else:
+        dA = summed(lam, e_lam, before, e_before)
+    zero_x, zero_r = np.zeros_like(x), np.zeros_like(r)
+    B, D = np.abs(np.swapaxes(call.B, -1, -2)), np.abs(np.swapaxes(call.D, -1, -2))
+    sizes_u = B @ lam + D @ r
+    du = B @ e_lam + ((n + p + 2) * u + u_m) * (sizes_u + B @ e_lam) + arithmetic.eta * (
+        2 * (n + p + 1) + np.sum(B, axis=-1)[..., None] + np.sum(lam + e_lam, axis=-2)[..., None, :]
+        + np.sum(D, axis=-1)[..., None] + np.sum(r, axis=-2)[..., None, :]
+    )  # fmt: skip
+    if length:
+        first, e_first = np.abs(adjoints[0]), e_back.error[0]
+        a = np.conj(np.swapaxes(call.A, -1, -2)) if call.A.ndim == 3 else call.A
+        terms = n if call.A.ndim == 3 else 1
+        initial = apply_modulus(a, e_first) + (terms * u + u_m) * apply_modulus(a, first + e_first)
+        initial = initial + arithmetic.eta * (2 * n + apply_modulus(np.ones_like(a), first + 1))
+    else:
+        initial = np.zeros(call.initial.shape)
+    return {
+        "A_bar": dA,
+        "B_bar": summed(lam, e_lam, x, zero_x),
+        "C": call.gamma * summed(r, zero_r, after, e_after),
+        "D": summed(r, zero_r, x, zero_x),
+        "u": du,
+        "initial_state": initial,
+    }
+
+
+def _through_powers(e: StateError, e_back: StateError) -> Float:
+    """Bound what a gradient of a mode loses by passing through its powers, per step; (b, s, n, l).
+
+    The power that joins what enters at s to what reads at t has t − s steps: those before the
+    present one are in the forward distance, the others in the backward one.
+    """
+    if e.distance is None or e_back.distance is None or e.per_step is None:
+        return np.zeros(1)
+    M, L, X, Y = (a[:-1] for a in (e.size, e_back.size, e.distance, e_back.distance))
+    return np.moveaxis(e.per_size * M * L + e.per_step * (X * L + M * Y), 0, -1)
+
+
+def _good_states(call: rec.Recurrence, states: Array, arithmetic: Arithmetic) -> Array:
+    """Return (l + 1, b, s, n): whether everything that feeds a state stays in range, in every class."""
+    good = np.abs(states) < arithmetic.largest
+    if call.diagonal:
+        powers = np.abs(call.A) ** np.arange(len(states)).reshape(-1, 1, 1)
+        good &= (powers < arithmetic.largest)[:, None]
+    else:
+        good &= np.all(good, axis=-1, keepdims=True)
+    return np.asarray(np.logical_and.accumulate(good, axis=0))
+
+
+def _good_gradients(
+    call: rec.Recurrence, states: Array, adjoints: Array, arithmetic: Arithmetic
+) -> dict[str, Array]:
+    """Return whether everything that feeds a gradient stays in range, in the shapes of `_gradient_errors`."""
+    forward = _good_states(call, states, arithmetic)
+    backward = _good_states(call, adjoints[::-1], arithmetic)[::-1]
+    h, lam = np.all(forward, axis=(0, 1)), np.all(backward, axis=(0, 1))
+    steps = np.moveaxis(np.all(backward[:-1], axis=-1), 0, -1)[:, :, None, :]
+    both = h & lam
+    return {
+        "A_bar": both if call.diagonal else lam[..., :, None] & h[..., None, :],
+        "B_bar": np.broadcast_to(lam[..., :, None], call.B.shape),
+        "C": np.broadcast_to(h[..., None, :], call.C.shape),
+        "D": np.ones(call.D.shape, dtype=bool),
+        "u": np.broadcast_to(steps, call.u.shape),
+        "initial_state": backward[0],
+    }
+
+
+def _largest(arrays: Any) -> Float:
+    return np.asarray(np.maximum.reduce(list(arrays)))
+
+
+def _shaped_like(array: Array, value: Array) -> Array:
+    return np.asarray(array).reshape(value.shape)

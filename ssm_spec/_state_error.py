@@ -1,0 +1,199 @@
+"""How rounding errors travel through a linear recurrence, by the order in which it is evaluated.
+
+One class of evaluation, one function. Each takes the exact states and what enters them, and returns for
+every step the error of the state and the size of what an output sums:
+
+    h_t = A h_{t−1} + v_t,   v_t known within E_t.
+
+Arrays have time first, (l, b, s, n); A is (s, n, n), or (s, n) for independent modes. Written
+with a = |A|, and u_m for the rounding of a product (complex: 2√2 u).
+
+sequential   δ_t = (k u + u_m) a (|h⁻| + e) + E_t + u |h_t|, k = n for a full A, 1 for a mode;
+             e_t = Σ_s |A^{t−s}| δ_s + |A^{t+1}| e₋₁: for a full A the modulus of the power, not the
+             power of the modulus, which may grow without limit where A^t decays. Every
+             W = 64 steps the sum starts anew from e, so that the work stays linear in l.
+scan         any bracketing of (a₁, x₁)∘(a₂, x₂), modes only: f ← a f + E, K ← max(a K, |h|),
+             J ← a J + K, e = f + (3 u_m + 2 u) J + u_m r K; r = ⌈log₂ l⌉ bounds the tree nodes
+             that share a right end, except for a right fold, which declares its own.
+chunk        powers of a within a chunk of Q steps, modes only: M ← a M + |v|, X ← a (X + M),
+             e = f + u ((k_e + Q + 4) M + (u_m/u + (k_l + k_p) |log a|) X): every power is
+             a product, or exp(j log a). The chunk's last state carries e on.
+brackets     any bracketing with a full A: G ← a G + |v|, X ← a X + G, e = f + ((n + 2) u + u_m) X.
+             Each step that a term takes passes through at most one product and one sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, log2
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ssm_spec._errors import DomainError
+from ssm_spec._roundoff import Arithmetic
+from ssm_spec._validate import Array, Float
+
+_WINDOW: Final = 64
+
+
+class Trace(NamedTuple):
+    """A recurrence that has run: everything that a class of evaluation may ask about.
+
+    A (s, n, n) or (s, n); states (l + 1, b, s, n), the initial one first; entering
+    (l, b, s, n), the error E of what is added; added (l, b, s, n), its modulus.
+    """
+
+    A: Array
+    states: Array
+    added: Float
+    entering: Float
+    initial_error: Float
+
+    @property
+    def dense(self) -> bool:
+        """Whether A is a full matrix."""
+        return self.A.ndim == 3
+
+
+class StateError(NamedTuple):
+    """Per step: the state's error, and the modulus that its reader sums over; (l + 1, b, s, n) both.
+
+    For chunks, whose gradient may pass through the powers of a mode: `distance` is `size` with
+    each term weighted by the steps it took, `per_size` and `per_step` (s, n) what such a
+    gradient loses for each. Zero otherwise.
+    """
+
+    error: Float
+    size: Float
+    distance: Float | None = None
+    per_size: float = 0.0
+    per_step: Float | None = None
+
+
+def apply_modulus(A: Array, x: Float) -> Float:
+    """Return |A| x for states (b, s, n)."""
+    a = np.abs(A)
+    return np.asarray((a @ x[..., None])[..., 0] if A.ndim == 3 else a * x)
+
+
+def sequential(trace: Trace, arithmetic: Arithmetic) -> StateError:
+    """One step after the other; sums within a step in any order."""
+    u, h = arithmetic.u, np.abs(trace.states)
+    terms = trace.A.shape[-1] if trace.dense else 1
+    rounding = terms * u + arithmetic.product(np.iscomplexobj(trace.A))
+    if trace.dense:
+        return StateError(_by_powers(trace, rounding, u), h)
+    e = np.empty_like(h)
+    e[0] = trace.initial_error
+    for t in range(len(h) - 1):
+        through = apply_modulus(trace.A, h[t] + e[t])
+        e[t + 1] = apply_modulus(trace.A, e[t]) + rounding * through + trace.entering[t] + u * h[t + 1]
+    return StateError(e * (1 + 2 * u), h)
+
+
+def _by_powers(trace: Trace, rounding: float, u: float) -> Float:
+    """Carry the local errors of a full A through |A^j|; (l + 1, b, s, n).
+
+    The local errors contain e itself: a second pass puts the first one's e there.
+    """
+    size, length = np.abs(trace.A), len(trace.states) - 1
+    window = min(_WINDOW, max(length, 1))
+    powers, power = [], np.broadcast_to(np.eye(trace.A.shape[-1], dtype=trace.A.dtype), trace.A.shape)
+    for _ in range(window + 1):
+        powers.append(np.abs(power))
+        power = trace.A @ power
+    # Time last: one product with |A^j| then serves every step of a window.
+    h = np.moveaxis(np.abs(trace.states), 0, -1)
+    entering = np.moveaxis(trace.entering, 0, -1)
+    e = np.zeros_like(h)
+    for _ in range(2):
+        local = rounding * (size @ (h + e)[..., :-1]) + entering + u * h[..., 1:]
+        e = np.zeros_like(h)
+        e[..., 0] = trace.initial_error
+        for start in range(0, length, window):
+            steps = min(window, length - start)
+            for j in range(steps):
+                e[..., start + 1 + j : start + 1 + steps] += powers[j] @ local[..., start : start + steps - j]
+                e[..., start + 1 + j] += (powers[j + 1] @ e[..., start, None])[..., 0]
+    return np.moveaxis(e * (1 + 2.0**-10), -1, 0)
+
+
+def scan(trace: Trace, arithmetic: Arithmetic) -> StateError:
+    """Any bracketing of the associative operator on independent modes."""
+    u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(trace.A))
+    length = len(trace.states) - 1
+    depth = float(ceil(log2(length))) if length > 1 else 0.0
+    if arithmetic.evaluation == "right_fold" and arithmetic.fold_depth is not None:
+        depth = float(arithmetic.fold_depth)
+    h, a = np.abs(trace.states), np.abs(trace.A)
+    e = np.empty_like(h)
+    e[0] = trace.initial_error
+    f, K, J = e[0], h[0], np.zeros_like(h[0])
+    for t in range(length):
+        f = a * f + trace.entering[t]
+        K = np.maximum(a * K, h[t + 1])
+        J = a * J + K
+        e[t + 1] = f + (3 * u_m + 2 * u) * J + u_m * depth * K
+    return StateError(e, h)
+
+
+def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
+    """Chunks of Q steps, decays within one as powers of a mode."""
+    u, length = arithmetic.u, len(trace.states) - 1
+    Q = min(arithmetic.chunk, max(length, 1))
+    complex_ = np.iscomplexobj(trace.A)
+    u_m, k_e = arithmetic.product(complex_), arithmetic.exponential(complex_)
+    h, a = np.abs(trace.states), np.abs(trace.A)
+    per_size = k_e + Q + 4
+    per_step = u_m / u + (arithmetic.k_log + arithmetic.k_scale) * log_modulus(trace.A)
+    e, size, distance = np.empty_like(h), h.copy(), np.zeros_like(h)
+    e[0] = f = trace.initial_error
+    M, X = h[0], np.zeros_like(h[0])
+    for t in range(length):
+        if t % Q == 0:
+            f, M, X = e[t], h[t], np.zeros_like(h[t])
+        f = a * f + trace.entering[t]
+        X = a * (X + M)
+        M = a * M + trace.added[t]
+        e[t + 1] = f + u * (per_size * M + per_step * X)
+        size[t + 1], distance[t + 1] = M, X
+    return StateError(e, size, distance, u * per_size, u * per_step)
+
+
+def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
+    """Any bracketing of products of a full A, as a majorant: useful where |A| does not grow."""
+    u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(trace.A))
+    n = trace.A.shape[-1]
+    h = np.abs(trace.states)
+    e, size = np.empty_like(h), np.empty_like(h)
+    e[0] = f = trace.initial_error
+    size[0] = G = h[0]
+    X = np.zeros_like(G)
+    for t in range(len(h) - 1):
+        f = apply_modulus(trace.A, f) + trace.entering[t]
+        G = apply_modulus(trace.A, G) + trace.added[t]
+        X = apply_modulus(trace.A, X) + G
+        e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X, G
+    return StateError(e, size)
+
+
+def log_modulus(A: Array) -> Float:
+    """Return |log a| by modulus, zero at a = 0 (whose powers are exact)."""
+    safe = np.where(A == 0, 1.0, A).astype(np.complex128)
+    return np.asarray(np.abs(np.log(safe)))
+
+
+def classes(arithmetic: Arithmetic, dense: bool) -> tuple[Callable[[Trace, Arithmetic], StateError], ...]:
+    """Return the classes whose element-wise maximum bounds the declared evaluation.
+
+    A full A that declares nothing is evaluated in time order: products of a full A with
+    itself cost more than they save, and their errors are of another size.
+    """
+    if arithmetic.evaluation == "fft":
+        raise DomainError("`arithmetic.evaluation` must be an order of the recurrence; got 'fft'")
+    if dense:
+        return (sequential,) if arithmetic.evaluation == "any" else (sequential, brackets)
+    if arithmetic.evaluation == "any":
+        return scan, chunk
+    return (chunk,) if "chunk" in arithmetic.evaluation else (scan,)
