@@ -121,15 +121,18 @@ def _judge(
         run.ended = str(error) if run.not_run else ""
     if folder is not None:
         folder.finish(run)
+        run.report_trouble = folder.trouble
     return run
 
 
 def _print(out: Console, request: Request, run: Run) -> None:
+    if run.report_trouble:
+        console(stderr=True).print(Text(run.report_trouble, "bold red"), soft_wrap=True)
     if request.quiet:
         print_headline(out, run)
     else:
         print_run(out, run)
-        if request.report is not None:
+        if request.report is not None and not run.report_trouble:
             out.print(Text(f"report: {request.report / run.backend}", "dim"), soft_wrap=True)
         out.print()
 

@@ -69,6 +69,8 @@ class Run:
         By id, as they came.
     ended
         Why the run stopped before its end; "" if it did not.
+    report_trouble
+        Why its report could not be written; "" if it was, or none was asked for.
     started, seconds
         When, in seconds since the epoch, and how long.
     """
@@ -82,6 +84,7 @@ class Run:
     environment: Mapping[str, Any] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ended: str = ""
+    report_trouble: str = ""
     started: float = field(default_factory=time.time)
     seconds: float = 0.0
 
@@ -154,7 +157,7 @@ class Run:
         return "".join(parts)
 
 
-def exit_status(runs: Iterable[Run], failures: Iterable[LoadError] = ()) -> int:
+def exit_status(runs: Sequence[Run], failures: Iterable[LoadError] = ()) -> int:
     """The exit status of a command that judged several backends.
 
     Parameters
@@ -167,6 +170,5 @@ def exit_status(runs: Iterable[Run], failures: Iterable[LoadError] = ()) -> int:
     outcomes = [run.outcome for run in runs]
     if "failed" in outcomes:
         return FAILED
-    if "undecided" in outcomes or any(True for _ in failures) or not outcomes:
-        return UNDECIDED
-    return PASSED
+    lost = any(run.report_trouble for run in runs) or any(True for _ in failures)
+    return UNDECIDED if lost or not outcomes or "undecided" in outcomes else PASSED

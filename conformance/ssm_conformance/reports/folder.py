@@ -34,6 +34,11 @@ class ReportFolder:
     backend
         Names the folder in it.
 
+    Attributes
+    ----------
+    trouble
+        Why a report could not be written after all; "" if all are.
+
     Raises
     ------
     FolderError
@@ -45,6 +50,7 @@ class ReportFolder:
         self.path = root / backend
         check_writable(self.path)
         self._written = 0.0
+        self.trouble = ""
 
     def begin(self, run: Run) -> None:
         """Replace what an earlier run left by a report of no cases yet."""
@@ -63,7 +69,11 @@ class ReportFolder:
             self._save(name, run)
 
     def _save(self, name: str, run: Run) -> None:
-        replace_file(self.path / name, FORMS[name](run))
+        text = FORMS[name](run)
+        try:
+            replace_file(self.path / name, text)
+        except OSError as error:  # a full disk must not cost the verdicts that the terminal still shows
+            self.trouble = f"the report could not be written: {error}"
         self._written = time.monotonic()
 
 

@@ -6,13 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
+from ssm_conformance.case import Check
 from ssm_conformance.verdict import Status, Verdict
 
 Mark = Literal["pass", "fail", "error", "unavailable", "not_claimed"]
 WEIGHT: Final[tuple[Mark, ...]] = ("not_claimed", "pass", "unavailable", "error", "fail")
 """From the mildest to the gravest: a cell has the gravest mark of its verdicts."""
+
+CHECKS: Final[tuple[Check, ...]] = get_args(Check)
+"""The words that verdicts are filed under, in the order of a report."""
 
 
 @dataclass
@@ -55,11 +59,11 @@ Matrix = dict[tuple[str, str], Cell]
 
 
 def tabulate(verdicts: Iterable[Verdict]) -> Matrix:
-    """(operator, check) → cell, in the order of the verdicts."""
-    matrix: Matrix = {}
+    """(operator, check) → cell: operators in the order of the verdicts, the checks of one together."""
+    matrix: dict[str, dict[str, Cell]] = {}
     for verdict in verdicts:
-        matrix.setdefault((verdict.op, verdict.check), Cell()).add(verdict)
-    return matrix
+        matrix.setdefault(verdict.op, {}).setdefault(verdict.check, Cell()).add(verdict)
+    return {(op, check): row[check] for op, row in matrix.items() for check in CHECKS if check in row}
 
 
 def worse(a: float | None, b: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import Cell, headroom, show_ratio, tabulate
+from ssm_conformance.reports.matrix import CHECKS, Cell, headroom, show_ratio, tabulate
 from ssm_conformance.verdict import Verdict
 
 
@@ -30,7 +30,14 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ratio": show_ratio, "cell": cell_text, "where": where_text, "row": row_text}
+    environment.filters |= {
+        "ratio": show_ratio,
+        "cell": cell_text,
+        "where": where_text,
+        "row": row_text,
+        "first": first_line,
+        "rest": rest_of,
+    }
     return environment
 
 
@@ -46,7 +53,7 @@ def _context(run: Run) -> dict[str, Any]:
         "unavailable": [v for v in verdicts if v.status == "unavailable"],
         "verdicts": verdicts,
         "ops": list(dict.fromkeys(op for op, _ in matrix)),
-        "checks": list(dict.fromkeys(check for _, check in matrix)),
+        "checks": [check for check in CHECKS if any(check == column for _, column in matrix)],
         "matrix": matrix,
         "empty": Cell(),
         "headroom": headroom(verdicts),
@@ -78,6 +85,16 @@ def where_text(verdict: Verdict) -> str:
         return ""
     worst = max(located, key=lambda output: (output.ratio != output.ratio, output.ratio))
     return f"{worst.name}[{', '.join(map(str, worst.where or ()))}]"
+
+
+def first_line(text: str) -> str:
+    """What a message says before it goes into detail."""
+    return text.partition("\n")[0]
+
+
+def rest_of(text: str) -> str:
+    """The detail: a stack, say."""
+    return text.partition("\n")[2]
 
 
 def row_text(text: str) -> str:

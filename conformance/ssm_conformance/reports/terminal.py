@@ -113,7 +113,7 @@ def print_run(out: Console, run: Run) -> None:
     out.print()
     findings = [v for v in verdicts if v.unexpected or v.status in ("fail", "error")]
     for verdict in findings[:SHOWN]:
-        print_finding(out, verdict)
+        print_finding(out, verdict, whole=bool(run.selection.cases))
     if len(findings) > SHOWN:
         out.print(f"… and {len(findings) - SHOWN} more: see the report (--report DIR)\n")
     print_headline(out, run)
@@ -127,15 +127,25 @@ def print_headline(out: Console, run: Run) -> None:
         out.print(Text(f"{run.ended}: {judged}"), soft_wrap=True)
 
 
-def print_finding(out: Console, verdict: Verdict) -> None:
-    """One failure: what is wrong, by how much, which clause it breaks, how to see it again."""
+def print_finding(out: Console, verdict: Verdict, *, whole: bool) -> None:
+    """One failure: what is wrong, by how much, which clause it breaks, how to see it again.
+
+    Parameters
+    ----------
+    out
+        Where to.
+    verdict
+        The failure.
+    whole
+        Whether to print all of a message of many lines, as for a case that was asked for alone.
+    """
     if verdict.expected is None:
         title: str = verdict.status
     else:
         title = "unexpected pass" if verdict.status == "pass" else "expected"
     style = "bold red" if verdict.unexpected else "yellow"
     out.print(Text.assemble((f"{title}  ", style), (verdict.id, "bold")), soft_wrap=True)
-    lines = verdict.message.splitlines()
+    lines = verdict.message.splitlines()[: None if whole else 1]
     if verdict.ratio is not None:
         lines.append(f"{show_ratio(verdict.ratio)} times the bound")
     if verdict.expected is not None:
@@ -152,7 +162,7 @@ def print_finding(out: Console, verdict: Verdict) -> None:
 def print_comparison(out: Console, runs: Sequence[Run]) -> None:
     """One matrix of several backends: rows operators and checks, cells the worst ratio."""
     matrices = [tabulate(run.ordered) for run in runs]
-    rows = dict.fromkeys(key for matrix in matrices for key in matrix)
+    rows = tabulate(verdict for run in runs for verdict in run.ordered)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("operator")
     table.add_column("check")
