@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_spec._functions import sigmoid
 from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._bounds import output_error
 from ssm_spec._selective_scan._classes import backward_errors, forward_errors, sum_to_chunk_end
@@ -65,7 +66,7 @@ class Analysis:
         if f.z is None:
             return np.full_like(g.r, self.arithmetic.eta)
         error: Float = g.q * (sigmoid_error(f.z, self.arithmetic) + 2.0 * self.u)
-        error += self._flushed(g.r, np.abs(f.z))
+        error += self._flushed(g.r, np.abs(f.z), sigmoid(f.z))
         return error
 
     def _c_error(self) -> Float:
@@ -216,7 +217,7 @@ class Analysis:
         e_v = output_error(f, self.h, self.arithmetic)
         size = g.r * v * slope
         error = g.r * (slope * e_v + gate_slope_error(f.z, self.arithmetic) * (v + e_v))
-        error += 3.0 * self.u * size + self._flushed(g.r, v, slope)
+        error += 3.0 * self.u * size + self._flushed(g.r, v, sigmoid(f.z), 1.0 + np.abs(f.z))
         if self.arithmetic.saved_gate == "io":
             error += UNIT_ROUNDOFF[self.arithmetic.storage] * size
         return Terms(size, error, np.maximum(np.maximum(self.h.peak.max(axis=1), g.r * v), v))

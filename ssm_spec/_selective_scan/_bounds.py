@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_spec._functions import sigmoid
 from ssm_spec._roundoff import ORACLE, Arithmetic
 from ssm_spec._selective_scan._blocks import blocks
 from ssm_spec._selective_scan._classes import alternatives, forward_errors
@@ -98,5 +99,5 @@ def gated_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmet
     size = np.abs(trajectory.gate)
     relative = sigmoid_error(trajectory.z, arithmetic) + 2.0 * arithmetic.u
     gated = size * error + relative * size * (v + error)
-    gated += flushed(arithmetic, np.abs(trajectory.z), v + error)
+    gated += flushed(arithmetic, np.abs(trajectory.z), sigmoid(trajectory.z), v + error)
     return gated, np.maximum(peak, size * v)

@@ -84,13 +84,16 @@ def _decay_error(trajectory: Trajectory, step: Float, arithmetic: Arithmetic) ->
 def _phi_error(trajectory: Trajectory, step: Float, arithmetic: Arithmetic) -> Float:
     """E_φ: E_s under the Euler rule; |a|(E_s + k_p u s) + (k_e + k_d)u|φ| + η for expm1(p)/A.
 
-    ∂φ/∂Δ = a; a prescaled argument moves φ as much as a change of Δ by k_p u Δ.
+    ∂φ/∂Δ = a; a prescaled argument moves φ as much as a change of Δ by k_p u Δ. Where p is
+    flushed to zero the quotient loses η/|A|, and never more than φ.
     """
     if not trajectory.scan.zoh:
         return step[:, None]
     u, k_exp = arithmetic.u, arithmetic.exponential(trajectory.scan.complex)
     moved = trajectory.a * (step[:, None] + arithmetic.k_scale * u * trajectory.step[:, None])
-    return moved + (k_exp + arithmetic.k_div) * u * trajectory.phi + arithmetic.eta
+    zero = trajectory.A == 0.0
+    lost = np.where(zero, 0.0, np.minimum(arithmetic.eta / np.where(zero, 1.0, trajectory.A), trajectory.phi))
+    return moved + (k_exp + arithmetic.k_div) * u * trajectory.phi + lost + arithmetic.eta
 
 
 def _source_error(trajectory: Trajectory, phi: Float, arithmetic: Arithmetic) -> Float:

@@ -26,7 +26,7 @@ class Node:
 
     def __init__(self, value: Ball, *parents: tuple[Node, Ball], real: bool | None = None) -> None:
         self.value, self.parents, self.gradient = value, parents, Ball(0)
-        self.is_real = all(parent.is_real for parent, _ in parents) if real is None else real
+        self.is_real: bool = all(parent.is_real for parent, _ in parents) if real is None else real
         Node.tape.append(self)
 
     def __add__(self, other: Node) -> Node:
@@ -83,7 +83,9 @@ def evaluate(inputs: Mapping[str, Any]) -> tuple[Leaves, Array, Array]:
     Node.tape.clear()
 
     def leaves(array: Array) -> Array:
-        return np.frompyfunc(lambda x: Node(ball(x), real=not np.iscomplexobj(array)), 1, 1)(array)
+        real = not np.iscomplexobj(array)
+        nodes: Array = np.frompyfunc(lambda x: Node(ball(x), real=real), 1, 1)(array)
+        return nodes
 
     names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
     x: Leaves = {name: leaves(inputs[name]) for name in names if inputs.get(name) is not None}
@@ -93,9 +95,9 @@ def evaluate(inputs: Mapping[str, Any]) -> tuple[Leaves, Array, Array]:
 
     def at(name: str, i: int, c: int, k: int, t: int) -> Node:
         M = x[name]
-        if M.ndim == 2:
-            return M[c, k]
-        return M[i, k, t] if M.ndim == 3 else M[i, c // (d // M.shape[1]), k, t]
+        place = (c, k) if M.ndim == 2 else (i, k, t)
+        node: Node = M[place] if M.ndim < 4 else M[i, c // (d // M.shape[1]), k, t]
+        return node
 
     y, last = np.empty((b, d, l), object), np.empty((b, d, n), object)
     for i, c in np.ndindex(b, d):
@@ -145,12 +147,14 @@ def distance(found: Array, exact: Array, *, real: bool) -> Array:
     """|found − exact| by element, an upper bound."""
     part: Callable[[Ball], Ball] = (lambda z: Ball(z.real)) if real else (lambda z: z)
     away = np.frompyfunc(lambda x, z: float(abs(ball(x) - part(z)).upper()), 2, 1)
-    return away(found, exact).astype(np.float64)
+    upper: Array = away(found, exact)
+    return upper.astype(np.float64)
 
 
 def values(nodes: Array) -> Array:
     """The balls of an array of nodes."""
-    return np.frompyfunc(lambda node: node.value, 1, 1)(nodes)
+    balls: Array = np.frompyfunc(lambda node: node.value, 1, 1)(nodes)
+    return balls
 
 
 def _conjugate(z: Ball) -> Ball:
