@@ -12,6 +12,7 @@ from ssm_backends import Layout
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
+from ssm_conformance.diagnosis import likely_mistake
 from ssm_conformance.judge import EXCUSED_AT_MOST, Judgement, judge
 
 Exact = Mapping[str, ssm_spec.Bounded]
@@ -21,7 +22,12 @@ def value(subject: Subject) -> Finding:
     """Every output that the call returns."""
     outputs = subject.forward(subject.call)
     _check_types(outputs, subject.output_types())
-    return _judged(subject, outputs, subject.exact_outputs)
+    found = _judged(subject, outputs, subject.exact_outputs)
+    if found.passed:
+        return found
+    actual = {name: item.exact for name, item in outputs.items()}
+    mistake = likely_mistake(subject.case.op, subject.oracle_inputs, actual, subject.exact)
+    return replace(found, message=f"{found.message}; likely mistake: {mistake}") if mistake else found
 
 
 def gradient(subject: Subject) -> Finding:

@@ -1,0 +1,110 @@
+"""The one line in a kernel developer's test: it passes what is right and explains what is not."""
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_conformance import ConformanceError, assert_conforms
+
+RNG = np.random.default_rng(5)
+
+
+def inputs(dtype: str = "float32", b: int = 2, d: int = 6, l: int = 23, n: int = 3, **more):
+    def draw(*shape: int) -> np.ndarray:
+        return RNG.standard_normal(shape).astype(dtype)
+
+    return {
+        "u": draw(b, d, l),
+        "delta": draw(b, d, l),
+        "A": -np.exp(draw(d, n)),
+        "B": draw(b, 3, n, l),
+        "C": draw(b, 2, n, l),
+        "D": draw(d),
+        "z": draw(b, d, l),
+        "delta_softplus": True,
+    } | more
+
+
+def right(call: dict) -> np.ndarray:
+    y = ssm_spec.selective_scan(**call)
+    return y.astype(call["u"].dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_right_result_passes(dtype: str) -> None:
+    call = inputs(dtype)
+    assert_conforms("selective_scan", right(call), **call)
+
+
+def test_it_takes_torch_tensors_bfloat16_too() -> None:
+    torch = pytest.importorskip("torch")
+    names = ("u", "delta", "B", "C", "z")
+    call = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in inputs().items()}
+    call |= {name: call[name].to(torch.bfloat16) for name in names}
+    exact = {k: v.double().numpy() if isinstance(v, torch.Tensor) else v for k, v in call.items()}
+    y = torch.tensor(ssm_spec.selective_scan(**exact)).to(torch.bfloat16)
+    assert_conforms("selective_scan", y, **call)
+    with pytest.raises(ConformanceError):
+        assert_conforms("selective_scan", y * 1.02, **call)
+
+
+def test_it_takes_outputs_by_name_or_in_order() -> None:
+    call = inputs(return_last_state=True)
+    y, state = (x.astype("float32") for x in ssm_spec.selective_scan(**call))
+    assert_conforms("selective_scan", (y, state), **call)
+    assert_conforms("selective_scan", {"last_state": state}, **call)
+    with pytest.raises(ConformanceError, match="last_state"):
+        assert_conforms("selective_scan", (y, state * 1.001), **call)
+
+
+def test_gradients_are_judged_with_their_cotangents() -> None:
+    call = inputs("float64")
+    cotangents = {"y": RNG.standard_normal(call["u"].shape)}
+    gradients = ssm_spec.selective_scan_vjp(cotangents, **call)
+    assert_conforms("selective_scan", right(call), gradients=gradients, cotangents=cotangents, **call)
+    gradients["B"] = gradients["B"][:, ::-1]
+    with pytest.raises(ConformanceError, match="gradient of B"):
+        assert_conforms("selective_scan", right(call), gradients=gradients, cotangents=cotangents, **call)
+
+
+def test_the_message_names_the_element_and_the_bound() -> None:
+    call = inputs()
+    y = right(call)
+    y[1, 4, 7] += 1.0
+    with pytest.raises(
+        ConformanceError, match=r"y\[1, 4, 7\] = .*; expected .* ± .*times the bound"
+    ) as caught:
+        assert_conforms("selective_scan", y, **call)
+    assert "1 of 276 elements" in str(caught.value)
+
+
+def tiled(call: dict) -> dict:
+    return call | {name: call[name][:, np.arange(6) % call[name].shape[1]] for name in ("B", "C")}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mistake"),
+    [
+        (lambda c: right(c | {"D": None}), "`D` is ignored"),
+        (lambda c: right(c | {"z": None}), "`z` is ignored"),
+        (lambda c: right(c | {"delta_softplus": False}), "softplus is not applied"),
+        (lambda c: right(c | {"b_discretization": "zoh"}), "discretised by the rule 'zoh'"),
+        (lambda c: right(tiled(c)), "groups are repeated"),
+        (lambda c: np.concatenate([0 * right(c)[..., :1], right(c)[..., :-1]], axis=-1), "one step late"),
+        (lambda c: 2 * right(c), "twice"),
+        (lambda c: 0 * right(c), "all zero"),
+    ],
+)
+def test_the_likely_mistake_is_named(wrong, mistake: str) -> None:
+    call = inputs()
+    with pytest.raises(ConformanceError, match=f"likely mistake: .*{mistake}"):
+        assert_conforms("selective_scan", wrong(call), **call)
+
+
+def test_no_mistake_is_named_where_none_fits() -> None:
+    call = inputs()
+    with pytest.raises(ConformanceError) as caught:
+        assert_conforms(
+            "selective_scan", right(call) + RNG.standard_normal((2, 6, 23)).astype("float32"), **call
+        )
+    assert "likely" not in str(caught.value)
