@@ -1,0 +1,57 @@
+"""The pytest front: ``pytest --pyargs ssm_conformance --ssm-backend NAME``. Inert without that option.
+
+Every pytest session imports this module: it imports pytest and the standard library alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from ssm_conformance.engine import Session
+
+HERE: Final = Path(__file__).resolve().parent
+SESSION: Final[pytest.StashKey[Session]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the suite."""
+    group = parser.getgroup("ssm-spec", "conformance of state space model backends")
+    group.addoption("--ssm-backend", metavar="NAME", help="judge this installed backend")
+    group.addoption("--ssm-plugin", metavar="MODULE", help="judge the backend of this module instead")
+    group.addoption("--ssm-device", metavar="D", help="cpu, cuda, …; the backend's own default if not given")
+    group.addoption("--ssm-level", choices=("smoke", "quick", "full"), default="quick", help="default: quick")
+    group.addoption("--ssm-timeout", type=float, default=60.0, metavar="S", help="seconds a case may take")
+
+
+def asked_for(config: pytest.Config) -> bool:
+    """Whether a backend is named on the command line."""
+    return bool(config.getoption("--ssm-backend") or config.getoption("--ssm-plugin"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """This package's folder holds the suite, and nothing else that pytest could find there."""
+    if path.resolve() != HERE or not asked_for(parent.config):
+        return None
+    from ssm_conformance.suite import SuiteFolder
+
+    return SuiteFolder.from_parent(parent, path=path)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Who is judged."""
+    if not asked_for(config):
+        return None
+    who = config.getoption("--ssm-plugin") or config.getoption("--ssm-backend")
+    return f"ssm-spec: judging {who} at level {config.getoption('--ssm-level')}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the worker."""
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        session.close()

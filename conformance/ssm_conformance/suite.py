@@ -1,0 +1,109 @@
+"""The suite as pytest collects it: one item a case, all judged by one warm worker of the engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssm_conformance.engine import Limits, LoadError, Selection, Session, find_target, open_session
+from ssm_conformance.engine.target import module_target
+from ssm_conformance.planning import Planned
+from ssm_conformance.plugin import SESSION
+from ssm_conformance.reports.matrix import show_ratio
+from ssm_conformance.verdict import Verdict
+
+
+class NotConformingError(Exception):
+    """A case that did not pass; it carries the verdict to the report."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+
+
+class SuiteFolder(pytest.Directory):
+    """The package's folder: it holds one file."""
+
+    def collect(self) -> Iterator[pytest.Collector]:
+        """The file that the cases hang from."""
+        yield SuiteFile.from_parent(self, path=Path(__file__))
+
+
+class SuiteFile(pytest.File):
+    """This file: it holds the cases."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item for each case of the level, in catalogue order."""
+        try:
+            session = loaded(self.config)
+        except LoadError as error:
+            raise self.CollectError(f"{error}\n{error.log}".strip()) from error
+        for planned in session.plan(self.config.getoption("--ssm-level"), Selection()):
+            yield CaseItem.from_parent(self, name=planned.case.id, planned=planned)
+
+
+class CaseItem(pytest.Item):
+    """One case; its name is the case's id.
+
+    Parameters
+    ----------
+    planned
+        The case, and whether it is asked.
+    """
+
+    def __init__(self, *, planned: Planned, **more: Any) -> None:
+        super().__init__(**more)
+        self.planned = planned
+        self.add_marker(f"ssm_{planned.case.check}")
+
+    def runtest(self) -> None:
+        """Judge it; what is not claimed, or cannot be observed here, is skipped with the reason."""
+        verdict = loaded(self.config).judge_one(self.planned)
+        if verdict.ratio is not None:
+            self.user_properties.append(("ratio", show_ratio(verdict.ratio)))
+        if verdict.status in ("not_claimed", "unavailable"):
+            pytest.skip(f"{verdict.status.replace('_', ' ')}: {verdict.message}")
+        if verdict.status != "pass":
+            raise NotConformingError(verdict)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The message, the clause and the rerun command; a stack only where the suite itself is at fault."""
+        if not isinstance(excinfo.value, NotConformingError):
+            return super().repr_failure(excinfo, style)
+        verdict = excinfo.value.verdict
+        lines = [verdict.message, f"clause: {verdict.details['clause']}", f"rerun: {verdict.rerun}"]
+        if verdict.ratio is not None:
+            lines.insert(1, f"{show_ratio(verdict.ratio)} times the bound")
+        if verdict.details.get("log"):
+            lines += ["what it printed:", str(verdict.details["log"])]
+        return "\n".join(lines)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """Where it stands: the case's id says more than a line number."""
+        return self.path, None, self.name
+
+
+def loaded(config: pytest.Config) -> Session:
+    """The session's backend, loaded once."""
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        session = _load(config)
+        config.stash[SESSION] = session
+    return session
+
+
+def _load(config: pytest.Config) -> Session:
+    device = config.getoption("--ssm-device")
+    module = config.getoption("--ssm-plugin")
+    limits = Limits(seconds=config.getoption("--ssm-timeout"))
+    if module:
+        sys.path.append(os.getcwd())  # as `ssm-spec conform --plugin` does
+        target = module_target(module, device)
+    else:
+        target = find_target(config.getoption("--ssm-backend"), device)
+    return open_session(target, limits, workers=1)
