@@ -347,14 +347,13 @@ SELECTIVE_SCAN: Final = Operator(
             lambda c: not {"cu_seqlens", "seq_idx"} <= c.given,
         ),
         Rule("cu_seqlens", "it needs b = 1", lambda c: "cu_seqlens" not in c.given or c.sizes["b"] == 1),
-        Rule("cu_seqlens", "it has at least one element", lambda c: c.sizes.get("r", 0) >= 0),
         Rule(
             "initial_state",
             "its first dimension is b",
             lambda c: "cu_seqlens" in c.given or c.sizes.get("r", c.sizes["b"]) == c.sizes["b"],
         ),
     ),
-    minimum={"n": 1, "g_B": 1, "g_C": 1},
+    minimum={"n": 1, "g_B": 1, "g_C": 1, "r": 0},
 )
 
 SELECTIVE_STATE_UPDATE: Final = Operator(

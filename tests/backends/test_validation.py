@@ -1,0 +1,350 @@
+"""What `validate` accepts, what it refuses, and how it says so: from the declarations themselves."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from ssm_backends import (
+    OPERATORS,
+    Argument,
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    Form,
+    Operator,
+    ShapeError,
+    choose_forms,
+    validate,
+)
+from ssm_backends.operators import SELECTIVE_SCAN, SELECTIVE_STATE_UPDATE, SSM_RECURRENCE
+
+from .calls import SIZES, Meta, array, arrays, call, call_with, plain_value, shape_of
+
+EVERY = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+FORMS = pytest.mark.parametrize(
+    ("operator", "argument", "form"),
+    [pytest.param(*row, id=f"{row[0].name}-{row[1].name}-{row[2].shape}") for row in arrays()],
+)
+PLAIN = pytest.mark.parametrize(
+    ("operator", "argument"),
+    [
+        pytest.param(operator, argument, id=f"{operator.name}-{argument.name}")
+        for operator in OPERATORS.values()
+        for argument in operator.arguments
+        if not argument.forms
+    ],
+)
+
+
+def refused(error: type[Exception], name: str, operator: Operator, inputs: dict[str, Any]) -> str:
+    """The message, which names the argument first, then the rule, then what was given."""
+    with pytest.raises(error) as caught:
+        validate(operator, **inputs)
+    message = str(caught.value)
+    assert message.startswith(f"`{name}`"), message
+    assert re.search(r"; got |; it takes ", message), message
+    return message
+
+
+def with_complex_states(operator: Operator, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The call with every argument complex that must be so where A is."""
+    return inputs | {
+        name: Meta(value.shape, "complex128")
+        for name, value in inputs.items()
+        if operator.argument(name).complex == "as A"
+    }
+
+
+@EVERY
+def test_the_required_arguments_suffice(operator: Operator) -> None:
+    inputs = call(operator)
+    found = validate(operator.name, **inputs)
+    assert found.operator is operator
+    assert found.dtype == found.compute == "float64"
+    assert set(inputs) - found.given <= {a.name for a in operator.arguments if not a.required}
+    assert all(found.sizes[symbol] == SIZES[symbol] for symbol in found.sizes if symbol in SIZES)
+
+
+@FORMS
+def test_every_form_is_accepted_and_asks_for_its_features(
+    operator: Operator, argument: Argument, form: Form
+) -> None:
+    found = validate(operator, **call_with(operator, argument, form))
+    assert {form.feature, argument.feature} - {None} <= found.features <= set(operator.features)
+
+
+@PLAIN
+def test_every_other_value_asks_for_its_features(operator: Operator, argument: Argument) -> None:
+    value = plain_value(argument)
+    inputs = call(operator) | {argument.name: value}
+    if argument.name == "diagonal":
+        inputs |= {name: Meta(shape_of("*s n")) for name in ("A", "A_bar") if name in inputs}
+    found = validate(operator, **inputs)
+    assert found.inputs[argument.name] == value
+    assert {argument.value_features.get(value)} - {None} <= found.features
+
+
+@EVERY
+@pytest.mark.parametrize("size", [0, 1])
+def test_the_free_sizes_may_be_zero_or_one(operator: Operator, size: int) -> None:
+    small = {symbol: max(size, operator.minimum.get(symbol, 0)) for symbol in SIZES}
+    inputs = call(operator, sizes=small)
+    validate(operator, **inputs)
+
+
+@FORMS
+def test_a_wrong_rank_is_refused(operator: Operator, argument: Argument, form: Form) -> None:
+    inputs = call_with(operator, argument, form)
+    rank = 0 if form.shape.startswith("*s") else len(inputs[argument.name].shape) + 3
+    if form.shape == "*s":
+        pytest.skip("any rank broadcasts")
+    refused(ShapeError, argument.name, operator, inputs | {argument.name: Meta((1,) * rank)})
+
+
+@FORMS
+def test_a_symbol_has_one_size_throughout_a_call(operator: Operator, argument: Argument, form: Form) -> None:
+    inputs = call_with(operator, argument, form)
+    forms = choose_forms(operator, inputs)
+    used = [symbol for other in forms.values() for symbol in other.shape.split()]
+    symbols = [symbol for symbol in form.shape.split() if symbol[0] not in "*="]
+    for axis, symbol in enumerate(reversed(symbols), start=1):
+        if used.count(symbol) == 1:
+            continue  # only a rule between arguments could refuse another size, as tested below
+        given = inputs[argument.name]
+        shape = list(given.shape)
+        shape[-axis] += 17
+        with pytest.raises(ShapeError, match=rf"^`\w+` must have shape .*\b{symbol}\b.*; got \(") as caught:
+            validate(operator, **inputs | {argument.name: Meta(tuple(shape), given.dtype)})
+        assert f"`{argument.name}`" in str(caught.value)  # blamed itself, or named as the origin
+
+
+@EVERY
+def test_the_smallest_sizes_are_held(operator: Operator) -> None:
+    for symbol, least in operator.minimum.items():
+        if least == 0:
+            continue  # held by every shape, except for offsets, tested below
+        below = dict(SIZES) | {symbol: least - 1}
+        if symbol.startswith("g_"):
+            name = symbol[-1]
+            argument = operator.argument(name)
+            inputs = call(operator) | {name: array(argument.forms[-1], argument, sizes=below)}
+        else:
+            inputs = call(operator, sizes=below)
+        if operator.name == "hippo_legs":
+            inputs["n"] = least - 1
+        with pytest.raises((ShapeError, ArgumentError), match=rf"{symbol[0]}.*; got "):
+            validate(operator, **inputs)
+
+
+@EVERY
+def test_a_missing_or_unknown_argument_is_named(operator: Operator) -> None:
+    for argument in operator.arguments:
+        if argument.required:
+            without = {k: v for k, v in call(operator).items() if k != argument.name}
+            for inputs in (without, without | {argument.name: None}):
+                assert "required" in refused(ArgumentError, argument.name, operator, inputs)
+    message = refused(ArgumentError, "chunk_size", operator, call(operator) | {"chunk_size": 64})
+    assert operator.arguments[-1].name in message
+
+
+def test_an_unknown_operator_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ArgumentError, match=r"^`op` must be one of discretize_zoh, .*; got 'scan'"):
+        validate("scan")
+
+
+@FORMS
+@pytest.mark.parametrize("given", [[[0.0]], 1.5, "x"], ids=repr)
+def test_what_is_not_an_array_is_refused(
+    operator: Operator, argument: Argument, form: Form, given: object
+) -> None:
+    inputs = call_with(operator, argument, form) | {argument.name: given}
+    refused(DTypeError, argument.name, operator, inputs)
+
+
+@FORMS
+def test_dtypes_of_another_kind_are_refused(operator: Operator, argument: Argument, form: Form) -> None:
+    inputs = call_with(operator, argument, form)
+    wrong = ("float32", "float64", "complex128", "uint8", "bool") if argument.kind == "index" else (
+        "int32", "int64", "bool", "uint8", "object"
+    )  # fmt: skip
+    for dtype in wrong:
+        refused(
+            DTypeError,
+            argument.name,
+            operator,
+            inputs | {argument.name: Meta(inputs[argument.name].shape, dtype)},
+        )
+
+
+@FORMS
+def test_complex_arrays_only_where_they_mean_something(
+    operator: Operator, argument: Argument, form: Form
+) -> None:
+    inputs = call_with(operator, argument, form)
+    matrix = "A" if "A" in inputs else "A_bar"
+    given = Meta(inputs[argument.name].shape, "complex128")
+    if argument.complex == "free":
+        alone = inputs | {argument.name: given}
+        assert "complex" in validate(operator, **with_complex_states(operator, alone)).features
+    elif argument.kind == "array":
+        refused(DTypeError, argument.name, operator, inputs | {argument.name: given})
+        if argument.complex != "never" and matrix in inputs:
+            both = inputs | {argument.name: given, matrix: Meta(inputs[matrix].shape, "complex128")}
+            both = with_complex_states(operator, both)
+            assert "complex" in validate(operator, **both).features
+
+
+@pytest.mark.parametrize("operator", [SSM_RECURRENCE, SELECTIVE_SCAN], ids=lambda o: o.name)
+def test_a_real_state_beside_a_complex_matrix_is_refused(operator: Operator) -> None:
+    inputs = call(operator)
+    matrix = "A" if "A" in inputs else "A_bar"
+    form = operator.argument("initial_state").forms[0]
+    inputs |= {
+        matrix: Meta(inputs[matrix].shape, "complex128"),
+        "initial_state": Meta(shape_of(form.shape)),
+    }
+    message = refused(DTypeError, "initial_state", operator, inputs)
+    assert "must be complex where A is complex" in message
+
+
+def half_scan(half: str) -> dict[str, Any]:
+    """A scan of 16-bit streams with its parameters in float32."""
+    streams = {"u": (2, 6, 5), "delta": (2, 6, 5), "B": (2, 3, 5), "C": (2, 3, 3, 5)}
+    return {name: Meta(shape, half) for name, shape in streams.items()} | {"A": Meta((6, 3), "float32")}
+
+
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["A", "D", "delta_bias", "initial_state"])
+def test_half_precision_parameters_are_refused(half: str, name: str) -> None:
+    shapes = {"A": (6, 3), "D": (6,), "delta_bias": (6,), "initial_state": (2, 6, 3)}
+    given = half_scan(half)
+    assert validate(SELECTIVE_SCAN, **given).compute == "float32"
+    refused(DTypeError, name, SELECTIVE_SCAN, given | {name: Meta(shapes[name], half)})
+
+
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_a_state_may_be_stored_in_16_bits_where_that_is_a_feature(half: str) -> None:
+    given = call(SELECTIVE_STATE_UPDATE, half) | {"A": Meta((6, 3), "float32")}
+    assert "half_state" in validate(SELECTIVE_STATE_UPDATE, **given).features
+
+
+def test_streams_share_the_dtype_of_u_or_are_float32() -> None:
+    given = half_scan("bfloat16")
+    assert "mixed_dtypes" not in validate(SELECTIVE_SCAN, **given).features
+    for name in ("delta", "B", "C"):
+        mixed = given | {name: Meta(given[name].shape, "float32")}
+        assert "mixed_dtypes" in validate(SELECTIVE_SCAN, **mixed).features
+        other = given | {name: Meta(given[name].shape, "float16")}
+        message = refused(DTypeError, name, SELECTIVE_SCAN, other)
+        assert "bfloat16 or float32" in message
+
+
+@PLAIN
+def test_plain_arguments_have_a_kind_and_a_range(operator: Operator, argument: Argument) -> None:
+    wrong: dict[str, list[tuple[type[Exception], object]]] = {
+        "flag": [(DTypeError, 1), (DTypeError, "yes")],
+        "integer": [(DTypeError, 2.0), (DTypeError, True), (ArgumentError, -1)],
+        "number": [(DTypeError, "half"), (DTypeError, True), (ArgumentError, 1.5), (ArgumentError, -0.1)],
+        "choice": [(ArgumentError, "ZOH"), (ArgumentError, 3)],
+        "dtype": [(ArgumentError, "float8"), (ArgumentError, "int32")],
+    }
+    for error, value in wrong[argument.kind]:
+        message = refused(error, argument.name, operator, call(operator) | {argument.name: value})
+        assert message.endswith(f"got {value!r}")
+
+
+def test_an_argument_at_its_default_counts_as_not_given() -> None:
+    defaults = {a.name: a.default for a in SELECTIVE_SCAN.arguments if not a.required}
+    assert validate(SELECTIVE_SCAN, **call(SELECTIVE_SCAN), **defaults).given == set(call(SELECTIVE_SCAN))
+
+
+@EVERY
+def test_arrays_live_on_one_device(operator: Operator) -> None:
+    inputs = {
+        name: Meta(value.shape, value.dtype, "cpu") if isinstance(value, Meta) else value
+        for name, value in call(operator).items()
+    }
+    validate(operator, **inputs)
+    names = [name for name, value in inputs.items() if isinstance(value, Meta)]
+    for name in names[1:]:
+        elsewhere = Meta(inputs[name].shape, inputs[name].dtype, "cuda:0")
+        message = refused(DeviceError, name, operator, inputs | {name: elsewhere})
+        assert "cpu" in message
+        assert message.endswith("got cuda:0")
+
+
+RULES: list[tuple[Operator, str, str, dict[str, Any]]] = [
+    (SELECTIVE_SCAN, "B", "its number of groups g must divide d", {"B": Meta((2, 4, 3, 5))}),
+    (SELECTIVE_SCAN, "C", "its number of groups g must divide d", {"C": Meta((2, 12, 3, 5))}),
+    (SELECTIVE_STATE_UPDATE, "B", "its number of groups g must divide d", {"B": Meta((2, 4, 3))}),
+    (SELECTIVE_STATE_UPDATE, "C", "its number of groups g must divide d", {"C": Meta((2, 5, 3))}),
+    (
+        SELECTIVE_SCAN,
+        "cu_seqlens",
+        "it cannot be given together with `seq_idx`",
+        {"cu_seqlens": Meta((3,), "int32"), "seq_idx": Meta((2, 5), "int32")},
+    ),
+    (SELECTIVE_SCAN, "cu_seqlens", "it needs b = 1", {"cu_seqlens": Meta((3,), "int32")}),
+    (SELECTIVE_SCAN, "initial_state", "its first dimension is b", {"initial_state": Meta((3, 6, 3))}),
+    (SELECTIVE_STATE_UPDATE, "state", "its first dimension is b", {"state": Meta((3, 6, 3))}),
+]
+
+
+@pytest.mark.parametrize(
+    ("operator", "name", "text", "change"), RULES, ids=lambda x: getattr(x, "name", None)
+)
+def test_rules_between_arguments(operator: Operator, name: str, text: str, change: dict[str, Any]) -> None:
+    message = refused(ShapeError, name, operator, call(operator) | change)
+    assert text in message
+
+
+def test_every_rule_is_tested() -> None:
+    declared = {(o.name, r.argument, r.text) for o in OPERATORS.values() for r in o.rules}
+    assert declared == {(operator.name, name, text) for operator, name, text, _ in RULES}
+
+
+def test_a_pool_has_its_own_number_of_slots() -> None:
+    given = call(SELECTIVE_STATE_UPDATE) | {
+        "state": Meta((17, 6, 3)),
+        "state_indices": Meta((2,), "int64"),
+    }
+    assert validate(SELECTIVE_STATE_UPDATE, **given).sizes["r"] == 17
+
+
+def test_packed_sequences_have_their_own_states() -> None:
+    given = call(SELECTIVE_SCAN, sizes=dict(SIZES) | {"b": 1})
+    given |= {"cu_seqlens": Meta((5,), "int32"), "initial_state": Meta((4, 6, 3))}
+    found = validate(SELECTIVE_SCAN, **given)
+    assert found.sizes["r"] == 4
+    assert {"cu_seqlens", "initial_state"} <= found.features
+    message = refused(ShapeError, "cu_seqlens", SELECTIVE_SCAN, given | {"initial_state": Meta((5, 6, 3))})
+    assert "r = 5 (from `initial_state`)" in message
+
+
+def test_offsets_have_at_least_one_element() -> None:
+    given = call(SELECTIVE_SCAN, sizes=dict(SIZES) | {"b": 1}) | {"cu_seqlens": Meta((0,), "int32")}
+    message = refused(ShapeError, "cu_seqlens", SELECTIVE_SCAN, given)
+    assert message == "`cu_seqlens` must have shape (r+1,) with r ≥ 0; got (0,)"
+
+
+def test_system_dimensions_broadcast_and_the_input_has_them_all() -> None:
+    given = {
+        "A_bar": Meta((7, 1, 3, 3)),
+        "B_bar": Meta((5, 3, 2)),
+        "C": Meta((4, 3)),
+        "u": Meta((2, 7, 5, 2, 11)),
+    }
+    assert validate(SSM_RECURRENCE, **given).system == (7, 5)
+    message = refused(ShapeError, "u", SSM_RECURRENCE, given | {"u": Meta((2, 7, 1, 2, 11))})
+    assert "(7, 5)" in message
+    refused(ShapeError, "B_bar", SSM_RECURRENCE, given | {"B_bar": Meta((6, 5, 3, 2))})
+
+
+def test_the_message_of_the_style_guide() -> None:
+    inputs = call(SELECTIVE_SCAN) | {"A": Meta((5, 16))}
+    with pytest.raises(ShapeError) as caught:
+        validate(SELECTIVE_SCAN, **inputs)
+    assert str(caught.value) == "`A` must have shape (d, n) with d = 6 (from `u`), n ≥ 1; got (5, 16)"
