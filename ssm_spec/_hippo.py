@@ -15,7 +15,7 @@ from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic, Bounded
 from ssm_spec._validate import Float
 
-_DTYPES: Final = ("float64", "float32")
+_DTYPES: Final = ("float64", "float32", "bfloat16", "float16")
 _MOST_STATES: Final = 2**26
 """(2n + 1)(2k + 1) is then an exact float64, so that its square root is correctly rounded."""
 _UNITS: Final = 4.0
