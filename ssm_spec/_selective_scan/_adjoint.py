@@ -50,7 +50,7 @@ def gradients(scan: Scan, cotangents: Cotangents) -> dict[str, Array]:
     if cotangents.last_state is not None:
         empty = scan.sequences.empty
         out["initial_state"][:, empty] = cotangents.last_state[:, empty]
-    for batch, channels in blocks(b, d, n):
+    for batch, channels in blocks(b, d, n, CACHE):
         block = scan.block(batch, channels)
         _accumulate(block, cotangents.block(batch, channels), _Views(out, batch, channels, block))
     return out

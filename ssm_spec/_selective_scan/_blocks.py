@@ -8,7 +8,7 @@ CACHE = 2**15
 """States (n, b, d) at a few times that one piece holds: 256 KiB in float64, measured best on two machines."""
 
 
-def blocks(b: int, d: int, size: int, limit: int = CACHE) -> Iterator[tuple[slice, slice]]:
+def blocks(b: int, d: int, size: int, limit: int) -> Iterator[tuple[slice, slice]]:
     """Cover b × d by pieces of at most `limit` elements, `size` to each row and channel.
 
     Channels stay together first: they are the innermost, contiguous dimension. Nothing to

@@ -71,7 +71,7 @@ def run(scan: Scan) -> tuple[Float, Array]:
     last = np.zeros((n, scan.sequences.slots, d), scan.A.dtype)
     if scan.initial_state is not None:
         last[:, scan.sequences.empty] = scan.initial_state[:, scan.sequences.empty]
-    for batch, channels in blocks(b, d, n):
+    for batch, channels in blocks(b, d, n, CACHE):
         _run_block(scan.block(batch, channels), y[:, batch, channels], last[..., channels])
     return y, last
 

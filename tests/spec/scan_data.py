@@ -45,7 +45,7 @@ def draw(
     sizes = {"b": b, "d": d, "l": l, "n": n}
 
     def matrix(pattern: str) -> Array:
-        return general(*(sizes.get(letter) or int(letter) for letter in pattern.split()))
+        return general(*(sizes[letter] if letter in sizes else int(letter) for letter in pattern.split()))
 
     rates = -np.exp(rng.uniform(-3, 3, (d, n)))
     if wild:
