@@ -1,0 +1,153 @@
+"""The linear rooms against balls: every value and gradient lies within the oracle's own proven bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic
+
+from . import lti_exact as exact
+
+F64 = Arithmetic(compute="float64")
+KINDS = [(False, False), (False, True), (True, False), (True, True)]
+
+
+def numbers(rng: np.random.Generator, complex_: bool, *shape: int) -> Any:
+    x = rng.standard_normal(shape)
+    return x + 1j * rng.standard_normal(shape) if complex_ else x
+
+
+def check(
+    op: str,
+    function: exact.Exact,
+    arrays: dict[str, Any],
+    options: dict[str, Any],
+    record: Callable[..., None],
+) -> None:
+    """Hold values and all gradients of one system to the balls, within `own` alone."""
+    reference = ssm_spec.REFERENCES[op]
+    rng = np.random.default_rng(7)
+    with exact.precision(400):
+        true = function(**{name: exact.balls(value) for name, value in arrays.items()})
+    found = reference.bounds(arithmetic=F64, **arrays, **options)
+    cotangents = {k: numbers(rng, np.iscomplexobj(b.value), *b.value.shape) for k, b in found.items()}
+    assert reference.vjp is not None
+    assert reference.vjp_bounds is not None
+    values = reference.vjp(cotangents, **arrays, **options)
+    slopes = reference.vjp_bounds(cotangents, arithmetic=F64, **arrays, **options)
+    assert values.keys() == slopes.keys() == arrays.keys()
+    for name, slope in slopes.items():
+        np.testing.assert_array_equal(values[name], slope.value)
+        assert slope.value.shape == np.shape(arrays[name])
+        true[f"d{name}"] = exact.gradient(function, arrays, cotangents, name)
+    for name, bounded in {**found, **{f"d{k}": v for k, v in slopes.items()}}.items():
+        assert np.all(bounded.judged)
+        error = exact.distance(bounded.value, true[name])
+        np.testing.assert_array_less(error, bounded.own + 1e-320, err_msg=name)
+        record(name, float(np.max(error / (bounded.own + 1e-320), initial=0.0)))
+
+
+@pytest.mark.parametrize(("diagonal", "complex_"), KINDS)
+@pytest.mark.parametrize(("n", "m", "delta"), [(1, 1, 0.7), (3, 2, 1.3), (4, 1, 1e-3)])
+def test_zero_order_hold(diagonal, complex_, n, m, delta, record_property):
+    rng = np.random.default_rng(n)
+    A = numbers(rng, complex_, *((n,) if diagonal else (n, n))) * 2
+    arrays = {"A": A, "B": numbers(rng, complex_, n, m), "delta": np.array(delta)}
+    check("discretize_zoh", exact.zoh, arrays, {"diagonal": diagonal}, record_property)
+
+
+@pytest.mark.parametrize(("diagonal", "complex_"), KINDS)
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.3, 1.0])
+def test_bilinear(diagonal, complex_, alpha, record_property):
+    rng = np.random.default_rng(3)
+    A = numbers(rng, complex_, *((3,) if diagonal else (3, 3)))
+    arrays = {"A": A, "B": numbers(rng, complex_, 3, 2), "delta": np.array(0.37)}
+    options = {"diagonal": diagonal, "alpha": alpha}
+    check("discretize_bilinear", partial(exact.bilinear, alpha=alpha), arrays, options, record_property)
+
+
+@pytest.mark.parametrize(("diagonal", "complex_"), KINDS)
+@pytest.mark.parametrize("length", [1, 5])
+def test_recurrence(diagonal, complex_, length, record_property):
+    rng = np.random.default_rng(length)
+    n, m, p, b = 3, 2, 1, 2
+    arrays = {
+        "A_bar": numbers(rng, complex_, *((n,) if diagonal else (n, n))),
+        "B_bar": numbers(rng, complex_, n, m),
+        "C": numbers(rng, complex_, p, n),
+        "u": numbers(rng, False, b, m, length),
+        "D": numbers(rng, False, p, m),
+        "initial_state": numbers(rng, complex_, b, n),
+    }
+    function = partial(exact.recurrence, paired=diagonal and complex_)
+    check("ssm_recurrence", function, arrays, {"diagonal": diagonal}, record_property)
+
+
+@pytest.mark.parametrize(("diagonal", "complex_"), KINDS)
+@pytest.mark.parametrize("length", [1, 7])
+def test_kernel(diagonal, complex_, length, record_property):
+    rng = np.random.default_rng(length)
+    arrays = {
+        "A_bar": numbers(rng, complex_, *((3,) if diagonal else (3, 3))),
+        "B_bar": numbers(rng, complex_, 3, 2),
+        "C": numbers(rng, complex_, 1, 3),
+    }
+    function = partial(exact.kernel, length=length, paired=diagonal and complex_)
+    check("ssm_kernel", function, arrays, {"diagonal": diagonal, "length": length}, record_property)
+
+
+@pytest.mark.parametrize(("length", "k"), [(1, 1), (5, 3), (3, 7)])
+def test_convolution(length, k, record_property):
+    rng = np.random.default_rng(k)
+    arrays = {"u": numbers(rng, False, 2, 3, length), "K": numbers(rng, False, 3, k)}
+    check("causal_convolution", exact.convolution, arrays, {}, record_property)
+
+
+@pytest.mark.parametrize(("n", "delta"), [(1, 10.0), (17, 1e-4), (64, 1e-4), (64, 0.1), (64, 10.0)])
+def test_legs_is_right_in_every_entry(n, delta, record_property):
+    """SciPy's expm loses up to 10 digits here; this must lose none, and know it."""
+    A, B = ssm_spec.hippo_legs(n)
+    found = ssm_spec.discretize_zoh_bounds(arithmetic=F64, A=A, B=B, delta=delta)
+    with exact.precision(600):
+        true = exact.zoh(exact.balls(A), exact.balls(B), exact.balls(delta))
+    for name, bounded in found.items():
+        error, size = exact.distance(bounded.value, true[name]), np.abs(bounded.value)
+        assert np.all(error <= bounded.own)
+        big = size > 1e-300
+        assert np.all(error[big] <= 1.01 * 2.0**-53 * size[big])
+        assert np.all(bounded.own[big] <= 2.0**-48 * size[big])
+        record_property(name, float(np.max(error[big] / size[big])))
+    assert not np.any(np.triu(found["A_bar"].value, 1))
+
+
+@pytest.mark.parametrize("n", [1, 17, 64])
+def test_legs_bilinear_is_right_in_every_entry_above_a_unit_of_the_norm(n):
+    A, B = ssm_spec.hippo_legs(n)
+    found = ssm_spec.discretize_bilinear_bounds(arithmetic=F64, A=A, B=B, delta=0.1)
+    with exact.precision(600):
+        true = exact.bilinear(exact.balls(A), exact.balls(B), exact.balls(0.1), 0.5)
+    for name, bounded in found.items():
+        error, size = exact.distance(bounded.value, true[name]), np.abs(bounded.value)
+        # The balls' own elimination exchanges rows, and leaves radii of 1e-170 where zeros belong.
+        assert np.all(error <= bounded.own + 1e-150)
+        assert np.all(error <= 1.01 * 2.0**-53 * np.maximum(size, 2.0**-53 * np.max(size)) + 1e-150)
+    assert not np.any(np.triu(found["A_bar"].value, 1))
+
+
+@pytest.mark.parametrize(("turns", "offset"), [(0, 1e-9), (0, 0.7), (1, 1e-9), (1000, 1e-6), (10**6, 1e-3)])
+def test_modes_are_right_near_every_zero_of_expm1(turns, offset):
+    modes = (np.array([1j, -1.0 + 1j, 1.0 - 1j, 1.0, -1.0]) * offset + 2j * np.pi * turns) / 0.7
+    inputs = {"A": modes, "B": np.ones((5, 1), dtype=complex), "delta": np.array(0.7)}
+    found = ssm_spec.discretize_zoh_bounds(arithmetic=F64, **inputs, diagonal=True)
+    with exact.precision(400):
+        true = exact.zoh(*(exact.balls(x) for x in inputs.values()))
+    for name, bounded in found.items():
+        error = exact.distance(bounded.value, true[name])
+        assert np.all(error <= bounded.own)
+        assert np.max(error / exact.modulus(true[name])) < 8 * 2.0**-53
