@@ -50,7 +50,7 @@ def gradients(scan: Scan, cotangents: Cotangents) -> dict[str, Array]:
     if cotangents.last_state is not None:
         empty = scan.sequences.empty
         out["initial_state"][:, empty] = cotangents.last_state[:, empty]
-    for batch, channels in blocks(b, d, n, CACHE):
+    for batch, channels in blocks(b, d, n * (isqrt(l) + 1), CACHE):
         block = scan.block(batch, channels)
         _accumulate(block, cotangents.block(batch, channels), _Views(out, batch, channels, block))
     return out
@@ -116,28 +116,31 @@ def _segment(
     if scan.D is not None:
         out.D += (q * scan.u[span]).sum(axis=(0, 1))
     adjoint = adjoint_states(scan, cotangents, q, a, span, carried)
-    out.add_C(span, (scan.gamma * q)[:, None] * h.conj())
+    out.add_C(span, (scan.gamma * q)[:, None] * conj(h))
 
-    u, B = scan.u[span, None], scan.B.at(span)
-    decayed = a * previous_states(scan, h, span, before)
-    dp = adjoint * decayed.conj()
-    d_phi = u * adjoint * B.conj()  # ∂L/∂φ
-    ds = (dp * scan.A.conj()).real.sum(axis=1)
+    u = scan.u[span]
+    along_B = adjoint * conj(scan.B.at(span))
+    dp = previous_states(scan, h, span, before)
+    dp *= a
+    dp = adjoint * conj(dp)
+    ds = (dp * conj(scan.A)).real.sum(axis=1)
     dA = s[span, None] * dp
     if scan.zoh:
-        ds += (d_phi * a.conj()).real.sum(axis=1)
-        dA += d_phi * hold_slope(scan, s, span).conj()
+        du = (along_B * conj(phi)).real.sum(axis=1)
+        ds += u * (along_B * conj(a)).real.sum(axis=1)
+        dA += u[:, None] * along_B * conj(hold_slope(scan, s, span))
     else:
-        ds += d_phi.real.sum(axis=1)
-    du = (adjoint * (phi * B).conj()).real.sum(axis=1)
+        through_B = along_B.real.sum(axis=1)
+        du = s[span] * through_B
+        ds += u * through_B
     out.u[span] = du if scan.D is None else du + scan.D * q
     out.delta[span] = ds
     out.A += dA.sum(axis=(0, 2))[:, None]
-    out.add_B(span, (u * phi).conj() * adjoint)
+    out.add_B(span, conj(u[:, None] * phi) * adjoint)
     t, row = np.nonzero(scan.sequences.starts[span] >= 0)
     slots = scan.sequences.starts[span][t, row]
     out.initial_state[:, slots] = (a[t, :, row].conj() * adjoint[t, :, row]).swapaxes(0, 1)
-    first: Array = a[0].conj() * adjoint[0]
+    first: Array = conj(a[0]) * adjoint[0]
     return first
 
 
@@ -145,14 +148,18 @@ def adjoint_states(
     scan: Scan, cotangents: Cotangents, q: Float, a: Array, span: slice, carried: Array | None
 ) -> Array:
     """λ_t over a span, from conj(a)λ just after it. (l, n, b, d)."""
-    c: Array = (scan.gamma * q)[:, None] * scan.C.at(span).conj()
-    c = np.broadcast_to(c, a.shape).copy()
+    c = np.multiply((scan.gamma * q)[:, None], conj(scan.C.at(span)), out=np.empty_like(a))
     if cotangents.last_state is not None:
         slots = scan.sequences.ends[span]
         t, row = np.nonzero(slots >= 0)
         c[t, :, row] += cotangents.last_state[:, slots[t, row]].swapaxes(0, 1)
-    reversed_decay = np.concatenate([a[:1], a[:0:-1].conj()])  # its first is `carried`'s and stays unread
-    return recur(reversed_decay, c[::-1], scan.sequences.cuts_reversed(span), carried)[::-1]
+    cuts = scan.sequences.cuts_reversed(span)
+    return recur(conj(a)[::-1], c[::-1], cuts, carried, lag=1)[::-1]
+
+
+def conj(x: Array) -> Array:
+    """The conjugate; a real array itself, since NumPy would copy it."""
+    return x.conj() if x.dtype.kind == "c" else x
 
 
 def previous_states(scan: Scan, h: Array, span: slice, before: Array | None) -> Array:

@@ -23,7 +23,12 @@ def cuts_of(fresh: NDArray[np.bool_]) -> dict[int, Rows]:
 
 
 def recur(
-    decay: Array, source: Array, cuts: Cuts, first: Array | None = None, join: np.ufunc = np.add
+    decay: Array,
+    source: Array,
+    cuts: Cuts,
+    first: Array | None = None,
+    join: np.ufunc = np.add,
+    lag: int = 0,
 ) -> Array:
     """x_t = join(a_t x_{t−1}, s_t), and x_t = s_t at a cut: a cut selects, it does not multiply by zero.
 
@@ -39,6 +44,8 @@ def recur(
         a_0 x_{−1}, (..., b, d), where the recurrence goes on from earlier times.
     join
         `numpy.add`, or `numpy.maximum`.
+    lag
+        1 where `decay[t − 1]` leads to x_t, as on reversed arrays; 0 where `decay[t]` does.
 
     Returns
     -------
@@ -55,7 +62,7 @@ def recur(
     previous = out[0]
     for t in range(1, len(out)):
         x = out[t]
-        np.multiply(decay[t], previous, out=x)
+        np.multiply(decay[t - lag], previous, out=x)
         join(x, source[t], out=x)
         if t in cuts:
             _select(out, source, cuts, t)

@@ -58,6 +58,19 @@ def kogge_stone(s: Tensor, A: Tensor, keep: Tensor, drive: Tensor, h: Tensor) ->
     return x
 
 
+def right_fold(s: Tensor, A: Tensor, keep: Tensor, drive: Tensor, h: Tensor) -> Tensor:
+    """Each state on its own, from the newest element to the oldest: l tree nodes share a right end."""
+    a = torch.exp(s[..., None] * A) * keep
+    x = torch.cat([drive[:1] + a[:1] * h, drive[1:]])
+    states = []
+    for t in range(len(x)):
+        product, state = a[t], x[t]
+        for r in reversed(range(t)):
+            product, state = product * a[r], state + product * x[r]
+        states.append(state)
+    return torch.stack(states)
+
+
 def chunked(q: int) -> Scan:
     def scan(s: Tensor, A: Tensor, keep: Tensor, drive: Tensor, h: Tensor) -> Tensor:
         states = []

@@ -45,6 +45,7 @@ HONEST: dict[str, tuple[Kernel, Arithmetic]] = {
     "exp2 prescaled": (Kernel(kernels.exp2_prescaled), SCAN),
     "exp off by 2.5 ulp": (Kernel(kernels.exp_off_by_2_5_ulp), SCAN),
     "Kogge-Stone": (Kernel(kernels.kogge_stone), SCAN),
+    "right fold": (Kernel(kernels.right_fold), Arithmetic(evaluation="right_fold", fold_depth=37)),
     "subtractive": (Kernel(kernels.subtractive), SCAN),
     "flush to zero": (Kernel(around=flushing), SCAN),
     "Kogge-Stone, flush to zero": (Kernel(kernels.kogge_stone, around=flushing), SCAN),
