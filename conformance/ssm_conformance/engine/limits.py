@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Final
 
 GIB: Final = 2**30
-FIRST_CALL_FACTOR: Final = 5.0
-"""The first call of an operator in a dtype may compile: it gets this many time limits."""
 CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -24,6 +22,10 @@ class Limits:
     ----------
     seconds
         For one case, once its operator and dtype have been called in this worker.
+    first_call
+        How many times as long the first such call may take: it may compile.
+    load
+        Seconds that importing the plugin, and the suite, may take.
     memory
         Resident bytes of the worker and its children; None for the share of this machine.
     gpu_fraction
@@ -31,17 +33,14 @@ class Limits:
     """
 
     seconds: float = 60.0
+    first_call: float = 5.0
+    load: float = 300.0
     memory: int | None = None
     gpu_fraction: float = 0.9
 
     def for_case(self, first: bool) -> float:
         """Seconds that a case may take."""
-        return self.seconds * (FIRST_CALL_FACTOR if first else 1.0)
-
-    @property
-    def for_load(self) -> float:
-        """Seconds that importing the plugin may take."""
-        return self.seconds * FIRST_CALL_FACTOR
+        return self.seconds * (self.first_call if first else 1.0)
 
     def resident(self, workers: int) -> int:
         """Resident bytes that each of several workers may hold."""

@@ -119,7 +119,7 @@ class WorkerProcess:
             "gpu_fraction": self._limits.gpu_fraction,
         }
         try:
-            answer = self._ask(order, self._limits.for_load)
+            answer = self._ask(order, self._limits.load)
         except WorkerLostError as lost:
             what = f"backend {target.plugin.name!r}: loading {target.plugin.module}: {lost}"
             raise LoadError("timeout" if lost.kind == "timeout" else "crash", what, lost.log) from lost

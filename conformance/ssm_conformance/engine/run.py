@@ -135,19 +135,30 @@ class Run:
         narrowed = self.selection.narrowed
         if self.outcome == "failed":
             word = "selection failed" if narrowed else "does not conform"
-            return f"{word}: {len(self.unexpected)} of {self.judged} judged cases against it ({what})"
+            return f"{word}: {self._against()} ({what})"
         if self.outcome == "undecided":
             return f"undecided: {self._undecided()} ({what})"
         word = "selection passed" if narrowed else "conforms"
         return f"{word}: {self.judged} cases judged{self._reservations()} ({what})"
 
+    def _against(self) -> str:
+        failed = sum(verdict.status == "fail" for verdict in self.unexpected)
+        parts = [f"{failed} of {self.judged} judged cases failed"]
+        if failed < len(self.unexpected):
+            parts.append(f"{len(self.unexpected) - failed} passed that were expected to fail")
+        return ", ".join(parts + self._open())
+
     def _undecided(self) -> str:
+        return ", ".join(self._open()) or "no case applies to what the backend claims"
+
+    def _open(self) -> list[str]:
+        """What is left undecided, in words."""
         parts = []
         if self.summary["error"]:
             parts.append(f"{self.summary['error']} could not be judged")
         if self.not_run:
             parts.append(f"{self.not_run} of {len(self.planned)} cases not run")
-        return ", ".join(parts) or "no case applies to what the backend claims"
+        return parts
 
     def _reservations(self) -> str:
         expected = sum(v.status == "fail" for v in self.verdicts.values())

@@ -81,6 +81,8 @@ def load(order: Mapping[str, Any]) -> tuple[Backend | None, dict[str, Any]]:
     except (PluginError, UnknownBackendError) as error:
         traceback.print_exception(error)
         return None, {"failure": {"kind": "plugin", "message": str(error)}}
+    import ssm_conformance.checks  # noqa: F401  now, so that no case's time limit pays for it
+
     devices = list(dict.fromkeys(adapter.device for adapter in backend.adapters))
     limit_gpu_memory(devices, order["gpu_fraction"])
     return backend, {"claims": claims_as_data(backend), "devices": devices}

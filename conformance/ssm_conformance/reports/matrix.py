@@ -82,7 +82,16 @@ def show_ratio(ratio: float | None) -> str:
     return f"{ratio:.2f}" if 0.005 <= ratio < 100 or ratio == 0 else f"{ratio:.1e}"
 
 
-EDGES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 10.0)
+def alike(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
+    """Findings that say the same of one operator, together: many dtypes, one fault."""
+    groups: dict[tuple[str, str, str | None], list[Verdict]] = {}
+    for verdict in verdicts:
+        key = (verdict.op, verdict.message.partition("\n")[0], verdict.expected)
+        groups.setdefault(key, []).append(verdict)
+    return list(groups.values())
+
+
+EDGES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 10.0)
 """Upper edges of the bins of :func:`headroom`; the last bin is open and holds NaN."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import CHECKS, Cell, headroom, show_ratio, tabulate
+from ssm_conformance.reports.matrix import CHECKS, Cell, alike, headroom, show_ratio, tabulate
 from ssm_conformance.verdict import Verdict
 
 
@@ -44,13 +44,14 @@ def _environment() -> jinja2.Environment:
 def _context(run: Run) -> dict[str, Any]:
     verdicts = run.ordered
     matrix = tabulate(verdicts)
+    expected = [v for v in verdicts if v.status == "fail" and v.expected is not None]
     return {
         "run": run,
         "summary": run.summary,
-        "against": run.unexpected,
-        "expected": [v for v in verdicts if v.status == "fail" and v.expected is not None],
-        "errors": [v for v in verdicts if v.status == "error"],
-        "unavailable": [v for v in verdicts if v.status == "unavailable"],
+        "against": alike(run.unexpected),
+        "expected": alike(expected),
+        "expected_count": len(expected),
+        "errors": alike(v for v in verdicts if v.status == "error"),
         "verdicts": verdicts,
         "ops": list(dict.fromkeys(op for op, _ in matrix)),
         "checks": [check for check in CHECKS if any(check == column for _, column in matrix)],
@@ -71,7 +72,7 @@ def cell_text(cell: Cell) -> str:
     if not cell.counts:
         return ""
     if not cell.judged and not cell.counts["error"]:
-        return "not claimed" if cell.mark == "not_claimed" else "unverified"
+        return "–" if cell.mark == "not_claimed" else "unverified"
     parts = [f"{cell.counts['pass']}/{cell.judged + cell.counts['error']}"]
     if cell.worst is not None:
         parts.append(show_ratio(cell.worst))
@@ -84,7 +85,7 @@ def where_text(verdict: Verdict) -> str:
     if not located:
         return ""
     worst = max(located, key=lambda output: (output.ratio != output.ratio, output.ratio))
-    return f"{worst.name}[{', '.join(map(str, worst.where or ()))}]"
+    return f"{worst.name}[{', '.join(map(str, worst.where))}]" if worst.where else worst.name
 
 
 def first_line(text: str) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ssm_conformance.case import Case
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import Cell, Mark, show_ratio, tabulate
+from ssm_conformance.reports.matrix import Cell, Mark, alike, show_ratio, tabulate
 from ssm_conformance.verdict import Verdict
 
 STYLE: Final[dict[Mark, str]] = {
@@ -112,10 +112,11 @@ def print_run(out: Console, run: Run) -> None:
     out.print(table)
     out.print()
     findings = [v for v in verdicts if v.unexpected or v.status in ("fail", "error")]
-    for verdict in findings[:SHOWN]:
-        print_finding(out, verdict, whole=bool(run.selection.cases))
-    if len(findings) > SHOWN:
-        out.print(f"… and {len(findings) - SHOWN} more: see the report (--report DIR)\n")
+    groups = alike(findings)
+    for members in groups[:SHOWN]:
+        print_finding(out, members, whole=bool(run.selection.cases))
+    if len(groups) > SHOWN:
+        out.print(f"… and {sum(map(len, groups[SHOWN:]))} more: see the report (--report DIR)\n")
     print_headline(out, run)
 
 
@@ -127,27 +128,27 @@ def print_headline(out: Console, run: Run) -> None:
         out.print(Text(f"{run.ended}: {judged}"), soft_wrap=True)
 
 
-def print_finding(out: Console, verdict: Verdict, *, whole: bool) -> None:
-    """One failure: what is wrong, by how much, which clause it breaks, how to see it again.
+def print_finding(out: Console, members: Sequence[Verdict], *, whole: bool) -> None:
+    """One finding: what is wrong, by how much, which clause it breaks, how to see it again.
 
     Parameters
     ----------
     out
         Where to.
-    verdict
-        The failure.
+    members
+        The cases that found it.
     whole
         Whether to print all of a message of many lines, as for a case that was asked for alone.
     """
+    verdict = members[0]
     if verdict.expected is None:
         title: str = verdict.status
     else:
         title = "unexpected pass" if verdict.status == "pass" else "expected"
     style = "bold red" if verdict.unexpected else "yellow"
-    out.print(Text.assemble((f"{title}  ", style), (verdict.id, "bold")), soft_wrap=True)
+    ratio = f"  {show_ratio(verdict.ratio)} times the bound" if verdict.ratio is not None else ""
+    out.print(Text.assemble((f"{title}  ", style), (verdict.id, "bold"), (ratio, style)), soft_wrap=True)
     lines = verdict.message.splitlines()[: None if whole else 1]
-    if verdict.ratio is not None:
-        lines.append(f"{show_ratio(verdict.ratio)} times the bound")
     if verdict.expected is not None:
         lines.append(f"expected to fail: {verdict.expected}")
     if verdict.details.get("clause"):
@@ -156,7 +157,9 @@ def print_finding(out: Console, verdict: Verdict, *, whole: bool) -> None:
         out.print(Text(f"      {line}"), soft_wrap=True)
     for line in str(verdict.details.get("log", "")).splitlines()[-6:]:
         out.print(Text(f"      | {line}", "dim"), soft_wrap=True)
-    out.print(Text(f"      {verdict.rerun}\n", "cyan"), soft_wrap=True)
+    for member in members:
+        out.print(Text(f"      {member.rerun}", "cyan"), soft_wrap=True)
+    out.print()
 
 
 def print_comparison(out: Console, runs: Sequence[Run]) -> None:
@@ -186,7 +189,11 @@ def _cell(cell: Cell) -> Text:
         "not_claimed": "–",
     }
     ratio = show_ratio(cell.worst)
-    text = ratio if cell.mark == "pass" and ratio else f"{words[cell.mark]} {ratio}".strip()
+    within = cell.worst is not None and cell.worst <= 1.0
+    if cell.mark == "pass" and ratio:
+        text = ratio
+    else:  # what failed without a number must not be read as a failure by 0.01
+        text = words[cell.mark] if within else f"{words[cell.mark]} {ratio}".strip()
     return Text(text, STYLE[cell.mark])
 
 
