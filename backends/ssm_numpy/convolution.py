@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_numpy.functions import quiet
+
 Array = NDArray[Any]
 
 
+@quiet
 def causal_convolution(u: Array, K: Array) -> Array:
     """y_t = Σ_j K_j u_{t−j}.
 

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends import ArgumentError
-from ssm_numpy.functions import held_step
+from ssm_numpy.functions import held_step, quiet
 
 Array = NDArray[Any]
 
 
+@quiet
 def discretize_zoh(A: Array, B: Array, delta: Array, *, diagonal: bool = False) -> tuple[Array, Array]:
     """Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B: the top of exp([[ΔA, ΔB], [0, 0]]) (Van Loan 1978).
 
@@ -44,6 +45,7 @@ def discretize_zoh(A: Array, B: Array, delta: Array, *, diagonal: bool = False) 
     return exponential[..., :n, :n].copy(), exponential[..., :n, n:].copy()
 
 
+@quiet
 def discretize_bilinear(
     A: Array, B: Array, delta: Array, alpha: float = 0.5, *, diagonal: bool = False
 ) -> tuple[Array, Array]:

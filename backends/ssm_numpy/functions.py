@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+quiet: Final = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+"""Decorates every operator: infinities and NaN are results here, not accidents to warn of."""
+
 _PSI: Final = tuple((j + 1) / math.factorial(j + 2) for j in range(20))
 # ψ(x) = Σ (j+1)/(j+2)! xʲ; for |x| ≤ 1 the next term is below 2⁻⁶⁰.
 

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_numpy.functions import quiet
+
 Array = NDArray[Any]
 
 
+@quiet
 def ssm_recurrence(
     A_bar: Array,
     B_bar: Array,
@@ -56,6 +59,7 @@ def ssm_recurrence(
     return (y, h) if return_last_state else y
 
 
+@quiet
 def ssm_kernel(A_bar: Array, B_bar: Array, C: Array, length: int, *, diagonal: bool = False) -> Array:
     """K_j = C Āʲ B̄; 2 Re(C Āʲ B̄) for the modes of a complex diagonal Ā.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends import ArgumentError
-from ssm_numpy.functions import held_step, silu, softplus
+from ssm_numpy.functions import held_step, quiet, silu, softplus
 
 Array = NDArray[Any]
 
@@ -77,6 +77,7 @@ class Scan:
         return value
 
 
+@quiet
 def selective_scan(
     u: Array,
     delta: Array,
@@ -106,17 +107,16 @@ def selective_scan(
     )
     y = np.empty_like(scan.u)
     last_state = scan.initial.copy()
-    with np.errstate(over="ignore", invalid="ignore"):
-        for times, rows in scan.spans():
-            h = scan.initial[rows]
-            for t in times:
-                _, h = scan.step(t, h)
-                y[:, :, t] = scan.output(t, h)
-            last_state[rows] = h
-        if D is not None:
-            y += D[:, None] * scan.u
-        if z is not None:
-            y *= silu(z.astype(y.dtype))
+    for times, rows in scan.spans():
+        h = scan.initial[rows]
+        for t in times:
+            _, h = scan.step(t, h)
+            y[:, :, t] = scan.output(t, h)
+        last_state[rows] = h
+    if D is not None:
+        y += D[:, None] * scan.u
+    if z is not None:
+        y *= silu(z.astype(y.dtype))
     y = y.astype(u.dtype, copy=False)
     return (y, last_state) if return_last_state else y
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_numpy.functions import psi, sigmoid, silu
+from ssm_numpy.functions import psi, quiet, sigmoid, silu
 from ssm_numpy.selective_scan import Scan, at, prepare
 
 Array = NDArray[Any]
 
 
+@quiet
 def selective_scan_vjp(
     cotangents: Mapping[str, Array | None],
     wrt: tuple[str, ...],
@@ -51,21 +52,20 @@ def selective_scan_vjp(
     scan = prepare(**inputs)
     q = np.zeros_like(scan.u) if cotangents["y"] is None else cotangents["y"].astype(scan.u.dtype)
     carried = np.zeros_like(scan.initial) if cotangents["last_state"] is None else cotangents["last_state"]
-    with np.errstate(over="ignore", invalid="ignore"):
-        r = q
-        gate = None if z is None else z.astype(q.dtype)
-        if gate is not None:
-            q = r * silu(gate)
-        gradients, v = _adjoint(scan, q, carried)
-        if D is not None:
-            v += D[:, None] * scan.u
-            gradients["u"] += D[:, None] * q
-            gradients["D"] = (q * scan.u).sum((0, 2))
-        if gate is not None:
-            gradients["z"] = r * v * sigmoid(gate) * (1 + gate * sigmoid(-gate))
-        if inputs.get("delta_softplus", False):
-            gradients["delta"] *= sigmoid(scan.x)
-        gradients["delta_bias"] = gradients["delta"].sum((0, 2))
+    r = q
+    gate = None if z is None else z.astype(q.dtype)
+    if gate is not None:
+        q = r * silu(gate)
+    gradients, v = _adjoint(scan, q, carried)
+    if D is not None:
+        v += D[:, None] * scan.u
+        gradients["u"] += D[:, None] * q
+        gradients["D"] = (q * scan.u).sum((0, 2))
+    if gate is not None:
+        gradients["z"] = r * v * sigmoid(gate) * (1 + gate * sigmoid(-gate))
+    if inputs.get("delta_softplus", False):
+        gradients["delta"] *= sigmoid(scan.x)
+    gradients["delta_bias"] = gradients["delta"].sum((0, 2))
     given = inputs | {"D": D, "z": z}
     return {name: _as_given(gradients[name], given[name]) for name in wrt}
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends import ArgumentError
-from ssm_numpy.functions import silu
+from ssm_numpy.functions import quiet, silu
 from ssm_numpy.selective_scan import prepare
 
 Array = NDArray[Any]
 
 
+@quiet
 def selective_state_update(
     state: Array,
     u: Array,
@@ -53,13 +54,12 @@ def selective_state_update(
         delta_softplus,
         b_discretization=b_discretization,
     )
-    with np.errstate(over="ignore", invalid="ignore"):
-        _, h = scan.step(0, state[slots])
-        v = scan.output(0, h)
-        if D is not None:
-            v += D * scan.u[:, :, 0]
-        if z is not None:
-            v *= silu(z[rows].astype(v.dtype))
+    _, h = scan.step(0, state[slots])
+    v = scan.output(0, h)
+    if D is not None:
+        v += D * scan.u[:, :, 0]
+    if z is not None:
+        v *= silu(z[rows].astype(v.dtype))
     y = np.zeros_like(u)
     y[rows] = v
     new_state = state if inplace else state.copy()

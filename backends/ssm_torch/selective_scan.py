@@ -133,7 +133,7 @@ def _in_groups(x: Tensor, matrix: Tensor) -> Tensor:
     """(l, b, d, k) as (l, b, g, d/g, k), to meet B or C as :func:`_grouped` gives it."""
     l, b, d, k = x.shape
     g = matrix.shape[2]
-    return x.reshape(l, b, g, d // g, k)
+    return x.reshape(l, b, g, d // max(g, 1), k)
 
 
 def _states(a: Tensor, x: Tensor, initial: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -146,10 +146,10 @@ def _states(a: Tensor, x: Tensor, initial: Tensor, reset: Tensor | None) -> tupl
 
 def _packed_states(a: Tensor, x: Tensor, initial: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
     """The same with each sequence scanned from its own row of `initial`; b = 1."""
+    if not lengths:
+        return x, initial.clone()
     pieces = zip(torch.split(a, lengths), torch.split(x, lengths), torch.split(initial, 1), strict=True)
     scanned = [_states(*piece, None) for piece in pieces]
-    if not scanned:
-        return x, initial.clone()
     return torch.cat([h for h, _ in scanned]), torch.cat([last for _, last in scanned])
 
 

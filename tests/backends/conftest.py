@@ -1,0 +1,68 @@
+"""Both plain backends, and a way to call them with NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ssm_backends import Arrays, Backend, call, load, outputs_of, run_vjp, select, validate
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A backend to be called with NumPy arrays, and to be read in them."""
+
+    backend: Backend
+
+    @property
+    def arrays(self) -> Arrays:
+        return self.backend.adapters[0]
+
+    def take(self, x: Any) -> Any:
+        return self.arrays.from_numpy(x, str(x.dtype)) if isinstance(x, np.ndarray) else x
+
+    def __call__(self, op: str, **inputs: Any) -> Any:
+        """The operator's result: one array or a tuple."""
+        result = call(self.backend, op, **{name: self.take(x) for name, x in inputs.items()})
+        if isinstance(result, tuple):
+            return tuple(self.arrays.to_numpy(x) for x in result)
+        return self.arrays.to_numpy(result)
+
+    def vjp(
+        self, op: str, cotangents: Mapping[str, Array | None], wrt: tuple[str, ...], **inputs: Any
+    ) -> dict[str, Array]:
+        """Gradients with respect to the named inputs."""
+        valid = validate(op, **{name: self.take(x) for name, x in inputs.items()})
+        given = {name: self.take(x) for name, x in cotangents.items()}
+        found = run_vjp(select(self.backend, valid), self.arrays, valid, given, wrt)
+        return {name: self.arrays.to_numpy(x) for name, x in found.items()}
+
+    def outputs(self, op: str, **inputs: Any) -> dict[str, Array]:
+        """The operator's outputs by name."""
+        result = self(op, **inputs)
+        return outputs_of(validate(op, **inputs), result)
+
+
+@pytest.fixture(params=["numpy", "torch"])
+def run(request: pytest.FixtureRequest) -> Caller:
+    """Each backend in turn."""
+    return Caller(load(request.param))
+
+
+@pytest.fixture
+def torch_run() -> Caller:
+    """The PyTorch backend."""
+    return Caller(load("torch"))
+
+
+@pytest.fixture
+def numpy_run() -> Caller:
+    """The NumPy backend."""
+    return Caller(load("numpy"))

@@ -1,0 +1,201 @@
+"""The adapters: values and layouts survive, gradients follow the convention, memory is seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ssm_backends import (
+    Arrays,
+    Layout,
+    NotSupportedError,
+    NumpyArrays,
+    TorchArrays,
+    UnavailableError,
+)
+
+BOTH = pytest.mark.parametrize("arrays", [NumpyArrays(), TorchArrays()], ids=["numpy", "torch"])
+DTYPES = ("float16", "float32", "float64", "complex64", "complex128", "int32", "int64")
+LAYOUTS = {
+    "plain": Layout(),
+    "transposed": Layout(order=(2, 0, 1)),
+    "time first": Layout(order=(2, 1, 0)),
+    "every third": Layout(step=3),
+    "offset": Layout(offset=7),
+    "padded rows": Layout(pad=5),
+    "all at once": Layout(order=(1, 2, 0), step=2, offset=3, pad=1),
+}
+
+
+def draw(dtype: str, shape: tuple[int, ...] = (2, 3, 5)) -> NDArray[Any]:
+    rng = np.random.default_rng(7)
+    values = 100 * rng.standard_normal(shape)
+    return (values + 1j * rng.standard_normal(shape) if dtype.startswith("complex") else values).astype(dtype)
+
+
+def strides_in_elements(x: Any) -> tuple[int, ...]:
+    return tuple(s // x.itemsize for s in x.strides) if isinstance(x, np.ndarray) else tuple(x.stride())
+
+
+@BOTH
+def test_an_adapter_is_one(arrays: Arrays) -> None:
+    assert isinstance(arrays, Arrays)
+    assert (arrays.device, arrays.strides, arrays.memory) == ("cpu", True, True)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1,), (), (0, 4), (3, 0, 2)], ids=str)
+def test_values_survive(arrays: Arrays, dtype: str, shape: tuple[int, ...]) -> None:
+    x = draw(dtype, shape)
+    back = arrays.to_numpy(arrays.from_numpy(x, dtype))
+    assert back.dtype == x.dtype
+    np.testing.assert_array_equal(back, x, strict=True)
+
+
+@BOTH
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 3, 1), (0, 3, 5)], ids=str)
+def test_values_survive_in_every_layout(arrays: Arrays, name: str, shape: tuple[int, ...]) -> None:
+    x, layout = draw("float32", shape), LAYOUTS[name]
+    there = arrays.from_numpy(x, "float32", layout)
+    np.testing.assert_array_equal(arrays.to_numpy(there), x, strict=True)
+    wanted, _ = layout.strides(shape)
+    sized = [dim for dim, size in enumerate(shape) if size > 1]
+    if x.size:
+        assert [strides_in_elements(there)[dim] for dim in sized] == [wanted[dim] for dim in sized]
+
+
+@BOTH
+def test_a_broadcast_dimension_takes_no_memory(arrays: Arrays) -> None:
+    x = np.broadcast_to(draw("float32", (2, 1, 5)), (2, 3, 5))
+    there = arrays.from_numpy(x, "float32", Layout(broadcast=(1,)))
+    assert strides_in_elements(there) == (5, 0, 1)
+    np.testing.assert_array_equal(arrays.to_numpy(there), x)
+
+
+def test_a_layout_s_storage_holds_it() -> None:
+    for layout in LAYOUTS.values():
+        strides, extent = layout.strides((2, 3, 5))
+        last = layout.offset + sum(s * (n - 1) for s, n in zip(strides, (2, 3, 5), strict=True))
+        assert extent == last + 1
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_what_comes_out_or_goes_in_is_a_copy(arrays: Arrays, dtype: str) -> None:
+    x = draw(dtype)
+    before = x.copy()
+    there = arrays.from_numpy(x, dtype)
+    arrays.to_numpy(there)[...] = 0
+    np.testing.assert_array_equal(arrays.to_numpy(there), before)
+    there[...] = 0
+    np.testing.assert_array_equal(x, before)
+
+
+def test_bfloat16_crosses_as_its_bits() -> None:
+    arrays = TorchArrays()
+    bits = np.arange(2**16, dtype=np.uint16)  # infinities, NaNs with payloads, subnormals and both zeros
+    there = arrays.from_numpy(bits, "bfloat16")
+    assert there.dtype == torch.bfloat16
+    np.testing.assert_array_equal(arrays.to_numpy(there), bits, strict=True)
+    assert arrays.from_numpy(np.array([0x3FC0], np.uint16), "bfloat16").item() == 1.5
+    strided = arrays.from_numpy(bits.reshape(2, -1), "bfloat16", Layout(order=(1, 0), step=2))
+    np.testing.assert_array_equal(arrays.to_numpy(strided), bits.reshape(2, -1))
+
+
+def test_numpy_has_no_bfloat16() -> None:
+    with pytest.raises(NotSupportedError, match="bfloat16"):
+        NumpyArrays().from_numpy(np.zeros(3, np.uint16), "bfloat16")
+
+
+def test_lazily_conjugated_tensors_come_out_right() -> None:
+    x = draw("complex64")
+    there = TorchArrays().from_numpy(x, "complex64")
+    np.testing.assert_array_equal(TorchArrays().to_numpy(there.conj()), x.conj())
+    np.testing.assert_array_equal(TorchArrays().to_numpy(there.conj().imag), -x.imag)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "tpu", ""])
+def test_numpy_lives_on_the_cpu(device: str) -> None:
+    with pytest.raises(UnavailableError, match="cpu"):
+        NumpyArrays(device)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "cpu:x"])
+def test_a_device_that_torch_does_not_have_is_unavailable(device: str) -> None:
+    with pytest.raises(UnavailableError, match=device):
+        TorchArrays(device)
+
+
+def test_a_real_gradient_is_that_of_the_paired_outputs() -> None:
+    arrays = TorchArrays()
+    x, y = (arrays.from_numpy(draw("float64", (3,)) + i, "float64") for i in range(2))
+    r, s = (arrays.from_numpy(np.arange(3.0) + i, "float64") for i in range(2))
+    found = arrays.vjp(
+        lambda x, y: {"product": x * y, "square": x**2}, {"x": x, "y": y}, {"product": r, "square": s}
+    )
+    torch.testing.assert_close(found["x"], r * y + 2 * s * x, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found["y"], r * x, rtol=0, atol=1e-12)
+    assert not x.requires_grad
+
+
+def test_a_complex_gradient_is_by_the_real_part_plus_i_times_by_the_imaginary_part() -> None:
+    arrays = TorchArrays()
+    x, r = np.array([1.5 - 2j]), np.array([0.25 + 3j])
+
+    def loss(x: NDArray[Any]) -> float:
+        return float((r.conj() * x**2 * (1 + 2j)).real.sum())  # Σ Re(conj(cotangent) · output)
+
+    given = {"x": arrays.from_numpy(x, "complex128")}
+    found = arrays.vjp(lambda x: {"y": x**2 * (1 + 2j)}, given, {"y": arrays.from_numpy(r, "complex128")})
+    h = 1e-6
+    by_parts = [(loss(x + step) - loss(x - step)) / (2 * h) for step in (h, 1j * h)]
+    assert abs(complex(found["x"].item()) - complex(*by_parts)) < 1e-7
+
+
+def test_what_the_outputs_do_not_depend_on_has_the_gradient_zero() -> None:
+    arrays = TorchArrays()
+    x, y = (arrays.from_numpy(draw("float32"), "float32") for _ in range(2))
+    found = arrays.vjp(lambda x, y: {"a": 2 * x, "b": y.detach()}, {"x": x, "y": y}, {"a": x, "b": x})
+    assert torch.equal(found["y"], torch.zeros_like(y))
+    nothing = arrays.vjp(lambda x: {"a": 2 * x}, {"x": x}, {"a": None})
+    assert torch.equal(nothing["x"], torch.zeros_like(x))
+
+
+def test_numpy_has_no_autograd() -> None:
+    assert not NumpyArrays().autograd
+    with pytest.raises(NotSupportedError, match="vjp"):
+        NumpyArrays().vjp(dict, {}, {})
+
+
+@BOTH
+def test_memory_sees_temporaries_and_what_is_kept(arrays: Arrays) -> None:
+    x = arrays.from_numpy(draw("float64", (1000, 250)), "float64")  # 2 MB
+    size = 8 * 250_000
+    arrays.peak_memory(lambda: x + 1)
+
+    def squared() -> Any:
+        shifted = x + 1  # by name, or NumPy reuses its memory for the product
+        return shifted * shifted
+
+    result, use = arrays.peak_memory(squared)
+    assert 2 * size <= use.peak < 2.2 * size
+    assert size <= use.held < 1.1 * size
+    np.testing.assert_array_equal(arrays.to_numpy(result), (arrays.to_numpy(x) + 1) ** 2)
+
+    _, use = arrays.peak_memory(lambda: float(squared().sum()))
+    assert 2 * size <= use.peak < 2.2 * size
+    assert use.held < 0.1 * size
+
+    _, use = arrays.peak_memory(lambda: x[0])
+    assert use.peak < 0.1 * size
+
+
+@BOTH
+def test_synchronising_is_harmless(arrays: Arrays) -> None:
+    arrays.synchronize()

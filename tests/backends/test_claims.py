@@ -1,0 +1,134 @@
+"""What a plugin may claim, what is refused, and claims as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ssm_backends import (
+    OPERATORS,
+    Backend,
+    ContractError,
+    NumpyArrays,
+    Op,
+    TorchArrays,
+    claims_as_data,
+    claims_from_data,
+)
+
+
+def nothing(**inputs: Any) -> None:
+    raise AssertionError("claims are checked without calling anything")
+
+
+def backend(**claims: Any) -> Backend:
+    op = Op(**({"fn": nothing, "dtypes": ("float32",)} | claims))
+    return Backend(name="acme", version="0.3", arrays=NumpyArrays(), ops={"selective_scan": op})
+
+
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("fn", {"fn": None}),
+    ("dtypes", {"dtypes": ()}),
+    ("dtypes", {"dtypes": "float32"}),
+    ("dtypes", {"dtypes": ("float32", "half")}),
+    ("dtypes", {"dtypes": ("complex64",)}),
+    ("dtypes", {"dtypes": None}),
+    ("grad_dtypes", {"grad_dtypes": ("float64",)}),
+    ("grad_dtypes", {"grad_dtypes": "float32"}),
+    ("gradients", {"gradients": ("u", "seq_idx")}),
+    ("gradients", {"gradients": "u"}),
+    ("gradients", {"gradients": True}),
+    ("cotangents", {"cotangents": ("y", "state")}),
+    ("features", {"features": ("groups",)}),
+    ("features", {"features": "grouped"}),
+    ("limits", {"limits": {"h": 64}}),
+    ("memory", {"memory": "small"}),
+    ("memory", {"memory": {"forward": "fused"}}),
+    ("memory", {"memory": {"forward": "fused", "backward": "none"}}),
+    ("deterministic", {"deterministic": "yes"}),
+    ("deterministic", {"deterministic": {"forward": True, "back": False}}),
+    ("forward", {"forward": nothing}),
+    ("arithmetic", {"arithmetic": {"rtol": 1e-3}}),
+    ("arithmetic", {"arithmetic": {"evaluation": "fast"}}),
+    ("arithmetic", {"arithmetic": {"chunk": 2048}}),
+    ("arithmetic", {"arithmetic": {"chunk": 0}}),
+    ("arithmetic", {"arithmetic": {"chunk": True}}),
+    ("arithmetic", {"arithmetic": {"fold_depth": 1.5}}),
+    ("arithmetic", {"arithmetic": {"float32": {"softplus": "cut"}}}),
+    ("arithmetic", {"arithmetic": {"float8": {"softplus": "naive"}}}),
+]
+
+
+@pytest.mark.parametrize(("name", "claims"), BAD, ids=str)
+def test_a_false_word_is_refused_and_named(name: str, claims: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match=rf"^`{name}`.*(got|knows)"):
+        backend(**claims)
+
+
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"grad_dtypes": (), "gradients": "all"},
+    {"gradients": ("u", "A"), "cotangents": ("y",), "vjp": nothing, "forward": nothing},
+    {"limits": {"n": 256, "l": 2**31}},
+    {"memory": {"forward": "fused", "backward": "materialised"}},
+    {"deterministic": {"forward": True, "backward": False}},
+    {"arithmetic": {"evaluation": "chunk", "chunk": 64, "float32": {"operands": "tf32"}}},
+    {"features": tuple(OPERATORS["selective_scan"].features)},
+]
+
+
+@pytest.mark.parametrize("claims", GOOD, ids=str)
+def test_a_claim_within_the_vocabulary_is_taken(claims: dict[str, Any]) -> None:
+    assert len(backend(**claims).implementations("selective_scan")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"contract": 2}, r"`contract` must be 1, .*; got 2"),
+        ({"name": ""}, r"`name` must be a non-empty string; got ''"),
+        ({"name": None}, r"`name` must be a non-empty string; got None"),
+        ({"ops": {"scan": Op(nothing, dtypes=("float32",))}}, r"`ops` may name .*; got 'scan'"),
+        ({"ops": {"selective_scan": nothing}}, r"`ops\['selective_scan'\]` must be an Op; got function"),
+    ],
+)
+def test_a_backend_that_breaks_the_contract_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        replace(backend(), **change)
+
+
+def test_what_is_claimed_by_default_is_the_least() -> None:
+    op, operator = backend().implementations("selective_scan")[0], OPERATORS["selective_scan"]
+    assert op.differentiable(operator) == ()
+    assert op.takes_cotangents(operator) == ("y", "last_state")
+    assert op.memory_class("forward") == op.memory_class("backward") == "materialised"
+    assert not op.is_deterministic("forward")
+    assert backend().implementations("hippo_legs") == ()
+
+
+def test_names_stand_in_the_operator_s_order() -> None:
+    operator = OPERATORS["selective_scan"]
+    op = backend(gradients=("A", "u"), cotangents=("last_state", "y")).implementations("selective_scan")[0]
+    assert op.differentiable(operator) == ("u", "A")
+    assert op.takes_cotangents(operator) == ("y", "last_state")
+    everything = backend(gradients="all").implementations("selective_scan")[0]
+    assert everything.differentiable(operator) == operator.differentiable
+
+
+@pytest.mark.parametrize("claims", GOOD, ids=str)
+def test_claims_survive_json(claims: dict[str, Any]) -> None:
+    whole = backend(**claims)
+    data = json.loads(json.dumps(claims_as_data(whole)))
+    (read,) = claims_from_data(data)["selective_scan"]
+    assert claims_as_data(replace(whole, ops={"selective_scan": read})) == data
+    assert (data["name"], data["version"], data["contract"], data["arrays"]) == ("acme", "0.3", 1, ["numpy"])
+    with pytest.raises(RuntimeError, match="plugin's own process"):
+        read.fn()
+
+
+def test_a_backend_may_take_arrays_of_several_libraries() -> None:
+    both = replace(backend(), arrays=(NumpyArrays(), TorchArrays()))
+    assert [adapter.name for adapter in both.adapters] == ["numpy", "torch"]

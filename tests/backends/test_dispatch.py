@@ -1,0 +1,167 @@
+"""Calls through claims: who serves, what is left out, and what a refusal says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssm_backends import (
+    Backend,
+    ContractError,
+    NotSupportedError,
+    NumpyArrays,
+    Op,
+    ShapeError,
+    call,
+    outputs_of,
+    refusal,
+    run_vjp,
+    select,
+    validate,
+)
+
+from .calls import Meta
+
+SCAN: dict[str, Any] = {
+    "u": np.ones((1, 2, 3)),
+    "delta": np.ones((1, 2, 3)),
+    "A": -np.ones((2, 5)),
+    "B": np.ones((1, 5, 3)),
+    "C": np.ones((1, 5, 3)),
+}
+
+
+def recorder(name: str, log: list[tuple[str, set[str]]]) -> Any:
+    def fn(**inputs: Any) -> str:
+        log.append((name, set(inputs)))
+        return name
+
+    return fn
+
+
+def backend(*ops: Op) -> Backend:
+    return Backend(name="acme", version="0", arrays=NumpyArrays(), ops={"selective_scan": ops})
+
+
+def test_an_argument_at_its_default_is_left_out() -> None:
+    log: list[tuple[str, set[str]]] = []
+    acme = backend(Op(recorder("only", log), dtypes=("float64",)))
+    call(acme, "selective_scan", **SCAN, D=None, delta_softplus=False, b_discretization="euler")
+    call(acme, "selective_scan", *SCAN.values(), np.ones(2), delta_softplus=True)
+    assert log == [("only", set(SCAN)), ("only", {*SCAN, "D", "delta_softplus"})]
+
+
+def test_the_first_op_whose_claims_accept_the_call_serves_it() -> None:
+    log: list[tuple[str, set[str]]] = []
+    acme = backend(
+        Op(recorder("narrow", log), dtypes=("float64",), limits={"n": 4}),
+        Op(recorder("wide", log), dtypes=("float64",)),
+        Op(recorder("zoh", log), dtypes=("float64",), features=("zoh",)),
+    )
+    small = SCAN | {"A": SCAN["A"][:, :4], "B": SCAN["B"][:, :4], "C": SCAN["C"][:, :4]}
+    call(acme, "selective_scan", **small)
+    call(acme, "selective_scan", **SCAN)
+    call(acme, "selective_scan", **SCAN, b_discretization="zoh")
+    assert [name for name, _ in log] == ["narrow", "wide", "zoh"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "change", "reason"),
+    [
+        ({"dtypes": ("float32", "bfloat16")}, {}, "dtype float64 is not among float32, bfloat16"),
+        ({"limits": {"n": 4}}, {}, "n = 5 is above the limit 4"),
+        ({"limits": {"l": 2, "n": 5}}, {}, "l = 3 is above the limit 2"),
+        ({}, {"b_discretization": "zoh"}, "features not claimed: zoh"),
+        ({}, {"seq_idx": Meta((1, 3), "int32")}, "features not claimed: seq_idx"),
+        ({}, {"cu_seqlens": Meta((2,), "int32")}, "features not claimed: cu_seqlens"),
+        ({}, {"A": Meta((2, 5), "complex128")}, "features not claimed: complex"),
+        (
+            {"features": ("grouped",)},
+            {"B": Meta((1, 2, 5, 3)), "C": Meta((2, 5)), "initial_state": Meta((1, 2, 5))},
+            "features not claimed: constant, initial_state",
+        ),
+    ],
+)
+def test_a_refusal_says_why(claims: dict[str, Any], change: dict[str, Any], reason: str) -> None:
+    op = Op(**({"fn": recorder("never", []), "dtypes": ("float64",)} | claims))
+    valid = validate("selective_scan", **SCAN | change)
+    assert refusal(op, valid) == reason
+    with pytest.raises(
+        NotSupportedError, match="backend 'acme' does not support this call of selective_scan"
+    ):
+        select(backend(op), valid)
+
+
+def test_a_refusal_lists_every_op_s_reason() -> None:
+    acme = backend(
+        Op(recorder("a", []), dtypes=("float32",)),
+        Op(recorder("b", []), dtypes=("float64",), limits={"d": 1}),
+    )
+    with pytest.raises(NotSupportedError, match=r"not among float32; d = 2 is above the limit 1$"):
+        call(acme, "selective_scan", **SCAN)
+
+
+def test_an_operator_without_an_op_is_not_supported() -> None:
+    with pytest.raises(NotSupportedError, match="the operator is not claimed"):
+        call(backend(Op(recorder("a", []), dtypes=("float32",))), "hippo_legs", 3)
+
+
+def test_a_call_that_is_not_valid_is_refused_as_such_before_claims() -> None:
+    acme = backend(Op(recorder("never", []), dtypes=("float32",)))
+    with pytest.raises(ShapeError, match=r"^`A` must have shape"):
+        call(acme, "selective_scan", **SCAN | {"A": np.ones((3, 5))})
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((3, "float32"), {}, "hippo_legs takes 1 positional arguments; got 2"),
+        ((3,), {"n": 3}, "`n` of hippo_legs was given twice"),
+    ],
+)
+def test_arguments_bind_as_in_the_signature(args: tuple[Any, ...], kwargs: Any, message: str) -> None:
+    acme = Backend(
+        name="acme", version="0", arrays=NumpyArrays(), ops={"hippo_legs": Op(max, dtypes=("float64",))}
+    )
+    with pytest.raises(TypeError, match=message):
+        call(acme, "hippo_legs", *args, **kwargs)
+
+
+def test_outputs_have_the_operator_s_names() -> None:
+    plain, both = (
+        validate("selective_scan", **SCAN),
+        validate("selective_scan", **SCAN, return_last_state=True),
+    )
+    assert outputs_of(plain, 1) == {"y": 1}
+    assert outputs_of(both, (1, 2)) == {"y": 1, "last_state": 2}
+    for asked, given in ((plain, (1, 2)), (both, 1), (both, (1, 2, 3))):
+        with pytest.raises(ContractError, match=r"selective_scan must return \d outputs \(y.*\); got \d"):
+            outputs_of(asked, given)
+
+
+def test_a_gradient_of_its_own_gets_every_cotangent_and_what_forward_saved() -> None:
+    seen: list[Any] = []
+
+    def vjp(cotangents: Any, wrt: Any, saved: Any, **inputs: Any) -> dict[str, float]:
+        seen.append((dict(cotangents), wrt, saved, set(inputs)))
+        return dict.fromkeys(wrt, 0.0)
+
+    valid = validate("selective_scan", **SCAN)
+    for forward, saved in ((None, None), (lambda **inputs: ("y", "states"), "states")):
+        op = Op(recorder("fn", []), dtypes=("float64",), gradients="all", vjp=vjp, forward=forward)
+        assert run_vjp(op, NumpyArrays(), valid, {"y": 1.0}, ("u", "A")) == {"u": 0.0, "A": 0.0}
+        assert seen.pop() == ({"y": 1.0, "last_state": None}, ("u", "A"), saved, set(SCAN))
+
+
+def test_a_gradient_of_other_names_breaks_the_contract() -> None:
+    op = Op(max, dtypes=("float64",), vjp=lambda cotangents, wrt, saved, **inputs: {"u": 0.0, "D": 0.0})
+    with pytest.raises(ContractError, match=r"`vjp` of selective_scan must return \['u'\]; got \['D', 'u'\]"):
+        run_vjp(op, NumpyArrays(), validate("selective_scan", **SCAN), {}, ("u",))
+
+
+def test_a_library_without_autograd_needs_a_gradient_of_its_own() -> None:
+    op = Op(max, dtypes=("float64",), gradients="all")
+    with pytest.raises(NotSupportedError, match="give the Op a `vjp`"):
+        run_vjp(op, NumpyArrays(), validate("selective_scan", **SCAN), {}, ("u",))
