@@ -40,8 +40,9 @@ def discretize_zoh(
 ) -> tuple[Array, Array]:
     """Hold the input over each step: Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B, for every A, singular too.
 
-    Right by entry: see `discretize_zoh_bounds`, whose `own` is proven. An entry that the
-    structure of A makes zero is exactly zero.
+    Right by entry on LegS up to 256 states, and wherever cancellation eats fewer than some 2^40;
+    `own` in `discretize_zoh_bounds` is carried along and says how right each entry is. An entry
+    that the structure of A makes zero is exactly zero.
 
     Parameters
     ----------
@@ -101,7 +102,9 @@ def discretize_bilinear(
     """Apply the generalised bilinear rule: Ā = (I − αΔA)⁻¹(I + (1−α)ΔA), B̄ = (I − αΔA)⁻¹ΔB.
 
     α = 0 is forward Euler, 1/2 the bilinear (Tustin) rule, 1 backward Euler. C and D stay as
-    they are. Right by entry, with exact structural zeros, as for `discretize_zoh`.
+    they are. Structural zeros are exact. Entries are right to the last digit down to about 1e-31
+    |W⁻¹||W||Ā| in absolute size, W = I − αΔA (64-state LegS: entries above 1e-14 of the largest);
+    `own` in `discretize_bilinear_bounds` says how right each one is.
 
     Parameters
     ----------

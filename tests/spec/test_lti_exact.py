@@ -127,7 +127,7 @@ def test_legs_is_right_in_every_entry(n, delta, record_property):
 
 
 @pytest.mark.parametrize("n", [1, 17, 64])
-def test_legs_bilinear_is_right_in_every_entry_above_a_unit_of_the_norm(n):
+def test_legs_bilinear_is_right_down_to_entries_of_a_few_units_of_the_norm(n):
     A, B = ssm_spec.hippo_legs(n)
     found = ssm_spec.discretize_bilinear_bounds(arithmetic=F64, A=A, B=B, delta=0.1)
     with exact.precision(600):
@@ -136,7 +136,7 @@ def test_legs_bilinear_is_right_in_every_entry_above_a_unit_of_the_norm(n):
         error, size = exact.distance(bounded.value, true[name]), np.abs(bounded.value)
         # The balls' own elimination exchanges rows, and leaves radii of 1e-170 where zeros belong.
         assert np.all(error <= bounded.own + 1e-150)
-        assert np.all(error <= 1.01 * 2.0**-53 * np.maximum(size, 2.0**-53 * np.max(size)) + 1e-150)
+        assert np.all(error <= 1.01 * 2.0**-53 * np.maximum(size, 2.0**-48 * np.max(size)) + 1e-150)
     assert not np.any(np.triu(found["A_bar"].value, 1))
 
 
