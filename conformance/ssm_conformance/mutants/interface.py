@@ -1,0 +1,165 @@
+"""Mutants whose numbers are right and who break a promise: memory, layout, repetition, edges, claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+from typing import Any, Final
+
+import numpy as np
+
+from ssm_conformance.mutants.adjoint import Honest
+from ssm_conformance.mutants.bits import Array, Bfloat16
+from ssm_conformance.mutants.honest import Problem, State
+from ssm_conformance.mutants.mutant import SCAN_CLAIMS, Mutant
+
+
+class _WritesDelta(Honest):
+    def biased(self, delta: Any, bias: Array | None, compute: str) -> Array:
+        if bias is None:
+            return super().biased(delta, bias, compute)
+        delta += bias[:, None]
+        return super().biased(delta, None, compute)
+
+
+class _StridesAssumed(Honest):
+    def load(self, x: Any, compute: str) -> Array:
+        return super().load(
+            Bfloat16(_from_start(x.bits)) if isinstance(x, Bfloat16) else _from_start(x), compute
+        )
+
+
+def _from_start(x: Array) -> Array:
+    """The memory behind an array, read as if the array were contiguous. The storage is never shorter."""
+    dense = np.empty(x.shape, x.dtype)
+    return np.lib.stride_tricks.as_strided(x, x.shape, dense.strides)
+
+
+class _StatesKept(Honest):
+    def states(self, p: Problem, times: range, h: Array) -> Iterator[State]:
+        yield from list(super().states(p, times, h))
+
+
+class _Alternating(Honest):
+    def __init__(self) -> None:
+        self.directions = cycle((False, True))
+        self.reversed = False
+
+    def prepare(self, *args: Any, **inputs: Any) -> Problem:
+        self.reversed = next(self.directions)
+        return super().prepare(*args, **inputs)
+
+    def in_turn(self, terms: Array, axes: tuple[int, ...]) -> Array:
+        return np.ascontiguousarray(np.flip(terms, axes)) if self.reversed else terms
+
+
+class _OrderOfStatesVaries(_Alternating):
+    def contract(self, C: Array, h: Array) -> Array:
+        return np.asarray(self.in_turn((C * h).real, (-1,)).sum(-1))
+
+
+class _OrderOfChannelsVaries(_Alternating):
+    def add(self, terms: Array, axes: tuple[int, ...]) -> Array:
+        return super().add(self.in_turn(terms, axes), axes)
+
+
+class _SequencesUnclaimed(Honest):
+    def resets(self, seq_idx: Array) -> Array:
+        return np.zeros(seq_idx.shape, dtype=bool)
+
+
+class _OneStepFails(Honest):
+    def scan(self, p: Problem) -> tuple[Array, Array]:
+        if p.u.shape[2] == 1:
+            raise IndexError("index 1 is out of bounds for axis 2 with size 1")
+        return super().scan(p)
+
+
+class _NoStepFails(Honest):
+    def scan(self, p: Problem) -> tuple[Array, Array]:
+        if p.u.shape[2] == 0:
+            raise ZeroDivisionError("integer division or modulo by zero")
+        return super().scan(p)
+
+
+class _WiderResults(Honest):
+    def store(self, x: Array, dtype: str) -> Any:
+        return super().store(x, {"float32": "float64", "bfloat16": "float32"}.get(dtype, dtype))
+
+
+_FEATURES: Final = tuple(name for name in SCAN_CLAIMS["features"] if name != "seq_idx")
+
+INTERFACE: Final = (
+    Mutant(
+        "writes-delta",
+        None,
+        "delta_bias is added to the caller's delta in place.",
+        "robustness/inputs-unchanged-typical",
+        _WritesDelta(),
+        dtypes=("float64", "float32"),
+    ),
+    Mutant(
+        "strides-assumed",
+        31,
+        "Every input is read as if it were contiguous.",
+        "robustness/transposed-typical",
+        _StridesAssumed(),
+    ),
+    Mutant(
+        "states-kept-forward",
+        35,
+        "The forward pass is claimed fused and keeps every state.",
+        "memory/forward-growth",
+        _StatesKept(),
+        dtypes=("float32",),
+    ),
+    Mutant(
+        "states-kept-backward",
+        35,
+        "The backward pass is claimed fused and keeps every state.",
+        "memory/backward-growth",
+        Honest(),
+        dtypes=("float32",),
+        claims={"memory": "fused"},
+    ),
+    Mutant(
+        "order-of-states-varies",
+        30,
+        "The sum over states is claimed deterministic; its order differs from call to call.",
+        "determinism/forward-typical",
+        _OrderOfStatesVaries(),
+    ),
+    Mutant(
+        "order-of-channels-varies",
+        16,
+        "The sum over channels in the gradients of B and C goes on in the order of arrival.",
+        "determinism/backward-typical",
+        _OrderOfChannelsVaries(),
+    ),
+    Mutant(
+        "unclaimed-ignored",
+        36,
+        "seq_idx is in the signature, is not claimed, and is silently ignored.",
+        "error/unclaimed-seq_idx",
+        _SequencesUnclaimed(),
+        dtypes=("float32",),
+        claims={"features": _FEATURES},
+    ),
+    Mutant(
+        "one-step-fails",
+        23,
+        "A length of one takes another path, and raises.",
+        "robustness/single",
+        _OneStepFails(),
+    ),
+    Mutant("no-step-fails", 23, "A length of zero raises.", "robustness/empty", _NoStepFails()),
+    Mutant(
+        "wider-results",
+        32,
+        "Results come back in a wider dtype than the operator's.",
+        "value/typical",
+        _WiderResults(),
+        dtypes=("float32", "bfloat16"),
+    ),
+)
+"""Broken promises."""
