@@ -1,0 +1,94 @@
+"""Data chosen to bring one term of the bound to the front: without that term honest code would fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic
+
+from .scan_data import draw, draw_cotangents
+
+torch = pytest.importorskip("torch")
+from . import scan_kernels as kernels  # noqa: E402 — needs torch
+from .scan_kernels import Kernel, execute  # noqa: E402 — the same
+from .test_selective_scan_honest import bounds, flushing, ratios  # noqa: E402 — the same
+
+SCAN = Arithmetic(evaluation="scan")
+THIRD = np.float32(1 / 3)
+
+
+def alone(l: int, rate: float, drive: float, state: float) -> dict[str, Any]:
+    """One channel, one mode, Δ = 1, constant data."""
+    full = np.ones((1, 1, l), np.float32)
+    return {
+        "u": drive * full,
+        "delta": full,
+        "A": np.full((1, 1), rate, np.float32),
+        "B": full,
+        "C": full,
+        "initial_state": np.full((1, 1, 1), state, np.float32),
+        "delta_softplus": False,
+        "b_discretization": "euler",
+    }
+
+
+def worst(kernel: Kernel, inputs: dict[str, Any], arithmetic: Arithmetic) -> float:
+    cotangents = draw_cotangents(0, inputs)
+    return max(ratios(execute(kernel, inputs, cotangents), bounds(inputs, cotangents, arithmetic)).values())
+
+
+def test_constant_data_sums_with_a_bias_of_its_own() -> None:
+    """Every addition of an undamped running sum rounds the same way over long stretches."""
+    inputs = alone(2001, 0.0, THIRD, 0.0)
+    found = worst(Kernel(), inputs, SCAN)
+    assert 1e-2 < found <= 1
+
+
+def test_a_sum_over_time_may_be_taken_one_by_one() -> None:
+    inputs = alone(5003, -1.0, THIRD, 0.0) | {"D": np.ones(1, np.float32)}
+    cotangents = {"y": np.full((1, 1, 5003), THIRD)}
+    dD = ssm_spec.selective_scan_vjp_bounds(cotangents, ["D"], arithmetic=SCAN, **inputs)["D"]
+    terms = cotangents["y"] * inputs["u"]
+    one_by_one = np.cumsum(terms.ravel(), dtype=np.float32)[-1]
+    error = abs(one_by_one - dD.value[0])
+    assert 10 * 2.0**-24 * dD.value[0] < error <= dD.bound[0]  # log₂ k roundings would not do
+
+
+def test_products_of_decays_may_underflow_where_the_state_does_not() -> None:
+    """10⁻²⁰·10⁻²⁰ is subnormal; times a state of 10¹⁰ the digits it lost are seen."""
+    inputs = alone(5, -46.0, 0.0, 1e30)
+    assert worst(Kernel(kernels.kogge_stone), inputs, SCAN) <= 1
+    assert worst(Kernel(kernels.kogge_stone, around=flushing), inputs, SCAN) <= 1
+
+
+def test_a_state_may_be_flushed_as_it_decays() -> None:
+    assert 1e-2 < worst(Kernel(around=flushing), alone(9, -0.7, 0.0, 1e-37), SCAN) <= 1
+
+
+@pytest.mark.parametrize("q", [4, 16])
+def test_a_large_cotangent_of_the_last_state_counts_from_the_end(q: int) -> None:
+    for seed in range(4):
+        inputs = draw(seed, 1, 4, 13, 2)
+        cotangents = draw_cotangents(seed, inputs)
+        cotangents["last_state"] *= np.float32(1e4)
+        allowed = bounds(inputs, cotangents, Arithmetic(evaluation="chunk", chunk=q))
+        found = execute(Kernel(kernels.chunked(q)), inputs, cotangents)
+        assert max(ratios(found, allowed).values()) <= 1
+        found = execute(Kernel(kernels.subtractive), inputs, cotangents)
+        allowed = bounds(inputs, cotangents, Arithmetic())
+        assert max(ratios(found, allowed).values()) <= 1
+
+
+def test_the_decayed_state_by_subtraction_needs_its_own_bound() -> None:
+    """h − b̄u cancels where little of the old state is left: what a declared direct kernel may not do."""
+    inputs = draw(1, 1, 4, 13, 2)
+    inputs["A"] = inputs["A"] * 20
+    cotangents = draw_cotangents(1, inputs)
+    found = execute(Kernel(kernels.subtractive), inputs, cotangents)
+    direct = Arithmetic(evaluation="scan", decayed_state="direct")
+    assert max(ratios(found, bounds(inputs, cotangents, direct)).values()) > 100
+    assert max(ratios(found, bounds(inputs, cotangents, SCAN)).values()) <= 1
