@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -25,15 +27,17 @@ def hippo_legs(n: int, *, dtype: str = "float64", device: str = "cpu") -> tuple[
         Correctly rounded: the products are integers, and a root rounded to float64 rounds
         to half as many digits as if it had been exact.
     """
-    odd = 2 * torch.arange(n, dtype=torch.float64) + 1
-    below = torch.ones(n, n, dtype=torch.bool).tril(-1)
-    A = torch.where(below, -torch.outer(odd, odd).sqrt(), 0) - torch.diag((odd + 1) / 2)
+    odd = 2.0 * np.arange(n) + 1
+    # NumPy's root is correctly rounded; PyTorch's may be a unit off on a CPU, as for √19.
+    A = -np.tril(np.sqrt(np.outer(odd, odd)), -1) - np.diag((odd + 1) / 2) + 0.0
+    B = np.sqrt(odd[:, None])
     kind: torch.dtype = getattr(torch, dtype)
-    return _round_once(A, kind).to(device), _round_once(odd.sqrt()[:, None], kind).to(device)
+    return _round_once(A, kind).to(device), _round_once(B, kind).to(device)
 
 
-def _round_once(x: Tensor, dtype: torch.dtype) -> Tensor:
+def _round_once(values: NDArray[np.float64], dtype: torch.dtype) -> Tensor:
     """Round float64 to nearest. PyTorch goes to 16 bits by way of float32, so that step rounds to odd."""
+    x = torch.from_numpy(values)
     if dtype.itemsize > 2:
         return x.to(dtype)
     near = x.float()

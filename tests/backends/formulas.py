@@ -90,7 +90,7 @@ def ssm_recurrence(
 
 def exponential(M: Array) -> Array:
     """exp(M) by scaling, sixty terms of the series, and squaring."""
-    halvings = 10
+    halvings = 2
     term = total = np.eye(len(M), dtype=np.result_type(M, float))
     for j in range(1, 60):
         term = term @ (M / 2**halvings) / j

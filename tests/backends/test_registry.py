@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ssm_backends import (
+    OPERATORS,
     Plugin,
     PluginError,
     UnavailableError,
@@ -161,3 +163,16 @@ def test_an_extra_that_is_there_is_not_missing(install: Install) -> None:
 def test_a_module_that_is_not_installed_may_be_named_directly(install: Install) -> None:
     install(GOOD, name="elsewhere")
     assert load(Plugin("anything", "acme_plugin")).name == "acme"
+
+
+@pytest.mark.parametrize(("name", "device"), [("numpy", "cuda"), ("torch", "meta"), ("torch", "nonsense")])
+def test_the_built_in_backends_refuse_a_device_by_name(name: str, device: str) -> None:
+    with pytest.raises(UnavailableError, match=device):
+        load(name, device)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_the_built_in_backends_serve_every_operator(name: str) -> None:
+    backend = load(name, "cpu")
+    assert list(backend.ops) == list(OPERATORS)
+    assert backend.version == importlib.metadata.version("ssm-spec")

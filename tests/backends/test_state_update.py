@@ -1,0 +1,124 @@
+"""Both backends' single step: it is the scan's, and on a pool it touches only the slots it is told to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ssm_backends import ArgumentError
+
+from .conftest import Caller
+from .scans import UNPACKED, Variant, draw, floating, narrowed
+from .test_selective_scan import close
+
+STEPPED = [variant for variant in UNPACKED if variant.packing == "whole"]
+PLAIN = Variant("varying", "whole", "euler", False)
+
+
+def step(inputs: dict[str, Any], t: int, state: Any) -> dict[str, Any]:
+    """The arguments of one step of a scan; a matrix that is constant in time is passed with g = d."""
+    stepped = {name: x[..., t] if name in ("u", "delta", "z") else x for name, x in inputs.items()}
+    del stepped["initial_state"]
+    for name in ("B", "C"):
+        x = inputs[name]
+        stepped[name] = np.repeat(x[None], len(inputs["u"]), axis=0) if x.ndim == 2 else x[..., t]
+    return stepped | {"state": state}
+
+
+@pytest.mark.parametrize("variant", STEPPED, ids=str)
+def test_steps_are_the_scan(run: Caller, variant: Variant) -> None:
+    inputs = draw(variant)
+    y, last_state = run("selective_scan", **inputs, return_last_state=True)
+    state = inputs["initial_state"]
+    for t in range(7):
+        y_t, state = run("selective_state_update", **step(inputs, t, state))
+        close(y_t, y[..., t])
+    close(state, last_state)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("index", ["int32", "int64"])
+def test_a_pool_is_stepped_where_it_is_told(run: Caller, inplace: bool, index: str) -> None:
+    inputs = draw(PLAIN, b=4)
+    slots = np.array([5, -1, 0, 3], dtype=index)
+    pool = np.random.default_rng(1).standard_normal((7, 6, 3))
+    pool[1] = np.nan
+    given = step(inputs, 2, pool)
+    given["u"][1] = np.nan  # a row that is skipped
+    there = {name: run.take(x) for name, x in (given | {"state_indices": slots}).items()}
+    fn = run.backend.implementations("selective_state_update")[-1].fn
+    y, after = fn(**there, **({"inplace": True} if inplace else {}))
+    assert (after is there["state"]) == inplace
+    y, after = run.arrays.to_numpy(y), run.arrays.to_numpy(after)
+    if not inplace:
+        np.testing.assert_array_equal(run.arrays.to_numpy(there["state"]), pool)
+    np.testing.assert_array_equal(after[[1, 2, 4, 6]], pool[[1, 2, 4, 6]])
+    assert not y[1].any()
+    kept = [0, 2, 3]
+    rows = {name: x[kept] if name in ("u", "delta", "z", "B", "C") else x for name, x in given.items()}
+    alone, advanced = run("selective_state_update", **rows | {"state": pool[slots[kept]]})
+    close(y[kept], alone)
+    close(after[slots[kept]], advanced)
+
+
+def test_inplace_without_slots_writes_the_whole_state(run: Caller) -> None:
+    inputs = draw(PLAIN)
+    given = step(inputs, 0, inputs["initial_state"])
+    y, state = run("selective_state_update", **given)
+    there = {name: run.take(x) for name, x in given.items()}
+    fn = run.backend.implementations("selective_state_update")[-1].fn
+    y_inplace, written = fn(**there, inplace=True)
+    assert written is there["state"]
+    np.testing.assert_array_equal(run.arrays.to_numpy(written), state)
+    np.testing.assert_array_equal(run.arrays.to_numpy(y_inplace), y)
+
+
+def test_a_step_in_which_every_row_is_skipped(run: Caller) -> None:
+    inputs = draw(PLAIN)
+    given = step(inputs, 0, inputs["initial_state"]) | {"state_indices": np.array([-1, -1])}
+    y, state = run("selective_state_update", **given)
+    assert not y.any()
+    np.testing.assert_array_equal(state, inputs["initial_state"])
+
+
+@pytest.mark.parametrize("slot", [-2, 2])
+def test_a_slot_outside_the_pool_is_refused(run: Caller, slot: int) -> None:
+    inputs = draw(PLAIN)
+    given = step(inputs, 0, inputs["initial_state"]) | {"state_indices": np.array([0, slot])}
+    with pytest.raises(ArgumentError, match=r"^`state_indices` must lie in -1\.\.1, .*; got \[0, "):
+        run("selective_state_update", **given)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_half_state_is_widened_and_rounded_once(torch_run: Caller, dtype: str, pooled: bool) -> None:
+    inputs = narrowed(draw(PLAIN), "float32")
+    half = getattr(torch, dtype)
+    given = {name: torch_run.take(x) for name, x in step(inputs, 0, inputs["initial_state"]).items()}
+    given["state"] = given["state"].to(half)
+    if pooled:
+        given["state_indices"] = torch.tensor([1, 0])
+    fn = torch_run.backend.implementations("selective_state_update")[0].fn
+    y, state = fn(**given)
+    y_wide, state_wide = fn(**given | {"state": given["state"].float()})
+    assert torch.equal(y, y_wide)
+    assert torch.equal(state, state_wide.to(half))
+
+
+@pytest.mark.parametrize("variant", STEPPED, ids=str)
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_gradient_is_the_slope(torch_run: Caller, variant: Variant, pooled: bool) -> None:
+    inputs = step(draw(variant), 3, draw(variant)["initial_state"])
+    wrt = floating(inputs)
+    slots = {"state_indices": torch.tensor([1, -1])} if pooled else {}
+    fixed = {name: x for name, x in inputs.items() if name not in wrt} | slots
+    fn = torch_run.backend.implementations("selective_state_update")[0].fn
+    leaves = [torch_run.take(inputs[name]).requires_grad_() for name in wrt]
+
+    def outputs(*values: Any) -> Any:
+        return fn(**dict(zip(wrt, values, strict=True)), **fixed)
+
+    assert torch.autograd.gradcheck(outputs, leaves, fast_mode=True)
