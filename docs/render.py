@@ -1,0 +1,137 @@
+"""Tables of the README and the docs, made from the data under docs/results and never typed by hand.
+
+python docs/render.py collect REPORT_DIR NAME "COMMAND"   keep a run's verdicts as docs/results/NAME.json
+python docs/render.py                                     write the tables between their marks
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+RESULTS = DOCS / "results"
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+MARK = re.compile(
+    r"(<!-- table: (?P<name>[\w-]+) (?P<data>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL
+)
+
+
+def collect(reports: Path, name: str, command: str) -> None:
+    """Keep what the tables need of every report below a folder."""
+    backends = [_digest(json.loads(path.read_text())) for path in sorted(reports.glob("*/report.json"))]
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    data = {"command": command, "commit": commit, "backends": backends}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def _digest(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without its passing cases: counts and worst ratios by operator and check, and what failed."""
+    matrix: dict[str, dict[str, dict[str, Any]]] = {}
+    for case in report["cases"]:
+        if case["status"] in ("pass", "fail"):
+            cell = matrix.setdefault(case["op"], {}).setdefault(
+                case["check"], {"pass": 0, "fail": 0, "worst": None}
+            )
+            cell[case["status"]] += 1
+            if case["ratio"] is not None:
+                cell["worst"] = max(float(case["ratio"]), cell["worst"] or 0.0)
+    failed = [
+        {"id": case["id"], "message": case["message"].splitlines()[0]}
+        for case in report["cases"]
+        if case["status"] == "fail"
+    ]
+    kept = ("backend", "device", "environment", "level", "headline", "summary", "started", "seconds")
+    return {key: report[key] for key in kept} | {"matrix": matrix, "failed": failed}
+
+
+def verdicts(data: dict[str, Any]) -> str:
+    """One row a backend: verdict, cases, worst ratios, and what failed."""
+    lines = [
+        "| backend | verdict | passed | failed | worst value | worst gradient |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for backend in data["backends"]:
+        name, summary = backend["backend"], backend["summary"]
+        verdict = "conforms" if not summary["fail"] and not summary["error"] else "does not conform"
+        worst = [_worst(backend["matrix"], check) for check in ("value", "gradient")]
+        lines.append(
+            f"| {name['name']} {name['version']} | {verdict} | {summary['pass']} | {summary['fail']} "
+            f"| {worst[0]} | {worst[1]} |"
+        )
+    first = data["backends"][0]
+    versions = ", ".join(f"{k} {v}" for k, v in first["environment"]["versions"].items())
+    lines += ["", f"`{data['command']}` on {first['environment']['cpu']}; {versions}."]
+    return "\n".join(lines)
+
+
+def failures(data: dict[str, Any]) -> str:
+    """Every failed case, with its message."""
+    lines = [
+        f"- `{backend['backend']['name']}`: `{case['id']}`: {case['message']}"
+        for backend in data["backends"]
+        for case in backend["failed"]
+    ]
+    return "\n".join(lines) or "None."
+
+
+def matrix(data: dict[str, Any]) -> str:
+    """Operators down, checks across, for each backend: passed of judged, and the worst ratio."""
+    parts = []
+    for backend in data["backends"]:
+        checks = list(dict.fromkeys(check for row in backend["matrix"].values() for check in row))
+        parts += [f"**{backend['backend']['name']} {backend['backend']['version']}**", ""]
+        parts += ["| operator | " + " | ".join(checks) + " |", "|---" * (len(checks) + 1) + "|"]
+        parts += [
+            f"| {op} | " + " | ".join(_cell(row.get(check)) for check in checks) + " |"
+            for op, row in backend["matrix"].items()
+        ]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def _cell(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    count = f"{cell['pass']}/{cell['pass'] + cell['fail']}"
+    return count if cell["worst"] is None else f"{count} · {cell['worst']:.2f}"
+
+
+def _worst(matrix: dict[str, dict[str, dict[str, Any]]], check: str) -> str:
+    ratios = [
+        row[check]["worst"] for row in matrix.values() if check in row and row[check]["worst"] is not None
+    ]
+    return f"{max(ratios):.2f}" if ratios else ""
+
+
+TABLES = {"verdicts": verdicts, "failures": failures, "matrix": matrix}
+
+
+def render(text: str) -> str:
+    """A page with every marked table made anew from its data."""
+
+    def fill(mark: re.Match[str]) -> str:
+        data = json.loads((RESULTS / f"{mark['data']}.json").read_text())
+        return f"{mark[1]}{TABLES[mark['name']](data)}\n{mark[4]}"
+
+    return MARK.sub(fill, text)
+
+
+def main(arguments: list[str]) -> None:
+    """See the module's docstring."""
+    if arguments and arguments[0] == "collect":
+        collect(Path(arguments[1]), arguments[2], arguments[3])
+    for page in PAGES:
+        page.write_text(render(page.read_text()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,71 @@
+"""The README and the docs say what the data says, and their code runs."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def load_render():
+    spec = importlib.util.spec_from_file_location("render", ROOT / "docs" / "render.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_what_the_results_say(page: Path) -> None:
+    assert load_render().render(page.read_text()) == page.read_text(), "run: python docs/render.py"
+
+
+def test_the_readme_shows_the_verdicts() -> None:
+    assert "<!-- table: verdicts conform-cpu -->" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_repository_exist(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    return [
+        (f"{page.name}-{i}", block)
+        for page in PAGES
+        for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "block"), python_blocks(), ids=lambda value: value if len(value) < 40 else ""
+)
+def test_every_python_block_runs(
+    name: str, block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, name, "exec"), {"__name__": name})
+
+
+def test_the_readme_shows_the_message_of_a_forgotten_softplus() -> None:
+    text = (ROOT / "README.md").read_text()
+    kernel = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    with pytest.raises(AssertionError) as caught:
+        exec(kernel.replace("np.logaddexp(delta, np.float32(0))", "delta"), {})
+    shown = re.findall(r"```text\n(.*?)```", text, re.DOTALL)[0]
+    digits = re.compile(r"\d[\d.e+-]*")  # the last digits may differ from machine to machine
+    assert digits.sub("#", str(caught.value)) == digits.sub("#", shown.rstrip())
+
+
+def test_the_plugin_of_the_readme_conforms(tmp_path: Path) -> None:
+    plugin = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "mine.py").write_text(plugin)
+    command = [sys.executable, "-m", "ssm_conformance", "conform", "mine", "--plugin", "mine"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "conforms" in run.stdout
