@@ -11,6 +11,7 @@ import pytest
 
 import ssm_spec
 from ssm_spec import Arithmetic
+from ssm_spec._kernel import powers
 
 from . import lti_exact as exact
 
@@ -151,3 +152,12 @@ def test_modes_are_right_near_every_zero_of_expm1(turns, offset):
         error = exact.distance(bounded.value, true[name])
         assert np.all(error <= bounded.own)
         assert np.max(error / exact.modulus(true[name])) < 8 * 2.0**-53
+
+
+def test_a_thousand_powers_are_right_to_two_units():
+    modes = np.array([0.999, -0.75, 0.5 + 0.86j, 0.0, 1.01 - 0.1j])
+    table = powers(modes[None], 1000)[0]
+    with exact.precision(300):
+        for mode, row in zip(exact.balls(modes), table, strict=True):
+            true = np.array([mode**j for j in range(0, 1000, 37)], dtype=object)
+            assert np.all(exact.distance(row[::37], true) <= 2 * 2.0**-53 * exact.modulus(true) + 1e-320)

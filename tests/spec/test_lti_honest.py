@@ -253,3 +253,27 @@ def test_wrong_convolutions_exceed_the_bound():
 def test_a_transform_that_does_not_say_so_exceeds_the_direct_bound():
     worst = ratios("causal_convolution", forms.convolution_fft, signal(257, 257), "float32", {})
     assert worst["y"] > 1
+
+
+@pytest.mark.parametrize("form", [forms.recurrence, forms.kogge_stone])
+def test_rounding_that_always_goes_one_way_stays_within_the_declared_scan(form):
+    """Constant data round the same way at every step: the bound must grow with the memory of the mode."""
+    arrays = narrowed(
+        {
+            "A_bar": np.array([0.9997, 0.99, 0.3]), "B_bar": np.full((3, 1), 0.1), "C": np.ones((1, 3)),
+            "u": np.full((1, 1, 1501), 0.1), "D": np.zeros((1, 1)), "initial_state": np.zeros((1, 3)),
+        }
+    )  # fmt: skip
+    worst = ratios("ssm_recurrence", form, arrays, "float32", {"diagonal": True}, evaluation="scan")
+    assert 0.01 < worst["last_state"] <= 1, worst
+    assert max(worst.values()) <= 1, worst
+
+
+def test_chunks_that_do_not_say_so_need_their_own_class():
+    """Decays as powers lose what a scan does not; the declared class allows it."""
+    arrays = discrete(True, True, 131)
+    form = partial(forms.chunked, Q=128)
+    declared = ratios(
+        "ssm_recurrence", form, arrays, "float32", {"diagonal": True}, evaluation="chunk", chunk=128
+    )
+    assert max(declared.values()) <= 1, declared

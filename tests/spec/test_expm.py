@@ -1,0 +1,67 @@
+"""The double-double exponential keeps its own bound, far below float64, in every entry."""
+
+from __future__ import annotations
+
+import flint
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec._double_double import two_product
+from ssm_spec._expm import complex_form, exponential, reachable, real_form
+
+from . import lti_exact as exact
+
+
+def matrices() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    skew = rng.standard_normal((6, 6))
+    return {
+        "one": np.array([[-0.7]]),
+        "zero": np.zeros((3, 3)),
+        "random": rng.standard_normal((7, 7)),
+        "stiff": np.triu(rng.standard_normal((7, 7)), 1) - np.diag(np.logspace(-3, 3, 7)),
+        "hump": np.array([[-1.0, 1e6], [0.0, -1.0]]),
+        "rotating": 20 * (skew - skew.T),
+        "long path": np.diag(np.full(39, 2.5), -1),
+        "legs": 0.3 * ssm_spec.hippo_legs(23)[0],
+    }
+
+
+@pytest.mark.parametrize("name", matrices())
+def test_every_entry_is_within_the_running_bound(name):
+    A = matrices()[name]
+    X = two_product(np.full_like(A, 1.7), A)
+    E = exponential(X)
+    with exact.precision(700):
+        true = exact.from_matrix(exact.matrix(exact.balls(X.hi) + exact.balls(X.lo)).exp())
+        left = true - exact.balls(E.value.lo)
+        error = exact.distance(E.value.hi, left)
+        size = exact.modulus(true)
+    assert np.all(error <= E.error)
+    assert np.all(E.value.hi[reachable(A) == 0] == 0)
+    seen = size > 1e-290
+    assert np.all(E.error[seen] <= 2.0**-60 * size[seen])
+
+
+def test_each_level_is_the_exponential_of_a_fraction():
+    A = matrices()["random"]
+    levels = exponential(two_product(np.ones_like(A), A)).levels
+    assert len(levels) > 6
+    for i, level in enumerate(levels):
+        with exact.precision(300):
+            true = exact.from_matrix((exact.matrix(exact.balls(A)) * flint.acb(0.5**i)).exp())
+        assert np.all(exact.distance(level, true) <= 2.0**-52 * exact.modulus(true))
+
+
+def test_a_complex_matrix_and_its_real_form_are_one():
+    rng = np.random.default_rng(1)
+    A, B = (rng.standard_normal((2, 3, 3)) + 1j * rng.standard_normal((2, 3, 3)) for _ in range(2))
+    np.testing.assert_array_equal(complex_form(real_form(A)), A)
+    np.testing.assert_allclose(complex_form(real_form(A) @ real_form(B)), A @ B, rtol=1e-14)
+
+
+def test_reach_follows_every_path_and_no_other():
+    chain = np.diag(np.ones(6), -1)
+    np.testing.assert_array_equal(reachable(chain), np.tril(np.ones((7, 7))))
+    np.testing.assert_array_equal(reachable(np.zeros((4, 4))), np.eye(4))
