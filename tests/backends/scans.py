@@ -40,7 +40,11 @@ def draw(variant: Variant, b: int = 2, d: int = 6, l: int = 7, n: int = 3, seed:
         real = rng.standard_normal(shape)
         return real + 1j * rng.standard_normal(shape) if is_complex else real
 
-    shapes = {"constant": [(d, n)] * 2, "varying": [(b, n, l)] * 2, "grouped": [(b, 3, n, l), (b, 2, n, l)]}
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "constant": [(d, n)] * 2,
+        "varying": [(b, n, l)] * 2,
+        "grouped": [(b, 3, n, l), (b, 2, n, l)],
+    }
     B, C = (array(*shape) for shape in shapes[variant.matrices])
     inputs: dict[str, Any] = {
         "u": array(b, d, l, is_complex=False),

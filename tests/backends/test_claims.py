@@ -25,7 +25,8 @@ def nothing(**inputs: Any) -> None:
 
 
 def backend(**claims: Any) -> Backend:
-    op = Op(**({"fn": nothing, "dtypes": ("float32",)} | claims))
+    given: dict[str, Any] = {"fn": nothing, "dtypes": ("float32",)} | claims
+    op = Op(**given)
     return Backend(name="acme", version="0.3", arrays=NumpyArrays(), ops={"selective_scan": op})
 
 

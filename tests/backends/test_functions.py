@@ -159,7 +159,7 @@ def test_the_slopes_of_the_hold(A: complex) -> None:
     by_delta, by_modes = torch.autograd.grad(in_torch.held_step(*leaves), leaves, r)
     step, cotangent = delta.detach().numpy(), r.numpy()
     p = step * np.asarray(A)
-    close = {"rtol": 1e-14, "atol": 1e-14}
+    close: dict[str, Any] = {"rtol": 1e-14, "atol": 1e-14}  # some forty roundings of values near 1
     np.testing.assert_allclose(by_delta.numpy(), (cotangent.conj() * np.exp(p)).real, **close)
     expected = (cotangent * (np.square(step) * psi(p)).conj()).sum()
     np.testing.assert_allclose(by_modes.numpy()[0], expected.astype(by_modes.numpy().dtype), **close)
