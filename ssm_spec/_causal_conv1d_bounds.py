@@ -1,0 +1,157 @@
+"""What honest arithmetic may do to the short causal convolution and to its gradients.
+
+Every output is a sum of k products, in any order: |err| <= (k + 1)u Σ|terms| and what the terms
+were given wrong (Higham, Accuracy and Stability of Numerical Algorithms, (3.5)), η for every
+product that may be flushed and every factor that may be read as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssm_spec._causal_conv1d import DIFFERENTIABLE, Conv, causal_conv1d_vjp, read, read_cotangents
+from ssm_spec._functions import sigmoid
+from ssm_spec._gate_errors import silu_error, silu_slope_error
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._selective_scan._adjoint import gate_slope
+from ssm_spec._selective_scan._local_errors import flushed
+from ssm_spec._selective_scan._value import gate
+from ssm_spec._validate import Float, differentiated
+
+
+def causal_conv1d_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to "y" and "last_state"; a state is copied, not computed.
+
+    Parameters
+    ----------
+    arithmetic
+        The facts about the implementation; the order of evaluation in time changes nothing.
+    inputs
+        The arguments of `causal_conv1d`; `return_last_state` changes nothing.
+
+    Returns
+    -------
+    For each output its value, bound, the oracle's own bound, and where it is judged.
+    """
+    conv = read(**inputs)
+    with np.errstate(all="ignore"):
+        y, bound, size = output_error(conv, np.zeros_like(conv.line), arithmetic)
+        _, own, _ = output_error(conv, np.zeros_like(conv.line), ORACLE)
+        last = conv.last_state()
+        return {
+            "y": Bounded(y, bound, own, size + bound < arithmetic.largest),
+            "last_state": Bounded(
+                last, np.full_like(last, arithmetic.eta), np.zeros_like(last), np.isfinite(last)
+            ),
+        }
+
+
+def output_error(conv: Conv, line_error: Float, arithmetic: Arithmetic) -> tuple[Float, Float, Float]:
+    """y, its error where the line is given within `line_error`, and Σ|terms| of p; all (b, d, l)."""
+    p, error, size = _filtered_error(conv, line_error, arithmetic)
+    return (gate(p), silu_error(p, error, arithmetic), size) if conv.silu else (p, error, size)
+
+
+def _filtered_error(conv: Conv, line_error: Float, arithmetic: Arithmetic) -> tuple[Float, Float, Float]:
+    """p, e_p = Σ|w|e + (w + 2)u(Σ_j |w_j x| + |bias|) + η(...), and that sum."""
+    line, weight = np.abs(conv.line), np.abs(conv.weight)
+    size = conv.correlate(line, weight)
+    if conv.bias is not None:
+        size = size + np.abs(conv.bias)[:, None]
+    lost = arithmetic.eta * (conv.width + 2.0 + size_of_factors(conv, line, weight))
+    carried = conv.correlate(line_error, weight)
+    error = carried + (conv.width + 2) * arithmetic.u * (size + carried) + lost
+    return conv.before_activation(), error, size
+
+
+def size_of_factors(conv: Conv, line: Float, weight: Float) -> Float:
+    """Σ_j (|w_j| + |x|) over the taps of each time, what a factor read as zero may cost in units of η."""
+    return conv.correlate(line, np.ones_like(weight)) + conv.correlate(np.ones_like(line), weight)
+
+
+def causal_conv1d_vjp_bounds(
+    cotangents: Mapping[str, ArrayLike | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to the gradients of `causal_conv1d_vjp`.
+
+    Parameters
+    ----------
+    cotangents, wrt, inputs
+        As for `causal_conv1d_vjp`.
+    arithmetic
+        The facts about the implementation.
+
+    Returns
+    -------
+    For each gradient its value, bound, the oracle's own bound, and where it is judged.
+    """
+    conv, names = read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
+    r, last = read_cotangents(conv, cotangents)
+    values = causal_conv1d_vjp(cotangents, names, **inputs)
+    with np.errstate(all="ignore"):
+        bound, sizes = _gradient_errors(conv, r, last, arithmetic)
+        own, _ = _gradient_errors(conv, r, last, ORACLE)
+        return {
+            name: Bounded(
+                values[name], bound[name], own[name], sizes[name] + bound[name] < arithmetic.largest
+            )
+            for name in names
+        }
+
+
+def _gradient_errors(
+    conv: Conv, r: Float, last: Float, arithmetic: Arithmetic
+) -> tuple[dict[str, Float], dict[str, Float]]:
+    """The errors of all gradients, and Σ|terms| of each (or what else has to stay in range)."""
+    u, eta = arithmetic.u, arithmetic.eta
+    q, e_q = _cotangent_error(conv, r, arithmetic)
+    q = np.abs(q)
+    line, weight = np.abs(conv.line), np.abs(conv.weight)
+
+    spread = conv.spread(q, weight)
+    spread[..., conv.length :] += conv.seen_last(np.abs(last))
+    e_line = conv.spread(e_q, weight) + (conv.width + 2) * u * spread
+    e_line += eta * (conv.spread(np.ones_like(q), weight) + conv.spread(q, np.ones_like(weight)))
+    e_line += (conv.width + 2) * eta
+
+    count = q.shape[0] * q.shape[2]
+    weighed = conv.weigh(q, line)
+    e_weight = conv.weigh(e_q, line) + (count + 1) * u * weighed
+    e_weight += eta * (conv.weigh(np.ones_like(q), line) + conv.weigh(q, np.ones_like(line)) + count)
+    total = q.sum(axis=(0, 2))
+    errors = {
+        "x": e_line[..., conv.width - 1 :],
+        "weight": e_weight,
+        "bias": e_q.sum(axis=(0, 2)) + count * (u * total + 2.0 * eta),
+        "initial_state": e_line[..., : conv.width - 1],
+    }
+    sizes = {
+        "x": spread[..., conv.width - 1 :],
+        "weight": weighed,
+        "bias": total,
+        "initial_state": spread[..., : conv.width - 1],
+    }
+    if conv.silu:  # p has to stay in range as well, at whatever time it enters
+        reached = conv.correlate(line, weight).max(axis=(0, 2), initial=0.0)
+        reached = reached if conv.bias is None else reached + np.abs(conv.bias)
+        for name, size in sizes.items():
+            sizes[name] = np.maximum(size, reached.reshape((-1,) + (1,) * (size.ndim != 1)))
+    return errors, sizes
+
+
+def _cotangent_error(conv: Conv, r: Float, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """q = r silu'(p) and its error |r|e_{silu'} + u|q| + η; without an activation, r itself."""
+    if not conv.silu:
+        return r, np.full_like(r, arithmetic.eta)
+    p, e_p, _ = _filtered_error(conv, np.zeros_like(conv.line), arithmetic)
+    q = r * gate_slope(p)
+    error = np.abs(r) * silu_slope_error(p, e_p, arithmetic) + 2.0 * arithmetic.u * np.abs(q)
+    return q, error + flushed(arithmetic, np.abs(r), np.abs(p), sigmoid(p))
