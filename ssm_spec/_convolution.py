@@ -45,7 +45,7 @@ def causal_convolution(u: Float, K: Float) -> Float:
     y
         (b, d, l), float64.
     """
-    return _convolve(*_read(u, K))
+    return convolve(*_read(u, K))
 
 
 def causal_convolution_vjp(
@@ -53,7 +53,7 @@ def causal_convolution_vjp(
 ) -> dict[str, Float]:
     """Return du_t = Σ_j K_j r_{t+j} and dK_j = Σ_{b,t} r_t u_{t−j}, for the cotangent r of y."""
     u, K, r, names = _read_vjp(cotangents, wrt, inputs)
-    gradients = {"u": lambda: _convolve_back(r, K), "K": lambda: _correlate(r, u, K.shape[-1])}
+    gradients = {"u": lambda: _convolve_back(r, K), "K": lambda: correlate(r, u, K.shape[-1])}
     return {name: gradients[name]() for name in names}
 
 
@@ -64,13 +64,13 @@ def causal_convolution_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[
     Declared "fft": ε (2 ‖K‖₁‖u‖₂ + ‖K‖₂‖u‖₁) for each row, from the transform's error in the 2-norm.
     """
     u, K = _read(inputs["u"], inputs["K"])
-    y = _convolve(u, K)
+    y = convolve(u, K)
     with np.errstate(all="ignore"):
         own = _direct_error(u, K, ORACLE)
         bound = _direct_error(u, K, arithmetic)
         if arithmetic.evaluation == "fft":
-            bound = np.maximum(bound, _fft_error(u, K, arithmetic)[..., None])
-        sizes = _convolve(np.abs(u), np.abs(K))
+            bound = np.maximum(bound, fft_error(u, K, arithmetic)[..., None])
+        sizes = convolve(np.abs(u), np.abs(K))
         judged = sizes < arithmetic.largest
         if arithmetic.evaluation == "fft":
             judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), y.shape)
@@ -116,7 +116,7 @@ def _read_vjp(
     return u, K, np.zeros(u.shape) if r is None else r, names
 
 
-def _convolve(u: Float, K: Float) -> Float:
+def convolve(u: Float, K: Float) -> Float:
     """Return the causal convolution; what K holds beyond l reaches no output."""
     y = np.zeros(u.shape)
     length = u.shape[-1]
@@ -128,26 +128,26 @@ def _convolve(u: Float, K: Float) -> Float:
 
 def _convolve_back(r: Float, K: Float) -> Float:
     """Return du_t = Σ_j K_j r_{t+j}: the same convolution, time reversed."""
-    return _convolve(r[..., ::-1], K)[..., ::-1]
+    return convolve(r[..., ::-1], K)[..., ::-1]
 
 
-def _correlate(r: Float, u: Float, k: int) -> Float:
+def correlate(r: Float, u: Float, k: int) -> Float:
     """Return dK_j = Σ_{b,t} r_t u_{t−j}, zero for j >= l."""
     b, d, length = u.shape
     dK = np.zeros((d, k))
     kept = min(k, length)
     with np.errstate(all="ignore"):
         for i, j in np.ndindex((b, d) if kept else (0, 0)):
-            dK[j, :kept] += _convolve(r[i : i + 1, j : j + 1, ::-1], u[i, j : j + 1])[0, 0, ::-1][:kept]
+            dK[j, :kept] += convolve(r[i : i + 1, j : j + 1, ::-1], u[i, j : j + 1])[0, 0, ::-1][:kept]
     return dK
 
 
 def _input_parts(r: Float, K: Float, arithmetic: Arithmetic) -> Parts:
     flipped = r[..., ::-1]
     bound = _direct_error(flipped, K, arithmetic)
-    judged = _convolve(np.abs(flipped), np.abs(K)) < arithmetic.largest
+    judged = convolve(np.abs(flipped), np.abs(K)) < arithmetic.largest
     if arithmetic.evaluation == "fft":
-        bound = np.maximum(bound, _fft_error(flipped, K, arithmetic)[..., None])
+        bound = np.maximum(bound, fft_error(flipped, K, arithmetic)[..., None])
         judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), judged.shape)
     own = _direct_error(flipped, K, ORACLE)
     return Parts(_convolve_back(r, K), bound[..., ::-1], own[..., ::-1], judged[..., ::-1])
@@ -156,7 +156,7 @@ def _input_parts(r: Float, K: Float, arithmetic: Arithmetic) -> Parts:
 def _kernel_parts(r: Float, u: Float, K: Float, arithmetic: Arithmetic) -> Parts:
     b, _, length = u.shape
     k = K.shape[-1]
-    sizes = _correlate(np.abs(r), np.abs(u), k)
+    sizes = correlate(np.abs(r), np.abs(u), k)
     terms = b * np.clip(length - np.arange(k), 0, None)
     flushed = np.sum(np.abs(r) + np.abs(u), axis=(0, -1))[:, None]
     errors = [
@@ -164,24 +164,24 @@ def _kernel_parts(r: Float, u: Float, K: Float, arithmetic: Arithmetic) -> Parts
     ]
     bound, judged = errors[0], sizes < arithmetic.largest
     if arithmetic.evaluation == "fft":
-        rows = [_fft_error(r[i : i + 1], u[i], arithmetic)[0] for i in range(b)]
+        rows = [fft_error(r[i : i + 1], u[i], arithmetic)[0] for i in range(b)]
         bound = np.maximum(bound, (np.sum(rows, axis=0) if b else np.zeros(u.shape[1]))[:, None])
         bound = bound + b * arithmetic.u * sizes
         judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), judged.shape)
-    return Parts(_correlate(r, u, k), bound, errors[1], judged)
+    return Parts(correlate(r, u, k), bound, errors[1], judged)
 
 
 def _direct_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     """Bound a sum in any order: a unit for each of its terms (one is the product's), and the flushed ones."""
     length, k = u.shape[-1], K.shape[-1]
     terms = np.minimum(np.arange(1, length + 1), k).astype(np.float64)
-    sizes = _convolve(np.abs(u), np.abs(K))
+    sizes = convolve(np.abs(u), np.abs(K))
     ones = np.ones_like(K)
-    flushed = terms + _convolve(np.abs(u), ones) + _convolve(np.ones_like(u), np.abs(K))
+    flushed = terms + convolve(np.abs(u), ones) + convolve(np.ones_like(u), np.abs(K))
     return np.asarray((terms + 1) * arithmetic.u * sizes + arithmetic.eta * flushed)
 
 
-def _fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
+def fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     """Bound y = F⁻¹(F u ∘ F K) by norm, (b, d): every element of a row may be wrong by this.
 
     An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K| <= ‖K‖₁; one of F K by at most ‖u‖₁;

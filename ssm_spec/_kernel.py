@@ -11,7 +11,7 @@ would lose j |log ā| units.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from ssm_spec._double_double import DoubleDouble, exact, matmul
 from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._expm import complex_form, real_form
 from ssm_spec._recurrence import ssm_recurrence, ssm_recurrence_vjp
-from ssm_spec._systems import Systems, as_matrix_like
+from ssm_spec._systems import Systems, as_matrix_like, in_blocks
 from ssm_spec._validate import Array, Float, as_array, as_cotangent, check_cotangent_names, differentiated
 
 OUTPUTS = ("K",)
 DIFFERENTIABLE = ("A_bar", "B_bar", "C")
+_POWERS_AT_ONCE: Final = 2**18
 
 
 class Kernel(NamedTuple):
@@ -154,17 +155,23 @@ def powers(A: Array, length: int) -> Array:
 
     By doubling, in double-double: a complex number is its real 2 by 2 form.
     """
-    base = real_form(A[..., None, None]) if A.dtype.kind == "c" else A[..., None, None]
-    size = base.shape[-1]
-    identity = np.broadcast_to(np.eye(size), base.shape)
-    table, step = exact(identity[..., None, :, :].copy()), exact(base[..., None, :, :].copy())
+    modes = A.reshape(-1, 1, 1)
+    at_once = _POWERS_AT_ONCE // max(length, 1)
+    (table,) = in_blocks(lambda some: (_powers(some, length),), (modes,), at_once)
+    return table.reshape(*A.shape, length)
+
+
+def _powers(modes: Array, length: int) -> Array:
+    base = real_form(modes) if modes.dtype.kind == "c" else modes
+    identity = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
+    table, step = exact(identity[:, None].copy()), exact(base[:, None])
     with np.errstate(all="ignore"):
-        while table.hi.shape[-3] < length:
+        while table.hi.shape[1] < length:
             more = matmul(table, step)
-            table = DoubleDouble(*(np.concatenate(pair, axis=-3) for pair in zip(table, more, strict=True)))
+            table = DoubleDouble(*(np.concatenate(pair, axis=1) for pair in zip(table, more, strict=True)))
             step = matmul(step, step)
-    result = table.hi[..., :length, :, :]
-    return np.asarray((complex_form(result) if A.dtype.kind == "c" else result)[..., 0, 0])
+    result = table.hi[:, :length]
+    return np.asarray((complex_form(result) if modes.dtype.kind == "c" else result)[..., 0, 0])
 
 
 def vandermonde(call: Kernel, table: Array) -> Array:

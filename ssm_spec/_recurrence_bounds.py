@@ -35,7 +35,7 @@ def ssm_recurrence_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str,
     with np.errstate(all="ignore"):
         honest = [_outputs(call, states, e, arithmetic) for e in _forward(call, states, arithmetic)]
         own = [_outputs(call, states, e, ORACLE) for e in _forward(call, states, ORACLE, own=True)]
-        good = _good_states(call, states, arithmetic)
+        good = good_states(call, states, arithmetic)
         judged_y = np.moveaxis(np.all(good[1:], axis=-1), 0, -1)[:, :, None, :]
         judged_y = rec.shaped(call, np.broadcast_to(judged_y, honest[0][0].shape)) & (
             np.abs(y) < arithmetic.largest
@@ -73,7 +73,7 @@ def ssm_recurrence_vjp_bounds(
             ]
             for a in (arithmetic, ORACLE)
         )
-        judged = _good_gradients(call, states, adjoints, arithmetic)
+        judged = good_gradients(call, states, adjoints, arithmetic)
     parts = {
         name: Parts(
             values[name],
@@ -95,7 +95,7 @@ def _forward(
     added = B @ x
     floor = eta * (2 * m + 2 + np.sum(B, axis=-1)[..., None] + np.sum(x, axis=-2)[..., None, :])
     entering = (m * u + arithmetic.product(np.iscomplexobj(call.B))) * added + floor
-    return _errors(call.A, states, added, entering, eta * np.ones(call.initial.shape), arithmetic, own)
+    return state_errors(call.A, states, added, entering, eta * np.ones(call.initial.shape), arithmetic, own)
 
 
 def _backward(
@@ -117,7 +117,7 @@ def _backward(
         added[..., -1] += np.abs(adjoints[-1])
         entering[..., -1] += u * np.abs(adjoints[-1])
     zero = np.zeros(call.initial.shape)
-    errors = _errors(A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own)
+    errors = state_errors(A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own)
     return [
         e._replace(
             error=np.concatenate((e.error[1:][::-1], zero[None])),
@@ -128,7 +128,7 @@ def _backward(
     ]
 
 
-def _errors(
+def state_errors(
     A: Array,
     states: Array,
     added: Float,
@@ -197,7 +197,7 @@ def _gradient_errors(
         return np.asarray(np.sum(total, axis=0) + floor)
 
     if call.diagonal:
-        through = _through_powers(e, e_back)
+        through = through_powers(e, e_back)
         per_step = (lam + e_lam) * e_before + e_lam * before + count * lam * before + through
         dA = np.sum(per_step + arithmetic.eta * (lam + before), axis=(0, -1)) + floor
     else:
@@ -227,7 +227,7 @@ def _gradient_errors(
     }
 
 
-def _through_powers(e: StateError, e_back: StateError) -> Float:
+def through_powers(e: StateError, e_back: StateError) -> Float:
     """Bound what a gradient of a mode loses by passing through its powers, per step; (b, s, n, l).
 
     The power that joins what enters at s to what reads at t has t − s steps: those before the
@@ -239,7 +239,7 @@ def _through_powers(e: StateError, e_back: StateError) -> Float:
     return np.moveaxis(e.per_size * M * L + e.per_step * (X * L + M * Y), 0, -1)
 
 
-def _good_states(call: rec.Recurrence, states: Array, arithmetic: Arithmetic) -> Array:
+def good_states(call: rec.Recurrence, states: Array, arithmetic: Arithmetic) -> Array:
     """Return (l + 1, b, s, n): whether everything that feeds a state stays in range, in every class."""
     good = np.abs(states) < arithmetic.largest
     if call.diagonal:
@@ -250,12 +250,12 @@ def _good_states(call: rec.Recurrence, states: Array, arithmetic: Arithmetic) ->
     return np.asarray(np.logical_and.accumulate(good, axis=0))
 
 
-def _good_gradients(
+def good_gradients(
     call: rec.Recurrence, states: Array, adjoints: Array, arithmetic: Arithmetic
 ) -> dict[str, Array]:
     """Return whether everything that feeds a gradient stays in range, in the shapes of `_gradient_errors`."""
-    forward = _good_states(call, states, arithmetic)
-    backward = _good_states(call, adjoints[::-1], arithmetic)[::-1]
+    forward = good_states(call, states, arithmetic)
+    backward = good_states(call, adjoints[::-1], arithmetic)[::-1]
     h, lam = np.all(forward, axis=(0, 1)), np.all(backward, axis=(0, 1))
     steps = np.moveaxis(np.all(backward[:-1], axis=-1), 0, -1)[:, :, None, :]
     both = h & lam

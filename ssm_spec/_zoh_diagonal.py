@@ -7,7 +7,7 @@
     ∂φ/∂λ = Δ² ψ(p),   ∂φ/∂Δ = e^p,   φ₁(p) = ∫₀¹ e^{sp} ds,   ψ(p) = ∫₀¹ s e^{sp} ds,
 
 so that an error ε in p moves φ₁ by at most |ε| ψ(Re p), and ψ by less than |ε| ψ(Re p). The
-product p is kept with its rounding error, which enters ā and φ to first order: without that a
+product is kept with its rounding error, p + q: e^{p+q} − 1 = (e^p − 1) + e^p (e^q − 1). Without q a
 mode that turns many times in one step would lose |p| units.
 """
 
@@ -35,9 +35,7 @@ def zoh_diagonal(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None
     """
     step = delta[:, None]
     with np.errstate(all="ignore"):
-        a, phi, p, _ = _functions(A, step)
-        a_own = _OWN_UNITS * UNIT * np.abs(a) + 2.0**-1022
-        phi_own = _OWN_UNITS * UNIT * np.abs(phi) + 2.0**-1022
+        a, phi, p, _, a_own, phi_own = _functions(A, step)
         b = phi[..., None] * B
         b_own = phi_own[..., None] * np.abs(B) + 4 * UNIT * np.abs(b) + 2.0**-1022
         if arithmetic is None:
@@ -61,10 +59,8 @@ def zoh_diagonal_gradients(
     step = delta[:, None]
     asked = arithmetic if arithmetic is not None else Arithmetic(compute="float64")
     with np.errstate(all="ignore"):
-        a, phi, p, psi = _functions(A, step)
+        a, phi, p, psi, a_own, phi_own = _functions(A, step)
         a_bound, phi_bound = _bounds(a, phi, p, A, step, asked)
-        a_own = _OWN_UNITS * UNIT * np.abs(a) + 2.0**-1022
-        phi_own = _OWN_UNITS * UNIT * np.abs(phi) + 2.0**-1022
         psi_bound = psi_error(p, a, asked.u, asked.k_scale * asked.u, asked.exponential(_is_complex(p)))
         psi_own = psi_error(p, a, UNIT, UNIT, _OWN_UNITS)
         judged = _in_range(asked, a, a_bound, p, phi, phi_bound)
@@ -94,14 +90,19 @@ def zoh_diagonal_gradients(
     }
 
 
-def _functions(A: Array, step: Float) -> tuple[Array, Array, Array, Array]:
-    """Return a = e^p, φ, p and ψ(p), each (s, n)."""
-    p, p_low = _product(step, A)
+def _functions(A: Array, step: Float) -> tuple[Array, Array, Array, Array, Float, Float]:
+    """Return a = e^p, φ, p and ψ(p), each (s, n), and bounds on our own errors of a and φ.
+
+    φ's is relative to its two terms: they cancel where p is nearer to 2πik than float64 can say.
+    """
+    p, q = _product(step, A)
     a = np.exp(p)
-    grown = expm1(p)
+    grown, further = expm1(p), a * expm1(q)
     safe = np.where(A == 0, 1.0, A)
-    phi = np.where(A == 0, step, (grown + a * p_low) / safe)
-    return a + a * p_low, phi, p, psi_function(p, a, grown)
+    phi = np.where(A == 0, step, (grown + further) / safe)
+    size = np.where(A == 0, np.abs(step), (np.abs(grown) + np.abs(further)) / np.abs(safe))
+    own_a, own_phi = (_OWN_UNITS * UNIT * x + 2.0**-1022 for x in (np.abs(a), size))
+    return a + further, phi, p, psi_function(p, a, grown), own_a, own_phi
 
 
 def _product(step: Float, A: Array) -> tuple[Array, Array]:
