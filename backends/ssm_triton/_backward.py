@@ -77,9 +77,10 @@ def states(s, weight, u, B, a, h, f, RESET: tl.constexpr, T: tl.constexpr):
 def backward(
     u, delta, A, B, C, D, z, bias, seq_idx, cu_seqlens, saved, scratch, decay, messages, dy, dlast,
     du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial,
-    length, dim, n, groups_B, groups_C, per_B, per_C, tiles, rows, batches, tiles_per_cell, cell,
+    length, dim, n, per_B, per_C, tiles, rows, batches, tiles_per_cell, cell,
     segments, SEGMENT, blocks,
-    u_b, u_d, u_l, delta_b, delta_d, delta_l, z_b, z_d, z_l, dy_b, dy_d, dy_l,
+    u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
+    z_b, z_d, z_l, dy_b, dy_d, dy_l,
     du_b, du_d, du_l, ddelta_b, ddelta_d, ddelta_l, dz_b, dz_d, dz_l,
     dlast_b, dlast_d, dlast_n, seq_b, seq_l,
     T: tl.constexpr, K: tl.constexpr, R: tl.constexpr, W: tl.constexpr, M: tl.constexpr, L: tl.constexpr,
@@ -149,12 +150,14 @@ def backward(
     if HAS_Z:
         z += batch * z_b + channel[None] * z_d + at4 * z_l
         dz += batch * dz_b + channel[None] * dz_d + at4 * dz_l
-    row_at = at[:, None, None] * N + i[None]
+    at3 = at[:, None, None]
+    row_at = at3 * N + i[None]
+    padded = (i < n)[None]
     if not CONST_B:
-        B += (batch * groups_B + d0 // per_B) * length * N + row_at
+        B += batch * B_b + (d0 // per_B).to(tl.int64) * B_g + at3 * B_l + i.to(tl.int64)[None] * B_n
         dB += (tile.to(tl.int64) * batches + batch) * length * N + row_at
     if not CONST_C:
-        C += (batch * groups_C + d0 // per_C) * length * N + row_at
+        C += batch * C_b + (d0 // per_C).to(tl.int64) * C_g + at3 * C_l + i.to(tl.int64)[None] * C_n
         dC += (tile.to(tl.int64) * batches + batch) * length * N + row_at
     base = row * blocks
     if PACKED:
@@ -177,9 +180,9 @@ def backward(
     if HAS_Z:
         z_next = tl.load(z, mask=valid, other=0.0).to(compute)
     if not CONST_B:
-        B_next = tl.load(B, mask=inside[:, None, None], other=0.0)
+        B_next = tl.load(B, mask=inside[:, None, None] & padded, other=0.0).to(compute)
     if not CONST_C:
-        C_next = tl.load(C, mask=inside[:, None, None], other=0.0)
+        C_next = tl.load(C, mask=inside[:, None, None] & padded, other=0.0).to(compute)
     for _ in range(count):
         inside = now + t < steps
         valid = inside[:, None, None, None] & live[None]
@@ -202,7 +205,7 @@ def backward(
                 if CONST_B:
                     B_p = B_t
                 else:
-                    B_p = at_channel(tl.load(B + back * N))
+                    B_p = at_channel(tl.load(B + back * B_l, mask=padded, other=0.0).to(compute))
                 s = step_size(delta_p, shift[None], live[None], SOFTPLUS)
                 a = tl.exp2(at_state(s) * a2[None])
                 weight = input_weight(at_state(s), a2[None], a, ZOH)
@@ -233,12 +236,12 @@ def backward(
             q = r_t * silu(z_t)
         if not CONST_B:
             B_t = at_channel(B_next)
-            B -= T * N
-            B_next = tl.load(B, mask=more, other=0.0)
+            B -= T * B_l
+            B_next = tl.load(B, mask=more & padded, other=0.0).to(compute)
         if not CONST_C:
             C_t = at_channel(C_next)
-            C -= T * N
-            C_next = tl.load(C, mask=more, other=0.0)
+            C -= T * C_l
+            C_next = tl.load(C, mask=more & padded, other=0.0).to(compute)
 
         s = step_size(x_t, 0.0, valid, SOFTPLUS)
         a = tl.exp2(at_state(s) * a2[None])
@@ -274,7 +277,9 @@ def backward(
                 (a_r, m_r, one, lam_r, f_r, none), 0, compose_adjoint_reset
             )
         else:
-            product, ms, short, lam_r = tl.associative_scan((a_r, a_r * lam_r, one, lam_r), 0, compose_adjoint)
+            product, ms, short, lam_r = tl.associative_scan(
+                (a_r, a_r * lam_r, one, lam_r), 0, compose_adjoint
+            )
         lam = tl.flip(lam_r, 0)
         m = tl.sum(tl.where(late, ms, 0.0), 0)
 

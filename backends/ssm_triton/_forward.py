@@ -32,9 +32,9 @@ def carried_in(state, decay, local, row, segment, segments, size, offsets, mask)
 @triton.jit
 def forward(
     u, delta, A, B, C, D, z, bias, initial, seq_idx, cu_seqlens, decay, local, y, last, saved,
-    length, dim, n, groups_B, groups_C, per_B, per_C, tiles, rows, tiles_per_cell, cell,
+    length, dim, n, per_B, per_C, tiles, rows, tiles_per_cell, cell,
     segments, SEGMENT, blocks,
-    u_b, u_d, u_l, delta_b, delta_d, delta_l, z_b, z_d, z_l, y_b, y_d, y_l,
+    u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l, z_b, z_d, z_l, y_b, y_d, y_l,
     initial_b, initial_d, initial_n, seq_b, seq_l,
     T: tl.constexpr, N: tl.constexpr, DT: tl.constexpr, SAVE: tl.constexpr,
     HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
@@ -83,11 +83,15 @@ def forward(
     if CONST_B:
         constant_B = tl.load(B + wide[None, :] * n + i[:, None], mask=both, other=0.0)
     else:
-        B += ((batch * groups_B + d0 // per_B) * length + at[:, None]) * N + i[None, :]
+        B += (
+            batch * B_b + (d0 // per_B).to(tl.int64) * B_g + at[:, None] * B_l + i.to(tl.int64)[None, :] * B_n
+        )
     if CONST_C:
         constant_C = tl.load(C + wide[None, :] * n + i[:, None], mask=both, other=0.0)
     else:
-        C += ((batch * groups_C + d0 // per_C) * length + at[:, None]) * N + i[None, :]
+        C += (
+            batch * C_b + (d0 // per_C).to(tl.int64) * C_g + at[:, None] * C_l + i.to(tl.int64)[None, :] * C_n
+        )
     skip = tl.zeros((DT,), compute)
     if HAS_D:
         skip = tl.load(D + wide, mask=live, other=0.0)
@@ -104,9 +108,9 @@ def forward(
     if HAS_Z and not LOCAL:
         z_next = tl.load(z, mask=ahead & live[None, :], other=0.0)
     if not CONST_B:
-        B_next = tl.load(B, mask=ahead, other=0.0)
+        B_next = tl.load(B, mask=ahead & (i < n)[None, :], other=0.0).to(compute)
     if not CONST_C and not LOCAL:
-        C_next = tl.load(C, mask=ahead, other=0.0)
+        C_next = tl.load(C, mask=ahead & (i < n)[None, :], other=0.0).to(compute)
     if RESET:
         cut = tl.zeros((), tl.int1)
 
@@ -133,15 +137,15 @@ def forward(
             B_t = constant_B[None, :, :]
         else:
             B_t = B_next[:, :, None]
-            B += T * N
-            B_next = tl.load(B, mask=ahead, other=0.0)
+            B += T * B_l
+            B_next = tl.load(B, mask=ahead & (i < n)[None, :], other=0.0).to(compute)
         if not LOCAL:
             if CONST_C:
                 C_t = constant_C[None, :, :]
             else:
                 C_t = C_next[:, :, None]
-                C += T * N
-                C_next = tl.load(C, mask=ahead, other=0.0)
+                C += T * C_l
+                C_next = tl.load(C, mask=ahead & (i < n)[None, :], other=0.0).to(compute)
 
         s = step_size(delta_t, shift[None, :], valid, SOFTPLUS)
         a = tl.exp2(s[:, None, :] * a2[None, :, :])

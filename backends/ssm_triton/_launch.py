@@ -10,12 +10,14 @@ from torch import Tensor
 
 from ssm_triton import _plan
 from ssm_triton._backward import backward
+from ssm_triton._complex_backward import backward_complex
+from ssm_triton._complex_forward import forward_complex
 from ssm_triton._forward import forward
 from ssm_triton._messages import messages
-from ssm_triton._pack import pack, sum_slices
 from ssm_triton._plan import BackwardPlan, ForwardPlan, Shape
+from ssm_triton._slices import sum_slices
 
-PACK_STEPS = 32
+SLICE_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,14 @@ class Inputs:
 
 
 def strides(x: Tensor | None, rank: int) -> tuple[int, ...]:
-    """Strides of x, or zeros in its place."""
-    return (0,) * rank if x is None else tuple(x.stride())
+    """Strides of x in real numbers, or zeros in its place."""
+    if x is None:
+        return (0,) * rank
+    return tuple(step * (1 + x.is_complex()) for step in x.stride())
+
+
+def _grouped(x: Tensor) -> tuple[int, ...]:
+    return strides(x if x.ndim == 4 else None, 4)
 
 
 def blocks_of(shape: Shape, save: int, packed: bool) -> tuple[int, int]:
@@ -57,48 +65,33 @@ def blocks_of(shape: Shape, save: int, packed: bool) -> tuple[int, int]:
     return -(-shape.length // save), -(-shape.length // save) * shape.rows
 
 
-def pack_rows(x: Inputs, shape: Shape) -> tuple[Tensor, Tensor]:
-    """B and C as (b, g, l, N) in the compute type; a constant one as it is, contiguous."""
-    N, dtype = shape.padded, x.A.dtype
-    rows = [
-        m.to(dtype).contiguous()
-        if m.ndim == 2
-        else torch.empty((shape.batch, m.shape[1], shape.length, N), dtype=dtype, device=m.device)
-        for m in (x.B, x.C)
-    ]
-    groups = max(shape.groups_B, shape.groups_C)
-    spans = -(-shape.length // PACK_STEPS)
-    if groups * spans * shape.batch:
-        pack[(spans * groups * shape.batch,)](
-            x.B, x.C, *rows, shape.length, shape.n, shape.groups_B, shape.groups_C, spans, groups,
-            *(strides(x.B, 4) if shape.groups_B else (0,) * 4), *(strides(x.C, 4) if shape.groups_C else (0,) * 4),
-            T=PACK_STEPS, N=N, PACK_B=bool(shape.groups_B), PACK_C=bool(shape.groups_C), num_warps=1,
-        )  # fmt: skip
-    return rows[0], rows[1]
-
-
 def _flags(x: Inputs, shape: Shape) -> dict[str, Any]:
     return {
         "HAS_BIAS": x.delta_bias is not None,
         "SOFTPLUS": x.softplus,
         "ZOH": x.zoh,
+        "HAS_D": x.D is not None,
+        "HAS_Z": x.z is not None,
         "CONST_B": not shape.groups_B,
+        "CONST_C": not shape.groups_C,
         "RESET": x.seq_idx is not None,
         "PACKED": x.cu_seqlens is not None,
     }
 
 
-def _per(shape: Shape) -> tuple[int, int, int, int]:
-    return (
-        shape.groups_B,
-        shape.groups_C,
-        shape.dim // max(shape.groups_B, 1),
-        shape.dim // max(shape.groups_C, 1),
-    )
+def _per(shape: Shape) -> tuple[int, int]:
+    return shape.dim // max(shape.groups_B, 1), shape.dim // max(shape.groups_C, 1)
+
+
+def real(x: Tensor | None) -> Tensor | None:
+    """A complex tensor as pairs of reals (..., 2), without a copy; a real one as it is."""
+    if x is None or not x.is_complex():
+        return x
+    return torch.view_as_real(x.resolve_conj())
 
 
 def run_forward(
-    x: Inputs, rows_B: Tensor, rows_C: Tensor, *, last: bool, save: int, plan: ForwardPlan | None = None
+    x: Inputs, *, last: bool, save: int, plan: ForwardPlan | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """y, the last state if asked, and one saved state in `save` steps (0: none).
 
@@ -107,82 +100,102 @@ def run_forward(
     y (b, d, l) in u's dtype; last (rows, d, n) and saved (blocks, n, d) in the compute type.
     """
     shape, dtype, device = x.shape, x.A.dtype, x.u.device
-    plan = plan or _plan.forward_plan(shape, save)
+    plan = plan or _plan.forward_plan(shape, x.A.is_complex())
     y = torch.empty_like(x.u)
     state = torch.empty((shape.rows, shape.dim, shape.n), dtype=dtype, device=device) if last else None
     blocks, total = blocks_of(shape, save, x.cu_seqlens is not None) if save else (0, 0)
     saved = torch.empty((total, shape.n, shape.dim), dtype=dtype, device=device) if save else None
     tiles_per_cell = -(-shape.cell // plan.DT)
     tiles = tiles_per_cell * (shape.dim // max(shape.cell, 1))
+    programs = tiles * shape.rows * plan.segments
+    if not programs:
+        return y, state, saved
     split = plan.segments > 1
-    ends = [
-        torch.empty((shape.rows, plan.segments, shape.n, shape.dim), dtype=dtype, device=device)
-        if split
-        else x.u
-        for _ in range(2)
-    ]
+    ends = _ends(x, shape, plan.segments)
+    tensors = [x.u, x.delta, *map(real, (x.A, x.B, x.C)), x.D, x.z, x.delta_bias]
+    tensors += [real(x.initial_state), x.seq_idx, x.cu_seqlens]
+    sizes = [shape.length, shape.dim, shape.n, *_per(shape), tiles, shape.rows, tiles_per_cell, shape.cell]
+    steps = [*strides(x.u, 3), *strides(x.delta, 3), *_grouped(x.B), *_grouped(x.C), *strides(x.z, 3)]
+    steps += [*strides(y, 3), *strides(x.initial_state, 3), *strides(x.seq_idx, 2)]
+    flags = _flags(x, shape) | {
+        "T": plan.T, "N": shape.padded, "DT": plan.DT, "SAVE": save, "INITIAL": x.initial_state is not None,
+        "LAST": last, "num_warps": 1, "maxnreg": plan.registers,
+    }  # fmt: skip
+    if x.A.is_complex():
+        forward_complex[(programs,)](
+            *tensors, y, real(state), real(saved), *sizes, plan.segment, blocks, *steps, **flags
+        )
+        return y, state, saved
     for local in (True, False) if split else (False,):
-        programs = tiles * shape.rows * plan.segments
-        if not programs:
-            break
         forward[(programs,)](
-            x.u, x.delta, x.A, rows_B, rows_C, x.D, x.z, x.delta_bias, x.initial_state, x.seq_idx, x.cu_seqlens,
-            *ends, y, state, saved, shape.length, shape.dim, shape.n, *_per(shape), tiles, shape.rows,
-            tiles_per_cell, shape.cell, plan.segments, plan.segment, blocks,
-            *strides(x.u, 3), *strides(x.delta, 3), *strides(x.z, 3), *strides(y, 3),
-            *strides(x.initial_state, 3), *strides(x.seq_idx, 2),
-            T=plan.T, N=shape.padded, DT=plan.DT, SAVE=save, HAS_D=x.D is not None, HAS_Z=x.z is not None,
-            CONST_C=not shape.groups_C, INITIAL=x.initial_state is not None, SPLIT=split, LAST=last, LOCAL=local,
-            **_flags(x, shape), num_warps=1, maxnreg=plan.registers,
+            *tensors, *ends, y, state, saved, *sizes, plan.segments, plan.segment, blocks, *steps,
+            SPLIT=split, LOCAL=local, **flags,
         )  # fmt: skip
     return y, state, saved
 
 
 def run_backward(
-    x: Inputs, rows_B: Tensor, rows_C: Tensor, saved: Tensor, dy: Tensor, dlast: Tensor | None,
-    plan: BackwardPlan | None = None,
-) -> dict[str, Tensor]:  # fmt: skip
+    x: Inputs, saved: Tensor, dy: Tensor, dlast: Tensor | None, plan: BackwardPlan | None = None
+) -> dict[str, Tensor]:
     """The gradient of every input that was given, by name."""
     shape, dtype, device = x.shape, x.A.dtype, x.u.device
-    plan = plan or _plan.backward_plan(shape)
+    plan = plan or _plan.backward_plan(shape, x.A.is_complex())
     tiles_per_cell = -(-shape.cell // plan.DT)
     tiles = tiles_per_cell * (shape.dim // max(shape.cell, 1))
     N, parts, split = shape.padded, shape.rows * plan.segments, plan.segments > 1
     programs = tiles * parts
 
-    def empty(*size: int) -> Tensor:
+    def empty(*size: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.empty(size, dtype=dtype, device=device)
 
     out: dict[str, Tensor] = {"u": torch.empty_like(x.u), "delta": torch.empty_like(x.delta)}
     if x.z is not None:
         out["z"] = torch.empty_like(x.z)
+    if x.initial_state is not None:
+        out["initial_state"] = empty(shape.rows, shape.dim, shape.n)
     slices = [
         empty(tiles, shape.batch, shape.length, N) if groups else empty(parts, shape.n, shape.dim)
         for groups in (shape.groups_B, shape.groups_C)
     ]
     part = {"A": empty(parts, shape.n, shape.dim)}
-    part |= {k: empty(parts, shape.dim) for k in ("D", "delta_bias") if getattr(x, k) is not None}
-    if x.initial_state is not None:
-        out["initial_state"] = empty(shape.rows, shape.dim, shape.n)
-    scratch = empty(programs * (plan.save // plan.T) * N * plan.DT) if plan.save > plan.T else x.u
-    blocks = blocks_of(shape, plan.save, x.cu_seqlens is not None)[0]
-    ends = [empty(shape.rows, plan.segments, shape.n, shape.dim) if split else x.u for _ in range(2)]
-    if split and programs:
-        messages_plan = _plan.forward_plan(shape, 0)
-        _run_messages(x, shape, rows_C, dy, ends, plan, messages_plan)
+    for name in ("D", "delta_bias"):
+        if getattr(x, name) is not None:
+            part[name] = empty(parts, shape.dim, dtype=dtype.to_real())
     if programs:
-        backward[(programs,)](
-            x.u, x.delta, x.A, rows_B, rows_C, x.D, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens, saved, scratch,
-            *ends, dy, dlast, out["u"], out["delta"], out.get("z"), *slices, part["A"], part.get("D"),
-            part.get("delta_bias"), out.get("initial_state"), shape.length, shape.dim, shape.n, *_per(shape),
-            tiles, shape.rows, shape.batch, tiles_per_cell, shape.cell, plan.segments, plan.segment, blocks,
-            *strides(x.u, 3), *strides(x.delta, 3), *strides(x.z, 3), *strides(dy, 3), *strides(out["u"], 3),
-            *strides(out["delta"], 3), *strides(out.get("z"), 3), *strides(dlast, 3), *strides(x.seq_idx, 2),
-            T=plan.T, K=plan.K, R=plan.R, W=plan.W, M=plan.M, L=plan.L, SAVE=plan.save,
-            HAS_D=x.D is not None, HAS_Z=x.z is not None, CONST_C=not shape.groups_C,
-            INITIAL=x.initial_state is not None, SPLIT=split, LAST=dlast is not None,
-            **_flags(x, shape), num_warps=plan.W, maxnreg=plan.registers,
-        )  # fmt: skip
+        scratch = empty(programs * (plan.save // plan.T) * N * plan.DT) if plan.save > plan.T else x.A
+        blocks = blocks_of(shape, plan.save, x.cu_seqlens is not None)[0]
+        ends = _ends(x, shape, plan.segments)
+        if split:
+            _run_messages(x, shape, dy, ends, plan)
+        tensors = [x.u, x.delta, *map(real, (x.A, x.B, x.C)), x.D, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens]
+        tensors += [real(saved), real(scratch), *([] if x.A.is_complex() else ends), dy, real(dlast)]
+        tensors += [out["u"], out["delta"], out.get("z"), *map(real, slices), real(part["A"])]
+        tensors += [part.get("D"), part.get("delta_bias"), real(out.get("initial_state"))]
+        sizes = [shape.length, shape.dim, shape.n, *_per(shape), tiles, shape.rows, shape.batch]
+        sizes += [
+            tiles_per_cell,
+            shape.cell,
+            *([] if x.A.is_complex() else [plan.segments]),
+            plan.segment,
+            blocks,
+        ]
+        steps = [*strides(x.u, 3), *strides(x.delta, 3), *_grouped(x.B), *_grouped(x.C), *strides(x.z, 3)]
+        steps += [
+            *strides(dy, 3),
+            *strides(out["u"], 3),
+            *strides(out["delta"], 3),
+            *strides(out.get("z"), 3),
+        ]
+        steps += [*strides(dlast, 3), *strides(x.seq_idx, 2)]
+        flags = _flags(x, shape) | {
+            "T": plan.T, "K": plan.K, "R": plan.R, "W": plan.W, "M": plan.M, "L": plan.L, "SAVE": plan.save,
+            "INITIAL": x.initial_state is not None, "LAST": dlast is not None,
+            "num_warps": plan.W, "maxnreg": plan.registers,
+        }  # fmt: skip
+        if x.A.is_complex():
+            backward_complex[(programs,)](*tensors, *sizes, *steps, **flags)
+        else:
+            backward[(programs,)](*tensors, *sizes, *steps, SPLIT=split, **flags)
     for name, given, piece, groups in (
         ("B", x.B, slices[0], shape.groups_B),
         ("C", x.C, slices[1], shape.groups_C),
@@ -192,39 +205,41 @@ def run_backward(
         else:
             out[name] = piece.sum(0).t().to(given.dtype)
     out["A"] = part["A"].sum(0).t()
-    out |= {k: part[k].sum(0) for k in ("D", "delta_bias") if k in part}
-    return out
+    return out | {name: part[name].sum(0) for name in ("D", "delta_bias") if name in part}
 
 
-def _run_messages(
-    x: Inputs,
-    shape: Shape,
-    rows_C: Tensor,
-    dy: Tensor,
-    ends: list[Tensor],
-    plan: BackwardPlan,
-    tile: ForwardPlan,
-) -> None:
+def _ends(x: Inputs, shape: Shape, segments: int) -> list[Tensor]:
+    if segments == 1:
+        return [x.A, x.A]
+    size = (shape.rows, segments, shape.n, shape.dim)
+    return [torch.empty(size, dtype=x.A.dtype, device=x.u.device) for _ in range(2)]
+
+
+def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan: BackwardPlan) -> None:
+    tile = _plan.forward_plan(shape)
     tiles_per_cell = -(-shape.cell // tile.DT)
     tiles = tiles_per_cell * (shape.dim // shape.cell)
     messages[(tiles * shape.rows * plan.segments,)](
-        x.delta, x.A, rows_C, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens, dy, *ends,
-        shape.length, shape.dim, shape.n, shape.groups_C, shape.dim // max(shape.groups_C, 1), tiles, shape.rows,
+        x.delta, x.A, x.C, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens, dy, *ends,
+        shape.length, shape.dim, shape.n, shape.dim // max(shape.groups_C, 1), tiles, shape.rows,
         tiles_per_cell, shape.cell, plan.segments, plan.segment,
-        *strides(x.delta, 3), *strides(x.z, 3), *strides(dy, 3), *strides(x.seq_idx, 2),
-        T=min(tile.T, plan.segment), N=shape.padded, DT=tile.DT, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None,
-        SOFTPLUS=x.softplus, CONST_C=not shape.groups_C, RESET=x.seq_idx is not None,
-        PACKED=x.cu_seqlens is not None, num_warps=1,
+        *strides(x.delta, 3), *_grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(x.seq_idx, 2),
+        T=min(tile.T, plan.segment), N=shape.padded, DT=tile.DT,
+        HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
+        CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None, num_warps=1,
     )  # fmt: skip
 
 
 def _gather(given: Tensor, slices: Tensor, count: int, shape: Shape) -> Tensor:
     out = torch.empty_like(given)
-    groups = given.shape[1]
-    spans = -(-shape.length // PACK_STEPS)
-    if groups * spans * shape.batch:
-        sum_slices[(spans * groups * shape.batch,)](
-            slices, out, count, shape.batch, shape.length, shape.n, spans, groups, *out.stride(),
-            T=PACK_STEPS, N=shape.padded, num_warps=1,
+    spans = -(-shape.length // SLICE_STEPS)
+    programs = spans * given.shape[1] * shape.batch
+    pairs = [(slices, out)]
+    if given.is_complex():
+        pairs = [(torch.view_as_real(slices)[..., k], torch.view_as_real(out)[..., k]) for k in range(2)]
+    for piece, part in pairs if programs else ():
+        sum_slices[(programs,)](
+            piece, part, count, shape.batch, shape.length, shape.n, spans, given.shape[1], *part.stride(),
+            T=SLICE_STEPS, N=shape.padded, STEP=len(pairs), num_warps=1,
         )  # fmt: skip
     return out

@@ -12,8 +12,8 @@ from ssm_triton._tiles import locate, resets, silu, step_size, time_span
 @triton.jit
 def messages(
     delta, A, C, z, bias, seq_idx, cu_seqlens, dy, decay, message,
-    length, dim, n, groups_C, per_C, tiles, rows, tiles_per_cell, cell, segments, SEGMENT,
-    delta_b, delta_d, delta_l, z_b, z_d, z_l, dy_b, dy_d, dy_l, seq_b, seq_l,
+    length, dim, n, per_C, tiles, rows, tiles_per_cell, cell, segments, SEGMENT,
+    delta_b, delta_d, delta_l, C_b, C_g, C_n, C_l, z_b, z_d, z_l, dy_b, dy_d, dy_l, seq_b, seq_l,
     T: tl.constexpr, N: tl.constexpr, DT: tl.constexpr,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, CONST_C: tl.constexpr,
     RESET: tl.constexpr, PACKED: tl.constexpr,
@@ -42,7 +42,9 @@ def messages(
     if CONST_C:
         C_t = tl.load(C + wide[None, :] * n + i[:, None], mask=both, other=0.0)[None, :, :]
     else:
-        C += (batch * groups_C + d0 // per_C) * length * N + at[:, None] * N + i[None, :]
+        C += (
+            batch * C_b + (d0 // per_C).to(tl.int64) * C_g + at[:, None] * C_l + i.to(tl.int64)[None, :] * C_n
+        )
 
     late = (t == T - 1)[:, None, None]
     early = (t == 0)[:, None, None]
@@ -59,8 +61,8 @@ def messages(
             z -= T * z_l
         s = step_size(tl.load(delta, mask=valid, other=0.0).to(compute), shift[None, :], valid, SOFTPLUS)
         if not CONST_C:
-            C_t = tl.load(C, mask=inside, other=0.0)[:, :, None]
-            C -= T * N
+            C_t = tl.load(C, mask=inside & (i < n)[None, :], other=0.0).to(compute)[:, :, None]
+            C -= T * C_l
         a = tl.exp2(s[:, None, :] * a2[None, :, :])
         c = q[:, None, :] * C_t
         lam = tl.where(late, c + m[None, :, :], c)

@@ -79,23 +79,25 @@ class BackwardPlan:
         return self.R * self.W * self.L
 
 
-def forward_plan(shape: Shape, save: int) -> ForwardPlan:
-    """Sixteen channels a warp where they are many, fewer where lanes would idle."""
+def forward_plan(shape: Shape, complex_: bool = False) -> ForwardPlan:
+    """Sixteen steps of sixteen channels a warp at n = 16: 128 states a lane, all in registers."""
     N = shape.padded
-    DT = max(32 // N, min(8, power_of_two(shape.cell)), 1)
-    T = max(min(16, 128 * 32 // (N * DT)), 1)
+    DT = max(32 // N, min(16, power_of_two(shape.cell)), 1)
+    if complex_ or N > 16:
+        DT = max(32 // N, min(8, DT))
+    T = max(min(16, (32 if complex_ else 128) * 32 // (N * DT)), 1)
     segment = -(-shape.length // T) * T
     return ForwardPlan(T, DT, 1, max(segment, T))
 
 
-def backward_plan(shape: Shape) -> BackwardPlan:
+def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     """K states a lane, at most 8; eight channels of a warp at n = 16; four warps."""
     N = shape.padded
     M = max(4, N // 8) if N > 16 else 4
     K = N // M
     L = 32 // M
     W = max(min(4, power_of_two(-(-shape.cell // L))), 1)
-    T = 16 if K <= 4 else 8
+    T = 4 if complex_ else 8
     save = max(32, power_of_two(shape.n))
     segment = max(-(-shape.length // save) * save, save)
     return BackwardPlan(T, K, 1, W, M, L, save, 1, segment)

@@ -50,8 +50,10 @@ def step_size(delta, bias, valid, SOFTPLUS: tl.constexpr):
 def input_weight(s, a2, a, ZOH: tl.constexpr):
     """b̄ / B: Δ ("euler"), or expm1(ΔA)/A = Δ φ(ΔA) ("zoh"). `a2` is A log₂e."""
     if ZOH:
-        return s * phi(s * a2 * 0.6931471805599453, a)
-    return s
+        weight = s * phi(s * a2 * 0.6931471805599453, a)
+    else:
+        weight = s
+    return weight
 
 
 @triton.jit
