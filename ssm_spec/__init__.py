@@ -1,5 +1,19 @@
 """The ground truth for state space models: values, gradients, and what honest rounding may do to them."""
 
+from ssm_spec._causal_conv1d import (
+    causal_conv1d,
+    causal_conv1d_vjp,
+)
+from ssm_spec._causal_conv1d_bounds import (
+    causal_conv1d_bounds,
+    causal_conv1d_vjp_bounds,
+)
+from ssm_spec._causal_conv1d_update import (
+    causal_conv1d_update,
+    causal_conv1d_update_bounds,
+    causal_conv1d_update_vjp,
+    causal_conv1d_update_vjp_bounds,
+)
 from ssm_spec._convolution import (
     causal_convolution,
     causal_convolution_bounds,
@@ -18,11 +32,30 @@ from ssm_spec._discretize import (
 )
 from ssm_spec._errors import DomainError, DTypeError, ShapeError
 from ssm_spec._hippo import hippo_legs, hippo_legs_bounds
+from ssm_spec._hippo_translated import (
+    hippo_fout,
+    hippo_fout_bounds,
+    hippo_lagt,
+    hippo_lagt_bounds,
+    hippo_legt,
+    hippo_legt_bounds,
+)
 from ssm_spec._kernel import ssm_kernel, ssm_kernel_vjp
 from ssm_spec._kernel_bounds import ssm_kernel_bounds, ssm_kernel_vjp_bounds
+from ssm_spec._nplr import (
+    hippo_legs_nplr,
+    hippo_legs_nplr_bounds,
+    s4d_inv,
+    s4d_inv_bounds,
+    s4d_legs,
+    s4d_legs_bounds,
+    s4d_lin,
+    s4d_lin_bounds,
+)
 from ssm_spec._recurrence import ssm_recurrence, ssm_recurrence_vjp
 from ssm_spec._recurrence_bounds import ssm_recurrence_bounds, ssm_recurrence_vjp_bounds
-from ssm_spec._references import REFERENCES, Reference
+from ssm_spec._reference import Reference
+from ssm_spec._references import REFERENCES
 from ssm_spec._roundoff import (
     LARGEST_FINITE,
     ORACLE,
@@ -56,6 +89,14 @@ __all__ = [
     "DomainError",
     "Reference",
     "ShapeError",
+    "causal_conv1d",
+    "causal_conv1d_bounds",
+    "causal_conv1d_update",
+    "causal_conv1d_update_bounds",
+    "causal_conv1d_update_vjp",
+    "causal_conv1d_update_vjp_bounds",
+    "causal_conv1d_vjp",
+    "causal_conv1d_vjp_bounds",
     "causal_convolution",
     "causal_convolution_bounds",
     "causal_convolution_vjp",
@@ -68,8 +109,22 @@ __all__ = [
     "discretize_zoh_bounds",
     "discretize_zoh_vjp",
     "discretize_zoh_vjp_bounds",
+    "hippo_fout",
+    "hippo_fout_bounds",
+    "hippo_lagt",
+    "hippo_lagt_bounds",
     "hippo_legs",
     "hippo_legs_bounds",
+    "hippo_legs_nplr",
+    "hippo_legs_nplr_bounds",
+    "hippo_legt",
+    "hippo_legt_bounds",
+    "s4d_inv",
+    "s4d_inv_bounds",
+    "s4d_legs",
+    "s4d_legs_bounds",
+    "s4d_lin",
+    "s4d_lin_bounds",
     "selective_scan",
     "selective_scan_bounds",
     "selective_scan_vjp",

@@ -26,7 +26,7 @@ def hippo_legs(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
 
     `dtype` names the type that an implementation was asked for; the oracle returns float64 always.
     """
-    size = _read(n, dtype)
+    size = read_order(n, dtype)
     odd = 2.0 * np.arange(size) + 1.0
     A = -np.tril(np.sqrt(np.outer(odd, odd)), -1) - np.diag(np.arange(1.0, size + 1.0))
     # A positive zero above the diagonal, not the −0 of the negated triangle.
@@ -49,7 +49,8 @@ def hippo_legs_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64")
     }
 
 
-def _read(n: object, dtype: object) -> int:
+def read_order(n: object, dtype: object) -> int:
+    """Check the number of states and the name of the type asked for."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise DTypeError(f"`n` must be an integer; got {n!r}")
     if not 1 <= n <= _MOST_STATES:

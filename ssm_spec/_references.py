@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
-
-from numpy.typing import NDArray
+from typing import Final
 
 from ssm_spec import (
     _convolution,
@@ -20,45 +17,9 @@ from ssm_spec import (
     _selective_scan,
     _selective_state_update,
 )
-from ssm_spec._roundoff import Bounded
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """One operator of the oracle.
-
-    Attributes
-    ----------
-    name
-        The operator's name, the same everywhere.
-    outputs
-        Names of the outputs, in order.
-    differentiable
-        Names of the inputs that have a gradient, in the signature's order.
-    value
-        `value(*args, **kwargs)`: the outputs, float64 or complex128.
-    vjp
-        `vjp(cotangents, wrt=None, **inputs)`: input name -> gradient. None if nothing is differentiable.
-    bounds
-        `bounds(*, arithmetic, **inputs)`: output name -> Bounded, for every output.
-    vjp_bounds
-        `vjp_bounds(cotangents, wrt=None, *, arithmetic, **inputs)`: input name -> Bounded.
-    equation
-        What is computed, in one line.
-    source
-        The publication and the equation's number in it.
-    """
-
-    name: str
-    outputs: tuple[str, ...]
-    differentiable: tuple[str, ...]
-    value: Callable[..., Any]
-    vjp: Callable[..., dict[str, NDArray[Any]]] | None
-    bounds: Callable[..., dict[str, Bounded]]
-    vjp_bounds: Callable[..., dict[str, Bounded]] | None
-    equation: str
-    source: str
-
+from ssm_spec._reference import Reference
+from ssm_spec._references_linear import LINEAR_ROWS
+from ssm_spec._references_mamba import MAMBA_ROWS
 
 _ROWS: tuple[Reference, ...] = (
     Reference(
@@ -151,5 +112,7 @@ _ROWS: tuple[Reference, ...] = (
     ),
 )
 
-REFERENCES: Final[Mapping[str, Reference]] = MappingProxyType({row.name: row for row in _ROWS})
+REFERENCES: Final[Mapping[str, Reference]] = MappingProxyType(
+    {row.name: row for row in (*_ROWS, *LINEAR_ROWS, *MAMBA_ROWS)}
+)
 """Every operator of the oracle, by name."""
