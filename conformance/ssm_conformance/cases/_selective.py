@@ -84,6 +84,11 @@ def _state(b: int, d: int, n: int, complex_: bool = False) -> Draw:
     return Draw((b, d, n), complex=complex_)
 
 
+def _small_step(shape: tuple[int, ...]) -> Draw:
+    """delta before softplus, of steps between 1e-14 and 1e-6 once the bias is added."""
+    return Draw(shape, "uniform", parameters={"low": -26.0, "high": -12.0})
+
+
 TYPICAL: Final = _scan("typical", scan_inputs(2, 6, 37, 4), OUTPUT, "smoke")
 """A Mamba layer at an irregular size."""
 PACKED: Final = _scan(
@@ -153,6 +158,13 @@ ORDINARY: Final = (
     # Past two chunks of 256 and off their grid, with decays that a chunk's last state must carry.
     _scan("long", scan_inputs(1, 2, 517, 2, initial_state=_state(1, 2, 2)), STATE),
     _scan("long-weak-decay", _plain(1, 3, 771, 2) | {"A": fixed(-1e-4, (3, 2))}, STATE),
+    # Decays of 0.02 to 0.5 over a chunk: what a chunk hands on differs from chunk to chunk, and is seen.
+    _scan(
+        "long-moderate-decay",
+        _plain(1, 3, 771, 2)
+        | {"A": Draw((3, 2), "log_uniform", parameters={"low": 0.05, "high": 0.3, "sign": -1.0})},
+        STATE,
+    ),
     _scan("wide-state", scan_inputs(1, 2, 9, 64), OUTPUT),
     _scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
     _scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
@@ -171,6 +183,26 @@ EXTREME: Final = (
                 (2, 4, 19),
                 "choice",
                 parameters={"values": (-1e4, -88.0, -20.0, -17.0, 0.0, 17.0, 20.0, 88.0, -np.inf)},
+            ),
+            "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
+        },
+        SOFTPLUS,
+        check="extreme",
+    ),
+    # Every step is tiny, so that nothing larger hides what log(exp(x) + 1) loses.
+    _scan(
+        "softplus-small",
+        scan_inputs(2, 4, 19, 2, gate=False, feedthrough=False) | {"delta": _small_step((2, 4, 19))},
+        SOFTPLUS,
+        check="extreme",
+    ),
+    # A threshold at 20 is wrong by 2e-9, which float64 sees; exp(x) overflows at 89 and at 710.
+    _scan(
+        "softplus-large",
+        scan_inputs(2, 4, 19, 2)
+        | {
+            "delta": Draw(
+                (2, 4, 19), "choice", parameters={"values": (17.0, 24.0, 27.0, 31.0, 35.0, 96.0, 1e4)}
             ),
             "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
         },
@@ -291,6 +323,13 @@ STEP: Final = (
             ),
             "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
         },
+        SOFTPLUS,
+        check="extreme",
+    ),
+    _step(
+        "softplus-small",
+        step_inputs(3, 4, 2, gate=False)
+        | {"delta": _small_step((3, 4)), "state": fixed(0.0, (3, 4, 2)), "D": fixed(0.0, (4,))},
         SOFTPLUS,
         check="extreme",
     ),
