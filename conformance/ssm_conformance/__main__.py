@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
+from io import TextIOWrapper
 from typing import Final
 
 NEEDED: Final = ("click", "rich", "jinja2", "psutil")
@@ -25,6 +26,10 @@ def main() -> int:
     import click
 
     from ssm_conformance.cli import cli
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a Σ must not end the run where the terminal has none
+            stream.reconfigure(errors="backslashreplace")
 
     try:
         status = cli.main(prog_name="ssm-spec", standalone_mode=False)

@@ -99,7 +99,7 @@ class Verdict:
             "outputs": [
                 {"name": o.name, "ratio": plain(o.ratio), "where": plain(o.where)} for o in self.outputs
             ],
-            "message": self.message,
+            "message": plain(self.message),
             "expected": self.expected,
             "rerun": self.rerun,
             "seconds": round(self.seconds, 6),
@@ -141,7 +141,9 @@ def plain(value: Any) -> Any:
     """
     if hasattr(value, "tolist"):  # NumPy's scalars and arrays, without importing NumPy
         value = value.tolist()
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, str):  # half of a surrogate pair could be written to no file and no terminal
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)

@@ -26,7 +26,8 @@ def show_claims(out: Console, name: str, device: str | None) -> None:
     title = f" {claims['version']} on {session.device}; runs on {', '.join(claims['devices'])}"
     out.print(Text.assemble((name, "bold"), title))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("operator", "dtypes", "gradients", "features", "memory", "deterministic"):
+    table.add_column("operator", no_wrap=True)
+    for heading in ("dtypes", "gradients", "features", "memory", "deterministic"):
         table.add_column(heading, overflow="fold")
     for operator, implementations in claims["ops"].items():
         for op in implementations:

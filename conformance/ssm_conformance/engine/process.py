@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from ssm_conformance.engine.target import LoadError, Target
 
 POLL: Final = 0.1
 """Seconds between two looks at a busy worker's clock and memory; an answer is taken at once."""
-TAIL: Final = 2000
+TAIL: Final = 4000
 """Bytes of a worker's output that go into the message of its end."""
+OURS: Final = re.compile(r"ssm_conformance.engine.|<frozen runpy>|^Extension modules:")
+"""Lines of a stack that are the same in every message."""
 THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -84,15 +87,22 @@ class WorkerProcess:
             self.stop()
             raise
 
-    def judge(self, case_id: str, op: str, dtype: str) -> tuple[dict[str, Any], str]:
+    def judge(self, case_id: str, op: str, dtype: str, *, patient: bool = True) -> tuple[dict[str, Any], str]:
         """Ask one case: the verdict as JSON data, and why the worker must be replaced ("" if not).
+
+        Parameters
+        ----------
+        case_id, op, dtype
+            The case, and what tells whether it is a first call.
+        patient
+            Whether a first call gets its longer limit.
 
         Raises
         ------
         WorkerLostError
             If it crashed, or was stopped for its time or memory.
         """
-        first = (op, dtype) not in self._called
+        first = patient and (op, dtype) not in self._called
         self._called.add((op, dtype))
         answer = self._ask({"case": case_id}, self._limits.for_case(first))
         return answer["verdict"], answer["retire"]
@@ -179,7 +189,8 @@ class WorkerProcess:
         """The end of what was printed since the last question."""
         size = os.fstat(self._log.fileno()).st_size
         self._log.seek(max(self._mark, size - TAIL))
-        return self._log.read().decode(errors="replace").strip()
+        lines = self._log.read().decode(errors="replace").splitlines()
+        return "\n".join(line for line in lines if not OURS.search(line)).strip()
 
     def _read(self) -> None:
         stream: IO[bytes] | None = self._process.stdout

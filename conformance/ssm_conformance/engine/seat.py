@@ -7,7 +7,7 @@ import time
 from typing import Any, Protocol
 
 from ssm_conformance.case import Case
-from ssm_conformance.engine import worker
+from ssm_conformance.engine import answering
 from ssm_conformance.engine.limits import Limits
 from ssm_conformance.engine.process import WorkerLostError, WorkerProcess
 from ssm_conformance.engine.target import LoadError, Target
@@ -50,6 +50,7 @@ class WorkerSeat:
         self._target, self._limits, self._workers = target, limits, workers
         self._worker: WorkerProcess | None = None
         self._closed = False
+        self._hung: set[tuple[str, str]] = set()  # these were waited for once as if they compiled
         self.claims: dict[str, Any] = {}
         self.devices: list[str] = []
         if start:
@@ -60,9 +61,12 @@ class WorkerSeat:
         present = self._seated()
         start = time.monotonic()
         try:
-            data, retire = present.judge(case.id, case.op, case.dtype)
+            patient = (case.op, case.dtype) not in self._hung
+            data, retire = present.judge(case.id, case.op, case.dtype, patient=patient)
         except WorkerLostError as lost:
             self._vacate()
+            if lost.kind == "timeout":
+                self._hung.add((case.op, case.dtype))
             details = {"cause": lost.kind, "log": lost.log}
             return Verdict(
                 case.id,
@@ -115,7 +119,7 @@ class LocalSeat:
 
     def __init__(self, target: Target, limits: Limits) -> None:
         order = {"load": target.to_json(), "path": sys.path, "gpu_fraction": limits.gpu_fraction}
-        backend, answer = worker.load(order)
+        backend, answer = answering.load(order)
         if backend is None:
             raise LoadError(answer["failure"]["kind"], answer["failure"]["message"])
         self._backend = backend
@@ -124,7 +128,7 @@ class LocalSeat:
 
     def judge(self, case: Case) -> Verdict:
         """See :class:`Seat`."""
-        return worker.judge(case.id, self._backend)[0]
+        return Verdict.from_json(answering.judge(case.id, self._backend)[0].to_json())  # as a worker's
 
     def stop(self) -> None:
         """Nothing was started."""

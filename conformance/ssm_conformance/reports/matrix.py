@@ -66,6 +66,11 @@ def tabulate(verdicts: Iterable[Verdict]) -> Matrix:
     return {(op, check): row[check] for op, row in matrix.items() for check in CHECKS if check in row}
 
 
+def asked(matrix: Matrix) -> list[str]:
+    """The operators of which anything was asked; the others are not claimed at all."""
+    return list(dict.fromkeys(op for (op, _), cell in matrix.items() if cell.mark != "not_claimed"))
+
+
 def worse(a: float | None, b: float) -> float:
     """The larger of two ratios; NaN is the largest of all."""
     if a is None or math.isnan(b):

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ssm_conformance.case import Case
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import Cell, Mark, alike, show_ratio, tabulate
+from ssm_conformance.reports.matrix import Cell, Mark, alike, asked, show_ratio, tabulate
 from ssm_conformance.verdict import Verdict
 
 STYLE: Final[dict[Mark, str]] = {
@@ -105,11 +105,16 @@ def print_run(out: Console, run: Run) -> None:
         table.add_column(heading)
     for heading in ("pass", "fail", "error", "unverified", "not claimed", "worst ratio"):
         table.add_column(heading, justify="right")
-    last = ""
-    for (op, check), cell in tabulate(verdicts).items():
+    matrix, last = tabulate(verdicts), ""
+    for (op, check), cell in matrix.items():
+        if op not in asked(matrix):
+            continue
         table.add_row("" if op == last else op, check, *_counts(cell), _ratio(cell), style=_dim(cell))
         last = op
     out.print(table)
+    unclaimed = dict.fromkeys(op for op, _ in matrix if op not in asked(matrix))
+    if unclaimed:
+        out.print(Text(f"not claimed: {', '.join(unclaimed)}", "dim"))
     out.print()
     findings = [v for v in verdicts if v.unexpected or v.status in ("fail", "error")]
     groups = alike(findings)
@@ -155,7 +160,7 @@ def print_finding(out: Console, members: Sequence[Verdict], *, whole: bool) -> N
         lines.append(f"clause: {verdict.details['clause']}")
     for line in lines:
         out.print(Text(f"      {line}"), soft_wrap=True)
-    for line in str(verdict.details.get("log", "")).splitlines()[-6:]:
+    for line in str(verdict.details.get("log", "")).splitlines()[-8:]:
         out.print(Text(f"      | {line}", "dim"), soft_wrap=True)
     for member in members:
         out.print(Text(f"      {member.rerun}", "cyan"), soft_wrap=True)
@@ -173,6 +178,8 @@ def print_comparison(out: Console, runs: Sequence[Run]) -> None:
         table.add_column(run.backend, justify="right")
     last = ""
     for op, check in rows:
+        if not any(op in asked(matrix) for matrix in matrices):
+            continue
         cells = [_cell(matrix.get((op, check), Cell())) for matrix in matrices]
         table.add_row("" if op == last else op, check, *cells)
         last = op

@@ -1,0 +1,65 @@
+"""Faulty backends, written to a folder on the path: each behaves but for one thing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+GOOD = """
+import os, signal, subprocess, sys, time
+import numpy as np
+from ssm_backends import Backend, NumpyArrays, Op, hookimpl
+
+def misbehave(u):
+    {fault}
+
+def causal_convolution(u, K):
+    if u.dtype == np.float64:
+        misbehave(u)
+    y = np.zeros_like(u)
+    for j in range(min(K.shape[-1], u.shape[-1])):
+        y[..., j:] += K[:, j, None] * u[..., : u.shape[-1] - j]
+    return y
+
+class Arrays(NumpyArrays):
+    def synchronize(self):
+        {device}
+
+@hookimpl
+def ssm_backend(device):
+    return Backend(
+        name="{name}", version="0", arrays=Arrays(device),
+        ops={{"causal_convolution": Op(causal_convolution, dtypes=("float32", "float64"))}},
+    )
+"""
+BAD = "causal_convolution/value/float64/typical"
+"""The case on which a faulty backend misbehaves."""
+RIGHT = "causal_convolution/value/float32/typical"
+"""One on which it does not."""
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Write a plugin module with a fault and put it on the path; its name."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    inherited = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), inherited))))
+    names: list[str] = []
+
+    def write(name: str, fault: str = "pass", *, device: str = "pass", top: str = "") -> str:
+        text = top + GOOD.format(fault=fault, device=device, name=name)
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+        names.append(name)
+        return name
+
+    yield write
+    for name in names:  # an in-process run imports it here
+        sys.modules.pop(name, None)

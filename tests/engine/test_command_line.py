@@ -1,0 +1,271 @@
+"""The commands: what they say, and the status they exit with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssm_conformance.__main__ import main
+
+from .conftest import BAD, RIGHT, Write
+
+
+@dataclass(frozen=True)
+class Said:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def ssm_spec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in this process."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["ssm-spec", *map(str, arguments)])
+        try:
+            status = main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return Said(status, *capsys.readouterr())
+
+    return run
+
+
+def test_a_selection_that_passes_is_not_conformance(ssm_spec: Run, write_plugin: Write) -> None:
+    said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--case", RIGHT)
+    assert said.status == 0
+    assert "selection passed: 1 cases judged (fine 0 on cpu" in said.out
+    assert "conforms" not in said.out
+
+
+def test_a_whole_level_that_passes_conforms(ssm_spec: Run, write_plugin: Write) -> None:
+    said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--level", "smoke", "--quiet")
+    assert said.status == 0
+    assert said.out.splitlines()[0].startswith("conforms: ")
+    assert len(said.out.splitlines()) == 1
+
+
+def test_a_failure_says_what_where_which_clause_and_how_to_rerun(ssm_spec: Run, write_plugin: Write) -> None:
+    module = write_plugin("wrong", "u[...] = 0")
+    said = ssm_spec("conform", "--plugin", module, "--case", BAD, "--case", RIGHT)
+    assert said.status == 1
+    assert f"fail  {BAD}  " in said.out
+    assert "times the bound" in said.out
+    assert "expected" in said.out
+    assert "clause: y_t = Σ_j K_j u_{t−j}" in said.out
+    assert f"ssm-spec conform --plugin wrong --case {BAD}" in said.out
+    assert "selection failed: 1 of 2 judged cases failed" in said.out
+
+
+def test_the_printed_command_runs_that_case_alone(ssm_spec: Run, write_plugin: Write) -> None:
+    module = write_plugin("wrong", "u[...] = 0")
+    first = ssm_spec("conform", "--plugin", module, "--dtype", "float64", "--op", "causal_convolution",
+                     "--check", "value", "--level", "smoke", "--fail-fast", "-n", "1")  # fmt: skip
+    assert first.status == 1
+    command = next(line for line in first.out.splitlines() if line.strip().startswith("ssm-spec conform"))
+    again = ssm_spec(*command.split()[1:])
+    assert again.status == 1
+    assert "1 of 1 judged cases failed" in again.out
+
+
+def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> None:
+    module = write_plugin("wrong", "u[...] = 0")
+    said = ssm_spec("conform", "--plugin", module, "--level", "smoke", "--fail-fast", "-n", "1")
+    assert said.status == 1
+    assert "stopped at the first failure: " in said.out
+    assert "were not run" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["conform"], "name a backend"),
+        (["conform", "nobody"], "no backend is called 'nobody'; installed: "),
+        (["conform", "numpy", "--op", "scan"], "`--op` must be one of discretize_zoh, "),
+        (["conform", "numpy", "--dtype", "float8"], "`--dtype` must be one of bfloat16, "),
+        (["conform", "numpy", "--check", "values"], "'values' is not one of 'value', "),
+        (["conform", "numpy", "--case", RIGHT + "l"], f"did you mean {RIGHT}"),
+        (["conform", "numpy", "-n", "0"], "must be a positive number or auto; got '0'"),
+        (["conform", "numpy", "--report", "/dev/null/x"], "`--report` must be a folder that can be written"),
+        (["conform", "numpy", "--expected", "nowhere.toml"], "`--expected` must be a TOML or JSON file"),
+        (["conform", "--plugin", "nowhere_at_all"], "no module is called 'nowhere_at_all'"),
+        (["conform", "numpy", "--device", "cuda", "--op", "hippo_legs"], "got device 'cuda'"),
+        (["conform", "numpy", "--op", "hippo_legs", "--check", "memory"], "no case of level quick is left"),
+        (["explain", "nothing"], "`CASE` must be the id of a case; got 'nothing'"),
+        (["explain", RIGHT, "--device", "cpu"], "give --backend or --plugin too"),
+        (["backends", "--device", "cpu"], "give --load too"),
+        (["teach"], "No such command 'teach'"),
+    ],
+)
+def test_bad_use_is_told_and_exits_2(ssm_spec: Run, arguments: list[str], message: str) -> None:
+    said = ssm_spec(*arguments)
+    assert said.status == 2
+    assert message in said.err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_found_out_first(ssm_spec: Run, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    said = ssm_spec("conform", "numpy", "--report", tmp_path / "report")
+    assert said.status == 2
+    assert "`--report` must be a folder that can be written to" in said.err
+
+
+def test_one_plugin_that_does_not_load_does_not_stop_the_others(ssm_spec: Run, write_plugin: Write) -> None:
+    broken = write_plugin("broken", top="import sys; sys.exit('no licence')\n")
+    said = ssm_spec("conform", "--plugin", broken, "--plugin", write_plugin("fine"), "--case", RIGHT)
+    assert said.status == 2
+    assert "SystemExit: no licence" in said.err
+    assert "selection passed" in said.out
+
+
+def test_several_backends_end_in_one_matrix(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:
+    said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--plugin", write_plugin("wrong", "u[...] = 0"),
+                    "--case", BAD, "--case", RIGHT, "--report", tmp_path)  # fmt: skip
+    assert said.status == 1
+    matrix = said.out.split("report: ")[2]
+    assert "fine" in matrix.splitlines()[2]
+    assert "wrong" in matrix.splitlines()[2]
+    assert "FAIL" in matrix.splitlines()[3]
+    for name in ("fine", "wrong"):
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        assert report["filters"]["case"] == [BAD, RIGHT]
+        assert [case["id"] for case in report["cases"]] == [BAD, RIGHT]
+
+
+def announced(folder: Path, text: str) -> Path:
+    path = folder / "expected.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_announced_failure_does_not_fail_the_run(
+    ssm_spec: Run, write_plugin: Write, tmp_path: Path
+) -> None:
+    path = announced(
+        tmp_path, f'[[expected]]\nid = "{BAD}"\ncheck = "value"\nreason = "known"\nurl = "a.b/1"\n'
+    )
+    module = write_plugin("wrong", "u[...] = 0")
+    said = ssm_spec("conform", "--plugin", module, "--case", BAD, "--expected", path)
+    assert said.status == 0
+    assert "expected to fail: known (a.b/1)" in said.out
+    assert "1 failed as expected" in said.out
+
+
+def test_an_announced_failure_that_passes_fails_the_run(
+    ssm_spec: Run, write_plugin: Write, tmp_path: Path
+) -> None:
+    path = tmp_path / "expected.json"
+    path.write_text(json.dumps([{"id": BAD, "reason": "known"}]), encoding="utf-8")
+    said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--case", BAD, "--expected", path)
+    assert said.status == 1
+    assert f"unexpected pass  {BAD}" in said.out
+    assert "1 passed that were expected to fail" in said.out
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ('id = "a/b/c/d"\nreason = "x"', "no case has the id 'a/b/c/d'"),
+        (f'id = "{BAD}"\nreason = "x"\ncheck = "gradient"', "is a case of value, not gradient"),
+        (f'id = "{BAD}"', "must have `id` and `reason`"),
+        (f'id = "{BAD}"\nreason = "x"\ncolour = "red"', "got colour = 'red'"),
+        (f'id = "{BAD}"\nreason = "x"\n[[expected]]\nid = "{BAD}"\nreason = "y"', "twice"),
+        ('id = "hippo_legs/value/float32/n-1"\nreason = "x"', "is not asked hippo_legs/value/float32/n-1"),
+    ],
+)
+def test_a_stale_announcement_is_an_error(
+    ssm_spec: Run, write_plugin: Write, tmp_path: Path, entry: str, message: str
+) -> None:
+    path = announced(tmp_path, f"[[expected]]\n{entry}\n")
+    said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--level", "smoke", "--expected", path)
+    assert said.status == 2
+    assert message in said.err
+
+
+def test_explain_tells_inputs_and_the_worst_element(ssm_spec: Run, write_plugin: Write) -> None:
+    said = ssm_spec("explain", BAD, "--plugin", write_plugin("wrong", "u[...] = 0"))
+    assert said.status == 1
+    for words in ("2×5×37", "normal", "y_t = Σ_j K_j u_{t−j}", "worst ratio", "expected", f"--case {BAD}"):
+        assert words in said.out
+
+
+def test_explain_without_a_backend(ssm_spec: Run) -> None:
+    said = ssm_spec("explain", RIGHT)
+    assert said.status == 0
+    assert f"ssm-spec conform NAME --case {RIGHT}" in said.out
+
+
+def test_backends_and_doctor(ssm_spec: Run) -> None:
+    listed = ssm_spec("backends")
+    assert listed.status == 0
+    assert "ssm_numpy" in listed.out
+    examined = ssm_spec("doctor")
+    assert examined.status == 0
+    assert "CPython" in examined.out
+
+
+def test_without_the_extra_it_says_how_to_get_it(ssm_spec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssm_conformance.__main__.find_spec", lambda name: None if name == "rich" else "here")
+    said = ssm_spec("conform", "numpy")
+    assert said.status == 2
+    assert said.err == "ssm-spec needs rich: pip install 'ssm-spec[conformance]'\n"
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ssm_conformance", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_was_judged(
+    write_plugin: Write, tmp_path: Path, ending: signal.Signals
+) -> None:
+    module = write_plugin("sleepy", "time.sleep(60)")
+    report = tmp_path / "sleepy" / "report.json"
+    cases = ("--op", "causal_convolution", "--level", "smoke", "-n", "1")
+    with start("conform", "--plugin", module, *cases, "--report", tmp_path) as process:
+        until = time.monotonic() + 20
+        while not (report.exists() and json.loads(report.read_text())["not_run"]):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(0.5)  # now a case is being judged
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(ending)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "interrupted: " in out
+    assert "were not run" in out
+    data = json.loads(report.read_text())
+    assert data["ended"] == "interrupted"
+    assert data["outcome"] == "undecided"
+    assert data["not_run"] > 0
+    assert len(data["cases"]) > 0
+    assert (tmp_path / "sleepy" / "report.html").exists()
+    gone, alive = psutil.wait_procs(children, timeout=5)
+    assert gone
+    assert not alive
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    with start("explain", RIGHT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(timeout=20) == 2
+        assert "Traceback" not in process.stderr.read()

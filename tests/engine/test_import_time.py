@@ -1,0 +1,49 @@
+"""What is asked for often is quick: help, the list of backends, and a pytest run that is not about us."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def seconds(*arguments: str) -> float:
+    """Median wall time of a command."""
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ssm_conformance", *arguments], check=True, capture_output=True)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+@pytest.mark.parametrize(("command", "limit"), [("--help", 0.5), ("backends", 1.0)])
+def test_a_command_is_quick(command: str, limit: float) -> None:
+    assert seconds(command) < limit
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules that some code brings in."""
+    text = f"import sys\n{code}\nprint('\\n'.join({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_no_command_imports_a_plugin_or_its_library() -> None:
+    code = "from ssm_conformance.__main__ import main; sys.argv = ['ssm-spec', {!r}]; main()"
+    for command in ("--help", "backends", "doctor"):
+        assert not {"torch", "triton", "scipy", "ssm_numpy", "ssm_torch"} & loaded_after(code.format(command))
+
+
+def test_help_does_not_even_import_numpy() -> None:
+    code = "from ssm_conformance.__main__ import main; sys.argv = ['ssm-spec', '--help']; main()"
+    assert not {"numpy", "rich", "jinja2", "psutil", "ssm_backends"} & loaded_after(code)
+
+
+def test_the_pytest_plugin_imports_pytest_and_the_standard_library() -> None:
+    ours = {"ssm_conformance"}
+    brought = loaded_after("import pytest, ssm_conformance.plugin") - loaded_after("import pytest")
+    assert {name for name in brought if name not in sys.stdlib_module_names} == ours

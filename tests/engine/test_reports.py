@@ -1,0 +1,235 @@
+"""Every form of a report says the same, holds to its schema, and survives what a backend may print."""
+
+from __future__ import annotations
+
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+
+from ssm_conformance.engine import Run, Selection
+from ssm_conformance.engine.environment import environment
+from ssm_conformance.engine.run import exit_status
+from ssm_conformance.engine.target import LoadError
+from ssm_conformance.reports import FolderError, ReportFolder, report_data, schema
+from ssm_conformance.reports.badge import badge
+from ssm_conformance.reports.folder import FORMS, replace_file
+from ssm_conformance.reports.junit import junit
+from ssm_conformance.reports.matrix import alike, headroom, show_ratio, tabulate, worse
+from ssm_conformance.reports.pages import html, markdown
+from ssm_conformance.verdict import OutputRatio, Verdict
+
+NASTY = "<script>alert(1)</script> | `x` & \x00\x1b[31m \ud800 “ü”"
+
+
+def verdict(status: Any, name: str = "x", **more: Any) -> Verdict:
+    case = f"selective_scan/value/float32/{name}"
+    fields: dict[str, Any] = {"rerun": f"ssm-spec conform b --case {case}", "details": {"clause": "y = x"}}
+    made = Verdict(case, "selective_scan", "float32", "value", status, **(fields | more))
+    return Verdict.from_json(made.to_json())  # as it comes from a worker
+
+
+def make(*verdicts: Verdict, planned: int | None = None, **more: Any) -> Run:
+    names = [item.id for item in verdicts]
+    names += [f"selective_scan/value/float32/rest-{i}" for i in range((planned or 0) - len(names))]
+    fields: dict[str, Any] = {"selection": Selection(), "environment": environment("ssm-spec")}
+    run = Run(backend="b", version="1", device="cpu", level="quick", planned=names, **(fields | more))
+    for item in verdicts:
+        run.add(item)
+    return run
+
+
+EVERY = make(
+    verdict("pass", "a", ratio=0.25, outputs=(OutputRatio("y", 0.25, (0, 1)), OutputRatio("s", 0.0, None))),
+    verdict("fail", "b", ratio=math.inf, outputs=(OutputRatio("y", math.inf, (0, 3)),), message="y = inf"),
+    verdict("fail", "c", message=NASTY, details={"clause": NASTY, "log": NASTY, "x": {"bound": math.nan}}),
+    verdict("fail", "d", message="known", expected="reported upstream"),
+    verdict("pass", "e", ratio=1.0, expected="reported upstream"),
+    verdict("error", "f", message="the suite raised\na stack"),
+    verdict("not_claimed", "g", message="no gradient is claimed"),
+    verdict("unavailable", "h", message="no instrument"),
+    planned=10,
+    ended="interrupted",
+)
+
+
+@pytest.mark.parametrize("run", [EVERY, make(verdict("pass")), make(planned=3), make()])
+def test_the_json_report_holds_to_its_schema(run: Run) -> None:
+    text = FORMS["report.json"](run)
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(json.loads(text), schema(), cls=jsonschema.Draft202012Validator)
+
+
+def test_the_schema_refuses_another_status() -> None:
+    data = report_data(EVERY)
+    data["cases"][0]["status"] = "ok"
+    with pytest.raises(jsonschema.ValidationError, match="'ok' is not one of"):
+        jsonschema.validate(data, schema())
+
+
+def test_the_json_report_is_in_catalogue_order_and_counts_right() -> None:
+    run = make(planned=0)
+    run.planned = [f"selective_scan/value/float32/{name}" for name in "abc"]
+    for name in "cab":
+        run.add(verdict("pass", name))
+    assert [case["id"][-1] for case in report_data(run)["cases"]] == ["a", "b", "c"]
+    assert report_data(EVERY)["summary"] == {
+        "pass": 2, "fail": 3, "error": 1, "not_claimed": 1, "unavailable": 1
+    }  # fmt: skip
+    assert report_data(EVERY)["not_run"] == 2
+
+
+def test_junit_parses_and_an_unfinished_run_is_an_error_there() -> None:
+    root = ElementTree.fromstring(junit(EVERY))
+    suite = root[0]
+    assert suite.attrib["tests"] == "9"
+    assert suite.attrib["failures"] == "3"  # inf, the nasty one, and the unexpected pass
+    assert suite.attrib["errors"] == "2"
+    assert suite.attrib["skipped"] == "3"
+    assert len(suite.findall("testcase/failure")) == 3
+    assert len(suite.findall("testcase/error")) == 2
+    assert len(suite.findall("testcase/skipped")) == 3
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert "rerun: ssm-spec conform b --case" in (failure.text or "")
+
+
+class Outline(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.outside += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+def test_the_page_is_self_contained_and_escapes_what_a_backend_says() -> None:
+    page = html(EVERY)
+    outline = Outline()
+    outline.feed(page)
+    assert outline.tags.count("script") == 1
+    assert not outline.outside
+    assert "http" not in page
+    assert "alert(1)&lt;/script&gt;" in page
+    for item in EVERY.ordered:
+        assert item.id in page
+
+
+def test_markdown_names_every_failure_with_its_command() -> None:
+    page = markdown(EVERY)
+    for name in "bcef":
+        assert f"ssm-spec conform b --case selective_scan/value/float32/{name}\n" in page
+    assert "| selective_scan | **2/6 · inf** |" in page
+
+
+@pytest.mark.parametrize(
+    ("run", "word", "color", "status"),
+    [
+        (make(verdict("pass")), "conforms", "brightgreen", 0),
+        (make(verdict("pass"), selection=Selection(ops=("selective_scan",))), "selection passed", "blue", 0),
+        (make(verdict("fail")), "does not conform", "red", 1),
+        (make(verdict("fail"), selection=Selection(cases=("x",))), "selection failed", "red", 1),
+        (make(verdict("fail", expected="known")), "conforms", "brightgreen", 0),
+        (make(verdict("pass", expected="known")), "does not conform", "red", 1),
+        (make(verdict("fail", "a"), verdict("error", "b")), "does not conform", "red", 1),
+        (make(verdict("error")), "undecided", "lightgrey", 2),
+        (make(verdict("pass"), planned=2), "undecided", "lightgrey", 2),
+        (make(verdict("not_claimed")), "undecided", "lightgrey", 2),
+        (make(), "undecided", "lightgrey", 2),
+        (make(verdict("pass", "a"), verdict("unavailable", "b")), "conforms", "brightgreen", 0),
+    ],
+)
+def test_what_a_run_amounts_to(run: Run, word: str, color: str, status: int) -> None:
+    assert run.headline.startswith(f"{word}: ")
+    assert badge(run)["color"] == color
+    assert badge(run)["message"].startswith(word)
+    assert exit_status([run]) == status
+    assert ("conforms" in markdown(run)) == (word == "conforms")
+
+
+def test_several_runs_together() -> None:
+    good, bad, open_ = make(verdict("pass")), make(verdict("fail")), make(verdict("error"))
+    assert exit_status([]) == 2
+    assert exit_status([good, good]) == 0
+    assert exit_status([good, open_]) == 2
+    assert exit_status([open_, bad]) == 1
+    assert exit_status([good], [LoadError("plugin", "x")]) == 2
+    assert exit_status([bad], [LoadError("plugin", "x")]) == 1
+    unwritten = make(verdict("pass"))
+    unwritten.report_trouble = "the disk is full"
+    assert exit_status([unwritten]) == 2
+
+
+def test_ratios_for_a_reader() -> None:
+    shown = [show_ratio(x) for x in (None, 0.0, 1e-5, 0.314159, 1.0, 16.47, 2.6e4, math.inf, math.nan)]
+    assert shown == ["", "0.00", "1.0e-05", "0.31", "1.00", "16.47", "2.6e+04", "inf", "nan"]
+
+
+def test_nan_is_the_worst_ratio() -> None:
+    assert worse(None, 0.5) == 0.5
+    assert worse(2.0, 1.0) == 2.0
+    assert math.isnan(worse(math.inf, math.nan))
+    assert math.isnan(worse(math.nan, math.inf))
+
+
+def test_a_cell_has_its_gravest_mark() -> None:
+    cell = tabulate(EVERY.ordered)["selective_scan", "value"]
+    assert cell.mark == "fail"
+    assert (cell.judged, cell.expected, cell.worst) == (5, 1, math.inf)
+
+
+def test_headroom_counts_outputs_and_puts_nan_beyond_the_bound() -> None:
+    bad = verdict("fail", outputs=(OutputRatio("y", math.nan, (0,)), OutputRatio("s", 1.0, (0,))))
+    bins = headroom([bad])
+    assert bins[-1][1:] == (1, False)
+    assert [count for _, count, within in bins if within][-1] == 1
+
+
+def test_like_findings_are_told_once() -> None:
+    groups = alike([verdict("fail", "a", message="x\n1"), verdict("fail", "b", message="x\n2"),
+                    verdict("fail", "c", message="y")])  # fmt: skip
+    assert [len(members) for members in groups] == [2, 1]
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match=r"`--report` must be a folder that can be written to; .*file"):
+        ReportFolder(tmp_path / "file", "b")
+
+
+def test_a_folder_always_holds_the_present_run(tmp_path: Path) -> None:
+    folder = ReportFolder(tmp_path, "b")
+    (folder.path / "report.html").write_text("of an earlier run")
+    folder.begin(make(planned=2))
+    assert [path.name for path in folder.path.iterdir()] == ["report.json"]
+    folder.finish(EVERY)
+    assert {path.name for path in folder.path.iterdir()} == set(FORMS)
+    assert folder.trouble == ""
+
+
+def test_a_report_that_cannot_be_written_is_trouble_not_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ReportFolder(tmp_path, "b")
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ssm_conformance.reports.folder.replace_file", full)
+    folder.finish(EVERY)
+    assert "No space left on device" in folder.trouble
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    replace_file(path, "one")
+    replace_file(path, "two")
+    assert path.read_text() == "two"
+    assert list(tmp_path.iterdir()) == [path]
