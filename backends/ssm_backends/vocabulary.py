@@ -13,7 +13,7 @@ from ssm_backends.errors import ContractError
 from ssm_backends.schema import Operator
 
 WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "evaluation": ("scan", "right_fold", "chunk", "matmul_chunk", "fft"),
+    "evaluation": ("sequential", "scan", "right_fold", "chunk", "matmul_chunk", "fft"),
     "softplus": ("log1p", "naive"),
     "decayed_state": ("direct", "subtractive"),
     "saved_gate": ("compute", "io"),
@@ -22,7 +22,8 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 """Fact → the words it may take.
 
 evaluation
-    Order in time. "scan": any bracketing of the associative operator, sequential included.
+    Order in time. "sequential": one step after the other. "scan": any bracketing of the
+    associative operator, sequential included.
     "right_fold": with "fold_depth". "chunk": decays inside a chunk from differences of a
     cumulative sum, with "chunk". "matmul_chunk": the same by matrix products. "fft".
 softplus
