@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan
 from typing import Final, Literal
 
@@ -22,6 +22,8 @@ from ssm_spec import Bounded
 Outcome = Literal["rejected", "lost in rounding", "missed", "passed", "wrongly rejected", "not judged"]
 RIGHT: Final[tuple[Outcome, ...]] = ("rejected", "lost in rounding", "passed")
 """Outcomes that speak for the suite."""
+NUMERIC: Final = ("value", "gradient")
+"""Methods that measure results against the bound."""
 CUSTOMARY: Final = {"float64": (6e-4, 2e-3), "float32": (6e-4, 2e-3), "bfloat16": (3e-2, 5e-2)}
 """rtol and atol that kernels are usually tested with."""
 
@@ -49,8 +51,9 @@ class Row:
         How many were judged.
     errors
         Cases in which the suite itself failed, with what it raised.
-    allclose
-        Whether np.allclose with the customary tolerances accepts the typical case.
+    allclose, allclose_there
+        Whether np.allclose with the customary tolerances accepts outputs and gradients: on
+        typical inputs, and on the inputs of the case that must reject it.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Row:
     cases: int
     errors: tuple[str, ...]
     allclose: bool
+    allclose_there: bool
 
     @property
     def right(self) -> bool:
@@ -77,8 +81,8 @@ def run(level: Level | None, names: Sequence[str] = ()) -> list[Row]:
     Parameters
     ----------
     level
-        "smoke", "quick" or "full"; the case that must reject a mutant is always asked, and
-        None asks that one alone.
+        "smoke", "quick" or "full"; the case that must reject a mutant is always asked. None
+        asks a mutant that one alone, and an honest implementation the smoke level.
     names
         Of mutants and honest implementations; all if empty.
 
@@ -114,7 +118,9 @@ def row(name: str, dtype: str, level: Level | None) -> Row:
 
     subject = backend(name)
     expected = MUTANTS[name].case_id(dtype) if name in MUTANTS else ""
-    cases = _cases(subject, dtype, level, expected)
+    cases = _cases(subject, dtype, "smoke" if level is None and not expected else level, expected)
+    typical = [find_case(f"{op}/value/{dtype}/typical") for op in subject.ops]
+    there = [find_case(expected)] if expected else typical
     verdicts = [perform(case, subject) for case in cases]
     failed = [verdict for verdict in verdicts if verdict.status == "fail"]
     errors = tuple(f"{v.id}: {v.message}" for v in verdicts if v.status not in ("pass", "fail"))
@@ -128,7 +134,8 @@ def row(name: str, dtype: str, level: Level | None) -> Row:
         ratio=_worst(verdicts),
         cases=len(verdicts),
         errors=errors,
-        allclose=allclose_accepts(subject, dtype),
+        allclose=allclose_accepts(subject, typical),
+        allclose_there=allclose_accepts(subject, there),
     )
 
 
@@ -149,7 +156,10 @@ def _outcome(name: str, subject: Backend, cases: list[Case], verdicts: list[Verd
         return "wrongly rejected" if rejected else "passed"
     if rejected:
         return "rejected"
-    return "lost in rounding" if all(lost_in_rounding(case, subject) for case in cases) else "missed"
+    numeric = [case for case in cases if case.method in NUMERIC]
+    measures = find_case(MUTANTS[name].case_id(cases[0].dtype)).method in NUMERIC
+    lost = measures and all(lost_in_rounding(case, subject) for case in numeric)
+    return "lost in rounding" if lost else "missed"
 
 
 def _worst(verdicts: list[Verdict]) -> float | None:
@@ -163,8 +173,7 @@ def lost_in_rounding(case: Case, subject: Backend) -> bool:
     Parameters
     ----------
     case
-        In a dtype narrower than float64; in float64 nothing is lost. A case that measures no
-        numbers does not speak against it.
+        Of values or gradients, in a dtype narrower than float64; in float64 nothing is lost.
     subject
         The mutant's backend.
     """
@@ -172,8 +181,6 @@ def lost_in_rounding(case: Case, subject: Backend) -> bool:
 
     if case.dtype == "float64":
         return False
-    if case.method not in ("value", "gradient"):
-        return True
     op = _only(subject, case.op)
     narrow = Subject(case, subject, op, subject.adapters[0])
 
@@ -198,25 +205,25 @@ def lost_in_rounding(case: Case, subject: Backend) -> bool:
     return all(judge(found[name], found[name].dtype.name, "float64", exact[name]).passed for name in exact)
 
 
-def allclose_accepts(subject: Backend, dtype: str) -> bool:
-    """Whether np.allclose accepts the outputs and gradients of the typical case."""
+def allclose_accepts(subject: Backend, cases: Sequence[Case]) -> bool:
+    """Whether np.allclose accepts the outputs and gradients for the inputs of these cases."""
+    return all(_close(subject, replace(case, check="value", method="value", variant="")) for case in cases)
+
+
+def _close(subject: Backend, case: Case) -> bool:
     from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
 
     def close(actual: Mapping[str, Stored], exact: Mapping[str, Bounded]) -> bool:
-        rtol, atol = CUSTOMARY[dtype]
+        rtol, atol = CUSTOMARY[case.dtype]
         return all(np.allclose(actual[name].exact, exact[name].value, rtol, atol) for name in exact)
 
-    accepted = True
-    for name in subject.ops:
-        op = _only(subject, name)
-        typical = Subject(find_case(f"{name}/value/{dtype}/typical"), subject, op, subject.adapters[0])
-        try:
-            accepted &= close(typical.forward(typical.call), typical.exact)
-            if typical.wrt:
-                gradients = typical.exact_gradients(typical.arithmetic())
-                accepted &= close(typical.gradients(typical.call), gradients)
-        except CheckFailed:
-            return False
+    found = Subject(case, subject, _only(subject, case.op), subject.adapters[0])
+    try:
+        accepted = close(found.forward(found.call), found.exact)
+        if accepted and found.wrt:
+            return close(found.gradients(found.call), found.exact_gradients(found.arithmetic()))
+    except CheckFailed:
+        return False
     return accepted
 
 

@@ -128,6 +128,7 @@ INTERFACE: Final = (
         "The sum over states is claimed deterministic; its order differs from call to call.",
         "determinism/forward-typical",
         _OrderOfStatesVaries(),
+        dtypes=("float64", "float32"),
     ),
     Mutant(
         "order-of-channels-varies",
@@ -135,6 +136,7 @@ INTERFACE: Final = (
         "The sum over channels in the gradients of B and C goes on in the order of arrival.",
         "determinism/backward-typical",
         _OrderOfChannelsVaries(),
+        dtypes=("float64", "float32"),
     ),
     Mutant(
         "unclaimed-ignored",

@@ -113,21 +113,21 @@ ROUNDING: Final = (
         "softplus-naive",
         10,
         "softplus is log(exp(x) + 1): all of it is lost for small exp(x), and it overflows for large x.",
-        "extreme/softplus-far",
+        "extreme/softplus-small",
         SoftplusNaive(),
     ),
     Mutant(
         "softplus-cut",
         None,
         "softplus(x) is x above 20: wrong by 2e-9, which only float64 can see.",
-        "extreme/softplus-far",
+        "extreme/softplus-large",
         _SoftplusCut(),
     ),
     Mutant(
         "sigmoid-overflows",
         20,
         "The gradient of softplus is exp(x)/(1 + exp(x)): NaN where exp(x) overflows.",
-        "extreme/gradient-softplus-far",
+        "extreme/gradient-softplus-large",
         _SigmoidOverflows(),
     ),
     Mutant(
@@ -188,14 +188,16 @@ ROUNDING: Final = (
         "short-log2e",
         None,
         "exp(x) is exp2(1.4427 x): the constant lacks digits.",
-        "value/typical",
+        "extreme/softplus-large",
         _ShortLog2E(),
+        # 57 u of the exponent: hidden in what an undeclared order of evaluation may do.
+        claims={"arithmetic": {"evaluation": "scan"}},
     ),
     Mutant(
         "differences-overflow",
         20,
         "h is exp(S_t) Σ_j exp(−S_j) b_j u_j, S the sum of ΔA: exp(−S_j) overflows.",
-        "extreme/decay-strong-and-weak",
+        "extreme/forget-and-recover",
         _DifferencesOverflow(),
     ),
 )

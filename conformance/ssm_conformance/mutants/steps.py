@@ -52,7 +52,7 @@ STEPS: Final = (
         "step-softplus-naive",
         10,
         "softplus is log(exp(x) + 1): all of it is lost for small exp(x), and it overflows for large x.",
-        "extreme/softplus-far",
+        "extreme/softplus-small",
         Step(SoftplusNaive()),
     ),
     Mutant(

@@ -187,14 +187,14 @@ STRUCTURE: Final = (
         "decay-of-first-chunk",
         2,
         "The sum from chunk to chunk runs over the wrong axis: each chunk carries by the first one's decay.",
-        "value/long",
+        "value/long-moderate-decay",
         _DecayOfFirstChunk(),
     ),
     Mutant(
         "chunk-boundary-lost",
         2,
         "Each chunk begins from zero.",
-        "value/long-weak-decay",
+        "value/long-moderate-decay",
         _ChunkBoundaryLost(),
     ),
     Mutant(
