@@ -108,6 +108,19 @@ class Arithmetic:
         """The largest finite number of the compute type."""
         return LARGEST_FINITE[self.compute]
 
+    @property
+    def operand_rounding(self) -> float:
+        """The relative error of a product of products whose operands are rounded to a narrower type.
+
+        In a chunk a weight (C·B, then exp and Δ) and what it multiplies are rounded, and as
+        many of the carried state's factors: two if the inputs come in that type, else four.
+        """
+        if self.operands == "compute":
+            return 0.0
+        # Hardware may truncate to tf32's 10 bits instead of rounding to nearest.
+        u = 2.0**-10 if self.operands == "tf32" else UNIT_ROUNDOFF[self.operands]
+        return (2.0 if UNIT_ROUNDOFF[self.storage] >= u else 4.0) * u
+
     def product(self, complex_: bool) -> float:
         """u_m, the relative error of one product: 2√2 u if complex (Higham, lemma 3.5), else u."""
         return 2.0 * 2.0**0.5 * self.u if complex_ else self.u

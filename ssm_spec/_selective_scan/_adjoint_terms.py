@@ -43,10 +43,16 @@ class Terms:
 class Analysis:
     """One order of evaluation, followed through one block: e_h, e_λ, e_ah, e_dp and the terms."""
 
-    def __init__(self, forward: Trajectory, backward: AdjointTrajectory, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self,
+        forward: Trajectory,
+        backward: AdjointTrajectory,
+        arithmetic: Arithmetic,
+        local: LocalErrors | None = None,
+    ) -> None:
         self.f, self.g, self.arithmetic = forward, backward, arithmetic
         self.u, self.u_m = arithmetic.u, arithmetic.product(forward.scan.complex)
-        self.local: LocalErrors = local_errors(forward, arithmetic)
+        self.local = local_errors(forward, arithmetic) if local is None else local
         self.h: StateErrors = forward_errors(forward, self.local, arithmetic)
         self.e_q = self._gated_cotangent_error()
         self.e_c = self._c_error()
@@ -138,8 +144,8 @@ class Analysis:
         error += f.D * self.e_q + ((n + 1) * self.u + 2.0 * self.u_m) * size + self._flushed(f.D, g.q)
         return Terms(size, error, np.maximum(self.adjoint.peak.max(axis=1), size))
 
-    def delta_terms(self) -> Terms:
-        """dx = σ(x) dΔ, dΔ = Re Σ_n u λ conj(B a^(zoh)) + Re Σ_n dp conj(A)."""
+    def step_terms(self) -> Terms:
+        """dΔ = Re Σ_n u λ conj(B a^(zoh)) + Re Σ_n dp conj(A): Σ|terms|, and the error of their sum."""
         f, g = self.f, self.g
         n, u_t = f.scan.sizes[3], f.u[:, None]
         weight, e_weight = (f.a, self.local.decay) if f.scan.zoh else (1.0, 0.0)
@@ -149,11 +155,16 @@ class Analysis:
         error += self._flushed(u_t, f.B, weight, g.adjoint) + self._flushed(f.A, g.dp)
         size = terms.sum(axis=1)
         e_step = error.sum(axis=1) + ((2 * n - 1) * self.u + 3.0 * self.u_m) * size
+        return Terms(size, e_step, np.maximum(self.peak_both.max(axis=1), size))
+
+    def delta_terms(self) -> Terms:
+        """dx = σ(x) dΔ."""
+        f, g, step = self.f, self.g, self.step_terms()
+        e_step = step.error
         e_x = f.slope * e_step + self.local.slope * (g.d_step + e_step)
         if f.scan.softplus:
             e_x += self.u * f.slope * g.d_step + self._flushed(f.slope, g.d_step)
-        peak = np.maximum(self.peak_both.max(axis=1), size)
-        return Terms(f.slope * g.d_step, e_x, peak)
+        return Terms(f.slope * g.d_step, e_x, step.peak)
 
     def A_terms(self) -> Terms:  # noqa: N802 — the matrix's name
         """dA = Σ Δ dp, and conj(∂φ/∂A) u λ conj(B) under the zero-order hold."""

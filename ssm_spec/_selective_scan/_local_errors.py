@@ -41,9 +41,9 @@ class LocalErrors:
     slope: Float
 
 
-def local_errors(trajectory: Trajectory, arithmetic: Arithmetic) -> LocalErrors:
-    """Bound the errors of one step's coefficients."""
-    step = step_error(trajectory, arithmetic)
+def local_errors(trajectory: Trajectory, arithmetic: Arithmetic, step: Float | None = None) -> LocalErrors:
+    """Bound the errors of one step's coefficients; `step` that of Δ, where it comes from elsewhere."""
+    step = step_error(trajectory, arithmetic) if step is None else step
     decay = _decay_error(trajectory, step, arithmetic)
     phi = _phi_error(trajectory, step, arithmetic)
     return LocalErrors(
@@ -57,16 +57,18 @@ def step_error(trajectory: Trajectory, arithmetic: Arithmetic) -> Float:
     3|x|: the sum delta + delta_bias and the prescaled argument of exp. Without a guard,
     log(1 + eˣ) adds the rounding of 1 + eˣ: u, absolute.
     """
-    u, x = arithmetic.u, trajectory.x
-    if trajectory.scan.softplus:
-        error = u * (trajectory.slope * (arithmetic.k_exp + 3.0 * x) + arithmetic.k_log * trajectory.step)
-        if arithmetic.softplus == "naive":
-            error = error + u
-    elif trajectory.scan.delta_bias is not None:
-        error = u * x
-    else:
-        error = np.zeros_like(x)
+    x, scan = trajectory.x, trajectory.scan
+    if scan.softplus:
+        return softplus_error(x, trajectory.slope, trajectory.step, arithmetic)
+    error = np.zeros_like(x) if scan.delta_bias is None else arithmetic.u * x
     return error + 3.0 * arithmetic.eta
+
+
+def softplus_error(x: Float, slope: Float, step: Float, arithmetic: Arithmetic) -> Float:
+    """E_s of softplus, from |x|, σ(x) and softplus(x)."""
+    u = arithmetic.u
+    error = u * (slope * (arithmetic.k_exp + 3.0 * x) + arithmetic.k_log * step) + 3.0 * arithmetic.eta
+    return error + u if arithmetic.softplus == "naive" else error
 
 
 def _decay_error(trajectory: Trajectory, step: Float, arithmetic: Arithmetic) -> Float:
@@ -108,9 +110,14 @@ def _slope_error(trajectory: Trajectory, arithmetic: Arithmetic) -> Float:
     """E_σ for the slope of softplus; no slope, no error."""
     if not trajectory.scan.softplus:
         return np.zeros_like(trajectory.slope)
-    slope = trajectory.slope
-    factor = (arithmetic.k_exp + 3.0 * trajectory.x) * (1.0 - slope) + 1.0 + arithmetic.k_div
-    return arithmetic.u * slope * factor + arithmetic.eta
+    return softplus_slope_error(trajectory.x, trajectory.slope, arithmetic)
+
+
+def softplus_slope_error(x: Float, slope: Float, arithmetic: Arithmetic) -> Float:
+    """E_σ, from |x| and σ(x)."""
+    factor = (arithmetic.k_exp + 3.0 * x) * (1.0 - slope) + 1.0 + arithmetic.k_div
+    error: Float = arithmetic.u * slope * factor + arithmetic.eta
+    return error
 
 
 def sigmoid_error(z: Float, arithmetic: Arithmetic) -> Float:

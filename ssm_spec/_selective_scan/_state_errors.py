@@ -137,7 +137,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     E = |a| expm1(|A|(E_s + uS)) is the error of Δ and of the cumulative sum, and
     τ = |A| u ⌈log₂ Q⌉ S that of a sum in another order. Not shared: one exponential, its
     product and a sum of Q terms, u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
-    M ← |a|M + |s|, X ← |a|(X + |p|M⁻). At a chunk's end both are carried on.
+    M ← |a|M + |s|, X ← |a|(X + |p|M⁻), and κM where operands of matrix products are rounded to
+    a narrower type. At a chunk's end both are carried on.
     """
     u, u_m = arithmetic.u, arithmetic.product(r.complex)
     q, k_exp = min(chunks.length, len(r.decay)), arithmetic.exponential(r.complex)
@@ -153,6 +154,7 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     tau = r.rate * (u * np.ceil(np.log2(max(q, 2))) * chunks.at_source[:, None])
     unshared = u * ((k_exp + q) * mass + (arithmetic.k_scale + 1.0) * exponents) + 4.0 * u_m * mass
     products = recur(r.decay, r.decay, cuts_of(r.fresh), join=np.maximum)
+    unshared += arithmetic.operand_rounding * mass
     unshared += tau * r.state + _lost_products(r, products, arithmetic)
 
     drift = np.expm1(r.rate * (r.step_error + u * chunks.at_decay)[:, None])
