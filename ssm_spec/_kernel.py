@@ -15,9 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ssm_spec._double_double import DoubleDouble, exact, matmul
+from ssm_spec._double_double import DoubleDouble, add, exact, multiply
 from ssm_spec._errors import DomainError, DTypeError
-from ssm_spec._expm import complex_form, real_form
 from ssm_spec._recurrence import ssm_recurrence, ssm_recurrence_vjp
 from ssm_spec._systems import Systems, as_matrix_like, in_blocks
 from ssm_spec._validate import Array, Float, as_array, as_cotangent, check_cotangent_names, differentiated
@@ -151,27 +150,37 @@ def impulse_response(call: Kernel, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def powers(A: Array, length: int) -> Array:
-    """Return a^0 ... a^{l−1} of every mode, (s, n) -> (s, n, l), each right to two units.
-
-    By doubling, in double-double: a complex number is its real 2 by 2 form.
-    """
-    modes = A.reshape(-1, 1, 1)
-    at_once = _POWERS_AT_ONCE // max(length, 1)
-    (table,) = in_blocks(lambda some: (_powers(some, length),), (modes,), at_once)
+    """Return a^0 ... a^{l−1} of every mode, (s, n) -> (s, n, l), each right to two units, by doubling."""
+    modes = A.reshape(-1)
+    (table,) = in_blocks(lambda some: (_powers(some, length),), (modes,), _POWERS_AT_ONCE // max(length, 1))
     return table.reshape(*A.shape, length)
 
 
 def _powers(modes: Array, length: int) -> Array:
-    base = real_form(modes) if modes.dtype.kind == "c" else modes
-    identity = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
-    table, step = exact(identity[:, None].copy()), exact(base[:, None])
+    x, y = exact(np.ones((len(modes), 1))), exact(np.zeros((len(modes), 1)))
+    step_x, step_y = exact(modes.real[:, None]), exact(modes.imag[:, None])
     with np.errstate(all="ignore"):
-        while table.hi.shape[1] < length:
-            more = matmul(table, step)
-            table = DoubleDouble(*(np.concatenate(pair, axis=1) for pair in zip(table, more, strict=True)))
-            step = matmul(step, step)
-    result = table.hi[:, :length]
-    return np.asarray((complex_form(result) if modes.dtype.kind == "c" else result)[..., 0, 0])
+        while x.hi.shape[1] < length:
+            more_x, more_y = _complex_product(x, y, step_x, step_y)
+            x, y = _joined(x, more_x), _joined(y, more_y)
+            step_x, step_y = _complex_product(step_x, step_y, step_x, step_y)
+    table = x.hi[:, :length]
+    if modes.dtype.kind != "c":
+        return table
+    result = np.empty(table.shape, dtype=np.complex128)
+    result.real, result.imag = table, y.hi[:, :length]
+    return result
+
+
+def _complex_product(
+    x: DoubleDouble, y: DoubleDouble, v: DoubleDouble, w: DoubleDouble
+) -> tuple[DoubleDouble, DoubleDouble]:
+    """Return the real and imaginary part of (x + iy)(v + iw)."""
+    return add(multiply(x, v), multiply(y, w).scaled(-1.0)), add(multiply(x, w), multiply(y, v))
+
+
+def _joined(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    return DoubleDouble(np.concatenate((a.hi, b.hi), axis=1), np.concatenate((a.lo, b.lo), axis=1))
 
 
 def vandermonde(call: Kernel, table: Array) -> Array:
