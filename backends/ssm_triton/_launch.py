@@ -203,8 +203,8 @@ def run_backward(
         if groups:
             out[name] = _gather(given, piece, tiles // groups, shape)
         else:
-            out[name] = piece.sum(0).t().to(given.dtype)
-    out["A"] = part["A"].sum(0).t()
+            out[name] = piece.sum(0).t().contiguous()
+    out["A"] = part["A"].sum(0).t().contiguous()
     return out | {name: part[name].sum(0) for name in ("D", "delta_bias") if name in part}
 
 

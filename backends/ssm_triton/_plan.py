@@ -11,7 +11,10 @@ PROCESSORS = 132
 
 def power_of_two(x: int) -> int:
     """The smallest power of two at or above x."""
-    return 1 << max(x - 1, 0).bit_length()
+    power = 1
+    while power < x:  # x may be a symbolic size under torch.compile
+        power *= 2
+    return power
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ def forward_plan(shape: Shape, complex_: bool = False) -> ForwardPlan:
     return ForwardPlan(T, DT, 1, max(segment, T))
 
 
+def saved_every(n: int) -> int:
+    """Steps from one saved state to the next: the more states, the rarer."""
+    return max(32, power_of_two(n))
+
+
 def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     """K states a lane, at most 8; eight channels of a warp at n = 16; four warps."""
     N = shape.padded
@@ -98,6 +106,6 @@ def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     L = 32 // M
     W = max(min(4, power_of_two(-(-shape.cell // L))), 1)
     T = 4 if complex_ else 8
-    save = max(32, power_of_two(shape.n))
+    save = saved_every(shape.n)
     segment = max(-(-shape.length // save) * save, save)
     return BackwardPlan(T, K, 1, W, M, L, save, 1, segment)

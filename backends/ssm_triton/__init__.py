@@ -1,0 +1,68 @@
+"""The selective scan and its decode step for GPUs: fused kernels in Triton, differentiable, with no compiler needed."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import torch
+
+from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
+from ssm_triton.scan import selective_scan
+from ssm_triton.step import selective_state_update
+
+__all__ = ["selective_scan", "selective_state_update", "ssm_backend"]
+
+_DTYPES = ("bfloat16", "float16", "float32", "float64")
+_BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")
+
+
+@hookimpl
+def ssm_backend(device: str | None) -> Backend:
+    """Hand over the backend; `device` is "cuda", "cuda:1", or "cpu" under TRITON_INTERPRET=1."""
+    interpreted = interpreting()
+    if device is None:
+        device = "cpu" if interpreted else "cuda"
+    kind = device.partition(":")[0]
+    if kind not in ("cuda", "cpu") or (kind == "cpu" and not interpreted):
+        raise UnavailableError(
+            f"ssm_triton needs a GPU, or the CPU with TRITON_INTERPRET=1 set before it is imported; got {device!r}"
+        )
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError(
+            "ssm_triton needs a GPU that PyTorch can use; torch.cuda.is_available() is False"
+        )
+    facts = {"evaluation": "scan", "decayed_state": "direct", "softplus": "log1p"}
+    return Backend(
+        name="triton",
+        version=version("ssm-spec"),
+        devices=("cuda", "cpu"),
+        arrays=TorchArrays(device),
+        ops={
+            "selective_scan": Op(
+                selective_scan,
+                dtypes=_DTYPES,
+                gradients="all",
+                features=(*_BOTH, "constant", "initial_state", "seq_idx", "cu_seqlens"),
+                limits={"n": 256},
+                memory="fused",
+                deterministic=True,
+                arithmetic=facts,
+            ),
+            "selective_state_update": Op(
+                selective_state_update,
+                dtypes=_DTYPES,
+                features=(*_BOTH, "half_state", "state_indices", "inplace"),
+                limits={"n": 256},
+                memory="fused",
+                deterministic=True,
+                arithmetic=facts,
+            ),
+        },
+    )
+
+
+def interpreting() -> bool:
+    """Whether Triton runs its kernels on the CPU, as TRITON_INTERPRET=1 asks at import."""
+    from triton import knobs
+
+    return bool(knobs.runtime.interpret)

@@ -1,0 +1,155 @@
+"""The decode step as PyTorch sees it: in place or not, over rows or over slots of a pool."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm_backends import validate
+from ssm_triton._launch import real, strides
+from ssm_triton._plan import power_of_two
+from ssm_triton._step import step
+
+
+@torch.library.custom_op("ssm_triton::step", mutates_args=("new",))
+def state_update(
+    state: Tensor,
+    new: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    slots: Tensor | None,
+    softplus: bool,
+    zoh: bool,
+) -> Tensor:
+    """y (b, d); the state after the step is written to `new`, from `state`."""
+    return _run(state, new, u, delta, A, B, C, D, z, delta_bias, slots, softplus, zoh)
+
+
+@torch.library.custom_op("ssm_triton::step_inplace", mutates_args=("state",))
+def state_update_inplace(
+    state: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    slots: Tensor | None,
+    softplus: bool,
+    zoh: bool,
+) -> Tensor:
+    """y (b, d); the state after the step is written over `state`."""
+    return _run(state, state, u, delta, A, B, C, D, z, delta_bias, slots, softplus, zoh)
+
+
+@state_update.register_fake
+def _(state: Tensor, new: Tensor, u: Tensor, *rest: object) -> Tensor:
+    return torch.empty_like(u)
+
+
+@state_update_inplace.register_fake
+def _(state: Tensor, u: Tensor, *rest: object) -> Tensor:
+    return torch.empty_like(u)
+
+
+def _run(
+    state: Tensor, new: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+    z: Tensor | None, delta_bias: Tensor | None, slots: Tensor | None, softplus: bool, zoh: bool,
+) -> Tensor:  # fmt: skip
+    y = torch.empty_like(u)
+    batch, dim = u.shape
+    n = A.shape[1]
+    N = power_of_two(n)
+    DT = max(min(1024 // N, power_of_two(dim)), 1)
+    tiles = -(-dim // DT)
+    if not batch * tiles:
+        return y
+    step[(batch * tiles,)](
+        real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
+        dim, n, dim // B.shape[1], dim // C.shape[1], tiles,
+        *strides(state, 3), *strides(new, 3), *strides(u, 2), *strides(delta, 2), *strides(B, 3), *strides(C, 3),
+        *strides(z, 2), *strides(y, 2), *strides(slots, 1),
+        N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None, SOFTPLUS=softplus,
+        ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(), num_warps=4,
+    )  # fmt: skip
+    return y
+
+
+def selective_state_update(
+    state: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    *,
+    b_discretization: str = "euler",
+    state_indices: Tensor | None = None,
+    inplace: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """One step of :func:`ssm_triton.selective_scan`: h ← exp(ΔA) h + b̄ u, y = (γ Re Σ_n C h + D u) silu(z).
+
+    Parameters
+    ----------
+    state
+        (b, d, n), or a pool (slots, d, n) with `state_indices`; A's dtype, or bfloat16 or float16.
+    u, delta, z
+        (b, d); float64, float32, bfloat16 or float16. delta and z: u's dtype or float32.
+    A
+        (d, n), float32 or float64, real or complex.
+    B, C
+        (b, n) or (b, g, n); u's dtype or float32, complex only with complex A.
+    D, delta_bias
+        (d,), A's real dtype.
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)).
+    b_discretization
+        "euler" or "zoh".
+    state_indices
+        (b,), int32 or int64: each row's slot in the pool; −1 skips the row, and its y is 0.
+    inplace
+        Write the new state over `state`.
+
+    Returns
+    -------
+    (y, new state): y (b, d) in u's dtype; the state in its own dtype, `state` itself if `inplace`.
+    """
+    if not torch.compiler.is_compiling():
+        validate(
+            "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
+            delta_softplus=delta_softplus, b_discretization=b_discretization, state_indices=state_indices,
+            inplace=inplace,
+        )  # fmt: skip
+    if A.is_complex():
+        B, C = B.to(A.dtype), C.to(A.dtype)
+    B, C = (m.unsqueeze(1) if m.ndim == 2 else m for m in (B, C))
+    D, delta_bias = (None if m is None else m.contiguous() for m in (D, delta_bias))
+    rest = (
+        u,
+        delta,
+        A.contiguous(),
+        B,
+        C,
+        D,
+        z,
+        delta_bias,
+        state_indices,
+        delta_softplus,
+        b_discretization == "zoh",
+    )
+    if inplace:
+        return state_update_inplace(state, *rest), state
+    new = torch.empty_like(state) if state_indices is None else state.clone()
+    return state_update(state, new, *rest), new
