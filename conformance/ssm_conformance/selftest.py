@@ -127,7 +127,7 @@ def row(name: str, dtype: str, level: Level | None) -> Row:
     return Row(
         name=name,
         dtype=dtype,
-        outcome=_outcome(name, subject, cases, verdicts),
+        outcome=_outcome(expected, subject, cases, verdicts),
         expected=expected,
         caught=any(verdict.id == expected for verdict in failed),
         checks=Counter(verdict.check for verdict in failed),
@@ -148,17 +148,17 @@ def _cases(subject: Backend, dtype: str, level: Level | None, expected: str) -> 
     return list(cases.values())
 
 
-def _outcome(name: str, subject: Backend, cases: list[Case], verdicts: list[Verdict]) -> Outcome:
+def _outcome(expected: str, subject: Backend, cases: list[Case], verdicts: list[Verdict]) -> Outcome:
     rejected = any(verdict.status == "fail" for verdict in verdicts)
     if not any(verdict.judged for verdict in verdicts):
         return "not judged"
-    if name in HONEST:
+    if not expected:
         return "wrongly rejected" if rejected else "passed"
     if rejected:
         return "rejected"
     numeric = [case for case in cases if case.method in NUMERIC]
-    measures = find_case(MUTANTS[name].case_id(cases[0].dtype)).method in NUMERIC
-    lost = measures and all(lost_in_rounding(case, subject) for case in numeric)
+    measured = find_case(expected) in numeric
+    lost = measured and all(lost_in_rounding(case, subject) for case in numeric)
     return "lost in rounding" if lost else "missed"
 
 
