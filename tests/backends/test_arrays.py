@@ -78,6 +78,22 @@ def test_a_broadcast_dimension_takes_no_memory(arrays: Arrays) -> None:
     np.testing.assert_array_equal(arrays.to_numpy(there), x)
 
 
+@pytest.mark.parametrize(
+    ("layout", "strides"),
+    [
+        (Layout(), (15, 5, 1)),
+        (Layout(order=(2, 0, 1)), (3, 1, 6)),
+        (Layout(step=3), (45, 15, 3)),
+        (Layout(offset=7), (15, 5, 1)),
+        (Layout(pad=5), (30, 10, 1)),
+        (Layout(broadcast=(0,)), (0, 5, 1)),
+        (Layout(order=(1, 2, 0), step=2, offset=3, pad=1), (2, 25, 5)),
+    ],
+)
+def test_strides_of_a_layout(layout: Layout, strides: tuple[int, ...]) -> None:
+    assert layout.strides((2, 3, 5))[0] == strides
+
+
 def test_a_layout_s_storage_holds_it() -> None:
     for layout in LAYOUTS.values():
         strides, extent = layout.strides((2, 3, 5))

@@ -228,6 +228,9 @@ def test_half_precision_parameters_are_refused(half: str, name: str) -> None:
     given = half_scan(half)
     assert validate(SELECTIVE_SCAN, **given).compute == "float32"
     refused(DTypeError, name, SELECTIVE_SCAN, given | {name: Meta(shapes[name], half)})
+    step = call(SELECTIVE_STATE_UPDATE, half) | {"A": Meta((6, 3), "float32")}
+    if name in step or name in ("D", "delta_bias"):
+        refused(DTypeError, name, SELECTIVE_STATE_UPDATE, step | {name: Meta(shapes[name], half)})
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
