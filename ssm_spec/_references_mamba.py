@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_spec import _causal_conv1d, _causal_conv1d_bounds, _causal_conv1d_update
+from ssm_spec import _causal_conv1d, _causal_conv1d_bounds, _causal_conv1d_update, _ssd
 from ssm_spec._reference import Reference
+from ssm_spec._ssd import _public as _ssd_whole
+from ssm_spec._ssd import _update as _ssd_step
 
 MAMBA_ROWS: Final[tuple[Reference, ...]] = (
     Reference(
@@ -29,6 +31,28 @@ MAMBA_ROWS: Final[tuple[Reference, ...]] = (
         vjp_bounds=_causal_conv1d_update.causal_conv1d_update_vjp_bounds,
         equation="y = silu(bias + Σ_{j<w−1} w_j state_j + w_{w−1} x)",
         source="Gu and Dao, Mamba (2023), section 3.4 and figure 3, one step",
+    ),
+    Reference(
+        name="ssd",
+        outputs=_ssd_whole.OUTPUTS,
+        differentiable=_ssd_whole.DIFFERENTIABLE,
+        value=_ssd.ssd,
+        vjp=_ssd.ssd_vjp,
+        bounds=_ssd.ssd_bounds,
+        vjp_bounds=_ssd.ssd_vjp_bounds,
+        equation="S_t = exp(Δ_t A) S_{t−1} + Δ_t x_t B_tᵀ; y_t = (S_t C_t + D x_t) · silu(z_t)",
+        source="Dao and Gu, Transformers are SSMs (2024), eq. (2) with scalar A",
+    ),
+    Reference(
+        name="ssd_update",
+        outputs=_ssd_step.OUTPUTS,
+        differentiable=_ssd_step.DIFFERENTIABLE,
+        value=_ssd.ssd_update,
+        vjp=_ssd.ssd_update_vjp,
+        bounds=_ssd.ssd_update_bounds,
+        vjp_bounds=_ssd.ssd_update_vjp_bounds,
+        equation="S = exp(ΔA) S⁻ + Δ x Bᵀ; y = (S C + D x) · silu(z)",
+        source="Dao and Gu, Transformers are SSMs (2024), eq. (2) with scalar A, one step",
     ),
 )
 """Every operator of the Mamba family but the scan itself, in order."""

@@ -1,0 +1,124 @@
+"""The Mamba family on a tape of 300-bit balls, naively from the definitions: no code of the oracle's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import add
+from typing import Any
+
+import flint
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec import Bounded
+
+from . import scan_exact
+from .scan_exact import Ball, Node, ball
+
+Array = NDArray[Any]
+BITS = 300
+
+
+def leaves(inputs: Mapping[str, Any]) -> dict[str, Array]:
+    """The floating-point inputs as nodes, on an empty tape."""
+    flint.ctx.prec = BITS
+    Node.tape.clear()
+    node = np.frompyfunc(lambda x: Node(ball(x), real=True), 1, 1)
+    arrays = {k: v for k, v in inputs.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
+    return {name: np.asarray(node(array), object).reshape(array.shape) for name, array in arrays.items()}
+
+
+def total(nodes: Iterable[Node]) -> Node:
+    """The sum, zero if there is nothing to sum."""
+    return reduce(add, nodes, Node(Ball(0), real=True))
+
+
+def conv(inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Leaves, and y (b, d, l) and last_state (b, d, w − 1) of `causal_conv1d` as nodes."""
+    x = leaves(inputs)
+    y, last = conv_nodes(x, inputs.get("seq_idx"), silu=inputs.get("activation") is not None)
+    return x, {"y": y, "last_state": last}
+
+
+def conv_nodes(x: Mapping[str, Array], seq: Array | None, *, silu: bool) -> tuple[Array, Array]:
+    """The convolution of nodes."""
+    (b, d, l), w = x["x"].shape, x["weight"].shape[1]
+    y, last = np.empty((b, d, l), object), np.empty((b, d, w - 1), object)
+
+    def at(i: int, c: int, t: int, now: int) -> Node:
+        """x_t, as the sequence of time `now` sees it; t < 0 is in the initial state."""
+        if seq is not None and any(seq[i, s] != seq[i, s - 1] for s in range(max(t + 1, 1), now + 1)):
+            return Node(Ball(0), real=True)
+        if t >= 0:
+            node: Node = x["x"][i, c, t]
+            return node
+        return x["initial_state"][i, c, t + w - 1] if "initial_state" in x else Node(Ball(0), real=True)
+
+    for i, c in np.ndindex(b, d):
+        for t in range(l):
+            p = total(x["weight"][c, j] * at(i, c, t - w + 1 + j, t) for j in range(w))
+            p = p + x["bias"][c] if "bias" in x else p
+            y[i, c, t] = p.silu() if silu else p
+        for j in range(w - 1):
+            last[i, c, j] = at(i, c, l - w + 1 + j, l - 1)
+    return y, last
+
+
+def gradients(
+    x: dict[str, Array], outputs: Mapping[str, Array], cotangents: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Of Σ ⟨cotangents, outputs⟩, by walking the tape backwards."""
+    return scan_exact.differentiate(x, [(outputs[name], r) for name, r in cotangents.items()])
+
+
+def worst(bounded: Bounded, exact: Array, *, balls: bool = False) -> float:
+    """The largest |value − exact| in units of the oracle's own bound; NaN counts as infinite."""
+    values = exact if balls else scan_exact.values(exact)
+    assert bounded.value.shape == exact.shape
+    assert bounded.bound.shape == bounded.own.shape == bounded.judged.shape == exact.shape
+    if exact.size == 0:
+        return 0.0
+    error = scan_exact.distance(bounded.value, values, real=True)
+    with np.errstate(all="ignore"):
+        ratio = np.where(error == 0, 0.0, error / bounded.own)
+    return float(np.where(np.isnan(ratio), np.inf, ratio).max())
+
+
+def ssd(inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Leaves, and y (b, l, h, p) and final_states (b, h, p, n) of `ssd` as nodes."""
+    x = leaves(inputs)
+    b, l, h, p = inputs["x"].shape
+    g, n = inputs["B"].shape[2:]
+    low, high = inputs.get("dt_limit", (0.0, float("inf")))
+    seq, D = inputs.get("seq_idx"), x.get("D")
+    y, final = np.empty((b, l, h, p), object), np.empty((b, h, p, n), object)
+    for i, k in np.ndindex(b, h):
+        group = k // (h // g)
+        steps = []
+        for t in range(l):
+            step = x["dt"][i, t, k]
+            step = step + x["dt_bias"][k] if "dt_bias" in x else step
+            steps.append(clamped(step.softplus() if inputs.get("dt_softplus") else step, low, high))
+        for j in range(p):
+            zero = [Node(Ball(0), real=True)] * n
+            S = list(x["initial_states"][i, k, j]) if "initial_states" in x else zero
+            for t in range(l):
+                if seq is not None and t > 0 and seq[i, t] != seq[i, t - 1]:
+                    S = zero
+                a, drive = (steps[t] * x["A"][k]).exp(), steps[t] * x["x"][i, t, k, j]
+                S = [a * S[m] + drive * x["B"][i, t, group, m] for m in range(n)]
+                out = total(S[m] * x["C"][i, t, group, m] for m in range(n))
+                if D is not None:
+                    out = out + (D[k] if D.ndim == 1 else D[k, j]) * x["x"][i, t, k, j]
+                y[i, t, k, j] = out * x["z"][i, t, k, j].silu() if "z" in x else out
+            final[i, k, j] = S
+    return x, {"y": y, "final_states": final}
+
+
+def clamped(node: Node, low: float, high: float) -> Node:
+    """The node itself between the limits, both included; beyond them a constant."""
+    value = node.value.real
+    if value < low:
+        return Node(ball(low), real=True)
+    return Node(ball(high), real=True) if value > high else node
