@@ -135,8 +135,8 @@ def test_one_plugin_that_does_not_load_does_not_stop_the_others(ssm_spec: Run, w
 
 
 def test_several_backends_end_in_one_matrix(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:
-    said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--plugin", write_plugin("wrong", "u[...] = 0"),
-                    "--case", BAD, "--case", RIGHT, "--report", tmp_path)  # fmt: skip
+    modules = ("--plugin", write_plugin("fine"), "--plugin", write_plugin("wrong", "u[...] = 0"))
+    said = ssm_spec("conform", *modules, "--case", BAD, "--case", RIGHT, "--report", tmp_path)
     assert said.status == 1
     matrix = said.out.split("report: ")[2]
     assert "fine" in matrix.splitlines()[2]

@@ -63,10 +63,10 @@ def test_a_crash_and_a_hang_say_where(write_plugin: Write) -> None:
 
 
 def test_the_memory_limit_holds(write_plugin: Write) -> None:
-    fault = "x = np.ones(2**27); time.sleep(60)"
-    found = judge(write_plugin("greedy", fault), Limits(memory=GIB // 2))
+    fault = "x = np.ones(2**26); time.sleep(60)"
+    found = judge(write_plugin("greedy", fault), Limits(memory=GIB // 4))
     assert found[BAD].status == "fail"
-    assert "the limit is 0.50 GiB" in found[BAD].message
+    assert "the limit is 0.25 GiB" in found[BAD].message
     assert found[BAD].details["cause"] == "memory"
     assert found[RIGHT].status == "pass"
 

@@ -32,11 +32,19 @@ SHOWN: Final = 40
 """Findings printed in full; the report has all."""
 
 
+class Paper(Console):
+    """A console whose broken pipe is the caller's affair: rich would exit with the status of a failure."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass it on."""
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console that respects NO_COLOR and COLUMNS, and does not cut lines short in a file."""
-    made = Console(stderr=stderr, highlight=False)
+    made = Paper(stderr=stderr, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
-        made = Console(stderr=stderr, highlight=False, width=WIDTH)
+        made = Paper(stderr=stderr, highlight=False, width=WIDTH)
     return made
 
 
