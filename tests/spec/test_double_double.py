@@ -33,7 +33,7 @@ def fraction(x: DoubleDouble, i: tuple[int, ...]) -> Fraction:
     return Fraction(float(x.hi[i])) + Fraction(float(x.lo[i]))
 
 
-def test_sum_and_product_lose_nothing():
+def test_sum_and_product_lose_nothing() -> None:
     rng = np.random.default_rng(0)
     a, b = wild(rng, 500), wild(rng, 500)
     s, p = two_sum(a, b), two_product(a, b)
@@ -42,7 +42,7 @@ def test_sum_and_product_lose_nothing():
         assert fraction(p, (i,)) == Fraction(a[i]) * Fraction(b[i])
 
 
-def test_arithmetic_is_right_to_a_few_squared_units():
+def test_arithmetic_is_right_to_a_few_squared_units() -> None:
     rng = np.random.default_rng(1)
     a, b = pair(rng, 300), pair(rng, 300)
     results = {3: add(a, b), 7: multiply(a, b), 4: divide(a, 7.0)}
@@ -53,7 +53,7 @@ def test_arithmetic_is_right_to_a_few_squared_units():
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 7, 2), (5, 31, 4)])
-def test_matrix_product_keeps_its_bound(shape):
+def test_matrix_product_keeps_its_bound(shape: tuple[int, int, int]) -> None:
     i, k, j = shape
     rng = np.random.default_rng(k)
     a, b = pair(rng, i, k), pair(rng, k, j)
@@ -64,7 +64,7 @@ def test_matrix_product_keeps_its_bound(shape):
         assert abs(fraction(product, (row, column)) - sum(terms)) <= Fraction(dot_error(k)) * size
 
 
-def test_what_no_path_reaches_is_exactly_zero():
+def test_what_no_path_reaches_is_exactly_zero() -> None:
     rng = np.random.default_rng(2)
     a, b = np.tril(wild(rng, 2, 9, 9)), np.tril(wild(rng, 2, 9, 9))
     product = matmul(exact(a), exact(b))

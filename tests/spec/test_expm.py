@@ -29,7 +29,7 @@ def matrices() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", matrices())
-def test_every_entry_is_within_the_running_bound(name):
+def test_every_entry_is_within_the_running_bound(name: str) -> None:
     A = matrices()[name]
     X = two_product(np.full_like(A, 1.7), A)
     E = exponential(X)
@@ -44,7 +44,7 @@ def test_every_entry_is_within_the_running_bound(name):
     assert np.all(E.error[seen] <= 2.0**-60 * size[seen])
 
 
-def test_each_level_is_the_exponential_of_a_fraction():
+def test_each_level_is_the_exponential_of_a_fraction() -> None:
     A = matrices()["random"]
     levels = exponential(two_product(np.ones_like(A), A)).levels
     assert len(levels) > 6
@@ -54,14 +54,14 @@ def test_each_level_is_the_exponential_of_a_fraction():
         assert np.all(exact.distance(level, true) <= 2.0**-52 * exact.modulus(true))
 
 
-def test_a_complex_matrix_and_its_real_form_are_one():
+def test_a_complex_matrix_and_its_real_form_are_one() -> None:
     rng = np.random.default_rng(1)
     A, B = (rng.standard_normal((2, 3, 3)) + 1j * rng.standard_normal((2, 3, 3)) for _ in range(2))
     np.testing.assert_array_equal(complex_form(real_form(A)), A)
     np.testing.assert_allclose(complex_form(real_form(A) @ real_form(B)), A @ B, rtol=1e-14)
 
 
-def test_reach_follows_every_path_and_no_other():
+def test_reach_follows_every_path_and_no_other() -> None:
     chain = np.diag(np.ones(6), -1)
     np.testing.assert_array_equal(reachable(chain), np.tril(np.ones((7, 7))))
     np.testing.assert_array_equal(reachable(np.zeros((4, 4))), np.eye(4))

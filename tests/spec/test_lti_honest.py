@@ -101,7 +101,7 @@ BOTH = pytest.mark.parametrize("compute", ["float32", "float64"])
     [forms.zoh_matrix_exp, forms.zoh_taylor, partial(forms.zoh_taylor, norm=1.0)],
     ids=["torch", "short", "long"],
 )
-def test_honest_exponentials_stay_within(kind, form, compute):
+def test_honest_exponentials_stay_within(kind: str, form: Any, compute: Any) -> None:
     worst = ratios("discretize_zoh", form, system(kind), compute, {})
     assert max(worst.values()) <= 1, worst
 
@@ -109,14 +109,14 @@ def test_honest_exponentials_stay_within(kind, form, compute):
 @BOTH
 @pytest.mark.parametrize("kind", SYSTEMS)
 @pytest.mark.parametrize("form", [forms.bilinear_solve, forms.bilinear_inverse], ids=["solve", "inverse"])
-def test_honest_solves_stay_within(kind, form, compute):
+def test_honest_solves_stay_within(kind: str, form: Any, compute: Any) -> None:
     worst = ratios("discretize_bilinear", form, system(kind), compute, {})
     assert max(worst.values()) <= 1, worst
 
 
 @BOTH
 @pytest.mark.parametrize("complex_", [False, True])
-def test_honest_modes_stay_within(complex_, compute):
+def test_honest_modes_stay_within(complex_: bool, compute: Any) -> None:
     rng = np.random.default_rng(8)
     A = -(10.0 ** rng.uniform(-6, 1, 23)) + (1j * rng.uniform(-30, 30, 23) if complex_ else 0)
     arrays = narrowed({"A": A, "B": rng.standard_normal((23, 1)), "delta": np.array(0.1)})
@@ -137,20 +137,20 @@ def test_honest_modes_stay_within(complex_, compute):
         (forms.zoh_off_by_a_little, "float64", "legs 16 1.0", 1e6),
     ],
 )
-def test_wrong_holds_exceed_the_bound(form, compute, kind, least):
+def test_wrong_holds_exceed_the_bound(form: Any, compute: Any, kind: str, least: float) -> None:
     arrays = system(kind)
     worst = ratios("discretize_zoh", form, arrays, compute, {})
     assert max(worst["A_bar"], worst["B_bar"]) > least, worst
 
 
-def test_subtracting_one_from_an_exponential_exceeds_the_bound():
+def test_subtracting_one_from_an_exponential_exceeds_the_bound() -> None:
     arrays = narrowed({"A": np.array([-1e-6, -1.0]), "B": np.ones((2, 1)), "delta": np.array(0.1)})
     worst = ratios("discretize_zoh", forms.zoh_modes_subtracting, arrays, "float32", {"diagonal": True})
     assert worst["B_bar"] > 1e3, worst
 
 
 @BOTH
-def test_a_wrong_alpha_exceeds_the_bound(compute):
+def test_a_wrong_alpha_exceeds_the_bound(compute: Any) -> None:
     worst = ratios("discretize_bilinear", forms.bilinear_too_implicit, system("legs 1 0.1"), compute, {})
     assert worst["A_bar"] > 3, worst
 
@@ -178,7 +178,7 @@ def discrete(diagonal: bool, complex_: bool, length: int) -> Arrays:
 @BOTH
 @pytest.mark.parametrize("complex_", [False, True])
 @pytest.mark.parametrize("length", [1, 131])
-def test_honest_recurrences_stay_within(complex_, length, compute):
+def test_honest_recurrences_stay_within(complex_: bool, length: int, compute: Any) -> None:
     modes, full = discrete(True, complex_, length), discrete(False, complex_, length)
     for form in (forms.recurrence, forms.kogge_stone, forms.chunked):
         worst = ratios("ssm_recurrence", form, modes, compute, {"diagonal": True})
@@ -191,7 +191,7 @@ def test_honest_recurrences_stay_within(complex_, length, compute):
     "form", [partial(forms.recurrence, lag=1), forms.half_state], ids=["late", "bfloat16"]
 )
 @pytest.mark.parametrize("diagonal", [False, True])
-def test_wrong_recurrences_exceed_the_bound(form, diagonal):
+def test_wrong_recurrences_exceed_the_bound(form: Any, diagonal: bool) -> None:
     worst = ratios("ssm_recurrence", form, discrete(diagonal, False, 37), "float32", {"diagonal": diagonal})
     assert worst["y"] > 10, worst
 
@@ -199,7 +199,7 @@ def test_wrong_recurrences_exceed_the_bound(form, diagonal):
 @BOTH
 @pytest.mark.parametrize("complex_", [False, True])
 @pytest.mark.parametrize("length", [1, 131])
-def test_honest_kernels_stay_within(complex_, length, compute):
+def test_honest_kernels_stay_within(complex_: bool, length: int, compute: Any) -> None:
     for diagonal, honest in (
         (True, (forms.kernel_by_products, forms.kernel_by_logarithm)),
         (False, (forms.kernel_in_order, forms.kernel_doubling, forms.kernel_from_output)),
@@ -213,7 +213,7 @@ def test_honest_kernels_stay_within(complex_, length, compute):
             assert max(worst.values()) <= 1, (form, worst)
 
 
-def test_wrong_kernels_exceed_the_bound():
+def test_wrong_kernels_exceed_the_bound() -> None:
     for diagonal, form in ((True, forms.kernel_unpaired), (False, partial(forms.kernel_in_order, skip=1))):
         arrays = {k: v for k, v in discrete(diagonal, True, 37).items() if k in ("A_bar", "B_bar", "C")}
         options = {"length": 37, "diagonal": diagonal}
@@ -229,7 +229,7 @@ def signal(length: int, k: int) -> Arrays:
 
 @BOTH
 @pytest.mark.parametrize(("length", "k"), [(1, 1), (127, 31), (31, 127), (257, 257)])
-def test_honest_convolutions_stay_within(length, k, compute):
+def test_honest_convolutions_stay_within(length: int, k: int, compute: Any) -> None:
     worst = ratios("causal_convolution", forms.convolution_direct, signal(length, k), compute, {})
     assert max(worst.values()) <= 1, worst
     worst = ratios(
@@ -238,7 +238,7 @@ def test_honest_convolutions_stay_within(length, k, compute):
     assert max(worst.values()) <= 1, worst
 
 
-def test_wrong_convolutions_exceed_the_bound():
+def test_wrong_convolutions_exceed_the_bound() -> None:
     late = ratios(
         "causal_convolution", partial(forms.convolution_direct, late=1), signal(127, 31), "float32", {}
     )
@@ -250,13 +250,13 @@ def test_wrong_convolutions_exceed_the_bound():
     assert wrapped["y"] > 100
 
 
-def test_a_transform_that_does_not_say_so_exceeds_the_direct_bound():
+def test_a_transform_that_does_not_say_so_exceeds_the_direct_bound() -> None:
     worst = ratios("causal_convolution", forms.convolution_fft, signal(257, 257), "float32", {})
     assert worst["y"] > 1
 
 
 @pytest.mark.parametrize("form", [forms.recurrence, forms.kogge_stone])
-def test_rounding_that_always_goes_one_way_stays_within_the_declared_scan(form):
+def test_rounding_that_always_goes_one_way_stays_within_the_declared_scan(form: Any) -> None:
     """Constant data round the same way at every step: the bound must grow with the memory of the mode."""
     arrays = narrowed(
         {
@@ -269,7 +269,7 @@ def test_rounding_that_always_goes_one_way_stays_within_the_declared_scan(form):
     assert max(worst.values()) <= 1, worst
 
 
-def test_chunks_that_do_not_say_so_need_their_own_class():
+def test_chunks_that_do_not_say_so_need_their_own_class() -> None:
     """Decays as powers lose what a scan does not; the declared class allows it."""
     arrays = discrete(True, True, 131)
     form = partial(forms.chunked, Q=128)

@@ -19,7 +19,7 @@ def within(found: Any, a: ssm_spec.Bounded, b: ssm_spec.Bounded) -> None:
     assert np.all(np.abs(found) <= a.own + b.own)
 
 
-def test_singular_and_zero_matrices_are_held_like_any_other():
+def test_singular_and_zero_matrices_are_held_like_any_other() -> None:
     A, B = np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[0.0], [1.0]])
     A_bar, B_bar = ssm_spec.discretize_zoh(A, B, 0.5)
     np.testing.assert_array_equal(A_bar, [[1.0, 0.5], [0.0, 1.0]])
@@ -28,7 +28,7 @@ def test_singular_and_zero_matrices_are_held_like_any_other():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("diagonal", [False, True])
-def test_no_time_leaves_the_state_as_it_is(rule, diagonal):
+def test_no_time_leaves_the_state_as_it_is(rule: str, diagonal: bool) -> None:
     rng = np.random.default_rng(0)
     A = rng.standard_normal((3,) if diagonal else (3, 3))
     A_bar, B_bar = getattr(ssm_spec, rule)(A, np.ones((3, 2)), 0.0, diagonal=diagonal)
@@ -40,7 +40,7 @@ def test_no_time_leaves_the_state_as_it_is(rule, diagonal):
     np.testing.assert_array_equal(slope["A"], np.zeros_like(A))
 
 
-def test_a_mode_at_zero_has_its_limits():
+def test_a_mode_at_zero_has_its_limits() -> None:
     inputs = {"A": np.array([0.0, 1e-12, -1e-300]), "B": np.ones((3, 1)), "delta": np.array(0.25)}
     _, B_bar = ssm_spec.discretize_zoh(**inputs, diagonal=True)
     np.testing.assert_allclose(B_bar[:, 0], [0.25, 0.25 * (1 + 0.125e-12), 0.25], rtol=4e-16)
@@ -50,14 +50,14 @@ def test_a_mode_at_zero_has_its_limits():
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 @pytest.mark.parametrize("diagonal", [False, True])
-def test_a_singular_implicit_step_is_an_error_that_names_a(alpha, diagonal):
+def test_a_singular_implicit_step_is_an_error_that_names_a(alpha: float, diagonal: bool) -> None:
     A = np.array([1.0, 1.0 / alpha]) if diagonal else np.array([[1.0, 0.3], [0.0, 1.0 / alpha]])
     with pytest.raises(DomainError, match="`A` must leave I - alpha delta A nonsingular"):
         ssm_spec.discretize_bilinear(A, np.ones((2, 1)), 1.0, alpha, diagonal=diagonal)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_triangles_stay_triangles(rule):
+def test_triangles_stay_triangles(rule: str) -> None:
     rng = np.random.default_rng(1)
     for tri, other in ((np.tril, np.triu), (np.triu, np.tril)):
         A = tri(rng.standard_normal((9, 9)) + 1j * rng.standard_normal((9, 9)))
@@ -70,7 +70,7 @@ def test_triangles_stay_triangles(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("complex_", [False, True])
-def test_modes_are_a_diagonal_matrix(rule, complex_):
+def test_modes_are_a_diagonal_matrix(rule: str, complex_: bool) -> None:
     rng = np.random.default_rng(2)
     A = rng.standard_normal(5) + (1j * rng.standard_normal(5) if complex_ else 0)
     B, reference = rng.standard_normal((5, 2)), ssm_spec.REFERENCES[rule]
@@ -85,7 +85,7 @@ def test_modes_are_a_diagonal_matrix(rule, complex_):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("diagonal", [False, True])
-def test_systems_broadcast_and_their_gradients_come_back(rule, diagonal):
+def test_systems_broadcast_and_their_gradients_come_back(rule: str, diagonal: bool) -> None:
     rng = np.random.default_rng(3)
     A = rng.standard_normal((2, 1, 4) if diagonal else (2, 1, 4, 4))
     B, delta = rng.standard_normal((4, 3)), rng.uniform(0.1, 1, (1, 5))
@@ -109,7 +109,9 @@ def test_systems_broadcast_and_their_gradients_come_back(rule, diagonal):
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize("complex_", [False, True])
 @pytest.mark.parametrize("length", [1, 41])
-def test_the_recurrence_is_its_kernel_and_its_initial_state(diagonal, complex_, length):
+def test_the_recurrence_is_its_kernel_and_its_initial_state(
+    diagonal: bool, complex_: bool, length: int
+) -> None:
     rng = np.random.default_rng(length)
     n, b, d = 4, 2, 3
 
@@ -138,7 +140,7 @@ def test_the_recurrence_is_its_kernel_and_its_initial_state(diagonal, complex_, 
     assert np.all(np.abs(rebuilt - y.value[:, :, 0]) <= 3 * y.own[:, :, 0] + 2 * spread)
 
 
-def test_empty_sizes_are_values():
+def test_empty_sizes_are_values() -> None:
     A, B, C = np.full((2, 3), 0.5), np.ones((2, 3, 1)), np.ones((2, 1, 3))
     h = np.arange(6.0).reshape(1, 2, 3)
     y, last = ssm_spec.ssm_recurrence(
@@ -171,7 +173,7 @@ def test_empty_sizes_are_values():
             np.testing.assert_array_equal(slopes["B"].value, np.zeros((3, 1)))
 
 
-def test_the_future_reaches_nothing():
+def test_the_future_reaches_nothing() -> None:
     rng = np.random.default_rng(4)
     u, K = rng.standard_normal((1, 1, 9)), rng.standard_normal((1, 4))
     poisoned = u.copy()
@@ -183,7 +185,7 @@ def test_the_future_reaches_nothing():
     np.testing.assert_array_equal(y[0][..., :5], y[1][..., :5])
 
 
-def test_what_overflows_is_not_judged():
+def test_what_overflows_is_not_judged() -> None:
     hot = ssm_spec.discretize_zoh_bounds(arithmetic=F32, A=np.eye(2) * 100, B=np.ones((2, 1)), delta=1.0)
     assert not np.any(hot["A_bar"].judged)
     mode = {"A": np.array([100.0, -1.0]), "B": np.ones((2, 1)), "delta": 1.0, "diagonal": True}
@@ -198,7 +200,7 @@ def test_what_overflows_is_not_judged():
     assert 120 < np.count_nonzero(K.judged) < 129
 
 
-def test_a_system_that_is_not_finite_spoils_no_other():
+def test_a_system_that_is_not_finite_spoils_no_other() -> None:
     A = np.stack((np.full((2, 2), np.nan), -np.eye(2)))
     for rule in RULES:
         found = ssm_spec.REFERENCES[rule].bounds(arithmetic=F32, A=A, B=np.ones((2, 1)), delta=0.1)["A_bar"]
@@ -207,7 +209,7 @@ def test_a_system_that_is_not_finite_spoils_no_other():
         assert np.all(found.judged[1])
 
 
-def test_legs_is_correctly_rounded():
+def test_legs_is_correctly_rounded() -> None:
     A, B = ssm_spec.hippo_legs(5)
     assert A[3, 1] == -(21.0**0.5)
     assert A[4, 4] == -5.0
@@ -271,6 +273,8 @@ ONE = np.ones((1, 1))
              arithmetic=Arithmetic(evaluation="fft"), A_bar=ONE, B_bar=ONE, C=ONE, u=np.ones((1, 1, 2)))),
     ],
 )  # fmt: skip
-def test_bad_input_is_an_error_that_names_the_argument(error, message, call):
+def test_bad_input_is_an_error_that_names_the_argument(
+    error: type[Exception], message: str, call: Any
+) -> None:
     with pytest.raises(error, match=message):
         call()
