@@ -1,0 +1,88 @@
+"""No honest form of SSD leaves its bound, and known-bad ones do: values, and gradients by autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic
+
+from .ssd_data import VARIANTS, draw, draw_cotangents
+
+torch = pytest.importorskip("torch")
+from .ssd_kernels import Kernel, execute  # noqa: E402 — needs torch
+
+ANY = Arithmetic()
+
+
+def matmul(q: int, **more: Any) -> Arithmetic:
+    return Arithmetic(evaluation="matmul_chunk", chunk=q, **more)
+
+
+HONEST: dict[str, tuple[Kernel, Arithmetic]] = {
+    "recurrent": (Kernel(), Arithmetic(evaluation="sequential")),
+    "chunks of 8": (Kernel(8), matmul(8)),
+    "chunks of 16": (Kernel(16), matmul(16)),
+    "one chunk, undeclared": (Kernel(256), ANY),
+    "chunks of 16, operands in bfloat16": (
+        Kernel(16, torch.bfloat16),
+        matmul(16, operands="bfloat16"),
+    ),
+}
+SIZES = (1, 29, 4, 3, 2, 3)
+
+
+def ratios(kernel: Kernel, inputs: dict[str, Any], arithmetic: Arithmetic) -> dict[str, float]:
+    """The worst err / (bound + own) of each output and gradient; NaN counts as infinite."""
+    cotangents = draw_cotangents(1, inputs)
+    allowed = ssm_spec.ssd_vjp_bounds(cotangents, arithmetic=arithmetic, **inputs)
+    outputs = ssm_spec.ssd_bounds(arithmetic=arithmetic, **inputs)
+    allowed |= {f"out:{name}": bounded for name, bounded in outputs.items()}
+    found = execute(kernel, inputs, cotangents)
+    worst = {}
+    for name, bounded in allowed.items():
+        error = np.abs(found[name] - bounded.value)
+        with np.errstate(all="ignore"):
+            ratio = np.where(error == 0, 0.0, error / (bounded.bound + bounded.own))
+        ratio = np.where(np.isnan(ratio), np.inf, ratio)[bounded.judged]
+        worst[name] = float(ratio.max(initial=0.0))
+    return worst
+
+
+@pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_arithmetic_stays_within_its_bound(name: str, wild: bool) -> None:
+    kernel, arithmetic = HONEST[name]
+    for seed, variant in enumerate(VARIANTS.values()):
+        found = ratios(kernel, draw(seed, *SIZES, wild=wild, **variant), arithmetic)
+        assert max(found.values()) <= 1, (variant, found)
+
+
+def test_operands_in_bfloat16_have_to_be_declared() -> None:
+    inputs = draw(0, *SIZES)
+    narrow = Kernel(16, torch.bfloat16)
+    assert max(ratios(narrow, inputs, matmul(16)).values()) > 10
+    coarse = Arithmetic(evaluation="matmul_chunk", chunk=16, operands="tf32")
+    assert max(ratios(narrow, inputs, coarse).values()) > 1
+
+
+WRONG = {
+    "limits missing": "limits",
+    "groups repeated out of order": "plain",
+    "resets ignored": "resets, D of each channel",
+    "D missing": "plain",
+    "initial states dropped": "plain",
+    "chunks not joined": "plain",
+}
+
+
+@pytest.mark.parametrize("slip", WRONG)
+def test_known_bad_kernels_leave_the_widest_bound(slip: str) -> None:
+    inputs = draw(5, *SIZES, **VARIANTS[WRONG[slip]])
+    for chunk in (16,) if slip == "chunks not joined" else (0, 16):
+        assert max(ratios(Kernel(chunk, slip=slip), inputs, ANY).values()) > 1
+        widest = matmul(256, operands="bfloat16")
+        assert max(ratios(Kernel(chunk, torch.bfloat16, slip), inputs, widest).values()) > 1
