@@ -76,6 +76,17 @@ from ssm_spec._selective_state_update import (
     selective_state_update_vjp,
     selective_state_update_vjp_bounds,
 )
+from ssm_spec._ssd import (
+    ssd,
+    ssd_bounds,
+    ssd_chunked,
+    ssd_update,
+    ssd_update_bounds,
+    ssd_update_vjp,
+    ssd_update_vjp_bounds,
+    ssd_vjp,
+    ssd_vjp_bounds,
+)
 
 __all__ = [
     "LARGEST_FINITE",
@@ -133,6 +144,15 @@ __all__ = [
     "selective_state_update_bounds",
     "selective_state_update_vjp",
     "selective_state_update_vjp_bounds",
+    "ssd",
+    "ssd_bounds",
+    "ssd_chunked",
+    "ssd_update",
+    "ssd_update_bounds",
+    "ssd_update_vjp",
+    "ssd_update_vjp_bounds",
+    "ssd_vjp",
+    "ssd_vjp_bounds",
     "ssm_kernel",
     "ssm_kernel_bounds",
     "ssm_kernel_vjp",
