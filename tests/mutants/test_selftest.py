@@ -86,7 +86,7 @@ def test_an_unknown_name_is_refused() -> None:
 def test_the_command_says_the_outcome() -> None:
     good = CliRunner().invoke(cli, ["selftest", "--level", "named", "rows-race"], standalone_mode=False)
     assert good.return_value == 0
-    assert "3 of 3 pairs of mutant and dtype rejected" in good.output
+    assert "3 of 3 known-bad pairs are rejected" in good.output
     assert CliRunner().invoke(cli, ["selftest", "nonesuch"]).exit_code == 2
 
 

@@ -93,15 +93,21 @@ def _add(table: Table, item: Row) -> None:
 def _sentence(found: list[Row], wrong: list[Row]) -> str:
     """The outcome in one sentence."""
     mutants = [item for item in found if item.expected]
+    honest = [item for item in found if not item.expected]
     rejected = [item for item in mutants if item.outcome == "rejected"]
     lost = [f"{item.name} in {item.dtype}" for item in mutants if item.outcome == "lost in rounding"]
-    typical, there = sum(r.allclose for r in rejected), sum(r.allclose_there for r in rejected)
-    sentence = (
-        f"{len(rejected)} of {len(mutants)} pairs of mutant and dtype rejected; "
-        f"np.allclose accepts {typical} of these on typical inputs, and {there} on those that reject them"
-    )
+    parts = []
+    if honest:
+        passed = sum(item.outcome == "passed" for item in honest)
+        parts.append(f"{passed} of {len(honest)} honest pairs of implementation and dtype pass")
+    if mutants:
+        typical, there = sum(r.allclose for r in rejected), sum(r.allclose_there for r in rejected)
+        parts.append(f"{len(rejected)} of {len(mutants)} known-bad pairs are rejected")
+        parts.append(
+            f"np.allclose accepts {typical} of these on typical inputs, {there} on the inputs that reject them"
+        )
     if lost:
-        sentence += f"; lost in rounding: {', '.join(lost)}"
+        parts.append(f"lost in rounding: {', '.join(lost)}")
     if wrong:
-        sentence += f"; wrong: {', '.join(f'{item.name} in {item.dtype} ({item.outcome})' for item in wrong)}"
-    return sentence
+        parts.append(f"wrong: {', '.join(f'{item.name} in {item.dtype} ({item.outcome})' for item in wrong)}")
+    return "; ".join(parts)
