@@ -104,7 +104,7 @@ def _sentence(found: list[Row], wrong: list[Row]) -> str:
         typical, there = sum(r.allclose for r in rejected), sum(r.allclose_there for r in rejected)
         parts.append(f"{len(rejected)} of {len(mutants)} known-bad pairs are rejected")
         parts.append(
-            f"np.allclose accepts {typical} of these on typical inputs, {there} on the inputs that reject them"
+            f"np.allclose accepts {typical} of these on typical inputs, {there} on those that reject them"
         )
     if lost:
         parts.append(f"lost in rounding: {', '.join(lost)}")
