@@ -269,3 +269,12 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
         process.stdout.close()
         assert process.wait(timeout=20) == 2
         assert "Traceback" not in process.stderr.read()
+
+
+def test_doctor_says_when_torch_misses_the_gpu(ssm_spec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = {"name": "G", "driver": "1", "memory": "80 GiB"}
+    monkeypatch.setattr("ssm_conformance.engine.environment.gpus", lambda: [gpu])
+    monkeypatch.setattr("ssm_conformance.engine.environment.version_of", lambda name: "1.0")
+    for sees in (True, False):
+        monkeypatch.setattr("ssm_conformance.cli.doctor.torch_sees_a_gpu", lambda sees=sees: sees)
+        assert ("torch does not see it" in ssm_spec("doctor").out) is not sees

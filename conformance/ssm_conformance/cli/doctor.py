@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import click
+
+
+def torch_sees_a_gpu() -> bool:
+    """Ask PyTorch, in a process of its own: it takes seconds to import and may take this one down."""
+    code = "import torch; print(torch.cuda.is_available())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "True"
 
 
 @click.command(short_help="Show versions, devices, and what is missing.")
@@ -27,6 +37,8 @@ def doctor() -> None:
         table.add_row("gpu", f"{gpu['name']}, {gpu['memory']}, driver {gpu['driver']}")
     if not found["gpus"]:
         table.add_row("gpu", "none found (nvidia-smi)")
+    elif found["versions"]["torch"] and not torch_sees_a_gpu():
+        table.add_row("gpu", "torch does not see it: a CUDA build is at https://pytorch.org/get-started")
     for name, version in found["versions"].items():
         table.add_row(name, version or "not installed")
     out.print(table, markup=False)

@@ -66,7 +66,8 @@ class WorkerProcess:
         self._limits = limits
         self.share(workers)
         self._called: set[tuple[str, str]] = set()
-        self._log = tempfile.TemporaryFile("a+b")  # appending: reading it does not move the writer  # noqa: SIM115
+        # Opened for appending: the tail is read through the same file without moving the writer.
+        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  it lives as long as the worker
         self._mark = 0
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-u", "-m", "ssm_conformance.engine.worker"],
