@@ -198,8 +198,8 @@ def backward_complex(
             acc_Cr += tl.sum(q2 * hsr, 0)
             acc_Ci -= tl.sum(q2 * hsi, 0)
         else:
-            tl.store(dC, over_channels(q2 * hsr), mask=inside3)
-            tl.store(dC + 1, -over_channels(q2 * hsi), mask=inside3)
+            tl.store(dC, over_channels(q2 * hsr, T, K, R, W, M, L), mask=inside3)
+            tl.store(dC + 1, -over_channels(q2 * hsi, T, K, R, W, M, L), mask=inside3)
             C -= T * C_l
             dC -= T * N * 2
 
@@ -253,8 +253,8 @@ def backward_complex(
             acc_Br += tl.sum(br, 0)
             acc_Bi += tl.sum(bi, 0)
         else:
-            tl.store(dB, over_channels(br), mask=inside3)
-            tl.store(dB + 1, over_channels(bi), mask=inside3)
+            tl.store(dB, over_channels(br, T, K, R, W, M, L), mask=inside3)
+            tl.store(dB + 1, over_channels(bi, T, K, R, W, M, L), mask=inside3)
             B -= T * B_l
             dB -= T * N * 2
         u -= T * u_l
