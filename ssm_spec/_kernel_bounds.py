@@ -75,7 +75,7 @@ def vandermonde_gradients(
     dC = Σ_m conj(B) S, dB̄ = Σ_p conj(C) S, dā = Σ_j j conj(a^{j−1}) T. A sum over j or over pm in any order,
     and whatever joins the powers to it, costs a unit a term.
     """
-    G = G.reshape(-1, *call.shape[-3:])
+    G = G.reshape(call.A.shape[0], *call.shape[-3:])
     p, m, length = G.shape[-3:]
     u, u_m = arithmetic.u, arithmetic.product(call.paired)
     with np.errstate(all="ignore"):
@@ -176,4 +176,4 @@ def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> Float:
 
 def _merged(array: Array) -> Array:
     """Return (s, p, m, ·) as (s, p m, ·)."""
-    return array.reshape(array.shape[0], -1, array.shape[-1])
+    return array.reshape(array.shape[0], array.shape[1] * array.shape[2], array.shape[-1])
