@@ -42,6 +42,7 @@ from ssm_spec._hippo_translated import (
 )
 from ssm_spec._kernel import ssm_kernel, ssm_kernel_vjp
 from ssm_spec._kernel_bounds import ssm_kernel_bounds, ssm_kernel_vjp_bounds
+from ssm_spec._lssl import lssl, lssl_bounds, lssl_vjp, lssl_vjp_bounds
 from ssm_spec._nplr import (
     hippo_legs_nplr,
     hippo_legs_nplr_bounds,
@@ -64,6 +65,10 @@ from ssm_spec._roundoff import (
     Arithmetic,
     Bounded,
 )
+from ssm_spec._s4d import s4d, s4d_bounds, s4d_vjp, s4d_vjp_bounds
+from ssm_spec._s4d_kernel import s4d_kernel, s4d_kernel_vjp
+from ssm_spec._s4d_kernel_bounds import s4d_kernel_bounds, s4d_kernel_vjp_bounds
+from ssm_spec._s5 import s5, s5_bounds, s5_vjp, s5_vjp_bounds
 from ssm_spec._selective_scan import (
     selective_scan,
     selective_scan_bounds,
@@ -130,12 +135,28 @@ __all__ = [
     "hippo_legs_nplr_bounds",
     "hippo_legt",
     "hippo_legt_bounds",
+    "lssl",
+    "lssl_bounds",
+    "lssl_vjp",
+    "lssl_vjp_bounds",
+    "s4d",
+    "s4d_bounds",
     "s4d_inv",
     "s4d_inv_bounds",
+    "s4d_kernel",
+    "s4d_kernel_bounds",
+    "s4d_kernel_vjp",
+    "s4d_kernel_vjp_bounds",
     "s4d_legs",
     "s4d_legs_bounds",
     "s4d_lin",
     "s4d_lin_bounds",
+    "s4d_vjp",
+    "s4d_vjp_bounds",
+    "s5",
+    "s5_bounds",
+    "s5_vjp",
+    "s5_vjp_bounds",
     "selective_scan",
     "selective_scan_bounds",
     "selective_scan_vjp",

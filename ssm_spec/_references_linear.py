@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_spec import _hippo_translated, _nplr
+from ssm_spec import _hippo_translated, _lssl, _nplr, _s4d, _s4d_kernel, _s4d_kernel_bounds, _s5
 from ssm_spec._reference import Reference
 
 _HIPPO: Final = "Gu, Dao, Ermon, Rudra and Ré, HiPPO (2020)"
@@ -88,5 +88,49 @@ LINEAR_ROWS: Final[tuple[Reference, ...]] = (
         vjp_bounds=None,
         equation="λ_m = −½ + iπm, B = 1",
         source=f"{_S4D}, eq. (9)",
+    ),
+    Reference(
+        name="s4d_kernel",
+        outputs=_s4d_kernel.OUTPUTS,
+        differentiable=_s4d_kernel.DIFFERENTIABLE,
+        value=_s4d_kernel.s4d_kernel,
+        vjp=_s4d_kernel.s4d_kernel_vjp,
+        bounds=_s4d_kernel_bounds.s4d_kernel_bounds,
+        vjp_bounds=_s4d_kernel_bounds.s4d_kernel_vjp_bounds,
+        equation="K_j = γ Re Σ_n C_n b̄_n ā_nʲ",
+        source=f"{_S4D}, eq. (6)",
+    ),
+    Reference(
+        name="s4d",
+        outputs=_s4d.OUTPUTS,
+        differentiable=_s4d.DIFFERENTIABLE,
+        value=_s4d.s4d,
+        vjp=_s4d.s4d_vjp,
+        bounds=_s4d.s4d_bounds,
+        vjp_bounds=_s4d.s4d_vjp_bounds,
+        equation="h_k = ā h_{k−1} + b̄ u_k, y_k = γ Re Σ_n C_n h_k + D u_k",
+        source=f"{_S4D}, eq. (3) and (6)",
+    ),
+    Reference(
+        name="lssl",
+        outputs=_lssl.OUTPUTS,
+        differentiable=_lssl.DIFFERENTIABLE,
+        value=_lssl.lssl,
+        vjp=_lssl.lssl_vjp,
+        bounds=_lssl.lssl_bounds,
+        vjp_bounds=_lssl.lssl_vjp_bounds,
+        equation="h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k, one system a channel",
+        source="Gu, Johnson, Goel, Saab, Dao, Rudra and Ré, LSSL (2021), eq. (3)",
+    ),
+    Reference(
+        name="s5",
+        outputs=_s5.OUTPUTS,
+        differentiable=_s5.DIFFERENTIABLE,
+        value=_s5.s5,
+        vjp=_s5.s5_vjp,
+        bounds=_s5.s5_bounds,
+        vjp_bounds=_s5.s5_vjp_bounds,
+        equation="h_k = ā h_{k−1} + b̄ u_k, y_k = γ Re(C h_k) + D u_k, b̄ a matrix",
+        source="Smith, Warrington and Linderman, S5 (2023), eq. (2) and (6)",
     ),
 )

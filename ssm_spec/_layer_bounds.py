@@ -1,0 +1,139 @@
+"""What honest arithmetic may do to a layer that is one linear system, and to its gradients.
+
+The rule of discretisation leaves Ā and B̄ wrong; the recurrence carries that on (`_layer_errors`); the
+gradients of Ā and B̄ then pass through the linear adjoint of the rule (`_layer_adjoint`), whose own
+rounding adds to theirs. Declared "fft": a kernel, itself wrong, convolved by transforms (`_layer_fft`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ssm_spec import _recurrence as rec
+from ssm_spec._layer import System, discretised_bounds, discretised_vjp_bounds, recurrence_arguments
+from ssm_spec._layer_adjoint import majorant
+from ssm_spec._layer_errors import (
+    Wrong,
+    backward_errors,
+    forward_errors,
+    gradient_errors,
+    largest,
+    output_error,
+)
+from ssm_spec._layer_fft import gradient_errors_by_fft, output_error_by_fft
+from ssm_spec._recurrence_bounds import good_gradients, good_states
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._validate import Array, Float
+
+
+def layer_bounds(
+    system: System, arithmetic: Arithmetic, inexact: tuple[Float, Float] | None = None
+) -> dict[str, Bounded]:
+    """Return "y" (b, *s, p, l) and "last_state" (b, *s, n) with what honest arithmetic may do to each.
+
+    `inexact` is how wrong u may be: for the arithmetic asked about, and here.
+    """
+    call = rec.read(**recurrence_arguments(system))
+    states = rec.run(call)
+    y = rec.output(call, states)
+    A_bar, B_bar = discretised_bounds(system, arithmetic)
+    results = []
+    with np.errstate(all="ignore"):
+        for a, own in ((arithmetic, False), (ORACLE, True)):
+            wrong = _wrong(call, A_bar, B_bar, own, inexact, None)
+            errors = forward_errors(call, states, wrong, a, own)
+            e_y = largest([output_error(call, states, e, wrong, a) for e in errors])
+            if a.evaluation == "fft" and not own:
+                e_y = np.maximum(e_y, output_error_by_fft(call, wrong, a))
+            results.append((rec.shaped(call, e_y), rec.shaped(call, largest([e.error[-1] for e in errors]))))
+        good = good_states(call, states, arithmetic) & _whole(A_bar, call) & _whole(B_bar, call)
+        judged = np.moveaxis(np.all(good[1:], axis=-1), 0, -1)[:, :, None, :]
+        judged_y = rec.shaped(
+            call, np.broadcast_to(judged, (*judged.shape[:2], call.C.shape[-2], judged.shape[-1]))
+        )
+    last = rec.shaped(call, states[-1])
+    return {
+        "y": finish(y, results[0][0], results[1][0], judged_y, arithmetic),
+        "last_state": finish(last, results[0][1], results[1][1], rec.shaped(call, good[-1]), arithmetic),
+    }
+
+
+def layer_vjp_bounds(
+    system: System,
+    cotangents: Mapping[str, Array | None],
+    arithmetic: Arithmetic,
+    inexact: tuple[Float, Float] | None = None,
+    inexact_cotangent: tuple[Float, Float] | None = None,
+) -> dict[str, Bounded]:
+    """Return every gradient, in the shapes of `System`, with what honest arithmetic may do to it.
+
+    `inexact` and `inexact_cotangent` are how wrong u and the cotangent of y may be, there and here.
+    """
+    call, _, r, r_last = rec.read_vjp(cotangents, None, recurrence_arguments(system))
+    states = rec.run(call)
+    adjoints = rec.run_back(call, r, r_last)
+    values = rec.pull_back(call, states, adjoints, r)
+    A_bar, B_bar = discretised_bounds(system, arithmetic)
+    through = discretised_vjp_bounds(system, values["A_bar"], values["B_bar"], arithmetic)
+    sides = []
+    with np.errstate(all="ignore"):
+        for a, own in ((arithmetic, False), (ORACLE, True)):
+            wrong = _wrong(call, A_bar, B_bar, own, inexact, inexact_cotangent)
+            pairs = zip(
+                forward_errors(call, states, wrong, a, own),
+                backward_errors(call, adjoints, r, wrong, a, own),
+                strict=True,
+            )
+            classes = [gradient_errors(call, states, adjoints, r, e, back, wrong, a) for e, back in pairs]
+            errors = {name: largest([one[name] for one in classes]) for name in classes[0]}
+            if a.evaluation == "fft" and not own:
+                by_fft = gradient_errors_by_fft(call, r, wrong, a)
+                errors = {name: np.maximum(e, by_fft.get(name, 0.0)) for name, e in errors.items()}
+            shaped = {name: errors[name].reshape(values[name].shape) for name in values}
+            shaped.update(majorant(system, shaped.pop("A_bar"), shaped.pop("B_bar")))
+            sides.append(shaped)
+        good = good_gradients(call, states, adjoints, arithmetic)
+    result = {}
+    for name in system.arrays():
+        rounded = through.get(name)
+        if rounded is None:
+            judged = np.asarray(good[name]).reshape(values[name].shape)
+            bounds = (sides[0][name], sides[1][name])
+            value = values[name]
+        else:
+            value = rounded.value
+            judged = rounded.judged & np.all(good["A_bar"]) & np.all(good["B_bar"])
+            bounds = (rounded.bound + sides[0][name], rounded.own + sides[1][name])
+        result[name] = finish(value, *bounds, judged, arithmetic)
+    return result
+
+
+def finish(value: Array, bound: Float, own: Float, judged: Array, arithmetic: Arithmetic) -> Bounded:
+    """Return the public form; not judged where the value or its bound leaves the compute type's range."""
+    bound = np.where(np.isnan(bound), np.inf, bound)
+    inside = np.isfinite(bound) & np.isfinite(value) & (np.abs(value) < arithmetic.largest)
+    return Bounded(value, bound, np.asarray(own), np.asarray(judged & inside))
+
+
+def _wrong(
+    call: rec.Recurrence,
+    A_bar: Bounded,
+    B_bar: Bounded,
+    own: bool,
+    inexact: tuple[Float, Float] | None,
+    inexact_cotangent: tuple[Float, Float] | None,
+) -> Wrong:
+    """Collect the arguments' errors in flat shapes: those asked about, or our own."""
+    E_A, E_B = (x.own if own else x.bound for x in (A_bar, B_bar))
+    b, s, p, length = call.u.shape[0], call.u.shape[1], call.C.shape[-2], call.u.shape[-1]
+    E_u = np.zeros(call.u.shape) if inexact is None else inexact[own].reshape(call.u.shape)
+    shape_r = (b, s, p, length)
+    E_r = np.zeros(shape_r) if inexact_cotangent is None else inexact_cotangent[own].reshape(shape_r)
+    return Wrong(E_A.reshape(call.A.shape), E_B.reshape(call.B.shape), E_u, E_r)
+
+
+def _whole(coefficient: Bounded, call: rec.Recurrence) -> Array:
+    """Return (s, 1): whether all of a system's coefficients are judged."""
+    return np.asarray(np.all(coefficient.judged.reshape(call.A.shape[0], -1), axis=-1)[:, None])

@@ -1,0 +1,142 @@
+"""What a layer may lose that convolves its kernel by fast Fourier transforms.
+
+    y = K * u + C Ā^{k+1} h₋₁ + D u,    |error| <= E_K * |u| + |K| * E_u + ε(K, u) + ...
+
+E_K is the kernel's own error: the response to an impulse by the perturbed recurrence, and powers or
+repeated doubling by `ssm_kernel_bounds`. ε is the transforms' error, by norm (`fft_error`). Backwards,
+dK = Σ r ⋆ u is wrong by the same, and its error enters the adjoint of the impulse response as the
+error of a cotangent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ssm_spec import _recurrence as rec
+from ssm_spec._convolution import convolve, correlate, fft_error
+from ssm_spec._kernel_bounds import ssm_kernel_bounds, ssm_kernel_vjp_bounds
+from ssm_spec._layer_errors import (
+    Wrong,
+    backward_errors,
+    forward_errors,
+    gradient_errors,
+    largest,
+    output_error,
+)
+from ssm_spec._products import exactly, product_error
+from ssm_spec._roundoff import Arithmetic
+from ssm_spec._validate import Array, Float
+
+
+def output_error_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) -> Float:
+    """Bound y (b, s, p, l) by kernel and transforms."""
+    in_time = replace(arithmetic, evaluation="any")
+    K, E_K = _kernel(call, wrong, in_time)
+    u, length = np.abs(call.u), call.u.shape[-1]
+    total = product_error("spm,bsml->bspl", exactly(call.D), exactly(call.u), arithmetic)
+    total = total + np.einsum("spm,bsml->bspl", np.abs(call.D), wrong.u)
+    for p, m in np.ndindex(K.shape[1:3]):
+        moved = convolve(u[:, :, m] + wrong.u[:, :, m], E_K[:, p, m]) + convolve(
+            wrong.u[:, :, m], np.abs(K[:, p, m])
+        )
+        by_norm = _kept(fft_error(call.u[:, :, m], K[:, p, m], arithmetic), length)
+        total[:, :, p] += moved + by_norm + arithmetic.u * convolve(u[:, :, m], np.abs(K[:, p, m]))
+    total = total * (1 + (K.shape[2] + 2) * arithmetic.u)
+    if np.any(call.initial):
+        alone = call._replace(u=np.zeros_like(call.u))
+        still = wrong._replace(u=np.zeros_like(wrong.u))
+        states = rec.run(alone)
+        errors = forward_errors(alone, states, still, in_time, own=False)
+        total = total + largest([output_error(alone, states, e, still, in_time) for e in errors])
+    return np.asarray(total)
+
+
+def gradient_errors_by_fft(
+    call: rec.Recurrence, r: Array, wrong: Wrong, arithmetic: Arithmetic
+) -> dict[str, Float]:
+    """Bound the gradients of Ā, B̄, C and u that went through the kernel and through transforms."""
+    in_time = replace(arithmetic, evaluation="any")
+    K, E_K = _kernel(call, wrong, in_time)
+    dK, E_dK = _kernel_gradient(call, r, wrong, arithmetic)
+    length = call.u.shape[-1]
+    flipped, E_r = np.abs(r[..., ::-1]), wrong.r[..., ::-1]
+    du = product_error("spm,bspl->bsml", exactly(call.D), exactly(r), arithmetic)
+    du = du + np.einsum("spm,bspl->bsml", np.abs(call.D), wrong.r)
+    for p, m in np.ndindex(K.shape[1:3]):
+        size = np.abs(K[:, p, m])
+        moved = convolve(flipped[:, :, p] + E_r[:, :, p], E_K[:, p, m]) + convolve(E_r[:, :, p], size)
+        by_norm = _kept(fft_error(r[:, :, p], K[:, p, m], arithmetic), length)
+        du[:, :, m] += (moved + by_norm + arithmetic.u * convolve(flipped[:, :, p], size))[..., ::-1]
+    response, still = _impulse_response(call, wrong)
+    states, cotangent = rec.run(response), np.moveaxis(dK, 2, 0)
+    still = still._replace(r=np.moveaxis(E_dK, 2, 0))
+    adjoints = rec.run_back(response, cotangent, np.zeros(response.initial.shape))
+    pairs = zip(
+        forward_errors(response, states, still, in_time, own=False),
+        backward_errors(response, adjoints, cotangent, still, in_time, own=False),
+        strict=True,
+    )
+    classes = [gradient_errors(response, states, adjoints, cotangent, e, f, still, in_time) for e, f in pairs]
+    arguments = {**_kernel_arguments(call), "length": length}
+    by_powers = ssm_kernel_vjp_bounds({"K": dK}, arithmetic=in_time, **arguments)
+    found = {
+        name: largest([one[name] for one in classes]) + by_powers[name].bound
+        for name in ("A_bar", "B_bar", "C")
+    }
+    return {**found, "u": np.asarray(du * (1 + (K.shape[1] + 2) * arithmetic.u))}
+
+
+def _kernel(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) -> tuple[Array, Float]:
+    """Return K (s, p, m, l), and what it may be wrong by."""
+    response, still = _impulse_response(call, wrong)
+    states = rec.run(response)
+    errors = forward_errors(response, states, still, arithmetic, own=False)
+    perturbed = largest([output_error(response, states, e, still, arithmetic) for e in errors])
+    arguments = _kernel_arguments(call)
+    exact = ssm_kernel_bounds(arithmetic=arithmetic, length=call.u.shape[-1], **arguments)["K"]
+    return exact.value, exact.bound + np.moveaxis(perturbed, 0, 2)
+
+
+def _kernel_gradient(
+    call: rec.Recurrence, r: Array, wrong: Wrong, arithmetic: Arithmetic
+) -> tuple[Array, Float]:
+    """Return dK = Σ_b r ⋆ u (s, p, m, l), and what transforms may make of it."""
+    b, s, m, length = call.u.shape
+    p = r.shape[2]
+    dK, error = np.zeros((s, p, m, length)), np.zeros((s, p, m, length))
+    for i, j in np.ndindex(p, m):
+        u, x = call.u[:, :, j], r[:, :, i]
+        dK[:, i, j] = correlate(x, u, length)
+        sizes = correlate(np.abs(x), np.abs(u), length)
+        error[:, i, j] = (
+            correlate(wrong.r[:, :, i], np.abs(u) + wrong.u[:, :, j], length)
+            + correlate(np.abs(x), wrong.u[:, :, j], length)
+            + (b + 1) * arithmetic.u * sizes
+        )
+        for k in range(b):
+            error[:, i, j] += _kept(fft_error(x[k : k + 1], u[k], arithmetic), length)[0]
+    return dK, error
+
+
+def _kept(row: Float, length: int) -> Float:
+    """Return an error (b, s) of whole rows for each of their elements, (b, s, l)."""
+    return np.broadcast_to(row[..., None], (*row.shape, length))
+
+
+def _impulse_response(call: rec.Recurrence, wrong: Wrong) -> tuple[rec.Recurrence, Wrong]:
+    """Return the system with a one in each input, (m, s, m, l), no D and no initial state."""
+    _, s, m, length = call.u.shape
+    u = np.zeros((m, s, m, length))
+    if length:
+        for i in range(m):
+            u[i, :, i, 0] = 1.0
+    p, n = call.C.shape[-2:]
+    initial = np.zeros((m, s, n), dtype=call.A.dtype)
+    response = call._replace(u=u, D=np.zeros_like(call.D), initial=initial)
+    return response, Wrong(wrong.A, wrong.B, np.zeros_like(u), np.zeros((m, s, p, length)))
+
+
+def _kernel_arguments(call: rec.Recurrence) -> dict[str, Array | bool]:
+    return {"A_bar": call.A, "B_bar": call.B, "C": call.C, "diagonal": call.diagonal}

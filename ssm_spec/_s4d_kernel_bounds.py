@@ -1,0 +1,165 @@
+"""What honest arithmetic may do to the kernel of S4D, and to its gradients.
+
+A power of a mode is a product of j factors in any bracketing, exp(jΔλ), or exp(j log ā):
+
+    ρ_j = c₀ + c₁ j,   c₀ = k_e u,   c₁ = u_m + E_a/|ā| + u (k_l + k_p) |log ā|   (the last not under zoh,
+                                                                                   where E_a has it)
+    e_K = γ Σ_n |C| |ā|^j [ |b̄| (ρ_j e^{ρ_j} + n u + 3 u_m) + E_b ].
+
+Every sum over j or n is a blocked product of moduli, as the kernel itself is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ssm_spec._layer import System, discretised_bounds, discretised_vjp_bounds
+from ssm_spec._layer_adjoint import majorant
+from ssm_spec._layer_bounds import finish
+from ssm_spec._layer_views import named
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._s4d_kernel import (
+    Tables,
+    correlation,
+    moduli,
+    own_power_error,
+    power_tables,
+    product,
+    pull_back,
+    read_cotangent,
+    read_keywords,
+)
+from ssm_spec._state_error import log_modulus
+from ssm_spec._validate import Array, Float
+
+
+def s4d_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """Return K with what honest arithmetic may do to each of its terms."""
+    system, length = read_keywords(inputs)
+    A_bar, B_bar = discretised_bounds(system, arithmetic)
+    tables = power_tables(system, A_bar.value, length)
+    K = product(tables, system.C[:, 0] * B_bar.value[..., 0], length)
+    sides = []
+    with np.errstate(all="ignore"):
+        for a, own in ((arithmetic, False), (ORACLE, True)):
+            powers = _power_error(system, tables, A_bar, a, own)
+            sides.append(_kernel_error(system, tables, B_bar, powers, length, a, own))
+        judged = _judged(system, tables, A_bar, B_bar, arithmetic)
+    return {"K": finish(K, sides[0], sides[1], np.broadcast_to(judged[:, None], K.shape), arithmetic)}
+
+
+def s4d_kernel_vjp_bounds(
+    cotangents: Mapping[str, Array | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """Return the gradients of `s4d_kernel` with what honest arithmetic may do to each element."""
+    system, length = read_keywords(inputs)
+    names, G = read_cotangent(cotangents, wrt, inputs, system, length)
+    A_bar, B_bar = discretised_bounds(system, arithmetic)
+    tables = power_tables(system, A_bar.value, length)
+    slopes = pull_back(system, tables, B_bar.value[..., 0], G)
+    through = discretised_vjp_bounds(system, slopes["A_bar"], slopes["B_bar"][..., None], arithmetic)
+    sides = []
+    with np.errstate(all="ignore"):
+        for a, own in ((arithmetic, False), (ORACLE, True)):
+            powers = _power_error(system, tables, A_bar, a, own)
+            errors = _slope_errors(system, tables, B_bar, powers, G, a, own)
+            moved = majorant(system, errors["A_bar"], errors["B_bar"][..., None])
+            sides.append({**moved, "C": errors["C"]})
+        judged = _judged(system, tables, A_bar, B_bar, arithmetic)[:, None]
+    found = {}
+    for name in ("delta", "A", "B"):
+        one = through[name]
+        whole = one.judged & judged.reshape(-1, *(1,) * (one.value.ndim - 1))
+        bounds = (one.bound + sides[0][name], one.own + sides[1][name])
+        found[name] = finish(one.value, *bounds, whole, arithmetic)
+    errors_C = (sides[0]["C"], sides[1]["C"])
+    found["C"] = finish(slopes["C"], *errors_C, np.broadcast_to(judged, slopes["C"].shape), arithmetic)
+    return named(found, inputs, names)
+
+
+def _power_error(
+    system: System, tables: Tables, A_bar: Bounded, arithmetic: Arithmetic, own: bool
+) -> tuple[float, Float]:
+    """Return c₀ and c₁ (d, n) of ρ_j = c₀ + c₁ j."""
+    a = np.abs(A_bar.value)
+    if own:
+        c0, c1 = own_power_error(system, tables)
+        # Under zero-order hold the powers come from Δλ itself, not from a rounded ā.
+        return c0, c1 if system.rule == "zoh" else c1 + _relative(A_bar.own, a)
+    complex_ = np.iscomplexobj(A_bar.value)
+    c1 = arithmetic.product(complex_) + _relative(A_bar.bound, a)
+    if system.rule != "zoh":
+        c1 = c1 + arithmetic.u * (arithmetic.k_log + arithmetic.k_scale) * log_modulus(A_bar.value)
+    return arithmetic.exponential(complex_) * arithmetic.u, c1
+
+
+def _relative(error: Float, size: Float) -> Float:
+    return np.asarray(np.where(size > 0, error / np.where(size > 0, size, 1.0), 0.0))
+
+
+def _kernel_error(
+    system: System,
+    tables: Tables,
+    B_bar: Bounded,
+    powers: tuple[float, Float],
+    length: int,
+    arithmetic: Arithmetic,
+    own: bool,
+) -> Float:
+    c0, c1 = powers
+    C, b = np.abs(system.C[:, 0]), np.abs(B_bar.value[..., 0])
+    E_b = (B_bar.own if own else B_bar.bound)[..., 0]
+    n, u, complex_ = C.shape[-1], arithmetic.u, np.iscomplexobj(tables.low)
+    gamma, sizes = (2.0 if complex_ else 1.0), moduli(tables)
+    j = np.arange(length, dtype=np.float64)
+    spread = np.exp(c0 + j * np.max(c1, axis=-1, initial=0.0)[:, None])
+    fixed = c0 + (2 * n) * u + 3 * arithmetic.product(complex_)
+    error = product(sizes, C * (b * fixed + E_b), length) + j * product(sizes, C * b * c1, length)
+    floor = arithmetic.eta * (2 * n + np.sum(C + b + C * b, axis=-1))
+    return np.asarray(gamma * (spread * error + floor[:, None]))
+
+
+def _slope_errors(
+    system: System,
+    tables: Tables,
+    B_bar: Bounded,
+    powers: tuple[float, Float],
+    G: Float,
+    arithmetic: Arithmetic,
+    own: bool,
+) -> dict[str, Float]:
+    """Bound the gradients of ā, b̄ and C, each (d, n)."""
+    c0, c1 = powers
+    C, b = np.abs(system.C[:, 0]), np.abs(B_bar.value[..., 0])
+    E_b = (B_bar.own if own else B_bar.bound)[..., 0]
+    length, complex_ = G.shape[-1], np.iscomplexobj(tables.low)
+    gamma, sizes = (2.0 if complex_ else 1.0), moduli(tables)
+    j, size = np.arange(length, dtype=np.float64), np.abs(G)
+    spread = np.exp(c0 + c1 * length)
+    fixed = c0 + (length + 4) * arithmetic.u + 4 * arithmetic.product(complex_)
+    shifted = j[1:] * size[:, 1:]
+    S, S_j = (gamma * correlation(sizes, x) for x in (size, j * size))
+    T, T_j = (gamma * correlation(sizes, x) for x in (shifted, j[:-1] * shifted))
+    floor = arithmetic.eta * (length + np.sum((1 + j) * size, axis=-1) + 2)[:, None]
+    e_S = spread * (fixed * S + c1 * S_j) + floor
+    e_T = spread * (fixed * T + c1 * T_j) + floor
+    return {
+        "A_bar": C * (b * e_T + E_b * (T + e_T)) + floor,
+        "B_bar": C * e_S + floor,
+        "C": b * e_S + E_b * (S + e_S) + floor,
+    }
+
+
+def _judged(system: System, tables: Tables, A_bar: Bounded, B_bar: Bounded, arithmetic: Arithmetic) -> Array:
+    """Return (d,): whether every coefficient and power of a channel stays in range."""
+    inside = np.all(A_bar.judged, axis=-1) & np.all(B_bar.judged, axis=(-2, -1))
+    low, high = (np.max(x, axis=-1, initial=0.0) for x in moduli(tables))
+    grown = low * high
+    return np.asarray(inside & np.all(grown < arithmetic.largest, axis=-1))
