@@ -120,6 +120,11 @@ class Run:
         return [verdict for verdict in self.ordered if verdict.unexpected]
 
     @property
+    def announced(self) -> int:
+        """How many cases failed as expected."""
+        return self.summary["fail"] - sum(verdict.status == "fail" for verdict in self.unexpected)
+
+    @property
     def outcome(self) -> Outcome:
         """What the run amounts to; a failure outweighs what is undecided."""
         if self.unexpected:
@@ -139,7 +144,11 @@ class Run:
         if self.outcome == "undecided":
             return f"undecided: {self._undecided()} ({what})"
         word = "selection passed" if narrowed else "conforms"
-        return f"{word}: {self.judged} cases judged{self._reservations()} ({what})"
+        if self.announced:
+            word += f" but for {self.announced} announced failure{'s' if self.announced > 1 else ''}"
+        unverified = self.summary["unavailable"]
+        note = f", {unverified} claims unverified for want of an instrument" if unverified else ""
+        return f"{word}: {self.judged} cases judged{note} ({what})"
 
     def _against(self) -> str:
         failed = sum(verdict.status == "fail" for verdict in self.unexpected)
@@ -159,13 +168,6 @@ class Run:
         if self.not_run:
             parts.append(f"{self.not_run} of {len(self.planned)} cases not run")
         return parts
-
-    def _reservations(self) -> str:
-        expected = sum(v.status == "fail" for v in self.verdicts.values())
-        parts = [f", {expected} failed as expected"] if expected else []
-        if self.summary["unavailable"]:
-            parts.append(f", {self.summary['unavailable']} claims unverified for want of an instrument")
-        return "".join(parts)
 
 
 def exit_status(runs: Sequence[Run], failures: Iterable[LoadError] = ()) -> int:

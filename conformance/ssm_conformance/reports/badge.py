@@ -15,4 +15,6 @@ def badge(run: Run) -> dict[str, Any]:
         "failed": ("selection failed" if narrowed else "does not conform", "red"),
         "undecided": ("undecided", "lightgrey"),
     }[run.outcome]
+    if run.outcome == "passed" and run.announced:
+        message, color = f"{message} but for {run.announced}", "yellow"
     return {"schemaVersion": 1, "label": "ssm-spec", "message": message, "color": color}

@@ -11,9 +11,9 @@ from typing import Final, Literal, get_args
 from ssm_conformance.case import Check
 from ssm_conformance.verdict import Status, Verdict
 
-Mark = Literal["pass", "fail", "error", "unavailable", "not_claimed"]
-WEIGHT: Final[tuple[Mark, ...]] = ("not_claimed", "pass", "unavailable", "error", "fail")
-"""From the mildest to the gravest: a cell has the gravest mark of its verdicts."""
+Mark = Literal["pass", "fail", "expected", "error", "unavailable", "not_claimed"]
+WEIGHT: Final[tuple[Mark, ...]] = ("not_claimed", "pass", "unavailable", "expected", "error", "fail")
+"""From the mildest to the gravest mark of a cell; "expected" is a failure that was announced."""
 
 CHECKS: Final[tuple[Check, ...]] = get_args(Check)
 """The words that verdicts are filed under, in the order of a report."""
@@ -46,8 +46,11 @@ class Cell:
 
     @property
     def mark(self) -> Mark:
-        """The gravest status in the cell."""
-        return max(self.counts, key=WEIGHT.index, default="not_claimed")
+        """The gravest of the cell: a status, or "expected" where every failure was announced."""
+        marks: set[Mark] = {status for status, count in self.counts.items() if count}
+        if self.expected and self.expected == self.counts["fail"]:
+            marks = (marks - {"fail"}) | {"expected"}
+        return max(marks, key=WEIGHT.index, default="not_claimed")
 
     @property
     def judged(self) -> int:

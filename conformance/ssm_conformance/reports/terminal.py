@@ -21,6 +21,7 @@ from ssm_conformance.verdict import Verdict
 STYLE: Final[dict[Mark, str]] = {
     "pass": "green",
     "fail": "bold red",
+    "expected": "yellow",
     "error": "yellow",
     "unavailable": "yellow",
     "not_claimed": "dim",
@@ -117,7 +118,9 @@ def print_run(out: Console, run: Run) -> None:
     for (op, check), cell in matrix.items():
         if op not in asked(matrix):
             continue
-        table.add_row("" if op == last else op, check, *_counts(cell), _ratio(cell), style=_dim(cell))
+        table.add_row(
+            "" if op == last else op, check, *_counts(cell), show_ratio(cell.worst), style=_dim(cell)
+        )
         last = op
     out.print(table)
     unclaimed = dict.fromkeys(op for op, _ in matrix if op not in asked(matrix))
@@ -196,20 +199,14 @@ def print_comparison(out: Console, runs: Sequence[Run]) -> None:
 
 
 def _cell(cell: Cell) -> Text:
-    words = {
-        "pass": "pass",
-        "fail": "FAIL",
-        "error": "error",
-        "unavailable": "unverified",
-        "not_claimed": "–",
-    }
+    words: dict[Mark, str] = {"fail": "FAIL", "unavailable": "unverified", "not_claimed": "–"}
+    word = words.get(cell.mark, cell.mark)
     ratio = show_ratio(cell.worst)
-    within = cell.worst is not None and cell.worst <= 1.0
     if cell.mark == "pass" and ratio:
-        text = ratio
-    else:  # what failed without a number must not be read as a failure by 0.01
-        text = words[cell.mark] if within else f"{words[cell.mark]} {ratio}".strip()
-    return Text(text, STYLE[cell.mark])
+        return Text(ratio, STYLE["pass"])
+    if cell.worst is not None and cell.worst <= 1.0:
+        return Text(word, STYLE[cell.mark])  # what failed without a number did not fail by 0.01
+    return Text(f"{word} {ratio}".strip(), STYLE[cell.mark])
 
 
 def _counts(cell: Cell) -> list[Text]:
@@ -219,10 +216,6 @@ def _counts(cell: Cell) -> list[Text]:
         note = f" ({cell.expected} expected)" if status == "fail" and cell.expected else ""
         shown.append(Text(f"{count}{note}" if count else "", STYLE[status]))
     return shown
-
-
-def _ratio(cell: Cell) -> str:
-    return show_ratio(cell.worst)
 
 
 def _dim(cell: Cell) -> str:
