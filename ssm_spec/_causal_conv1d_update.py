@@ -94,7 +94,7 @@ def causal_conv1d_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dic
         The arguments of `causal_conv1d_update`.
     """
     found = causal_conv1d_bounds(arithmetic=arithmetic, **_read(**inputs))
-    return {"y": _map(_as_given("x"), found["y"]), "state": found["last_state"]}
+    return {"y": found["y"].map(_as_given("x")), "state": found["last_state"]}
 
 
 def causal_conv1d_update_vjp_bounds(
@@ -118,7 +118,7 @@ def causal_conv1d_update_vjp_bounds(
     found = causal_conv1d_vjp_bounds(
         given, [_IN_CONV.get(name, name) for name in names], arithmetic=arithmetic, **conv
     )
-    return {name: _map(_as_given(name), found[_IN_CONV.get(name, name)]) for name in names}
+    return {name: found[_IN_CONV.get(name, name)].map(_as_given(name)) for name in names}
 
 
 def _read(
@@ -153,7 +153,3 @@ def _cotangents(conv: Mapping[str, Any], cotangents: Mapping[str, object]) -> di
 def _as_given(name: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Bring what the convolution calls by that name to the step's shape."""
     return (lambda array: array[..., 0]) if name == "x" else (lambda array: array)
-
-
-def _map(change: Callable[[NDArray[Any]], NDArray[Any]], part: Bounded) -> Bounded:
-    return Bounded(change(part.value), change(part.bound), change(part.own), change(part.judged))

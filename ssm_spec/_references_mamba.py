@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_spec import _causal_conv1d, _causal_conv1d_bounds, _causal_conv1d_update, _ssd
+from ssm_spec import _causal_conv1d, _causal_conv1d_bounds, _causal_conv1d_update, _mamba, _ssd
+from ssm_spec._mamba import _block as _mamba_whole
+from ssm_spec._mamba import _step as _mamba_step
 from ssm_spec._reference import Reference
 from ssm_spec._ssd import _public as _ssd_whole
 from ssm_spec._ssd import _update as _ssd_step
@@ -53,6 +55,28 @@ MAMBA_ROWS: Final[tuple[Reference, ...]] = (
         vjp_bounds=_ssd.ssd_update_vjp_bounds,
         equation="S = exp(ΔA) S⁻ + Δ x Bᵀ; y = (S C + D x) · silu(z)",
         source="Dao and Gu, Transformers are SSMs (2024), eq. (2) with scalar A, one step",
+    ),
+    Reference(
+        name="mamba_block",
+        outputs=_mamba_whole.OUTPUTS,
+        differentiable=_mamba_whole.DIFFERENTIABLE,
+        value=_mamba.mamba_block,
+        vjp=_mamba.mamba_block_vjp,
+        bounds=_mamba.mamba_block_bounds,
+        vjp_bounds=None,
+        equation="(x', z) = W_in x; c = silu(conv(x')); (δ, B, C) = W_x c; y = W_out scan(c, W_Δ δ, …, z)",
+        source="Gu and Dao, Mamba (2023), section 3.4, figure 3 and algorithm 2",
+    ),
+    Reference(
+        name="mamba_step",
+        outputs=_mamba_whole.OUTPUTS,
+        differentiable=_mamba_step.DIFFERENTIABLE,
+        value=_mamba.mamba_step,
+        vjp=_mamba.mamba_step_vjp,
+        bounds=_mamba.mamba_step_bounds,
+        vjp_bounds=None,
+        equation="one step of mamba_block from its two states",
+        source="Gu and Dao, Mamba (2023), section 3.4, figure 3 and algorithm 2, one step",
     ),
 )
 """Every operator of the Mamba family but the scan itself, in order."""

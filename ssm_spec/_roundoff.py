@@ -7,6 +7,7 @@ The docs page "How the bounds are derived" has the proofs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -156,3 +157,7 @@ class Bounded:
     bound: NDArray[np.float64]
     own: NDArray[np.float64]
     judged: NDArray[np.bool_] = field(repr=False)
+
+    def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Bounded:
+        """The same in another layout."""
+        return Bounded(change(self.value), change(self.bound), change(self.own), change(self.judged))

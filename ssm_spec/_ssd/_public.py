@@ -143,7 +143,7 @@ def ssd_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
             "final_states": _bounded(final, found["final_states"], arithmetic),
         }
     layouts = {"y": given.from_stream, "final_states": given.from_states}
-    return {name: map_bounded(layouts[name], part) for name, part in bounded.items()}
+    return {name: part.map(layouts[name]) for name, part in bounded.items()}
 
 
 def ssd_vjp_bounds(
@@ -206,8 +206,3 @@ def read_cotangents(given: Ssd, cotangents: Mapping[str, object]) -> Cotangents:
 
 def _bounded(value: Float, worst: Worst, arithmetic: Arithmetic) -> Bounded:
     return Bounded(value, worst.bound, worst.own, worst.judged(value, arithmetic.largest))
-
-
-def map_bounded(change: Any, part: Bounded) -> Bounded:
-    """The same in another layout."""
-    return Bounded(change(part.value), change(part.bound), change(part.own), change(part.judged))

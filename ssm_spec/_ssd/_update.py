@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec._roundoff import Arithmetic, Bounded
-from ssm_spec._ssd._public import map_bounded, ssd, ssd_bounds, ssd_vjp, ssd_vjp_bounds
+from ssm_spec._ssd._public import ssd, ssd_bounds, ssd_vjp, ssd_vjp_bounds
 from ssm_spec._validate import (
     Dimensions,
     Float,
@@ -107,7 +108,7 @@ def ssd_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
         The arguments of `ssd_update`.
     """
     found = ssd_bounds(arithmetic=arithmetic, **_read(**inputs))
-    return {"y": map_bounded(lambda part: part[:, 0], found["y"]), "state": found["final_states"]}
+    return {"y": found["y"].map(lambda part: part[:, 0]), "state": found["final_states"]}
 
 
 def ssd_update_vjp_bounds(
@@ -133,11 +134,7 @@ def ssd_update_vjp_bounds(
         arithmetic=arithmetic,
         **step,
     )
-    out = {}
-    for name in names:
-        part = found[_IN_SSD.get(name, name)]
-        out[name] = Bounded(*(_as_given(name, x) for x in (part.value, part.bound, part.own, part.judged)))
-    return out
+    return {name: found[_IN_SSD.get(name, name)].map(partial(_as_given, name)) for name in names}
 
 
 def _read(

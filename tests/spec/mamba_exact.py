@@ -122,3 +122,38 @@ def clamped(node: Node, low: float, high: float) -> Node:
     if value < low:
         return Node(ball(low), real=True)
     return Node(ball(high), real=True) if value > high else node
+
+
+def block(inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Leaves, and y (b, l, e), conv_state (b, d, w − 1) and ssm_state (b, d, n) of `mamba_block` as nodes."""
+    v = leaves(inputs)
+    (b, l, e), (d, _), n = inputs["x"].shape, inputs["conv1d_weight"].shape, inputs["A_log"].shape[1]
+    r = inputs["dt_proj_weight"].shape[1]
+
+    def project(W: Array, x: Array) -> Array:
+        out = np.empty((b, len(W), l), object)
+        for i, k, t in np.ndindex(out.shape):
+            out[i, k, t] = total(W[k, j] * x[i, j, t] for j in range(W.shape[1]))
+        return out
+
+    inner = project(v["in_proj"], v["x"].transpose(0, 2, 1))
+    taps = {"x": inner[:, :d], "weight": v["conv1d_weight"]}
+    taps |= {
+        new: v[old] for new, old in (("bias", "conv1d_bias"), ("initial_state", "conv_state")) if old in v
+    }
+    c, conv_state = conv_nodes(taps, None, silu=True)
+    low = project(v["x_proj"], c)
+    delta = project(v["dt_proj_weight"], low[:, :r])
+    gated, ssm_state = np.empty((b, d, l), object), np.empty((b, d, n), object)
+    rates = [[v["A_log"][k, m].exp().scaled(-1) for m in range(n)] for k in range(d)]
+    for i, k in np.ndindex(b, d):
+        h = list(v["ssm_state"][i, k]) if "ssm_state" in v else [Node(Ball(0), real=True)] * n
+        for t in range(l):
+            step = (delta[i, k, t] + v["dt_proj_bias"][k]).softplus()
+            drive = step * c[i, k, t]
+            h = [(step * rates[k][m]).exp() * h[m] + drive * low[i, r + m, t] for m in range(n)]
+            out = total(low[i, r + n + m, t] * h[m] for m in range(n)) + v["D"][k] * c[i, k, t]
+            gated[i, k, t] = out * inner[i, d + k, t].silu()
+        ssm_state[i, k] = h
+    y = project(v["out_proj"], gated).transpose(0, 2, 1)
+    return v, {"y": y, "conv_state": conv_state, "ssm_state": ssm_state}

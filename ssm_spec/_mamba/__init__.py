@@ -1,0 +1,14 @@
+"""The Mamba block, hidden states to hidden states: value, gradient, bounds, and the single step."""
+
+from ssm_spec._mamba._block import mamba_block, mamba_block_vjp
+from ssm_spec._mamba._bounds import mamba_block_bounds
+from ssm_spec._mamba._step import mamba_step, mamba_step_bounds, mamba_step_vjp
+
+__all__ = [
+    "mamba_block",
+    "mamba_block_bounds",
+    "mamba_block_vjp",
+    "mamba_step",
+    "mamba_step_bounds",
+    "mamba_step_vjp",
+]

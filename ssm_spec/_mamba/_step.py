@@ -1,0 +1,92 @@
+"""One step of a Mamba block, as a decoder takes it: the block at length one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from ssm_spec._mamba._block import DIFFERENTIABLE as OF_BLOCK
+from ssm_spec._mamba._block import OUTPUTS, mamba_block, mamba_block_vjp
+from ssm_spec._mamba._bounds import mamba_block_bounds
+from ssm_spec._roundoff import Arithmetic, Bounded
+from ssm_spec._validate import Dimensions, Float, as_cotangent, as_real_array, check_cotangent_names
+
+DIFFERENTIABLE = OF_BLOCK
+
+
+def mamba_step(
+    x: ArrayLike, conv_state: ArrayLike, ssm_state: ArrayLike, **parameters: Any
+) -> tuple[Float, Float, Float]:
+    """One step of `mamba_block`; `parameters` are its parameters, by name.
+
+    Gu and Dao, "Mamba" (2023), section 3.4 and figure 3; `Mamba.step` of its code.
+
+    (C1) l steps equal one `mamba_block` of length l, both states included.
+
+    Parameters
+    ----------
+    x
+        (b, e), real.
+    conv_state, ssm_state
+        (b, d, w − 1), newest last, and (b, d, n), real; neither is written.
+
+    Returns
+    -------
+    y, (b, e) float64, and the new states, float64.
+    """
+    found = mamba_block(**_read(x, conv_state, ssm_state, **parameters), return_states=True)
+    assert isinstance(found, tuple)
+    y, conv, ssm = found
+    return y[:, 0], conv, ssm
+
+
+def mamba_step_vjp(
+    cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
+) -> dict[str, Float]:
+    """Gradients of ⟨cotangents, outputs⟩; the arguments are those of `mamba_step`.
+
+    Parameters
+    ----------
+    cotangents
+        "y": (b, e), "conv_state": (b, d, w − 1), "ssm_state": (b, d, n); None or missing means zero.
+    wrt
+        Names of inputs; by default every differentiable one that was given.
+    inputs
+        The arguments of `mamba_step`.
+
+    Returns
+    -------
+    For each name the gradient, float64, in the input's shape.
+    """
+    step = _read(**inputs)
+    check_cotangent_names(cotangents, OUTPUTS)
+    b, _, e = step["x"].shape
+    y = as_cotangent(cotangents, "y", (b, e))
+    found = mamba_block_vjp({**cotangents, "y": None if y is None else y[:, None]}, wrt, **step)
+    return {name: gradient[:, 0] if name == "x" else gradient for name, gradient in found.items()}
+
+
+def mamba_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to "y", "conv_state" and "ssm_state".
+
+    Parameters
+    ----------
+    arithmetic
+        The facts about the implementation, as for `mamba_block_bounds`.
+    inputs
+        The arguments of `mamba_step`.
+    """
+    found = mamba_block_bounds(arithmetic=arithmetic, **_read(**inputs))
+    return {**found, "y": found["y"].map(lambda part: part[:, 0])}
+
+
+def _read(x: object, conv_state: object, ssm_state: object, **parameters: Any) -> dict[str, Any]:
+    """Check what differs from the block, which checks the rest, and pose the step as one of length one."""
+    dims = Dimensions()
+    x_ = as_real_array("x", x)
+    dims.match("x", x_, "b e")
+    states = {"conv_state": conv_state, "ssm_state": ssm_state}
+    given = {name: as_real_array(name, state) for name, state in states.items()}
+    return {"x": x_[:, None], **given, **parameters}

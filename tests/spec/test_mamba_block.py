@@ -1,0 +1,251 @@
+"""The Mamba block: exact values and gradients, honest and wrong blocks in float32, states, bad arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic, DTypeError, ShapeError
+
+from . import mamba_exact
+
+SINGLE = Arithmetic()
+OUTPUTS = ("y", "conv_state", "ssm_state")
+
+
+def draw(
+    seed: int,
+    b: int,
+    l: int,
+    e: int,
+    d: int,
+    n: int,
+    r: int,
+    w: int,
+    *,
+    wild: bool = False,
+    bare: bool = False,
+) -> dict[str, Any]:
+    """Arguments of `mamba_block`, exact in float32."""
+    rng = np.random.default_rng(seed)
+
+    def real(*shape: int, scale: float = 1.0) -> Any:
+        x = rng.standard_normal(shape) * scale
+        if wild:
+            x = x * 10.0 ** rng.uniform(-3, 1, shape) * (rng.random(shape) > 0.03)
+        return x.astype(np.float32)
+
+    inputs = {
+        "x": real(b, l, e),
+        "in_proj": real(2 * d, e, scale=e**-0.5),
+        "conv1d_weight": real(d, w, scale=w**-0.5),
+        "conv1d_bias": None if bare else real(d, scale=0.1),
+        "x_proj": real(r + 2 * n, d, scale=d**-0.5),
+        "dt_proj_weight": real(d, r, scale=r**-0.5),
+        "dt_proj_bias": (rng.uniform(-6, -1, d)).astype(np.float32),
+        "A_log": np.log(np.tile(np.arange(1.0, n + 1), (d, 1))).astype(np.float32),
+        "D": real(d),
+        "out_proj": real(e, d, scale=d**-0.5),
+    }
+    if not bare:
+        inputs |= {"conv_state": real(b, d, w - 1), "ssm_state": real(b, d, n)}
+    return inputs
+
+
+def run(inputs: dict[str, Any], **change: Any) -> tuple[Any, Any, Any]:
+    found = ssm_spec.mamba_block(**{**inputs, **change}, return_states=True)
+    assert isinstance(found, tuple)
+    return found
+
+
+def draw_cotangents(inputs: dict[str, Any]) -> dict[str, Any]:
+    rng = np.random.default_rng(17)
+    outputs = zip(OUTPUTS, run(inputs), strict=True)
+    return {name: rng.standard_normal(out.shape).astype(np.float32) for name, out in outputs}
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["full", "bare"])
+@pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
+def test_values_lie_within_the_own_bound_and_gradients_agree(wild: bool, bare: bool) -> None:
+    inputs = draw(1, 2, 5, 3, 4, 2, 2, 3, wild=wild, bare=bare)
+    cotangents = draw_cotangents(inputs)
+    x, outputs = mamba_exact.block(inputs)
+    exact = mamba_exact.gradients(x, outputs, cotangents)
+    for name, bounded in ssm_spec.mamba_block_bounds(arithmetic=SINGLE, **inputs).items():
+        assert mamba_exact.worst(bounded, outputs[name]) <= 1, name
+        assert (bounded.own < 1e5 * 2.0**-53 * np.abs(bounded.value).max()).all()
+    found = ssm_spec.mamba_block_vjp(cotangents, **inputs)
+    assert set(found) == set(exact)
+    for name, gradient in found.items():
+        value = np.vectorize(lambda ball: float(ball.real), otypes=[float])(exact[name])
+        # No bound is derived for the block's gradients: 2^14 u of the largest, some 1e-12.
+        assert (np.abs(gradient - value) <= 2.0**-39 * np.abs(value).max()).all(), name
+
+
+def block(inputs: dict[str, Any], *, slip: str = "") -> dict[str, Any]:
+    """A block in eager float32 torch, one step after the other; or a wrong one."""
+    torch = pytest.importorskip("torch")
+    v = {name: None if value is None else torch.tensor(value) for name, value in inputs.items()}
+    d, n, r = len(v["D"]), v["A_log"].shape[1], v["dt_proj_weight"].shape[1]
+    inner = v["x"] @ v["in_proj"].T
+    first, z = inner.mT.chunk(2, dim=1)
+    if slip == "x and z exchanged":
+        first, z = z, first
+    line = torch.cat([v["conv_state"], first], dim=-1)
+    c = torch.nn.functional.conv1d(line, v["conv1d_weight"][:, None], v["conv1d_bias"], groups=d)
+    c = c if slip == "no activation" else torch.nn.functional.silu(c)
+    low = v["x_proj"] @ c
+    delta, B, C = low.split([r, n, n], dim=1)
+    if slip == "B and C exchanged":
+        B, C = C, B
+    delta = v["dt_proj_weight"] @ delta + v["dt_proj_bias"][:, None]
+    delta = delta + v["dt_proj_bias"][:, None] if slip == "bias twice" else delta
+    step = torch.nn.functional.softplus(delta, threshold=1e4)
+    A = -torch.exp(v["A_log"])
+    h, y = v["ssm_state"], []
+    for t in range(c.shape[-1]):
+        drive = (step[..., t] * c[..., t])[..., None] * B[:, None, :, t]
+        h = torch.exp(step[..., t, None] * A) * h + drive
+        y.append((h @ C[..., t, None])[..., 0] + v["D"] * c[..., t])
+    gated = torch.stack(y, -1) * torch.nn.functional.silu(z)
+    out = gated.mT @ v["out_proj"].T
+    out = out + v["x"] if slip == "a residual" else out
+    return {"y": out.numpy(), "conv_state": line[..., c.shape[-1] :].numpy(), "ssm_state": h.numpy()}
+
+
+def rounded_block(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A block with operands and what lies between the stages in bfloat16, sums and the scan in float32."""
+    torch = pytest.importorskip("torch")
+
+    def narrow(x: Any) -> Any:
+        return x.bfloat16().float()
+
+    v = {name: torch.tensor(value) for name, value in inputs.items()}
+    d, n, r = len(v["D"]), v["A_log"].shape[1], v["dt_proj_weight"].shape[1]
+    inner = narrow(narrow(v["x"]) @ narrow(v["in_proj"]).T)
+    first, z = inner.mT.chunk(2, dim=1)
+    line = torch.cat([v["conv_state"], first], dim=-1)
+    c = torch.nn.functional.conv1d(line, v["conv1d_weight"][:, None], v["conv1d_bias"], groups=d)
+    c = narrow(torch.nn.functional.silu(c))
+    low = narrow(narrow(v["x_proj"]) @ c)
+    delta = narrow(narrow(v["dt_proj_weight"]) @ low[:, :r])
+    gated, state = ssm_spec.selective_scan(
+        *(x.double().numpy() for x in (c, delta, -torch.exp(v["A_log"]), low[:, r : r + n], low[:, r + n :])),
+        *(x.double().numpy() for x in (v["D"], z, v["dt_proj_bias"])),
+        delta_softplus=True,
+        return_last_state=True,
+        initial_state=inputs["ssm_state"],
+    )
+    out = narrow(torch.tensor(gated).float()).mT @ narrow(v["out_proj"]).T
+    return {"y": out.numpy(), "conv_state": line[..., c.shape[-1] :].numpy(), "ssm_state": state}
+
+
+def ratio(found: dict[str, Any], inputs: dict[str, Any], arithmetic: Arithmetic = SINGLE) -> float:
+    worst = 0.0
+    for name, bounded in ssm_spec.mamba_block_bounds(arithmetic=arithmetic, **inputs).items():
+        error = np.abs(found[name] - bounded.value)
+        with np.errstate(all="ignore"):
+            here = np.where(error == 0, 0.0, error / (bounded.bound + bounded.own))
+        assert bounded.judged.all()
+        worst = max(worst, float(here.max(initial=0.0)))
+    return worst
+
+
+SIZES = (2, 23, 7, 11, 5, 3, 4)
+
+
+@pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
+def test_an_honest_block_stays_within_its_bound(wild: bool) -> None:
+    for seed in range(3):
+        inputs = draw(seed, *SIZES, wild=wild)
+        for arithmetic in (SINGLE, Arithmetic(evaluation="sequential")):
+            assert ratio(block(inputs), inputs, arithmetic) <= 1
+
+
+def test_bfloat16_between_the_stages_has_to_be_declared() -> None:
+    inputs = draw(2, *SIZES)
+    found = rounded_block(inputs)
+    assert ratio(found, inputs) > 10
+    assert ratio(found, inputs, Arithmetic(operands="bfloat16")) <= 1
+
+
+@pytest.mark.parametrize(
+    "slip", ["x and z exchanged", "B and C exchanged", "no activation", "bias twice", "a residual"]
+)
+def test_c1_to_c4_a_wrong_block_leaves_it(slip: str) -> None:
+    inputs = draw(3, *SIZES)
+    assert ratio(block(inputs, slip=slip), inputs) > 100
+
+
+def test_c5_a_split_at_every_k_is_the_whole_and_so_is_a_chain_of_steps() -> None:
+    inputs = draw(4, 2, 6, 3, 4, 2, 2, 3)
+    arithmetic = Arithmetic(compute="float64", evaluation="sequential")
+    bounds = ssm_spec.mamba_block_bounds(arithmetic=arithmetic, **inputs)
+
+    def same(found: tuple[Any, Any, Any]) -> None:
+        for name, value in zip(OUTPUTS, found, strict=True):  # products of matrices may sum in another order
+            assert (np.abs(value - bounds[name].value) <= bounds[name].bound + bounds[name].own).all(), name
+
+    for k in range(7):
+        y0, conv, ssm = run(inputs, x=inputs["x"][:, :k])
+        y1, conv, ssm = run(inputs, x=inputs["x"][:, k:], conv_state=conv, ssm_state=ssm)
+        same((np.concatenate([y0, y1], 1), conv, ssm))
+    parameters = {k: v for k, v in inputs.items() if k not in ("x", "conv_state", "ssm_state")}
+    conv, ssm, steps = inputs["conv_state"], inputs["ssm_state"], []
+    for t in range(6):
+        y, conv, ssm = ssm_spec.mamba_step(inputs["x"][:, t], conv, ssm, **parameters)
+        steps.append(y)
+    same((np.stack(steps, 1), conv, ssm))
+
+
+def test_the_step_has_the_gradients_and_bounds_of_length_one() -> None:
+    inputs = draw(5, 2, 1, 3, 4, 2, 2, 3)
+    cotangents = draw_cotangents(inputs)
+    step = inputs | {"x": inputs["x"][:, 0]}
+    gradients = ssm_spec.mamba_block_vjp(cotangents, **inputs)
+    found = ssm_spec.mamba_step_vjp(cotangents | {"y": cotangents["y"][:, 0]}, **step)
+    assert list(found) == list(gradients)
+    for name, gradient in found.items():
+        np.testing.assert_array_equal(gradient, gradients[name].reshape(step[name].shape))
+    bounds = ssm_spec.mamba_step_bounds(arithmetic=SINGLE, **step)
+    assert bounds["y"].bound.shape == (2, 3)
+    np.testing.assert_array_equal(bounds["ssm_state"].value, run(inputs)[2])
+
+
+@pytest.mark.parametrize("sizes", [(0, 3, 2, 3, 2, 1, 2), (2, 0, 2, 3, 2, 1, 2), (1, 1, 1, 1, 1, 1, 1)])
+def test_empty_and_smallest_blocks(sizes: tuple[int, ...]) -> None:
+    inputs = draw(6, *sizes)
+    y, conv, ssm = run(inputs)
+    assert y.shape == inputs["x"].shape
+    if sizes[1] == 0:
+        np.testing.assert_array_equal(conv, inputs["conv_state"])
+        np.testing.assert_array_equal(ssm, inputs["ssm_state"])
+    for name, bounded in ssm_spec.mamba_block_bounds(arithmetic=SINGLE, **inputs).items():
+        assert bounded.judged.shape == bounded.value.shape, name
+    for name, gradient in ssm_spec.mamba_block_vjp(draw_cotangents(inputs), **inputs).items():
+        assert gradient.shape == inputs[name].shape
+
+
+WHERE_IT_FAILS = {
+    "in_proj": ({"in_proj": np.ones((4, 3))}, ShapeError, r"`in_proj` must have shape \(2d, e\) .* 2d = 8"),
+    "x_proj": ({"x_proj": np.ones((5, 4))}, ShapeError, r"`x_proj` must have shape \(r\+2n, d\) .* = 6"),
+    "out_proj": ({"out_proj": np.ones((4, 3))}, ShapeError, "`out_proj` must have shape"),
+    "conv1d": (
+        {"conv1d_weight": np.ones((4, 1, 3))},
+        ShapeError,
+        r"`conv1d_weight` must have shape \(d, w\)",
+    ),
+    "conv state": ({"conv_state": np.ones((2, 4, 3))}, ShapeError, "`conv_state` .* w−1 = 2"),
+    "half": ({"A_log": np.ones((4, 2), np.float16)}, DTypeError, "`A_log` must have at least single"),
+    "integers": ({"x": np.ones((2, 5, 3), int)}, DTypeError, "`x` must hold floating-point"),
+}
+
+
+@pytest.mark.parametrize("name", WHERE_IT_FAILS)
+def test_bad_arguments_are_named(name: str) -> None:
+    change, error, message = WHERE_IT_FAILS[name]
+    with pytest.raises(error, match=message):
+        ssm_spec.mamba_block(**draw(7, 2, 5, 3, 4, 2, 2, 3) | change)
