@@ -43,6 +43,14 @@ from ssm_spec._hippo_translated import (
 from ssm_spec._kernel import ssm_kernel, ssm_kernel_vjp
 from ssm_spec._kernel_bounds import ssm_kernel_bounds, ssm_kernel_vjp_bounds
 from ssm_spec._lssl import lssl, lssl_bounds, lssl_vjp, lssl_vjp_bounds
+from ssm_spec._mamba import (
+    mamba_block,
+    mamba_block_bounds,
+    mamba_block_vjp,
+    mamba_step,
+    mamba_step_bounds,
+    mamba_step_vjp,
+)
 from ssm_spec._nplr import (
     hippo_legs_nplr,
     hippo_legs_nplr_bounds,
@@ -139,6 +147,12 @@ __all__ = [
     "lssl_bounds",
     "lssl_vjp",
     "lssl_vjp_bounds",
+    "mamba_block",
+    "mamba_block_bounds",
+    "mamba_block_vjp",
+    "mamba_step",
+    "mamba_step_bounds",
+    "mamba_step_vjp",
     "s4d",
     "s4d_bounds",
     "s4d_inv",
