@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ssm_conformance.cli._request import Request
+from ssm_conformance.console import console
 from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status, find_target, open_session
 from ssm_conformance.engine.environment import environment
 from ssm_conformance.engine.expected import Expectation, ExpectedFileError, expectations_for
@@ -20,7 +21,6 @@ from ssm_conformance.engine.target import module_target
 from ssm_conformance.planning import Planned
 from ssm_conformance.reports import FolderError, ReportFolder
 from ssm_conformance.reports.terminal import (
-    console,
     print_comparison,
     print_headline,
     print_run,

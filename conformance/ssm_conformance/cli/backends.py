@@ -16,7 +16,7 @@ def backends(load: bool, device: str | None) -> None:
     from rich.table import Table
 
     from ssm_backends import installed
-    from ssm_conformance.reports.terminal import console
+    from ssm_conformance.console import console
 
     if device and not load:
         raise click.UsageError("--device says where to load: give --load too")

@@ -21,9 +21,9 @@ def doctor() -> None:
     from rich.table import Table
 
     from ssm_backends import installed
+    from ssm_conformance.console import console
     from ssm_conformance.engine.environment import environment
     from ssm_conformance.engine.limits import GIB, cores, machine_memory
-    from ssm_conformance.reports.terminal import console
 
     out = console()
     found = environment()

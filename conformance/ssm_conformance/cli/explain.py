@@ -13,8 +13,8 @@ import click
 def explain(case_id: str, backend: str | None, plugin: str | None, device: str | None) -> int:
     """Explain one case: its inputs, the clause it holds, and how to run it again."""
     from ssm_conformance.cli._explaining import explain_case, explain_verdict
+    from ssm_conformance.console import console
     from ssm_conformance.engine.session import SelectionError, check_ids
-    from ssm_conformance.reports.terminal import console
 
     if backend and plugin:
         raise click.UsageError("give --backend or --plugin, not both")

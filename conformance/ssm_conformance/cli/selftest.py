@@ -36,7 +36,7 @@ def selftest(names: tuple[str, ...], level: str, quiet: bool) -> int:
     from rich.text import Text
 
     from ssm_backends import ArgumentError
-    from ssm_conformance.reports.terminal import console
+    from ssm_conformance.console import console
     from ssm_conformance.selftest import pairs, row
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssm_conformance.case import Case
+from ssm_conformance.console import console
 from ssm_conformance.engine.run import Run
 from ssm_conformance.reports.matrix import Cell, Mark, alike, asked, show_ratio, tabulate
 from ssm_conformance.verdict import Verdict
@@ -27,26 +27,8 @@ STYLE: Final[dict[Mark, str]] = {
     "not_claimed": "dim",
 }
 OUTCOME_STYLE: Final = {"passed": "bold green", "failed": "bold red", "undecided": "bold yellow"}
-WIDTH: Final = 110
-"""Columns where the output is not a terminal and the environment does not say."""
 SHOWN: Final = 40
 """Findings printed in full; the report has all."""
-
-
-class Paper(Console):
-    """A console whose broken pipe is the caller's affair: rich would exit with the status of a failure."""
-
-    def on_broken_pipe(self) -> None:
-        """Pass it on."""
-        raise BrokenPipeError
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console that respects NO_COLOR and COLUMNS, and does not cut lines short in a file."""
-    made = Paper(stderr=stderr, highlight=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made = Paper(stderr=stderr, highlight=False, width=WIDTH)
-    return made
 
 
 class Watch(Protocol):
