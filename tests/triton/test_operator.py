@@ -1,0 +1,42 @@
+"""The scan as an operator of PyTorch: its schema, its fake kernel, its gradient, and the plugin's claims."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssm_backends import UnavailableError
+from ssm_triton import ssm_backend
+from ssm_triton.scan import scan, scan_backward
+
+from .problems import problem
+
+
+def _arguments(device: str) -> tuple[object, ...]:
+    x = problem(device, b=1, d=3, l=3, n=2)
+    B, C = x["B"][:, None], x["C"][:, None]
+    rest = [x[k] for k in ("D", "z", "delta_bias", "initial_state")]
+    return x["u"], x["delta"], x["A"], B, C, *rest, None, None, True, False, True, 32
+
+
+@pytest.mark.parametrize("check", ["test_schema", "test_faketensor"])
+def test_the_operators_keep_torchs_contract(device: str, check: str) -> None:
+    arguments = _arguments(device)
+    torch.library.opcheck(scan, arguments, test_utils=check)
+    y, last, saved = scan(*arguments)
+    torch.library.opcheck(
+        scan_backward, (torch.ones_like(y), torch.ones_like(last), saved, *arguments[:-2]), test_utils=check
+    )
+
+
+def test_the_plugin_claims_gradients_and_fused_memory(device: str) -> None:
+    backend = ssm_backend(device)
+    (op,) = backend.implementations("selective_scan")
+    assert op.memory == "fused"
+    assert op.gradients == "all"
+    assert op.is_deterministic("backward")
+
+
+def test_a_device_that_it_cannot_serve(device: str) -> None:
+    with pytest.raises(UnavailableError, match="GPU"):
+        ssm_backend("meta")

@@ -1,0 +1,57 @@
+"""The decode step: l steps are one scan; slots, skipped rows, in place, 16-bit states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssm_triton import selective_scan, selective_state_update
+
+from .problems import problem
+
+
+def _at(call: dict[str, Any], t: int) -> dict[str, Any]:
+    streams = ("u", "delta", "z", "B", "C")
+    rest = {k: v[..., t] if k in streams else v for k, v in call.items()}
+    return {k: v for k, v in rest.items() if k != "initial_state"}
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("rule", ["euler", "zoh"])
+def test_steps_are_the_scan(device: str, rule: str, complex_: bool) -> None:
+    call = problem(device, torch.float64, l=4, groups=(2, 3), complex_=complex_) | {"b_discretization": rule}
+    y, last = selective_scan(**call, return_last_state=True)
+    state, outputs = call["initial_state"], []
+    for t in range(4):
+        out, state = selective_state_update(state, **_at(call, t))
+        outputs.append(out)
+    torch.testing.assert_close(torch.stack(outputs, -1), y, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(state, last, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_slots_of_a_pool(device: str, inplace: bool) -> None:
+    call = _at(problem(device), 0)
+    pool = torch.randn(5, 6, 3, device=device)
+    before = pool.clone()
+    slots = torch.tensor([3, -1], device=device)
+    y, after = selective_state_update(pool, **call, state_indices=slots, inplace=inplace)
+    expected, state = selective_state_update(before[[3, 3]], **call)
+    assert (after is pool) == inplace
+    assert torch.equal(pool, before) != inplace
+    assert torch.equal(y[0], expected[0])
+    assert torch.equal(y[1], torch.zeros_like(y[1]))
+    assert torch.equal(after[3], state[0])
+    others = [0, 1, 2, 4]
+    assert torch.equal(after[others], before[others])
+
+
+def test_a_half_state_is_rounded_once(device: str) -> None:
+    call = _at(problem(device), 0)
+    state = torch.randn(2, 6, 3, device=device).half()
+    y, new = selective_state_update(state, **call)
+    wide_y, wide = selective_state_update(state.float(), **call)
+    assert torch.equal(new, wide.half())
+    assert torch.equal(y, wide_y)
