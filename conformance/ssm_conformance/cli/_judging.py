@@ -42,9 +42,12 @@ def judge_backends(request: Request) -> int:
     runs: list[Run] = []
     failures: list[LoadError] = []
     left_out: list[str] = []
-    for name, find in _targets(request, runs):
+    met: set[str] = set()
+    for name, find in _targets(request, met):
+        met.add(name)
         try:
             runs.append(_judge_target(request, find()))
+            met.add(runs[-1].backend)
         except LoadError as error:
             if name in request.forgiving and error.kind == "unavailable":
                 left_out.append(f"{name} is left out: {error}")
@@ -64,12 +67,12 @@ def judge_backends(request: Request) -> int:
     return exit_status(runs, failures)
 
 
-def _targets(request: Request, runs: Sequence[Run]) -> Iterator[tuple[str, Callable[[], Target]]]:
-    """Modules first: a name that one of them turned out to have is not looked up again."""
+def _targets(request: Request, met: set[str]) -> Iterator[tuple[str, Callable[[], Target]]]:
+    """Modules first: a name that one of them has, or the name of one that failed, is not looked up again."""
     for module in request.modules:
         yield module, partial(module_target, module, request.device)
     for name in request.names:
-        if name not in [run.backend for run in runs]:
+        if name not in met:
             yield name, partial(find_target, name, request.device)
 
 
