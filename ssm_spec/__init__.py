@@ -1,5 +1,13 @@
 """The ground truth for state space models: values, gradients, and what honest rounding may do to them."""
 
+from ssm_spec._associative_scan import (
+    ScanCost,
+    ssm_associative_scan,
+    ssm_associative_scan_bounds,
+    ssm_associative_scan_cost,
+    ssm_associative_scan_vjp,
+    ssm_associative_scan_vjp_bounds,
+)
 from ssm_spec._causal_conv1d import (
     causal_conv1d,
     causal_conv1d_vjp,
@@ -112,6 +120,7 @@ __all__ = [
     "DTypeError",
     "DomainError",
     "Reference",
+    "ScanCost",
     "ShapeError",
     "causal_conv1d",
     "causal_conv1d_bounds",
@@ -188,6 +197,11 @@ __all__ = [
     "ssd_update_vjp_bounds",
     "ssd_vjp",
     "ssd_vjp_bounds",
+    "ssm_associative_scan",
+    "ssm_associative_scan_bounds",
+    "ssm_associative_scan_cost",
+    "ssm_associative_scan_vjp",
+    "ssm_associative_scan_vjp_bounds",
     "ssm_kernel",
     "ssm_kernel_bounds",
     "ssm_kernel_vjp",

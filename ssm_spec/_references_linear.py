@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_spec import _hippo_translated, _lssl, _nplr, _s4d, _s4d_kernel, _s4d_kernel_bounds, _s5
+from ssm_spec import (
+    _associative_scan,
+    _hippo_translated,
+    _lssl,
+    _nplr,
+    _s4d,
+    _s4d_kernel,
+    _s4d_kernel_bounds,
+    _s5,
+)
 from ssm_spec._reference import Reference
 
 _HIPPO: Final = "Gu, Dao, Ermon, Rudra and Ré, HiPPO (2020)"
@@ -132,5 +141,16 @@ LINEAR_ROWS: Final[tuple[Reference, ...]] = (
         vjp_bounds=_s5.s5_vjp_bounds,
         equation="h_k = ā h_{k−1} + b̄ u_k, y_k = γ Re(C h_k) + D u_k, b̄ a matrix",
         source="Smith, Warrington and Linderman, S5 (2023), eq. (2) and (6)",
+    ),
+    Reference(
+        name="ssm_associative_scan",
+        outputs=_associative_scan.OUTPUTS,
+        differentiable=_associative_scan.DIFFERENTIABLE,
+        value=_associative_scan.ssm_associative_scan,
+        vjp=_associative_scan.ssm_associative_scan_vjp,
+        bounds=_associative_scan.ssm_associative_scan_bounds,
+        vjp_bounds=_associative_scan.ssm_associative_scan_vjp_bounds,
+        equation="(a₁, x₁) ∘ (a₂, x₂) = (a₂ a₁, a₂ x₁ + x₂); h_t = a_t h_{t−1} + x_t",
+        source="Blelloch, Prefix sums and their applications (1990), section 1.4",
     ),
 )
