@@ -1,0 +1,101 @@
+"""``python -m ssm_spec.certify``: the certification as a command, its findings as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ssm_spec.certify._certification import EDGES, Certification, certify
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the certification; 1 if some element is not shown to lie within its bound."""
+    parser = argparse.ArgumentParser(prog="python -m ssm_spec.certify", description=main.__doc__)
+    parser.add_argument("--elements", type=int, default=100_000, help="the least number of elements to hold")
+    parser.add_argument("--seed", type=int, default=0, help="where the cases come from")
+    parser.add_argument("--out", type=Path, help="write the findings there, as JSON")
+    asked = parser.parse_args(arguments)
+    start = time.perf_counter()
+    found = certify(asked.elements, asked.seed, _show if sys.stderr.isatty() else lambda _: None)
+    report = _report(found, f"python -m ssm_spec.certify --elements {asked.elements} --seed {asked.seed}")
+    report["seconds"] = round(time.perf_counter() - start, 1)
+    if asked.out:
+        asked.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    print(
+        f"{found.elements} elements held to their bounds, {len(found.findings)} not shown to keep them; "
+        f"worst |err|/own {report['worst']:.3f}"
+    )
+    for finding in found.findings[:20]:
+        print(finding, file=sys.stderr)
+    return 1 if found.findings else 0
+
+
+def _report(found: Certification, command: str) -> dict[str, Any]:
+    """The findings with where and by what they were found."""
+    tallies = [tally for row in found.tallies.values() for tally in row.values()]
+    return {
+        "command": command,
+        "commit": _commit(),
+        "environment": {
+            "cpu": _cpu(),
+            "python": platform.python_version(),
+            "versions": {name: _version(name) for name in ("ssm-spec", "numpy", "scipy", "python-flint")},
+        },
+        "elements": found.elements,
+        "excused": sum(tally.excused for tally in tallies),
+        "worst": max(tally.worst for tally in tallies),
+        "violations": [asdict(finding) for finding in found.findings if finding.proven],
+        "undecided": [asdict(finding) for finding in found.findings if not finding.proven],
+        "edges": list(EDGES),
+        "operators": {
+            op: {
+                "cases": found.cases[op],
+                "lengths": found.lengths[op],
+                "outputs": {name: asdict(tally) for name, tally in row.items()},
+            }
+            for op, row in found.tallies.items()
+        },
+    }
+
+
+def _show(found: Certification) -> None:
+    print(f"\r{found.elements} elements, {len(found.findings)} findings", end="", file=sys.stderr)
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this file lies in; None outside of one."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return run.stdout.strip() or None
+
+
+def _cpu() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

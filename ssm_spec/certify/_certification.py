@@ -1,0 +1,218 @@
+"""The certification: the oracle's values and gradients, each held to its own stated bound by enclosures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_spec._references import REFERENCES
+from ssm_spec._roundoff import Arithmetic, Bounded
+from ssm_spec.certify._draws import DRAWS, REGIMES, draw
+from ssm_spec.certify._enclose import LEAST_BITS, Enclosure, enclose, enclose_vjp
+
+Array = NDArray[Any]
+
+F64: Final = Arithmetic(compute="float64")
+EDGES: Final = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""Edges of the histogram of |err| / own; an error of exactly zero is counted apart."""
+MOST_BITS: Final = 2**15
+
+
+@dataclass
+class Tally:
+    """What was found of one output or gradient of one operator.
+
+    Attributes
+    ----------
+    elements, excused
+        Elements held to their bound; elements outside float64's range, which are not.
+    exact
+        Elements without any error.
+    histogram
+        Counts of |err| / own between `EDGES`.
+    worst
+        The largest |err| / own.
+    """
+
+    elements: int = 0
+    excused: int = 0
+    exact: int = 0
+    histogram: list[int] = field(default_factory=lambda: [0] * (len(EDGES) - 1))
+    worst: float = 0.0
+
+    def add(self, ratio: NDArray[np.float64], excused: int) -> None:
+        """Count the ratios of one array."""
+        self.elements += ratio.size
+        self.excused += excused
+        self.exact += int(np.sum(ratio == 0))
+        counts = np.histogram(ratio[ratio > 0], EDGES)[0]
+        self.histogram = [a + int(b) for a, b in zip(self.histogram, counts, strict=True)]
+        self.worst = max(self.worst, float(ratio.max(initial=0.0)))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An element that is not shown to lie within its bound.
+
+    Attributes
+    ----------
+    op, name, regime, seed, number
+        The operator, the output ("y") or gradient ("d u"), and what `draw` makes the case from.
+    index
+        Where the element stands.
+    value, error, own
+        The oracle's value, the least distance from the exact number, and the oracle's own bound.
+    proven
+        True: the element violates its bound. False: no precision decided it.
+    """
+
+    op: str
+    name: str
+    regime: str
+    seed: int
+    number: int
+    index: tuple[int, ...]
+    value: str
+    error: float
+    own: float
+    proven: bool
+
+
+@dataclass
+class Certification:
+    """All that was found: tallies by operator and output, and every finding."""
+
+    seed: int
+    tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
+    cases: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, list[int]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def elements(self) -> int:
+        """How many elements were held to their bounds."""
+        return sum(tally.elements for row in self.tallies.values() for tally in row.values())
+
+    def hold(self, op: str, number: int) -> None:
+        """Draw one case, and hold its outputs and gradients to their bounds."""
+        regime, inputs = draw(op, self.seed, number)
+        self.cases[op] = self.cases.get(op, 0) + 1
+        length = _length(inputs)
+        known = self.lengths.setdefault(op, [length, length])
+        known[:] = [min(known[0], length), max(known[1], length)]
+        row = self.tallies.setdefault(op, {})
+        for name, bounded, away in _questions(op, inputs, np.random.default_rng([self.seed, number])):
+            used = bounded.judged & np.isfinite(bounded.own)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.where(away.far == 0, 0.0, away.far / bounded.own)
+            row.setdefault(name, Tally()).add(ratio[used], int(np.sum(~used)))
+            for index in np.argwhere(used & ~(ratio <= 1)):
+                i = tuple(int(k) for k in index)
+                value, near, own = str(bounded.value[i]), float(away.near[i]), float(bounded.own[i])
+                finding = Finding(op, name, regime, self.seed, number, i, value, near, own, near > own)
+                self.findings.append(finding)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far the oracle's values lie from the exact ones: at most `far`, at least `near`."""
+
+    far: NDArray[np.float64]
+    near: NDArray[np.float64]
+
+
+def certify(
+    elements: int, seed: int = 0, progress: Callable[[Certification], None] = lambda _: None
+) -> Certification:
+    """Hold operators in turn to enclosures, in every regime, until so many elements have been held.
+
+    Parameters
+    ----------
+    elements
+        The least number of elements to hold; the rounds end whole, every regime for every operator.
+    seed
+        Where the cases come from.
+    progress
+        Called after each case.
+    """
+    found, number = Certification(seed), 0
+    while found.elements < elements or number % len(REGIMES):
+        for op in DRAWS:
+            found.hold(op, number)
+            progress(found)
+        number += 1
+    return found
+
+
+def _questions(
+    op: str, inputs: Mapping[str, Any], rng: np.random.Generator
+) -> Iterator[tuple[str, Bounded, Distance]]:
+    """Each output and gradient of the oracle with its bounds and its distance from the exact numbers."""
+    reference, values = REFERENCES[op], _values(op, inputs)
+    bounds = reference.bounds(arithmetic=F64, **inputs)
+    # Rectangles around complex numbers grow by up to √2 a turn: half a bit a step, forward and back.
+    bits = LEAST_BITS + (_length(inputs) if any(map(np.iscomplexobj, inputs.values())) else 0)
+    questions = {name: (values[name], bounded) for name, bounded in bounds.items()}
+    held = _settled(questions, bits, lambda n: enclose(op, bits=n, **inputs))
+    for name, distance in held.items():
+        yield name, bounds[name], distance
+    if reference.vjp is None or reference.vjp_bounds is None:
+        return
+    cotangents = {name: _cotangent(rng, value) for name, value in values.items()}
+    gradients = reference.vjp(cotangents, **inputs)
+    slopes = reference.vjp_bounds(cotangents, arithmetic=F64, **inputs)
+    questions = {name: (gradients[name], bounded) for name, bounded in slopes.items()}
+    held = _settled(questions, bits, lambda n: enclose_vjp(op, cotangents, bits=n, **inputs))
+    for name, distance in held.items():
+        yield f"d {name}", slopes[name], distance
+
+
+def _settled(
+    questions: Mapping[str, tuple[Array, Bounded]], bits: int, evaluate: Callable[[int], dict[str, Enclosure]]
+) -> dict[str, Distance]:
+    """The distances, at the least precision that says of every element whether it keeps its bound."""
+    while True:
+        enclosures = evaluate(bits)
+        found = {
+            name: Distance(enclosures[name].farthest(value), enclosures[name].nearest(value))
+            for name, (value, _) in questions.items()
+        }
+        bits *= 2
+        if bits > MOST_BITS or all(_decided(found[k], bounded) for k, (_, bounded) in questions.items()):
+            return found
+
+
+def _decided(distance: Distance, bounded: Bounded) -> bool:
+    """Whether each judged element is inside its bound or outside, and its error is known to 0.01 of it."""
+    sharp = distance.far - distance.near <= 0.01 * bounded.own
+    return bool(np.all(sharp | (distance.far == 0) | ~bounded.judged | ~np.isfinite(bounded.own)))
+
+
+def _values(op: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+    """What the public function returns, by the names of its outputs."""
+    reference = REFERENCES[op]
+    arguments = signature(reference.value).parameters
+    flags = {name: True for name in arguments if name.startswith("return_")}
+    found = reference.value(**inputs, **flags)
+    arrays = found if isinstance(found, tuple) else (found,)
+    return dict(zip(reference.outputs, arrays, strict=True))
+
+
+def _cotangent(rng: np.random.Generator, value: Array) -> Array:
+    r = rng.standard_normal(value.shape)
+    return r + 1j * rng.standard_normal(value.shape) if np.iscomplexobj(value) else r
+
+
+def _length(inputs: Mapping[str, Any]) -> int:
+    """l; 1 where nothing is a sequence."""
+    if "length" in inputs:
+        return int(inputs["length"])
+    stream = inputs.get("u", inputs.get("x"))
+    if stream is None or "state" in inputs:
+        return 1
+    return int(stream.shape[1 if "dt" in inputs else -1])
