@@ -23,10 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="where the cases come from")
     parser.add_argument("--out", type=Path, help="write the findings there, as JSON")
     asked = parser.parse_args(arguments)
-    start = time.perf_counter()
+    start, commit = time.perf_counter(), _commit()
     found = certify(asked.elements, asked.seed, _show if sys.stderr.isatty() else lambda _: None)
-    report = _report(found, f"python -m ssm_spec.certify --elements {asked.elements} --seed {asked.seed}")
-    report["seconds"] = round(time.perf_counter() - start, 1)
+    command = f"python -m ssm_spec.certify --elements {asked.elements} --seed {asked.seed}"
+    report = {"command": command, "commit": commit, "seconds": round(time.perf_counter() - start, 1)}
+    report |= _report(found)
     if asked.out:
         asked.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     print(
@@ -38,12 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if found.findings else 0
 
 
-def _report(found: Certification, command: str) -> dict[str, Any]:
-    """The findings with where and by what they were found."""
+def _report(found: Certification) -> dict[str, Any]:
+    """The findings, with the machine and the versions."""
     tallies = [tally for row in found.tallies.values() for tally in row.values()]
     return {
-        "command": command,
-        "commit": _commit(),
         "environment": {
             "cpu": _cpu(),
             "python": platform.python_version(),
