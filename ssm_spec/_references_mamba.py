@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_spec import _causal_conv1d, _causal_conv1d_bounds, _causal_conv1d_update, _mamba, _ssd
+from ssm_spec import _causal_conv1d, _causal_conv1d_bounds, _causal_conv1d_update, _mamba, _mamba3, _ssd
 from ssm_spec._mamba import _block as _mamba_whole
 from ssm_spec._mamba import _step as _mamba_step
+from ssm_spec._mamba3 import _siso as _mamba3_whole
 from ssm_spec._reference import Reference
 from ssm_spec._ssd import _public as _ssd_whole
 from ssm_spec._ssd import _update as _ssd_step
@@ -77,6 +78,28 @@ MAMBA_ROWS: Final[tuple[Reference, ...]] = (
         vjp_bounds=None,
         equation="one step of mamba_block from its two states",
         source="Gu and Dao, Mamba (2023), section 3.4, figure 3 and algorithm 2, one step",
+    ),
+    Reference(
+        name="mamba3_siso",
+        outputs=_mamba3_whole.OUTPUTS,
+        differentiable=(),
+        value=_mamba3.mamba3_siso,
+        vjp=None,
+        bounds=_mamba3.mamba3_siso_bounds,
+        vjp_bounds=None,
+        equation="S_t = αS_{t−1} + (1−λ)Δα v_{t−1}k̃_{t−1}ᵀ + λΔ v_t k̃_tᵀ; y_t = (S_t q̃_t + D v_t) silu(z_t)",
+        source="Mamba-3 (2026), the exponential-trapezoidal rule with a rotary state",
+    ),
+    Reference(
+        name="mamba3_siso_step",
+        outputs=_mamba3_whole.OUTPUTS,
+        differentiable=(),
+        value=_mamba3.mamba3_siso_step,
+        vjp=None,
+        bounds=_mamba3.mamba3_siso_step_bounds,
+        vjp_bounds=None,
+        equation="one step of mamba3_siso from its four states",
+        source="Mamba-3 (2026), the exponential-trapezoidal rule with a rotary state, one step",
     ),
 )
 """Every operator of the Mamba family but the scan itself, in order."""

@@ -127,7 +127,8 @@ def clamped(node: Node, low: float, high: float) -> Node:
 def block(inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
     """Leaves, and y (b, l, e), conv_state (b, d, w − 1) and ssm_state (b, d, n) of `mamba_block` as nodes."""
     v = leaves(inputs)
-    (b, l, e), (d, _), n = inputs["x"].shape, inputs["conv1d_weight"].shape, inputs["A_log"].shape[1]
+    b, l = inputs["x"].shape[:2]
+    d, n = inputs["A_log"].shape
     r = inputs["dt_proj_weight"].shape[1]
 
     def project(W: Array, x: Array) -> Array:
@@ -138,9 +139,8 @@ def block(inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]
 
     inner = project(v["in_proj"], v["x"].transpose(0, 2, 1))
     taps = {"x": inner[:, :d], "weight": v["conv1d_weight"]}
-    taps |= {
-        new: v[old] for new, old in (("bias", "conv1d_bias"), ("initial_state", "conv_state")) if old in v
-    }
+    names = {"bias": "conv1d_bias", "initial_state": "conv_state"}
+    taps |= {new: v[old] for new, old in names.items() if old in v}
     c, conv_state = conv_nodes(taps, None, silu=True)
     low = project(v["x_proj"], c)
     delta = project(v["dt_proj_weight"], low[:, :r])
@@ -157,3 +157,41 @@ def block(inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]
         ssm_state[i, k] = h
     y = project(v["out_proj"], gated).transpose(0, 2, 1)
     return v, {"y": y, "conv_state": conv_state, "ssm_state": ssm_state}
+
+
+def siso(inputs: Mapping[str, Any]) -> dict[str, Array]:
+    """y and the four states of `mamba3_siso` as balls."""
+    flint.ctx.prec = BITS
+    v = {k: np.frompyfunc(ball, 1, 1)(x) for k, x in inputs.items() if x is not None and x.dtype.kind == "f"}
+    (b, l, h, p), (g, n), a = v["v"].shape, v["q"].shape[2:], v["angles"].shape[3]
+    seq = inputs.get("seq_idx")
+    shapes = {"angle_state": (a,), "ssm_state": (p, n), "k_state": (n,), "v_state": (p,)}
+    states = {name: np.full((b, h, *shape), Ball(0), object) for name, shape in shapes.items()}
+    y = np.empty((b, l, h, p), object)
+    for i, k in np.ndindex(b, h):
+        angle, S, key, value = (v.get(name, states[name])[i, k] for name in shapes)
+        for t in range(l):
+            if seq is not None and t > 0 and seq[i, t] != seq[i, t - 1]:
+                angle, S, key, value = (0 * x for x in (angle, S, key, value))
+            step, share = v["dt"][i, k, t], 1 / (1 + (-v["trap"][i, k, t]).exp())
+            pi = Ball(flint.arb.pi())
+            turns = [step * pi * v["angles"][i, t, k, j].tanh() for j in range(a)]
+            angle = angle + np.array(turns, object)
+            turned = {}
+            for name in ("k", "q"):
+                x = list(v[name][i, t, k // (h // g)] + v[f"{name}_bias"][k])
+                for j, theta in enumerate(angle):
+                    cos, sin = theta.cos(), theta.sin()
+                    even, odd = x[2 * j], x[2 * j + 1]
+                    x[2 * j], x[2 * j + 1] = even * cos - odd * sin, even * sin + odd * cos
+                turned[name] = np.array(x, object)
+            alpha, now = v["adt"][i, k, t].exp(), v["v"][i, t, k]
+            S = alpha * S + np.outer((1 - share) * step * alpha * value, key)
+            S = S + np.outer(share * step * now, turned["k"])
+            key, value = turned["k"], now
+            out = S @ turned["q"] + (v["D"][k] * now if "D" in v else 0 * now)
+            gate = [x / (1 + (-x).exp()) for x in v["z"][i, t, k]] if "z" in v else [Ball(1)] * p
+            y[i, t, k] = out * np.array(gate, object)
+        for name, state in zip(shapes, (angle, S, key, value), strict=True):
+            states[name][i, k] = state
+    return {"y": y, **states}

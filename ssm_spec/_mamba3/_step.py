@@ -1,0 +1,72 @@
+"""One step of Mamba-3's recurrence, as a decoder takes it: the recurrence at length one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssm_spec._mamba3._bounds import mamba3_siso_bounds
+from ssm_spec._mamba3._siso import mamba3_siso
+from ssm_spec._roundoff import Arithmetic, Bounded
+from ssm_spec._validate import Dimensions, Float, as_real_array
+
+_PATTERNS = {"q": "b g n", "k": "b g n", "v": "b h p", "angles": "b h a", "z": "b h p"}
+_PER_HEAD = ("adt", "dt", "trap")
+
+
+def mamba3_siso_step(
+    angle_state: ArrayLike,
+    ssm_state: ArrayLike,
+    k_state: ArrayLike,
+    v_state: ArrayLike,
+    **inputs: Any,
+) -> tuple[Float, Float, Float, Float, Float]:
+    """One step of `mamba3_siso` from its four states.
+
+    (C1) l steps equal one `mamba3_siso` of length l, its states included.
+
+    Parameters
+    ----------
+    angle_state, ssm_state, k_state, v_state
+        (b, h, a), (b, h, p, n), (b, h, n), (b, h, p), real; none is written.
+    inputs
+        Those of `mamba3_siso` without time: q, k (b, g, n); v, z (b, h, p); adt, dt, trap (b, h);
+        q_bias, k_bias (h, n); angles (b, h, a); D (h,).
+
+    Returns
+    -------
+    y, (b, h, p) float64, and the four new states, float64.
+    """
+    states = {"angle_state": angle_state, "ssm_state": ssm_state, "k_state": k_state, "v_state": v_state}
+    found = mamba3_siso(**_read(**states, **inputs), return_final_states=True)
+    assert isinstance(found, tuple)
+    y, *new = found
+    angle, ssm, k, v = new
+    return y[:, 0], angle, ssm, k, v
+
+
+def mamba3_siso_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to "y" and the four states.
+
+    Parameters
+    ----------
+    arithmetic
+        The facts about the implementation.
+    inputs
+        The arguments of `mamba3_siso_step`.
+    """
+    found = mamba3_siso_bounds(arithmetic=arithmetic, **_read(**inputs))
+    return {**found, "y": found["y"].map(lambda part: part[:, 0])}
+
+
+def _read(**inputs: Any) -> dict[str, Any]:
+    """Check what differs from the recurrence, and pose the step as one of length one."""
+    dims, step = Dimensions(), dict(inputs)
+    for name in (*_PATTERNS, *_PER_HEAD):
+        if step.get(name) is not None:
+            array = as_real_array(name, step[name])
+            dims.match(name, array, _PATTERNS.get(name, "b h"))
+            step[name] = array[..., None] if name in _PER_HEAD else np.expand_dims(array, 1)
+    return step
