@@ -59,6 +59,12 @@ from ssm_spec._mamba import (
     mamba_step_bounds,
     mamba_step_vjp,
 )
+from ssm_spec._mamba3 import (
+    mamba3_siso,
+    mamba3_siso_bounds,
+    mamba3_siso_step,
+    mamba3_siso_step_bounds,
+)
 from ssm_spec._nplr import (
     hippo_legs_nplr,
     hippo_legs_nplr_bounds,
@@ -156,6 +162,10 @@ __all__ = [
     "lssl_bounds",
     "lssl_vjp",
     "lssl_vjp_bounds",
+    "mamba3_siso",
+    "mamba3_siso_bounds",
+    "mamba3_siso_step",
+    "mamba3_siso_step_bounds",
     "mamba_block",
     "mamba_block_bounds",
     "mamba_block_vjp",
