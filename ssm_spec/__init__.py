@@ -87,6 +87,8 @@ from ssm_spec._roundoff import (
     Arithmetic,
     Bounded,
 )
+from ssm_spec._s4_kernel import s4_kernel, s4_kernel_vjp
+from ssm_spec._s4_kernel_bounds import s4_kernel_bounds, s4_kernel_vjp_bounds
 from ssm_spec._s4d import s4d, s4d_bounds, s4d_vjp, s4d_vjp_bounds
 from ssm_spec._s4d_kernel import s4d_kernel, s4d_kernel_vjp
 from ssm_spec._s4d_kernel_bounds import s4d_kernel_bounds, s4d_kernel_vjp_bounds
@@ -172,6 +174,10 @@ __all__ = [
     "mamba_step",
     "mamba_step_bounds",
     "mamba_step_vjp",
+    "s4_kernel",
+    "s4_kernel_bounds",
+    "s4_kernel_vjp",
+    "s4_kernel_vjp_bounds",
     "s4d",
     "s4d_bounds",
     "s4d_inv",

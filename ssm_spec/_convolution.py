@@ -187,13 +187,13 @@ def fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K| <= ‖K‖₁; one of F K by at most ‖u‖₁;
     the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= ‖K‖₁ ‖u‖₂ (Higham 2002, section 24.2).
     """
-    eps = _transform_error(u.shape[-1] + K.shape[-1], arithmetic.u)
+    eps = transform_error(u.shape[-1] + K.shape[-1], arithmetic.u)
     u1, u2 = np.sum(np.abs(u), axis=-1), np.linalg.norm(u, axis=-1)
     K1, K2 = np.sum(np.abs(K), axis=-1), np.linalg.norm(K, axis=-1)
     return np.asarray((2 * eps + arithmetic.product(complex_=True)) * K1 * u2 + eps * K2 * u1)
 
 
-def _transform_error(points: int, u: float) -> float:
+def transform_error(points: int, u: float) -> float:
     """Return ε of a transform padded to at most twice the next power of two (Higham 2002, theorem 24.2).
 
     ε = η log₂ N, η = μ + 4 u (√2 + μ): roots of unity known to μ = 4 u, three units and a rounding.

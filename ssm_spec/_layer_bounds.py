@@ -29,16 +29,20 @@ from ssm_spec._validate import Array, Float
 
 
 def layer_bounds(
-    system: System, arithmetic: Arithmetic, inexact: tuple[Float, Float] | None = None
+    system: System,
+    arithmetic: Arithmetic,
+    inexact: tuple[Float, Float] | None = None,
+    coefficients: tuple[Bounded, Bounded] | None = None,
 ) -> dict[str, Bounded]:
     """Return "y" (b, *s, p, l) and "last_state" (b, *s, n) with what honest arithmetic may do to each.
 
-    `inexact` is how wrong u may be: for the arithmetic asked about, and here.
+    `inexact` is how wrong u may be: for the arithmetic asked about, and here. `coefficients` are Ā
+    and B̄, where more than the rule alone makes them wrong.
     """
     call = rec.read(**recurrence_arguments(system))
     states = rec.run(call)
     y = rec.output(call, states)
-    A_bar, B_bar = discretised_bounds(system, arithmetic)
+    A_bar, B_bar = coefficients or discretised_bounds(system, arithmetic)
     results = []
     with np.errstate(all="ignore"):
         for a, own in ((arithmetic, False), (ORACLE, True)):
@@ -66,16 +70,18 @@ def layer_vjp_bounds(
     arithmetic: Arithmetic,
     inexact: tuple[Float, Float] | None = None,
     inexact_cotangent: tuple[Float, Float] | None = None,
+    coefficients: tuple[Bounded, Bounded] | None = None,
 ) -> dict[str, Bounded]:
     """Return every gradient, in the shapes of `System`, with what honest arithmetic may do to it.
 
-    `inexact` and `inexact_cotangent` are how wrong u and the cotangent of y may be, there and here.
+    `inexact` and `inexact_cotangent` are how wrong u and the cotangent of y may be, there and here;
+    `coefficients` as for `layer_bounds`.
     """
     call, _, r, r_last = rec.read_vjp(cotangents, None, recurrence_arguments(system))
     states = rec.run(call)
     adjoints = rec.run_back(call, r, r_last)
     values = rec.pull_back(call, states, adjoints, r)
-    A_bar, B_bar = discretised_bounds(system, arithmetic)
+    A_bar, B_bar = coefficients or discretised_bounds(system, arithmetic)
     through = discretised_vjp_bounds(system, values["A_bar"], values["B_bar"], arithmetic)
     sides = []
     with np.errstate(all="ignore"):

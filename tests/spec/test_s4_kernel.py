@@ -1,0 +1,177 @@
+"""S4's kernel: dense and by generating function, against balls and LegS itself; honest forms and slips."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic
+
+from . import layer_check as check
+from . import lti_exact as exact
+
+F64 = check.F64
+
+
+def low_rank(rng: np.random.Generator, d: int, n: int) -> dict[str, Any]:
+    return {
+        "delta": np.exp(rng.uniform(-3.0, 0.0, d)),
+        "Lambda": check.modes(rng, True, d, n),
+        "P": 0.3 * check.numbers(rng, True, d, n),
+        "Q": 0.3 * check.numbers(rng, True, d, n),
+        "B": check.numbers(rng, True, d, n),
+        "C": check.numbers(rng, True, d, n),
+    }
+
+
+def legs(n: int, d: int, rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+    """LegS with a random real C, and the same C in the basis of Λ, one of each pair kept."""
+    Lambda, P, B, V = ssm_spec.hippo_legs_nplr(n)
+    C = rng.standard_normal((d, n))
+    kept = slice(0, n // 2)
+    whole = {"Lambda": Lambda, "P": P, "Q": P, "B": B}
+    arrays = {name: np.tile(x[kept], (d, 1)) for name, x in whole.items()}
+    return {"delta": np.exp(rng.uniform(-5.0, -2.0, d)), **arrays, "C": (C @ V)[:, kept]}, C
+
+
+def definition(delta, Lambda, P, Q, B, C, *, length, paired):
+    conj = np.vectorize(lambda x: x.conjugate(), otypes=[object])
+    if paired:
+        Lambda, P, Q, B, C = (np.concatenate((x, conj(x)), axis=-1) for x in (Lambda, P, Q, B, C))
+    K = np.empty((len(delta), length), dtype=object)
+    for i in range(len(delta)):
+        A = np.diag(Lambda[i]) + exact.balls(np.zeros((len(B[i]),) * 2)) - np.outer(P[i], conj(Q[i]))
+        bars = exact.bilinear(A, B[i][:, None], np.asarray(delta[i]), 0.5)
+        K[i] = exact.kernel(bars["A_bar"], bars["B_bar"], C[i][None], length, paired=False)["K"][0, 0]
+    return {"K": K}
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("length", [1, 6])
+def test_the_kernel_lies_within_its_own_bound(paired, length, record_property):
+    """(C1) to (C3), values and gradients."""
+    arrays = low_rank(np.random.default_rng(length), 2, 2)
+    options = {"length": length, "paired": paired}
+    ratios = check.within_own("s4_kernel", partial(definition, **options), arrays, options)
+    record_property("ratios", ratios)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 7, 64, 129])
+def test_the_generating_function_is_the_dense_kernel(paired, length, record_property):
+    """(C4), at odd lengths and at even ones, where −1 is a root of unity."""
+    arrays = low_rank(np.random.default_rng(length), 3, 4)
+    found = ssm_spec.s4_kernel_bounds(
+        arithmetic=Arithmetic(compute="float64", evaluation="fft"), length=length, paired=paired, **arrays
+    )["K"]
+    K = ssm_spec.s4_kernel(**arrays, length=length, paired=paired, evaluation="generating_function")
+    assert np.isrealobj(K) == paired
+    ratio = float(np.max(np.abs(K - found.value) / (found.bound + found.own)))
+    record_property("units of the bound", ratio)
+    assert ratio <= 1.0
+    np.testing.assert_allclose(K, found.value, atol=1e-11 * np.max(np.abs(found.value)))
+
+
+@pytest.mark.parametrize("n", [4, 64])
+def test_it_is_the_kernel_of_legs(n):
+    """The normal-plus-low-rank form of LegS has the kernel of LegS."""
+    arrays, C = legs(n, 2, np.random.default_rng(n))
+    A, B = ssm_spec.hippo_legs(n)
+    A_bar, B_bar = ssm_spec.discretize_bilinear(A, B, arrays["delta"])
+    wanted = ssm_spec.ssm_kernel(A_bar, B_bar, C[:, None, :], 200)[:, 0, 0]
+    for evaluation in ("dense", "generating_function"):
+        K = ssm_spec.s4_kernel(**arrays, length=200, paired=True, evaluation=evaluation)
+        np.testing.assert_allclose(K, wanted, atol=1e-10 * np.max(np.abs(wanted)))
+
+
+def in_complex64(delta, Lambda, P, Q, B, C, length):
+    """The generating function in single precision, by its own formula, halves kept."""
+    mirrored = [np.concatenate((x, x.conj()), axis=-1) for x in (Lambda, P, Q, B, C)]
+    Lambda, P, Q, B, C = mirrored
+    eye = np.eye(Lambda.shape[-1], dtype=np.complex64)
+    A = Lambda[..., None] * eye - P[..., None] * Q.conj()[..., None, :]
+    half = delta[:, None, None] / np.float32(2)
+    A_bar = np.linalg.solve(eye - half * A, eye + half * A)
+    tilde = C - (C[:, None] @ np.linalg.matrix_power(A_bar, length))[:, 0]
+    z = np.exp(np.complex64(-2j * np.pi / length) * np.arange(length, dtype=np.float32)).astype(np.complex64)
+    c = half[..., 0] * (1 + z)
+    D = (1 - z)[:, None] - c[..., None] * Lambda[:, None]
+    over = 1 / D
+    sums = [np.einsum("dn,dln->dl", x * y, over) for x, y in (
+        (tilde, B), (tilde, P), (Q.conj(), B), (Q.conj(), P))]  # fmt: skip
+    K = np.fft.ifft(delta[:, None] * (sums[0] - c * sums[1] * sums[2] / (1 + c * sums[3]))).astype(
+        np.complex64
+    )
+    return K.real
+
+
+def narrow(arrays):
+    return {k: v.astype(np.complex64 if np.iscomplexobj(v) else np.float32) for k, v in arrays.items()}
+
+
+def test_an_honest_generating_function_in_complex64_stays_within(record_property):
+    arrays = narrow(legs(16, 3, np.random.default_rng(1))[0])
+    found = ssm_spec.s4_kernel_bounds(
+        arithmetic=Arithmetic(evaluation="fft"), length=128, paired=True, **arrays
+    )
+    ratios = check.worst(found, {"K": in_complex64(**arrays, length=128)})
+    record_property("ratios", ratios)
+    assert ratios["K"] <= 1.0
+
+
+def test_slips_leave_the_bound():
+    """Half of the system, Q not conjugated, the low rank added instead of taken away, C̃ forgotten."""
+    arrays = low_rank(np.random.default_rng(1), 2, 3)
+    options = {"length": 16, "paired": True}
+    for a in (check.F32, Arithmetic(evaluation="fft")):
+        found = ssm_spec.s4_kernel_bounds(arithmetic=a, **options, **arrays)["K"]
+        for change in ({"Q": arrays["Q"].conj()}, {"P": -arrays["P"]}, {"C": arrays["C"].conj()}):
+            wrong = ssm_spec.s4_kernel(**{**arrays, **change}, **options)
+            assert np.any(np.abs(wrong - found.value) > found.bound)
+        half = ssm_spec.s4_kernel(**arrays, length=16).real
+        assert np.any(np.abs(half - found.value) > found.bound)
+
+
+def test_a_root_of_unity_is_refused():
+    """(C4): λ = 0 makes Ā = 1, which is one."""
+    ones = np.ones((1, 1), dtype=complex)
+    arrays = {
+        "delta": np.array([2.0]),
+        "Lambda": 0 * ones,
+        "P": 0 * ones,
+        "Q": 0 * ones,
+        "B": ones,
+        "C": ones,
+    }
+    with pytest.raises(ssm_spec.DomainError, match="`Lambda` must leave every I - omega A_bar"):
+        ssm_spec.s4_kernel(**arrays, length=4, evaluation="generating_function")
+    np.testing.assert_array_equal(ssm_spec.s4_kernel(**arrays, length=4), 2 * np.ones((1, 4)))
+
+
+def test_nothing_happens_in_no_time():
+    arrays = low_rank(np.random.default_rng(1), 2, 3)
+    for evaluation in ("dense", "generating_function"):
+        assert ssm_spec.s4_kernel(**arrays, length=0, evaluation=evaluation).shape == (2, 0)
+    assert ssm_spec.s4_kernel_bounds(arithmetic=F64, length=0, **arrays)["K"].value.shape == (2, 0)
+    slopes = ssm_spec.s4_kernel_vjp_bounds({}, arithmetic=F64, length=0, **arrays)
+    assert not any(np.any(slope.value) for slope in slopes.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"P": np.zeros((2, 4))}, ssm_spec.ShapeError, r"`P` must have shape \(d, n\)"),
+        ({"delta": np.zeros(2, complex)}, ssm_spec.DTypeError, "`delta` must be real"),
+        ({"length": -1}, ssm_spec.DomainError, "`length` must be >= 0"),
+        ({"length": 1.0}, ssm_spec.DTypeError, "`length` must be an integer"),
+        ({"evaluation": "fft"}, ssm_spec.DomainError, "`evaluation` must be one of"),
+    ],
+)
+def test_bad_arguments_are_named(change, error, message):
+    arrays = low_rank(np.random.default_rng(1), 2, 3)
+    with pytest.raises(error, match=message):
+        ssm_spec.s4_kernel(**{**arrays, "length": 4, **change})
