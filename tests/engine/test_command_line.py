@@ -67,7 +67,7 @@ def test_a_failure_says_what_where_which_clause_and_how_to_rerun(ssm_spec: Run, 
     assert f"fail  {BAD}  " in said.out
     assert "times the bound" in said.out
     assert "expected" in said.out
-    assert "clause: y_t = Σ_j K_j u_{t−j}" in said.out
+    assert "clause: conv-1: y_t = Σ_j K_j u_{t−j}" in said.out
     assert f"ssm-spec conform --plugin wrong --case {BAD}" in said.out
     assert "selection failed: 1 of 2 judged cases failed" in said.out
 

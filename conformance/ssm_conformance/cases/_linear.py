@@ -11,12 +11,12 @@ from ssm_conformance.draw import Draw
 Row = tuple[str, Level, Check, dict[str, Any]]
 """Name, smallest level, word in the report, inputs."""
 
-ZOH: Final = "Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B, valid for singular A and Δ = 0"
-BILINEAR: Final = "Ā = (I − αΔA)⁻¹(I + (1−α)ΔA), B̄ = (I − αΔA)⁻¹ΔB"
-RECURRENCE: Final = "h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k: u_k reaches y_k"
-KERNEL: Final = "K_j = C Āʲ B̄; 2 Re Σ C Āʲ B̄ for complex modes"
-CONVOLUTION: Final = "y_t = Σ_j K_j u_{t−j}"
-LEGS: Final = "A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 above; B_n = √(2n+1)"
+ZOH: Final = "zoh-1: Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B, valid for singular A and Δ = 0"
+BILINEAR: Final = "bilinear-1: Ā = (I − αΔA)⁻¹(I + (1−α)ΔA), B̄ = (I − αΔA)⁻¹ΔB"
+RECURRENCE: Final = "recurrence-1: h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k: u_k reaches y_k"
+KERNEL: Final = "kernel-1: K_j = C Āʲ B̄; 2 Re Σ C Āʲ B̄ for complex modes"
+CONVOLUTION: Final = "conv-1: y_t = Σ_j K_j u_{t−j}"
+LEGS: Final = "legs-1: A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 above; B_n = √(2n+1)"
 
 
 def _matrix(*shape: int, radius: float = 1.0) -> Draw:

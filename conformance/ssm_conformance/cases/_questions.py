@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from ssm_backends import OPERATORS, Operator, choose_forms
 from ssm_backends.dtypes import HALF
-from ssm_conformance.case import Case, Level, Recipe
+from ssm_conformance.case import Case, Check, Level, Recipe
 from ssm_conformance.cases import _linear, _selective
 
 LAYOUTS: Final = ("transposed", "strided", "offset", "padded")
 DTYPES: Final = ("float64", "float32", *HALF)
+
+Question = tuple[Check, str, str, str, Level, dict[str, Any]]
+"""Word in the report, method, variant, clause, smallest level, what the method needs besides."""
+
+UNCHANGED: Final = "common-6: inputs are never written"
+IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in memory"
+REPEATS: Final = "claim-3: the same call gives the same bits"
+CAUSALITY: Final = "common-5: what happens at t reaches no output before t"
+CONFINEMENT: Final = "common-5: a NaN or an infinity stays in its row, its channel or group, and its time"
+BATCHES: Final = "common-8: the rows of a batch do not know each other"
+PACKING: Final = {
+    "seq_idx": "scan-8: nothing crosses a reset, not even a NaN",
+    "cu_seqlens": "scan-9: packed sequences are the separate ones",
+}
+SPLIT: Final = "scan-7: a scan that goes on from a last state is the whole scan"
+CHAIN: Final = "step-1: l steps equal one scan, outputs and state"
 
 
 def operator(recipe: Recipe) -> Operator:
@@ -58,32 +75,40 @@ def _ordinary() -> tuple[Recipe, ...]:
 
 def _about(recipe: Recipe) -> Iterator[Case]:
     streams = any(form.role == "io" for argument in operator(recipe).arguments for form in argument.forms)
-    first: Level = recipe.level
     for dtype in DTYPES if streams else DTYPES[:2]:
-        yield Case(recipe, dtype, "robustness", "unchanged", "inputs-unchanged", first)
-        for layout in LAYOUTS:
-            yield Case(recipe, dtype, "robustness", "layout", layout, "quick", {"layout": layout})
-        yield Case(recipe, dtype, "determinism", "repeats", "forward", "quick", {"direction": "forward"})
-        yield Case(recipe, dtype, "determinism", "repeats", "backward", "quick", {"direction": "backward"})
-        if recipe.op in ("ssm_recurrence", "causal_convolution", "selective_scan"):
-            yield Case(recipe, dtype, "property", "causality", "causality", first)
-        if {"seq_idx", "cu_seqlens"} & set(recipe.inputs):
-            yield Case(recipe, dtype, "property", "packing", "packing", first)
-        if recipe.op == "selective_scan" and recipe.name in ("typical", "groups", "complex"):
-            yield Case(recipe, dtype, "extreme", "confinement", "confinement", "quick")
-        if recipe.op == "selective_scan" and "cu_seqlens" not in recipe.inputs:
-            yield Case(recipe, dtype, "property", "batches", "batch-reversed", "quick")
+        for check, method, variant, clause, level, options in _general(recipe):
+            yield Case(replace(recipe, clause=clause), dtype, check, method, variant, level, options)
     if recipe.op.startswith("selective"):
         yield from _chains(recipe)
+
+
+def _general(recipe: Recipe) -> Iterator[Question]:
+    """What is asked of a recipe in each dtype."""
+    first: Level = recipe.level
+    yield "robustness", "unchanged", "inputs-unchanged", UNCHANGED, first, {}
+    for layout in LAYOUTS:
+        yield "robustness", "layout", layout, IN_MEMORY, "quick", {"layout": layout}
+    for direction in ("forward", "backward"):
+        yield "determinism", "repeats", direction, REPEATS, "quick", {"direction": direction}
+    if recipe.op in ("ssm_recurrence", "causal_convolution", "selective_scan"):
+        yield "property", "causality", "causality", CAUSALITY, first, {}
+    for argument, clause in PACKING.items():
+        if argument in recipe.inputs:
+            yield "property", "packing", "packing", clause, first, {}
+    if recipe.op == "selective_scan" and recipe.name in ("typical", "groups", "complex"):
+        yield "extreme", "confinement", "confinement", CONFINEMENT, "quick", {}
+    if recipe.op == "selective_scan" and "cu_seqlens" not in recipe.inputs:
+        yield "property", "batches", "batch-reversed", BATCHES, "quick", {}
 
 
 def _chains(recipe: Recipe) -> Iterator[Case]:
     """A scan resumed at any point, and a long chain of single steps."""
     if {"seq_idx", "cu_seqlens", "state_indices"} & set(recipe.inputs):
         return
-    method, variant = ("chaining", "split") if recipe.op == "selective_scan" else ("steps", "chain")
+    scan = recipe.op == "selective_scan"
+    method, variant, clause = ("chaining", "split", SPLIT) if scan else ("steps", "chain", CHAIN)
     for dtype in DTYPES:
-        yield Case(recipe, dtype, "property", method, variant, "quick")
+        yield Case(replace(recipe, clause=clause), dtype, "property", method, variant, "quick")
 
 
 def _memory() -> Iterator[Case]:
@@ -92,7 +117,7 @@ def _memory() -> Iterator[Case]:
         "selective_scan",
         "growth",
         _selective.scan_inputs(2, 16, 256, 16),
-        "peak = c₀ + c₁ b d l + c₂ b d n + c₃ b d l n; fused: c₃ at most 1/8 of one state element",
+        "claim-4: peak = c₀ + c₁bdl + c₂bdn + c₃bdln + c₄bgnl; fused: c₃ at most 1/8 of one state element",
         check="memory",
     )
     for direction in ("forward", "backward"):
@@ -102,7 +127,7 @@ def _memory() -> Iterator[Case]:
 def _refusals(name: str) -> Iterator[Case]:
     """One bad call for each rule that the declaration of the operator states."""
     recipe = _BASE[name]
-    clause = "bad input raises a typed error that names the argument, and nothing is written"
+    clause = "common-7: bad input raises a typed error that names the argument, and nothing is written"
     for argument in OPERATORS[name].arguments:
         faults = ["missing"] if argument.required else []
         if argument.name in recipe.inputs and argument.forms:
@@ -122,7 +147,7 @@ def _refusals(name: str) -> Iterator[Case]:
                 name,
                 argument.name,
                 recipe.inputs,
-                "an argument in the signature that is not claimed raises; it is never ignored",
+                "claim-1: an argument in the signature that is not claimed raises; it is never ignored",
                 "smoke",
                 "error",
             )

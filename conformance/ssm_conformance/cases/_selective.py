@@ -9,18 +9,20 @@ import numpy as np
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.draw import Draw
 
-STATE: Final = "h_t = exp(Δ_t A) h_{t−1} + b̄_t u_t"
-OUTPUT: Final = "y_t = (γ Re Σ_n C_t h_t + D u_t) · silu(z_t)"
-GROUPS: Final = "channel i belongs to group i // (d/g)"
-COMPLEX: Final = "γ = 2 for complex A: one mode of each conjugate pair"
-ZOH: Final = "b̄ = expm1(ΔA)/A · B, its limit ΔB at A = 0"
+STATE: Final = "scan-3: h_t = exp(Δ_t A) h_{t−1} + b̄_t u_t"
+OUTPUT: Final = "scan-4: y_t = (γ Re Σ_n C_t h_t + D u_t) · silu(z_t)"
+GROUPS: Final = "scan-6: channel i belongs to group i // (d/g)"
+COMPLEX: Final = "scan-5: γ = 2 for complex A: one mode of each conjugate pair"
+ZOH: Final = "scan-2: b̄ = expm1(ΔA)/A · B, its limit ΔB at A = 0"
 INITIAL: Final = (
-    "initial_state is the state before the first step; the last state is returned before output work"
+    "scan-7: initial_state is the state before the first step; the last state is returned before output work"
 )
-RESET: Final = "a reset is exactly where seq_idx[t] ≠ seq_idx[t−1]; it selects, it does not multiply by zero"
-OFFSETS: Final = "cu_seqlens: one state a sequence, empty sequences allowed"
-EDGE: Final = "b, d, l may be 0 or 1"
-SOFTPLUS: Final = "Δ = log(1 + exp(delta + delta_bias)) for every argument, exactly"
+RESET: Final = (
+    "scan-8: a reset is exactly where seq_idx[t] ≠ seq_idx[t−1]; it selects, it does not multiply by zero"
+)
+OFFSETS: Final = "scan-9: cu_seqlens: one state a sequence, empty sequences allowed"
+EDGE: Final = "common-2: b, d, l may be 0 or 1"
+SOFTPLUS: Final = "scan-1: Δ = log(1 + exp(delta + delta_bias)) for every argument, exactly"
 
 
 def fixed(values: Any, shape: tuple[int, ...] | None = None, dtype: str | None = None) -> Draw:
@@ -312,7 +314,7 @@ STEP: Final = (
     _step(
         "pool",
         step_inputs(3, 4, 2, slots=6, state_indices=fixed([4, -1, 0], dtype="int32")),
-        "state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same",
+        "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same",
     ),
     _step(
         "softplus-far",
