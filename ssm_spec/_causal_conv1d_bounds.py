@@ -8,6 +8,7 @@ product that may be flushed and every factor that may be read as zero.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,8 @@ def causal_conv1d_vjp_bounds(
     r, last = read_cotangents(conv, cotangents)
     values = causal_conv1d_vjp(cotangents, names, **inputs)
     with np.errstate(all="ignore"):
-        bound, sizes = _gradient_errors(conv, r, last, arithmetic)
-        own, _ = _gradient_errors(conv, r, last, ORACLE)
+        bound, sizes = gradient_errors(conv, r, last, Given.exact(conv, r, arithmetic), arithmetic)
+        own, _ = gradient_errors(conv, r, last, Given.exact(conv, r, ORACLE), ORACLE)
         return {
             name: Bounded(
                 values[name], bound[name], own[name], sizes[name] + bound[name] < arithmetic.largest
@@ -107,24 +108,43 @@ def causal_conv1d_vjp_bounds(
         }
 
 
-def _gradient_errors(
-    conv: Conv, r: Float, last: Float, arithmetic: Arithmetic
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Bounds on the errors of the line, (b, d, w − 1 + l), and of y's cotangent, (b, d, l)."""
+
+    line: Float
+    cotangent: Float
+
+    @classmethod
+    def exact(cls, conv: Conv, r: Float, arithmetic: Arithmetic) -> Given:
+        """Exact but for subnormal numbers, which may be read as zero."""
+        return cls(np.zeros_like(conv.line), np.full_like(r, arithmetic.eta))
+
+
+def gradient_errors(
+    conv: Conv, r: Float, last: Float, given: Given, arithmetic: Arithmetic
 ) -> tuple[dict[str, Float], dict[str, Float]]:
-    """The errors of all gradients, and Σ|terms| of each (or what else has to stay in range)."""
+    """The errors of all gradients, and Σ|terms| of each (or what else has to stay in range).
+
+    The last state's cotangent is exact; what it adds to x and to the initial state is not rounded alone.
+    """
     u, eta = arithmetic.u, arithmetic.eta
-    q, e_q = _cotangent_error(conv, r, arithmetic)
+    q, e_q = _cotangent_error(conv, r, given, arithmetic)
     q = np.abs(q)
     line, weight = np.abs(conv.line), np.abs(conv.weight)
+    used = line + given.line
 
     spread = conv.spread(q, weight)
     spread[..., conv.length :] += conv.seen_last(np.abs(last))
-    e_line = conv.spread(e_q, weight) + (conv.width + 2) * u * spread
+    e_line = conv.spread(e_q, weight)
+    e_line += (conv.width + 2) * u * (spread + e_line)
     e_line += eta * (conv.spread(np.ones_like(q), weight) + conv.spread(q, np.ones_like(weight)))
     e_line += (conv.width + 2) * eta
 
     count = q.shape[0] * q.shape[2]
     weighed = conv.weigh(q, line)
-    e_weight = conv.weigh(e_q, line) + (count + 1) * u * weighed
+    e_weight = conv.weigh(e_q, used) + conv.weigh(q, given.line)
+    e_weight += (count + 1) * u * (weighed + e_weight)
     e_weight += eta * (conv.weigh(np.ones_like(q), line) + conv.weigh(q, np.ones_like(line)) + count)
     total = q.sum(axis=(0, 2))
     errors = {
@@ -147,11 +167,14 @@ def _gradient_errors(
     return errors, sizes
 
 
-def _cotangent_error(conv: Conv, r: Float, arithmetic: Arithmetic) -> tuple[Float, Float]:
-    """q = r silu'(p) and its error |r|e_{silu'} + u|q| + η; without an activation, r itself."""
+def _cotangent_error(conv: Conv, r: Float, given: Given, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """q = r silu'(p) and its error (|r| + e_r)e_{silu'} + |silu'|e_r + 2u|q| + η; r itself without silu."""
     if not conv.silu:
-        return r, np.full_like(r, arithmetic.eta)
-    p, e_p, _ = _filtered_error(conv, np.zeros_like(conv.line), arithmetic)
-    q = r * gate_slope(p)
-    error = np.abs(r) * silu_slope_error(p, e_p, arithmetic) + 2.0 * arithmetic.u * np.abs(q)
+        return r, given.cotangent
+    p, e_p, _ = _filtered_error(conv, given.line, arithmetic)
+    slope, size = gate_slope(p), np.abs(r) + given.cotangent
+    q = r * slope
+    e_slope = silu_slope_error(p, e_p, arithmetic)
+    error = size * e_slope + np.abs(slope) * given.cotangent
+    error += 2.0 * arithmetic.u * size * (np.abs(slope) + e_slope)
     return q, error + flushed(arithmetic, np.abs(r), np.abs(p), sigmoid(p))

@@ -1,0 +1,112 @@
+"""How the errors of a Mamba block grow from stage to stage.
+
+    linear        e_y = |W|e + ((k + 1)u + 2u_op)|W|(|x| + e) + η(...), k terms in any order
+    convolution   `_causal_conv1d_bounds.output_error`, whose line is given within e
+    scan          `_perturbed.perturbed_scan`, whose arguments are given within their e
+
+u_op is the unit roundoff of the type to which operands of matrix products are rounded; where one
+is declared, what one stage hands to the next may be stored in it too: e + u_op(|value| + e).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssm_spec._causal_conv1d import Conv
+from ssm_spec._causal_conv1d import read as read_conv
+from ssm_spec._causal_conv1d_bounds import output_error
+from ssm_spec._mamba._perturbed import Perturbation, perturbed_scan
+from ssm_spec._mamba._stages import Block, Stages
+from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
+from ssm_spec._selective_scan._inputs import Scan
+from ssm_spec._selective_scan._inputs import read as read_scan
+from ssm_spec._validate import Float
+
+
+@dataclass(frozen=True, eq=False)
+class Propagated:
+    """The errors on the way through a block, (b, ·, l) if not said.
+
+    Attributes
+    ----------
+    conv, scan
+        The two stages' arguments, laid out.
+    line, low_rank, gated
+        Errors of the convolution's line, of (Δ, B, C) as `x_proj` gives them, and of the scan's output.
+    given
+        Errors of the scan's arguments.
+    state
+        (b, d, n): error of the last state.
+    used, state_used
+        The largest number that any stage up to a time had to hold, (b, l) and (b, d, n).
+    """
+
+    conv: Conv
+    scan: Scan
+    line: Float
+    low_rank: Float
+    gated: Float
+    given: Perturbation
+    state: Float
+    used: Float
+    state_used: Float
+
+
+def propagate(block: Block, stages: Stages, arithmetic: Arithmetic) -> Propagated:
+    """Follow one order of evaluation through the stages, up to the scan's output."""
+    d, r, n = block.d, block.r, block.n
+    inner = np.concatenate([stages.conv["x"], stages.scan["z"]], axis=1)
+    e_inner = stored(inner, linear(block.in_proj, block.x, np.zeros_like(block.x), arithmetic), arithmetic)
+
+    conv = read_conv(**stages.conv)
+    e_line = np.zeros_like(conv.line)
+    e_line[..., conv.width - 1 :] = e_inner[:, :d]
+    filtered, e_filtered, taps = output_error(conv, e_line, arithmetic)
+    e_filtered = stored(filtered, e_filtered, arithmetic)
+
+    low = stages.low_rank
+    e_low = stored(low, linear(block.x_proj, filtered, e_filtered, arithmetic), arithmetic)
+    e_delta = linear(block.dt_proj_weight, low[:, :r], e_low[:, :r], arithmetic)
+
+    scan = read_scan(**stages.scan)
+    given = Perturbation(
+        u=e_filtered,
+        delta=stored(stages.scan["delta"], e_delta, arithmetic),
+        A=arithmetic.u * (arithmetic.k_exp + arithmetic.k_scale * np.abs(block.A_log)),
+        B=e_low[:, r : r + n],
+        C=e_low[:, r + n :],
+        z=e_inner[:, d:],
+    )
+    e_gated, gated_peak, e_state, state_peak = perturbed_scan(scan, given, arithmetic)
+    before = [np.abs(part).max(1, initial=0.0) for part in (inner, taps, low)]
+    used = np.maximum.accumulate(np.max(before, axis=0), axis=-1)  # what any earlier stage had to hold
+    used = np.maximum(used, gated_peak.max(1, initial=0.0))
+    reached = used.max(-1, initial=0.0)[:, None, None]
+    e_gated = stored(stages.gated, e_gated, arithmetic)
+    return Propagated(
+        conv, scan, e_line, e_low, e_gated, given, e_state, used, np.maximum(state_peak, reached)
+    )
+
+
+def linear(W: Float, x: Float, error: Float, arithmetic: Arithmetic) -> Float:
+    """The error of W x, (b, k, l) to (b, ·, l), where x is given within `error`."""
+    size, k = np.abs(W), W.shape[1]
+    rounding = (k + 1) * arithmetic.u + 2.0 * operand_unit(arithmetic)
+    carried = size @ error
+    lost = (k + size.sum(axis=1))[:, None] + (np.abs(x) + error).sum(axis=1, keepdims=True)
+    total: Float = carried + rounding * (size @ np.abs(x) + carried) + arithmetic.eta * (1.0 + lost)
+    return total
+
+
+def stored(value: Float, error: Float, arithmetic: Arithmetic) -> Float:
+    """What is left where a stage's output is stored in the operands' type."""
+    return error + operand_unit(arithmetic) * (np.abs(value) + error)
+
+
+def operand_unit(arithmetic: Arithmetic) -> float:
+    """u_op; 0 where operands keep the compute type. tf32 may be reached by truncation."""
+    if arithmetic.operands == "compute":
+        return 0.0
+    return 2.0**-10 if arithmetic.operands == "tf32" else UNIT_ROUNDOFF[arithmetic.operands]
