@@ -50,14 +50,28 @@ from ssm_spec._hippo_translated import (
 )
 from ssm_spec._kernel import ssm_kernel, ssm_kernel_vjp
 from ssm_spec._kernel_bounds import ssm_kernel_bounds, ssm_kernel_vjp_bounds
+from ssm_spec._legs_memory import (
+    hippo_legs_compress,
+    hippo_legs_compress_bounds,
+    hippo_legs_compress_vjp,
+    hippo_legs_compress_vjp_bounds,
+)
+from ssm_spec._legs_reconstruct import (
+    hippo_legs_reconstruct,
+    hippo_legs_reconstruct_bounds,
+    hippo_legs_reconstruct_vjp,
+    hippo_legs_reconstruct_vjp_bounds,
+)
 from ssm_spec._lssl import lssl, lssl_bounds, lssl_vjp, lssl_vjp_bounds
 from ssm_spec._mamba import (
     mamba_block,
     mamba_block_bounds,
     mamba_block_vjp,
+    mamba_block_vjp_bounds,
     mamba_step,
     mamba_step_bounds,
     mamba_step_vjp,
+    mamba_step_vjp_bounds,
 )
 from ssm_spec._mamba3 import (
     mamba3_siso,
@@ -156,8 +170,16 @@ __all__ = [
     "hippo_lagt_bounds",
     "hippo_legs",
     "hippo_legs_bounds",
+    "hippo_legs_compress",
+    "hippo_legs_compress_bounds",
+    "hippo_legs_compress_vjp",
+    "hippo_legs_compress_vjp_bounds",
     "hippo_legs_nplr",
     "hippo_legs_nplr_bounds",
+    "hippo_legs_reconstruct",
+    "hippo_legs_reconstruct_bounds",
+    "hippo_legs_reconstruct_vjp",
+    "hippo_legs_reconstruct_vjp_bounds",
     "hippo_legt",
     "hippo_legt_bounds",
     "lssl",
@@ -171,9 +193,11 @@ __all__ = [
     "mamba_block",
     "mamba_block_bounds",
     "mamba_block_vjp",
+    "mamba_block_vjp_bounds",
     "mamba_step",
     "mamba_step_bounds",
     "mamba_step_vjp",
+    "mamba_step_vjp_bounds",
     "s4_kernel",
     "s4_kernel_bounds",
     "s4_kernel_vjp",

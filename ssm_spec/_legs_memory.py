@@ -1,0 +1,280 @@
+"""HiPPO-LegS as a memory: a signal compressed online into Legendre coefficients of its whole past, and back.
+
+    c' = (A c + B f)/t,  f = f_k on (k − 1, k]:     c₁ = f₁ e₀,   c_k = Ā_k c_{k−1} + B̄_k f_k
+
+(HiPPO, arXiv:2008.07669, theorem 2.) In the time log t this is h' = A h + B f: exactly, (Ā_k, B̄_k) is the
+zero-order hold over Δ = log(k/(k−1)); the bilinear rule takes Δ = 1/τ, τ = k − 1. A's symmetric part is
+−½I − P Pᵀ, so that neither Ā_k is longer than 1 in the 2-norm: errors do not grow, and are bounded in it.
+The signal is read back as f(x) = Σ_n c_n √(2n+1) P_n(2x − 1), x in [0, 1], 1 being now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from ssm_spec._discretize import discretize_bilinear_bounds, discretize_zoh_bounds
+from ssm_spec._errors import DomainError, ShapeError
+from ssm_spec._hippo import hippo_legs, read_order
+from ssm_spec._layer_bounds import finish
+from ssm_spec._layer_views import given_back
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._systems import OWN_UNIT
+from ssm_spec._validate import (
+    Array,
+    Float,
+    as_cotangent,
+    as_real_array,
+    check_cotangent_names,
+    differentiated,
+)
+
+OUTPUTS = ("c",)
+DIFFERENTIABLE = ("f",)
+METHODS: Final = ("exact", "bilinear")
+_STEPS_AT_ONCE: Final = 64
+
+
+class _Steps(NamedTuple):
+    """Some steps k in order: `first` is the earliest k; the others (steps, n, n) and (steps, n, 1).
+
+    `by_state` and `by_input` are what an error in Δ does, times Δ.
+    """
+
+    first: int
+    A: Bounded
+    B: Bounded
+    by_state: Float
+    by_input: Float
+
+
+class _Call(NamedTuple):
+    f: Float
+    n: int
+    method: str
+    prefixes: bool
+
+
+def hippo_legs_compress(f: Float, n: int, *, method: str = "exact", prefixes: bool = False) -> Float:
+    """Compress a signal online into n Legendre coefficients of all of its past.
+
+    (C1) c₁ = f₁ e₀, whatever came before; then one step for each sample.
+    (C2) "exact" holds the sample over (k − 1, k]; "bilinear" is Tustin's rule in 1/τ, τ = k − 1.
+    (C3) A signal of length 0 has c = 0.
+
+    Parameters
+    ----------
+    f
+        (*s, l), real.
+    n
+        The number of coefficients, >= 1.
+    method
+        "exact" or "bilinear".
+    prefixes
+        Return the coefficients after each sample, not after the last alone.
+
+    Returns
+    -------
+    c
+        (*s, n), or (*s, n, l) with `prefixes`; float64.
+    """
+    call = _read(f, n, method, prefixes)
+    return _shaped(call, _run(call))
+
+
+def hippo_legs_compress_vjp(
+    cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
+) -> dict[str, Array]:
+    """Return df_k = B̄_kᵀ λ_k, with λ_{k−1} = Ā_kᵀ λ_k + r_{k−1}, and df₁ = (λ₁)₀."""
+    call, names, r = _read_vjp(cotangents, wrt, inputs)
+    df, _ = _run_back(call, r, None)
+    return {name: given_back(df, inputs[name]) for name in names}
+
+
+def hippo_legs_compress_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """Return c with what honest arithmetic may do to it, by norm: one bound for all n coefficients of a step.
+
+    ε ← ε (1 + ‖E_A‖ + (n + 2) u ‖Ā‖) + ‖ (n + 2) u (|Ā||c⁻| + |B̄ f|) + E_A |c⁻| + E_B |f|
+                                            + (k_l + k_d) u Δ |∂c/∂Δ| + u |c| ‖₂.
+    """
+    call = _read_keywords(inputs)
+    c = _run(call)
+    with np.errstate(all="ignore"):
+        bound, own = (
+            _forward_error(call, c, a, is_own) for a, is_own in ((arithmetic, False), (ORACLE, True))
+        )
+    value = _shaped(call, c)
+    spread = [_shaped(call, np.broadcast_to(e[..., None], c.shape)) for e in (bound, own)]
+    return {"c": finish(value, spread[0], spread[1], np.ones(value.shape, dtype=bool), arithmetic)}
+
+
+def hippo_legs_compress_vjp_bounds(
+    cotangents: Mapping[str, Array | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """Return the gradient of f with what honest arithmetic may do to it; the adjoint contracts as well."""
+    call, names, r = _read_vjp(cotangents, wrt, inputs)
+    with np.errstate(all="ignore"):
+        df, bound = _run_back(call, r, (arithmetic, False))
+        _, own = _run_back(call, r, (ORACLE, True))
+    shape = np.shape(inputs["f"])
+    found = finish(
+        df.reshape(shape), bound.reshape(shape), own.reshape(shape), np.ones(shape, dtype=bool), arithmetic
+    )
+    return dict.fromkeys(names, found)
+
+
+def _read(f: object, n: object, method: object, prefixes: bool) -> _Call:
+    signal, size = as_real_array("f", f), read_order(n, "float64")
+    if signal.ndim < 1:
+        raise ShapeError("`f` must have shape (*s, l); got ()")
+    if method not in METHODS:
+        raise DomainError(f"`method` must be one of {METHODS}; got {method!r}")
+    return _Call(signal, size, str(method), bool(prefixes))
+
+
+def _read_keywords(inputs: Mapping[str, Any]) -> _Call:
+    return _read(**{"method": "exact", "prefixes": False, **inputs})
+
+
+def _read_vjp(
+    cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None, inputs: Mapping[str, Any]
+) -> tuple[_Call, tuple[str, ...], Float]:
+    """Return the call, the names, and the cotangent of every prefix, (l, s, n)."""
+    call = _read_keywords(inputs)
+    names = differentiated(wrt, inputs, DIFFERENTIABLE)
+    check_cotangent_names(cotangents, OUTPUTS)
+    *lead, length = call.f.shape
+    shape = (*lead, call.n, length) if call.prefixes else (*lead, call.n)
+    given = as_cotangent(cotangents, "c", shape)
+    signals = _flat(call).shape[0]
+    r = np.zeros((length, signals, call.n))
+    if given is not None and length:
+        if call.prefixes:
+            r[:] = np.moveaxis(given.reshape(signals, call.n, length), -1, 0)
+        else:
+            r[-1] = given.reshape(signals, call.n)
+    return call, names, r
+
+
+def _flat(call: _Call) -> Float:
+    """Return f as (s, l)."""
+    return call.f.reshape(int(np.prod(call.f.shape[:-1])), call.f.shape[-1])
+
+
+def _blocks(call: _Call, arithmetic: Arithmetic, *, backwards: bool = False) -> Iterator[_Steps]:
+    """Return Ā_k and B̄_k for k = 2 ... l, a few at a time."""
+    A, B = hippo_legs(call.n)
+    starts = range(2, call.f.shape[-1] + 1, _STEPS_AT_ONCE)
+    eye = np.eye(call.n)
+    for first in reversed(starts) if backwards else starts:
+        k = np.arange(first, min(first + _STEPS_AT_ONCE, call.f.shape[-1] + 1), dtype=np.float64)
+        if call.method == "exact":
+            step = np.log1p(1.0 / (k - 1.0))
+            found = discretize_zoh_bounds(arithmetic=arithmetic, A=A, B=B, delta=step)
+            A_bar, B_bar = found["A_bar"].value, found["B_bar"].value
+            slopes = A @ A_bar, A @ B_bar + B
+        else:
+            step = 1.0 / (k - 1.0)
+            found = discretize_bilinear_bounds(arithmetic=arithmetic, A=A, B=B, delta=step)
+            A_bar, B_bar = found["A_bar"].value, found["B_bar"].value
+            # W⁻¹ = (I + Ā)/2.
+            half = 0.5 * (eye + A_bar)
+            slopes = half @ A @ half, half @ (0.5 * A @ B_bar + B)
+        by_step = step[:, None, None]
+        yield _Steps(first, found["A_bar"], found["B_bar"], by_step * slopes[0], by_step * slopes[1])
+
+
+def _run(call: _Call) -> Float:
+    """Return the coefficients after each sample, (l, s, n)."""
+    f = _flat(call)
+    c = np.zeros((f.shape[-1], f.shape[0], call.n))
+    if len(c):
+        c[0, :, 0] = f[:, 0]
+    with np.errstate(all="ignore"):
+        for steps in _blocks(call, ORACLE):
+            for i in range(len(steps.A.value)):
+                t = steps.first - 1 + i
+                c[t] = c[t - 1] @ steps.A.value[i].T + f[:, t, None] * steps.B.value[i, :, 0]
+    return c
+
+
+def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -> tuple[Float, Float]:
+    """Return df (s, l) and, if asked, what an arithmetic may do to it."""
+    length, signals, n = r.shape
+    df, error = np.zeros((signals, length)), np.zeros((signals, length))
+    if not length:
+        return df, error
+    lam, eps = r[-1].copy(), np.zeros(signals)
+    a = ORACLE if measured is None else measured[0]
+    u = a.u
+    for steps in _blocks(call, a, backwards=True):
+        E_A, E_B = (_error(x, measured) for x in (steps.A, steps.B))
+        for i in reversed(range(len(steps.A.value))):
+            t = steps.first - 1 + i
+            A, b, size = steps.A.value[i], steps.B.value[i, :, 0], np.abs(lam)
+            df[:, t] = lam @ b
+            if measured is not None:
+                own_step = _step_error(a, measured[1])
+                error[:, t] = (
+                    np.linalg.norm(b) * eps * (1 + (n + 2) * u)
+                    + size @ (E_B[i, :, 0] + (n + 2) * u * np.abs(b))
+                    + own_step * np.abs(lam @ steps.by_input[i, :, 0])
+                    + a.eta * (n + 1)
+                )
+                local = size @ (E_A[i] + (n + 2) * u * np.abs(A)) + own_step * np.abs(lam @ steps.by_state[i])
+                eps = _carried(eps, A, E_A[i], u) + np.linalg.norm(local + a.eta * n, axis=-1)
+            lam = lam @ A + r[t - 1]
+            eps = eps + (u * np.linalg.norm(lam, axis=-1) if measured is not None else 0.0)
+    df[:, 0], error[:, 0] = lam[:, 0], eps
+    return df, error
+
+
+def _forward_error(call: _Call, c: Float, arithmetic: Arithmetic, is_own: bool) -> Float:
+    """Return ε (l, s)."""
+    f, n, u = np.abs(_flat(call)), call.n, arithmetic.u
+    eps = np.zeros(c.shape[:2])
+    measured = (arithmetic, is_own)
+    for steps in _blocks(call, arithmetic):
+        E_A, E_B = (_error(x, measured) for x in (steps.A, steps.B))
+        for i in range(len(E_A)):
+            t = steps.first - 1 + i
+            A, b, before = steps.A.value[i], steps.B.value[i, :, 0], np.abs(c[t - 1])
+            moved = c[t - 1] @ steps.by_state[i].T + _flat(call)[:, t, None] * steps.by_input[i, :, 0]
+            local = (
+                before @ (E_A[i] + (n + 2) * u * np.abs(A)).T
+                + f[:, t, None] * (E_B[i, :, 0] + (n + 2) * u * np.abs(b))
+                + _step_error(arithmetic, is_own) * np.abs(moved)
+                + u * np.abs(c[t])
+                + arithmetic.eta * (2 * n + 2)
+            )
+            eps[t] = _carried(eps[t - 1], A, E_A[i], u) + np.linalg.norm(local, axis=-1)
+    return eps
+
+
+def _carried(eps: Float, A: Float, E_A: Float, u: float) -> Float:
+    """Return what a step makes of an error of norm ε: ‖Ā‖₂ <= 1, and what is wrong with Ā on top."""
+    return np.asarray(eps * (1.0 + np.linalg.norm(E_A) + (len(A) + 2) * u * np.linalg.norm(A)))
+
+
+def _error(bounded: Bounded, measured: tuple[Arithmetic, bool] | None) -> Float:
+    return bounded.own if measured is not None and measured[1] else bounded.bound
+
+
+def _step_error(arithmetic: Arithmetic, is_own: bool) -> float:
+    """Return the relative error of Δ: a quotient and a logarithm; NumPy's log1p is right to a unit or two."""
+    return 4.0 * OWN_UNIT if is_own else (arithmetic.k_log + arithmetic.k_div) * arithmetic.u
+
+
+def _shaped(call: _Call, c: Array) -> Array:
+    """Return (l, s, n) in the caller's shape."""
+    lead = call.f.shape[:-1]
+    if call.prefixes:
+        return np.moveaxis(c, 0, -1).reshape(*lead, call.n, len(c))
+    last = c[-1] if len(c) else np.zeros(c.shape[1:])
+    return np.asarray(last).reshape(*lead, call.n)
