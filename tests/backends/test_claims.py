@@ -81,7 +81,7 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("claims", GOOD, ids=str)
+@pytest.mark.parametrize("claims", GOOD, ids=lambda claims: " ".join(claims) or "nothing")
 def test_a_claim_within_the_vocabulary_is_taken(claims: dict[str, Any]) -> None:
     assert len(backend(**claims).implementations("selective_scan")) == 1
 
@@ -119,7 +119,7 @@ def test_names_stand_in_the_operator_s_order() -> None:
     assert everything.differentiable(operator) == operator.differentiable
 
 
-@pytest.mark.parametrize("claims", GOOD, ids=str)
+@pytest.mark.parametrize("claims", GOOD, ids=lambda claims: " ".join(claims) or "nothing")
 def test_claims_survive_json(claims: dict[str, Any]) -> None:
     whole = backend(**claims)
     data = json.loads(json.dumps(claims_as_data(whole)))
