@@ -20,7 +20,7 @@ from ssm_spec._selective_scan._blocks import blocks
 from ssm_spec._selective_scan._bounds import ANALYSED, output_error
 from ssm_spec._selective_scan._classes import forward_errors
 from ssm_spec._selective_scan._inputs import Scan
-from ssm_spec._selective_scan._local_errors import flushed, local_errors, step_error
+from ssm_spec._selective_scan._local_errors import LocalErrors, flushed, local_errors, step_error
 from ssm_spec._selective_scan._state_errors import StateErrors
 from ssm_spec._selective_scan._trajectory import Trajectory, follow
 from ssm_spec._validate import Float
@@ -48,10 +48,10 @@ class Perturbation:
     z: Float
 
     def block(self, batch: slice, channels: slice) -> Perturbation:
-        """Those of some rows and channels, time first: (l, b, d), (1, d), and (l, n, b, 1)."""
+        """Those of some rows and channels, time first: (l, b, d), (n, 1, d), and (l, n, b, 1)."""
         u, delta, z = (np.moveaxis(array[batch, channels], -1, 0) for array in (self.u, self.delta, self.z))
         B, C = (array[batch].transpose(2, 1, 0)[..., None] for array in (self.B, self.C))
-        return Perturbation(u, delta, self.A[channels].max(axis=1), B, C, z)
+        return Perturbation(u, delta, self.A[channels].T[:, None], B, C, z)
 
 
 def perturbed_scan(
@@ -70,7 +70,8 @@ def perturbed_scan(
         where = (slice(None), batch, channels)
         trajectory = follow(scan.block(batch, channels))
         here = given.block(batch, channels)
-        moved, drift = _drift(trajectory, here, arithmetic)
+        moved, local = moved_scan(trajectory, here, arithmetic)
+        drift = forward_errors(moved, local, arithmetic)
         y[where], y_peak[where] = _gated(trajectory, moved, here, drift, arithmetic)
         state[where], state_peak[where] = drift.error[-1], drift.peak[-1]
     to_time_last, to_state = (1, 2, 0), (1, 2, 0)
@@ -82,19 +83,19 @@ def perturbed_scan(
     )
 
 
-def _drift(
+def moved_scan(
     trajectory: Trajectory, given: Perturbation, arithmetic: Arithmetic
-) -> tuple[Trajectory, StateErrors]:
-    """The trajectory with moduli as large as they may get, and the state's error."""
+) -> tuple[Trajectory, LocalErrors]:
+    """The trajectory with moduli as large as they may get, and the errors of one step's coefficients."""
     u, B = trajectory.u + given.u, trajectory.B + given.B
     source = trajectory.phi * u[:, None] * B
     moved = replace(trajectory, u=u, B=B, C=trajectory.C + given.C, source=source)
     step = step_error(trajectory, arithmetic)
     step = step + trajectory.slope * given.delta + given.delta * given.delta / 8.0
-    step = step + given.A * (trajectory.step + step)
+    # The step of b̄ has no error of A in it: what is added for that of exp(ΔA) is harmless there.
+    step = step + given.A.max(axis=(0, 1)) * (trajectory.step + step)
     local = local_errors(moved, arithmetic, step)
-    local = replace(local, source=local.source + (source - trajectory.source))
-    return moved, forward_errors(moved, local, arithmetic)
+    return moved, replace(local, source=local.source + (source - trajectory.source))
 
 
 def _gated(

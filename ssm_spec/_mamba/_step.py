@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from ssm_spec._mamba._adjoint_bounds import mamba_block_vjp_bounds
 from ssm_spec._mamba._block import DIFFERENTIABLE as OF_BLOCK
 from ssm_spec._mamba._block import OUTPUTS, mamba_block, mamba_block_vjp
 from ssm_spec._mamba._bounds import mamba_block_bounds
@@ -61,10 +62,7 @@ def mamba_step_vjp(
     For each name the gradient, float64, in the input's shape.
     """
     step = _read(**inputs)
-    check_cotangent_names(cotangents, OUTPUTS)
-    b, _, e = step["x"].shape
-    y = as_cotangent(cotangents, "y", (b, e))
-    found = mamba_block_vjp({**cotangents, "y": None if y is None else y[:, None]}, wrt, **step)
+    found = mamba_block_vjp(_cotangents(step, cotangents), wrt, **step)
     return {name: gradient[:, 0] if name == "x" else gradient for name, gradient in found.items()}
 
 
@@ -80,6 +78,38 @@ def mamba_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     """
     found = mamba_block_bounds(arithmetic=arithmetic, **_read(**inputs))
     return {**found, "y": found["y"].map(lambda part: part[:, 0])}
+
+
+def mamba_step_vjp_bounds(
+    cotangents: Mapping[str, ArrayLike | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to the gradients of `mamba_step_vjp`.
+
+    Parameters
+    ----------
+    cotangents, wrt, inputs
+        As for `mamba_step_vjp`.
+    arithmetic
+        The facts about the implementation, as for `mamba_block_bounds`.
+    """
+    step = _read(**inputs)
+    found = mamba_block_vjp_bounds(_cotangents(step, cotangents), wrt, arithmetic=arithmetic, **step)
+    return {
+        name: part.map(lambda array: array[:, 0]) if name == "x" else part for name, part in found.items()
+    }
+
+
+def _cotangents(
+    step: Mapping[str, Any], cotangents: Mapping[str, ArrayLike | None]
+) -> dict[str, ArrayLike | None]:
+    check_cotangent_names(cotangents, OUTPUTS)
+    b, _, e = step["x"].shape
+    y = as_cotangent(cotangents, "y", (b, e))
+    return {**cotangents, "y": None if y is None else y[:, None]}
 
 
 def _read(x: object, conv_state: object, ssm_state: object, **parameters: Any) -> dict[str, Any]:
