@@ -15,6 +15,7 @@ sequential   δ_t = (k u + u_m) a (|h⁻| + e) + E_t + u |h_t|, k = n for a full
 scan         any bracketing of (a₁, x₁)∘(a₂, x₂), modes only: f ← a f + E, K ← max(a K, |h|),
              J ← a J + K, e = f + (3 u_m + 2 u) J + u_m r K; r = ⌈log₂ l⌉ bounds the tree nodes
              that share a right end, except for a right fold, which declares its own.
+             A product of decays that underflows adds η l (1 + max a^j) max(|h|, |v|, so far).
 chunk        powers of a within a chunk of Q steps, modes only: M ← a M + |v|, X ← a (X + M),
              e = f + u ((k_e + Q + 4) M + (u_m/u + (k_l + k_p) |log a|) X): every power is
              a product, or exp(j log a). The chunk's last state carries e on.
@@ -135,7 +136,7 @@ def scan(trace: Trace, arithmetic: Arithmetic) -> StateError:
         K = np.maximum(a * K, h[t + 1])
         J = a * J + K
         e[t + 1] = f + (3 * u_m + 2 * u) * J + u_m * depth * K
-    return StateError(e, h)
+    return StateError(e + _lost_products(trace, arithmetic), h)
 
 
 def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
@@ -148,6 +149,7 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
     per_size = k_e + Q + 4
     per_step = u_m / u + (arithmetic.k_log + arithmetic.k_scale) * log_modulus(trace.A)
     e, size, distance = np.empty_like(h), h.copy(), np.zeros_like(h)
+    lost = _lost_products(trace, arithmetic)
     e[0] = f = trace.initial_error
     M, X = h[0], np.zeros_like(h[0])
     for t in range(length):
@@ -156,7 +158,7 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
         f = a * f + trace.entering[t]
         X = a * (X + M)
         M = a * M + trace.added[t]
-        e[t + 1] = f + u * (per_size * M + per_step * X)
+        e[t + 1] = f + u * (per_size * M + per_step * X) + lost[t + 1]
         size[t + 1], distance[t + 1] = M, X
     return StateError(e, size, distance, u * per_size, u * per_step)
 
@@ -176,6 +178,19 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
         X = apply_modulus(trace.A, X) + G
         e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X, G
     return StateError(e, size)
+
+
+def _lost_products(trace: Trace, arithmetic: Arithmetic) -> Float:
+    """Bound what powers of modes lose by underflow, per step: η l (1 + max a^j) max(|h|, |v|, so far).
+
+    Such a power meets a state or a source that may have been large before, and at most one further
+    power; at most l of them meet.
+    """
+    length = len(trace.states) - 1
+    h, a = np.abs(trace.states), np.abs(trace.A)
+    h[1:] = np.maximum(h[1:], trace.added)
+    power = np.maximum(a, a ** np.arange(length + 1).reshape(-1, *(1,) * (h.ndim - 1)))
+    return np.asarray(arithmetic.eta * length * (1 + power) * np.maximum.accumulate(h))
 
 
 def log_modulus(A: Array) -> Float:

@@ -269,6 +269,20 @@ def test_rounding_that_always_goes_one_way_stays_within_the_declared_scan(form: 
     assert max(worst.values()) <= 1, worst
 
 
+@pytest.mark.parametrize("evaluation", ["any", "scan"])
+def test_products_of_modes_may_underflow_where_the_state_does_not(evaluation: Any) -> None:
+    """(1e-20)² is subnormal; times a state of 1e10 the digits that it lost are seen."""
+    arrays = narrowed(
+        {
+            "A_bar": np.array([1e-20]), "B_bar": np.ones((1, 1)), "C": np.ones((1, 1)),
+            "u": np.zeros((1, 1, 5)), "D": np.zeros((1, 1)), "initial_state": np.array([[1e30]]),
+        }
+    )  # fmt: skip
+    options = {"diagonal": True}
+    worst = ratios("ssm_recurrence", forms.kogge_stone, arrays, "float32", options, evaluation=evaluation)
+    assert max(worst.values()) <= 1, worst
+
+
 def test_chunks_that_do_not_say_so_need_their_own_class() -> None:
     """Decays as powers lose what a scan does not; the declared class allows it."""
     arrays = discrete(True, True, 131)

@@ -20,10 +20,13 @@ WORST: dict[str, float] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def precision() -> Iterator[None]:
+    """Work with 300 bits, and print the worst |error| / own of each array; shown with -s."""
     before = flint.ctx.prec
     flint.ctx.prec = 300
     yield
     flint.ctx.prec = before
+    for name, ratio in sorted(WORST.items()):
+        print(f"{name:16} {ratio:.2g}")
 
 
 def check(name: str, found: ssm_spec.Bounded, exact: Any) -> None:
