@@ -20,7 +20,7 @@ from ssm_triton._math import (
     psi,
     sigmoid,
 )
-from ssm_triton._tiles import input_weight, locate, resets, silu, step_size, time_span
+from ssm_triton._tiles import input_weight, place, resets, silu, step_size, time_span
 
 
 @triton.jit
@@ -85,7 +85,16 @@ def states(s, weight, u, B, a, h, f, RESET: tl.constexpr, T: tl.constexpr):
 
 
 @triton.jit
-def backward(
+def add_to(slot, x, mask, k, EACH: tl.constexpr):
+    """Store x; from the program's second tile on, add it to what this same program has stored."""
+    if EACH > 1:
+        x += tl.load(slot, mask=mask & (k + tl.zeros_like(x) > 0.5), other=0.0)
+    tl.store(slot, x, mask=mask)
+
+
+@triton.jit
+def backward_tile(
+    k, slice_, slices,
     u, delta, A, B, C, D, z, bias, seq_idx, cu_seqlens, saved, scratch, decay, messages, dy, dlast,
     du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial,
     length, dim, n, per_B, per_C, tiles, rows, batches, tiles_per_cell, cell,
@@ -98,7 +107,7 @@ def backward(
     SAVE: tl.constexpr, HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr, ZOH: tl.constexpr, CONST_B: tl.constexpr, CONST_C: tl.constexpr,
     INITIAL: tl.constexpr, RESET: tl.constexpr, PACKED: tl.constexpr, SPLIT: tl.constexpr,
-    LAST: tl.constexpr,
+    LAST: tl.constexpr, EACH: tl.constexpr,
 ):  # fmt: skip
     """One row, one tile of R·W·L channels, one segment of time, from its end to its start.
 
@@ -108,7 +117,9 @@ def backward(
     compute: tl.constexpr = A.dtype.element_ty
     DT: tl.constexpr = R * W * L
     N: tl.constexpr = K * M
-    tile, row, segment, d0, left = locate(tiles, rows, tiles_per_cell, cell, DT)
+    row = (tl.program_id(0) // slices) % rows
+    segment = tl.program_id(0) // slices // rows
+    d0, left = place(slice_ * EACH + k, tiles_per_cell, cell, DT)
     origin, batch, steps, first = time_span(cu_seqlens, row, segment, length, SEGMENT, PACKED)
     j = (
         tl.arange(0, R)[:, None, None] * (W * L)
@@ -166,10 +177,10 @@ def backward(
     padded = (i < n)[None]
     if not CONST_B:
         B += batch * B_b + (d0 // per_B).to(tl.int64) * B_g + at3 * B_l + i.to(tl.int64)[None] * B_n
-        dB += (tile.to(tl.int64) * batches + batch) * length * N + row_at
+        dB += (slice_.to(tl.int64) * batches + batch) * length * N + row_at
     if not CONST_C:
         C += batch * C_b + (d0 // per_C).to(tl.int64) * C_g + at3 * C_l + i.to(tl.int64)[None] * C_n
-        dC += (tile.to(tl.int64) * batches + batch) * length * N + row_at
+        dC += (slice_.to(tl.int64) * batches + batch) * length * N + row_at
     base = row * blocks
     if PACKED:
         base = origin // SAVE + row
@@ -282,7 +293,7 @@ def backward(
         if CONST_C:
             acc_C += tl.sum(by_C, 0)
         else:
-            tl.store(dC, over_channels(by_C, T, K, R, W, M, L), mask=inside3)
+            add_to(dC, over_channels(by_C, T, K, R, W, M, L), inside3, k, EACH)
             dC -= T * N
 
         c = at_state(q) * C_t
@@ -335,7 +346,7 @@ def backward(
         if CONST_B:
             acc_B += tl.sum(by_B, 0)
         else:
-            tl.store(dB, over_channels(by_B, T, K, R, W, M, L), mask=inside3)
+            add_to(dB, over_channels(by_B, T, K, R, W, M, L), inside3, k, EACH)
             dB -= T * N
         du -= T * du_l
         ddelta -= T * ddelta_l
@@ -355,3 +366,39 @@ def backward(
         tl.store(dbias + part * dim + channel, tl.sum(acc_bias, 0), mask=live)
     if INITIAL and segment == 0:
         tl.store(dinitial + row.to(tl.int64) * n * dim + user_at, m, mask=both)
+
+
+@triton.jit
+def backward(
+    u, delta, A, B, C, D, z, bias, seq_idx, cu_seqlens, saved, scratch, decay, messages, dy, dlast,
+    du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial,
+    length, dim, n, per_B, per_C, tiles, rows, batches, tiles_per_cell, cell,
+    segments, SEGMENT, blocks,
+    u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
+    z_b, z_d, z_l, dy_b, dy_d, dy_l,
+    du_b, du_d, du_l, ddelta_b, ddelta_d, ddelta_l, dz_b, dz_d, dz_l,
+    dlast_b, dlast_d, dlast_n, seq_b, seq_l,
+    T: tl.constexpr, K: tl.constexpr, R: tl.constexpr, W: tl.constexpr, M: tl.constexpr, L: tl.constexpr,
+    SAVE: tl.constexpr, HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
+    SOFTPLUS: tl.constexpr, ZOH: tl.constexpr, CONST_B: tl.constexpr, CONST_C: tl.constexpr,
+    INITIAL: tl.constexpr, RESET: tl.constexpr, PACKED: tl.constexpr, SPLIT: tl.constexpr,
+    LAST: tl.constexpr, EACH: tl.constexpr,
+):  # fmt: skip
+    """EACH tiles of channels of one row and one segment, one after the other.
+
+    They share one slice of dB and dC, in a fixed order: the slices are few, whatever d.
+    """
+    slices = tiles // EACH
+    slice_ = tl.program_id(0) % slices
+    for k in range(EACH):
+        backward_tile(
+            k, slice_, slices,
+            u, delta, A, B, C, D, z, bias, seq_idx, cu_seqlens, saved, scratch, decay, messages, dy, dlast, du,
+            ddelta, dz, dB, dC, dA, dD, dbias, dinitial, length, dim, n, per_B, per_C, tiles, rows, batches,
+            tiles_per_cell, cell, segments, SEGMENT, blocks, u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b,
+            B_g, B_n, B_l, C_b, C_g, C_n, C_l, z_b, z_d, z_l, dy_b, dy_d, dy_l, du_b, du_d, du_l, ddelta_b,
+            ddelta_d, ddelta_l, dz_b, dz_d, dz_l, dlast_b, dlast_d, dlast_n, seq_b, seq_l, T, K, R, W, M, L,
+            SAVE, HAS_D, HAS_Z, HAS_BIAS, SOFTPLUS, ZOH, CONST_B, CONST_C, INITIAL, RESET, PACKED, SPLIT,
+            LAST, EACH,
+        )  # fmt: skip
+        tl.debug_barrier()

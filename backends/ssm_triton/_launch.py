@@ -17,7 +17,7 @@ from ssm_triton._messages import messages
 from ssm_triton._plan import BackwardPlan, ForwardPlan, Shape
 from ssm_triton._slices import sum_slices
 
-SLICE_STEPS = 32
+SLICE_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def run_forward(
     steps += [*strides(y, 3), *strides(x.initial_state, 3), *strides(x.seq_idx, 2)]
     flags = _flags(x, shape) | {
         "T": plan.T, "N": shape.padded, "DT": plan.DT, "SAVE": save, "INITIAL": x.initial_state is not None,
-        "LAST": last, "num_warps": 1, "maxnreg": plan.registers,
+        "LAST": last, "num_warps": 1,
     }  # fmt: skip
     if x.A.is_complex():
         forward_complex[(programs,)](
@@ -143,7 +143,8 @@ def run_backward(
     tiles_per_cell = -(-shape.cell // plan.DT)
     tiles = tiles_per_cell * (shape.dim // max(shape.cell, 1))
     N, parts, split = shape.padded, shape.rows * plan.segments, plan.segments > 1
-    programs = tiles * parts
+    count = tiles // plan.each
+    programs = count * parts
 
     def empty(*size: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.empty(size, dtype=dtype, device=device)
@@ -154,7 +155,7 @@ def run_backward(
     if x.initial_state is not None:
         out["initial_state"] = empty(shape.rows, shape.dim, shape.n)
     slices = [
-        empty(tiles, shape.batch, shape.length, N) if groups else empty(parts, shape.n, shape.dim)
+        empty(count, shape.batch, shape.length, N) if groups else empty(parts, shape.n, shape.dim)
         for groups in (shape.groups_B, shape.groups_C)
     ]
     part = {"A": empty(parts, shape.n, shape.dim)}
@@ -190,18 +191,18 @@ def run_backward(
         flags = _flags(x, shape) | {
             "T": plan.T, "K": plan.K, "R": plan.R, "W": plan.W, "M": plan.M, "L": plan.L, "SAVE": plan.save,
             "INITIAL": x.initial_state is not None, "LAST": dlast is not None,
-            "num_warps": plan.W, "maxnreg": plan.registers,
+            "num_warps": plan.W,
         }  # fmt: skip
         if x.A.is_complex():
             backward_complex[(programs,)](*tensors, *sizes, *steps, **flags)
         else:
-            backward[(programs,)](*tensors, *sizes, *steps, SPLIT=split, **flags)
+            backward[(programs,)](*tensors, *sizes, *steps, SPLIT=split, EACH=plan.each, **flags)
     for name, given, piece, groups in (
         ("B", x.B, slices[0], shape.groups_B),
         ("C", x.C, slices[1], shape.groups_C),
     ):
         if groups:
-            out[name] = _gather(given, piece, tiles // groups, shape)
+            out[name] = _gather(given, piece, count // groups, shape)
         else:
             out[name] = piece.sum(0).t().contiguous()
     out["A"] = part["A"].sum(0).t().contiguous()
@@ -224,7 +225,7 @@ def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan:
         shape.length, shape.dim, shape.n, shape.dim // max(shape.groups_C, 1), tiles, shape.rows,
         tiles_per_cell, shape.cell, plan.segments, plan.segment,
         *strides(x.delta, 3), *_grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(x.seq_idx, 2),
-        T=min(tile.T, plan.segment), N=shape.padded, DT=tile.DT,
+        T=min(8, plan.segment), N=shape.padded, DT=tile.DT,
         HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None, num_warps=1,
     )  # fmt: skip
@@ -240,6 +241,6 @@ def _gather(given: Tensor, slices: Tensor, count: int, shape: Shape) -> Tensor:
     for piece, part in pairs if programs else ():
         sum_slices[(programs,)](
             piece, part, count, shape.batch, shape.length, shape.n, spans, given.shape[1], *part.stride(),
-            T=SLICE_STEPS, N=shape.padded, STEP=len(pairs), num_warps=1,
+            T=SLICE_STEPS, N=shape.padded, J=max(128 // shape.padded, 1), STEP=len(pairs), num_warps=4,
         )  # fmt: skip
     return out

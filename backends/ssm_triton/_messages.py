@@ -47,7 +47,6 @@ def messages(
         )
 
     late = (t == T - 1)[:, None, None]
-    early = (t == 0)[:, None, None]
     one = tl.full((T, N, DT), 1.0, compute)
     m = tl.zeros((N, DT), compute)
     product = tl.full((N, DT), 1.0, compute)
@@ -65,19 +64,21 @@ def messages(
             C -= T * C_l
         a = tl.exp2(s[:, None, :] * a2[None, :, :])
         c = q[:, None, :] * C_t
-        lam = tl.where(late, c + m[None, :, :], c)
+        a = tl.flip(a, 0)
+        lam = tl.flip(tl.where(late, c + m[None, :, :], c), 0)
         if RESET:
             f = resets(seq_idx + batch * seq_b, now + t, steps, seq_l)
             cut = cut | (tl.max(f.to(tl.int32), 0) > 0)
             f = tl.broadcast_to(f[:, None, None], (T, N, DT))
             none = tl.zeros((T, N, DT), tl.int1)
+            f = tl.flip(f.to(tl.int32), 0) != 0
             p, ms, short, lams, cuts, before = tl.associative_scan(
-                (a, tl.where(f, 0.0, a * lam), one, lam, f, none), 0, compose_adjoint_reset, reverse=True
+                (a, tl.where(f, 0.0, a * lam), one, lam, f, none), 0, compose_adjoint_reset
             )
         else:
-            p, ms, short, lams = tl.associative_scan((a, a * lam, one, lam), 0, compose_adjoint, reverse=True)
-        m = tl.sum(tl.where(early, ms, 0.0), 0)
-        product *= tl.sum(tl.where(early, p, 0.0), 0)
+            p, ms, short, lams = tl.associative_scan((a, a * lam, one, lam), 0, compose_adjoint)
+        m = tl.sum(tl.where(late, ms, 0.0), 0)
+        product *= tl.sum(tl.where(late, p, 0.0), 0)
         delta -= T * delta_l
         dy -= T * dy_l
         now -= T

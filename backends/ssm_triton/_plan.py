@@ -58,12 +58,11 @@ class ForwardPlan:
     DT: int
     segments: int
     segment: int
-    registers: int | None = None
 
 
 @dataclass(frozen=True)
 class BackwardPlan:
-    """Tile of the backward kernel: T steps, R·W·L channels, K·M states, one saved state in `save` steps."""
+    """Tile of the backward kernel: T steps, R·W·L channels, K·M states, one saved state in `save` steps, `each` tiles a program."""
 
     T: int
     K: int
@@ -74,7 +73,7 @@ class BackwardPlan:
     save: int
     segments: int
     segment: int
-    registers: int | None = None
+    each: int = 1
 
     @property
     def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
@@ -83,14 +82,27 @@ class BackwardPlan:
 
 
 def forward_plan(shape: Shape, complex_: bool = False) -> ForwardPlan:
-    """Sixteen steps of sixteen channels a warp at n = 16: 128 states a lane, all in registers."""
+    """At most 128 numbers of a tile a lane; time is cut where b·d leaves multiprocessors idle.
+
+    At n = 16 a warp takes sixteen channels, and sixteen steps if the warps are resident at once
+    (two a scheduler, 251 registers), else eight (three a scheduler, 162 registers).
+    """
     N = shape.padded
-    DT = max(32 // N, min(16, power_of_two(shape.cell)), 1)
-    if complex_ or N > 16:
-        DT = max(32 // N, min(8, DT))
-    T = max(min(16, (32 if complex_ else 128) * 32 // (N * DT)), 1)
-    segment = -(-shape.length // T) * T
-    return ForwardPlan(T, DT, 1, max(segment, T))
+    wide = 8 if complex_ or N > 16 else 16
+    DT = max(32 // N, min(wide if N <= 64 else 4, power_of_two(shape.cell)), 1)
+    warps = shape.rows * shape.dim // DT
+    T = 16 if N <= 16 and 400 <= warps <= 8 * PROCESSORS else 8
+    T = max(min(T, (32 if complex_ else 128 if N <= 16 else 64) * 32 // (N * DT)), 1)
+    segments = 1
+    if not complex_ and 0 < warps < 400:
+        segments = min(power_of_two(-(-1024 // warps)), max(shape.length // 128, 1), 64)
+    return ForwardPlan(T, DT, *_cut(shape.length, segments))
+
+
+def _cut(length: int, segments: int) -> tuple[int, int]:
+    """Number and length of segments: whole blocks of 64 steps, none empty."""
+    segment = max(-(-length // (segments * 64)) * 64, 64)
+    return max(-(-length // segment), 1), segment
 
 
 def saved_every(n: int) -> int:
@@ -99,13 +111,30 @@ def saved_every(n: int) -> int:
 
 
 def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
-    """K states a lane, at most 8; eight channels of a warp at n = 16; four warps."""
+    """At most eight states a lane; eight channels a warp at n = 16; four warps, two such programs a processor.
+
+    Where programs would run in several waves, one program takes several tiles instead: as fast, and
+    the slices of dB and dC, which hold b·n·l numbers each, stay few.
+    """
     N = shape.padded
     M = max(4, N // 8) if N > 16 else 4
     K = N // M
     L = 32 // M
     W = max(min(4, power_of_two(-(-shape.cell // L))), 1)
-    T = 4 if complex_ else 8
     save = saved_every(shape.n)
-    segment = max(-(-shape.length // save) * save, save)
-    return BackwardPlan(T, K, 1, W, M, L, save, 1, segment)
+    per_cell = -(-shape.cell // (W * L))
+    programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
+    if complex_:
+        return BackwardPlan(4, K, 1, W, M, L, save, 1, max(-(-shape.length // save) * save, save))
+    resident = 2 * PROCESSORS
+    waves = -(-programs // resident)
+    each = max(
+        (e for e in range(1, min(waves, 16) + 1) if per_cell % e == 0 and -(-programs // e // resident) * e <= waves),
+        default=1,
+    )
+    segments = 1
+    if 0 < programs < 200:
+        segments = min(power_of_two(-(-512 // programs)), max(shape.length // 256, 1), 64)
+    segments, segment = _cut(shape.length, segments)
+    segment = -(-segment // save) * save
+    return BackwardPlan(8, K, 1, W, M, L, save, max(-(-shape.length // segment), 1), segment, each)

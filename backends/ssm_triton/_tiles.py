@@ -10,17 +10,23 @@ from ssm_triton._math import phi, sigmoid, softplus
 
 @triton.jit
 def locate(tiles, rows, tiles_per_cell, cell, DT: tl.constexpr):
-    """This program's tile, row and segment, and its first channel.
+    """This program's tile, row and segment, its first channel, and how many are left in the cell.
 
-    Channels are cut into cells that share their group of B and of C, and cells into tiles of DT.
     Programs that run together share a row, hence B and C.
     """
     program = tl.program_id(0)
     tile = program % tiles
     row = (program // tiles) % rows
     segment = program // tiles // rows
+    d0, left = place(tile, tiles_per_cell, cell, DT)
+    return tile, row, segment, d0, left
+
+
+@triton.jit
+def place(tile, tiles_per_cell, cell, DT: tl.constexpr):
+    """First channel of a tile: channels are cut into cells that share their group of B and of C."""
     inside = (tile % tiles_per_cell) * DT
-    return tile, row, segment, (tile // tiles_per_cell) * cell + inside, cell - inside
+    return (tile // tiles_per_cell) * cell + inside, cell - inside
 
 
 @triton.jit
