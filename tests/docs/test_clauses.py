@@ -24,6 +24,9 @@ LINEAR = f"{SPEC}lti_semantics.py::"
 STARTS = f"{SPEC}initialisations.py::"
 CONV1D = f"{SPEC}causal_conv1d.py::"
 SSD = f"{SPEC}ssd.py::"
+S4 = f"{SPEC}s4_kernel.py::"
+MEMORY = f"{SPEC}legs_memory.py::"
+MAMBA3 = f"{SPEC}mamba3_siso.py::"
 BLOCK = f"{SPEC}mamba_block.py::"
 
 HELD_BY_TEST = {
@@ -68,6 +71,14 @@ HELD_BY_TEST = {
     "s4d-kernel-1": f"{SPEC}s4d.py::test_the_kernel_lies_within_its_own_bound",
     "s4d-kernel-2": f"{SPEC}s4d.py::test_kernel_and_convolution_are_the_layer",
     "s4d-kernel-3": f"{SPEC}s4d.py::test_the_kernel_lies_within_its_own_bound",
+    "s4-1": f"{S4}test_it_is_the_kernel_of_legs",
+    "s4-2": f"{S4}test_the_kernel_lies_within_its_own_bound",
+    "s4-3": f"{S4}test_slips_leave_the_bound",
+    "s4-4": f"{S4}test_the_generating_function_is_the_dense_kernel",
+    "compress-1": f"{MEMORY}test_compression_lies_within_its_own_bound",
+    "compress-2": f"{MEMORY}test_exact_compression_is_projection_onto_legendre_polynomials",
+    "compress-3": f"{MEMORY}test_nothing_is_remembered_of_nothing",
+    "reconstruct-1": f"{MEMORY}test_reconstruction_lies_within_its_own_bound",
     "lssl-1": f"{SPEC}lssl_s5.py::test_lssl_lies_within_its_own_bound",
     "lssl-2": f"{SPEC}lssl_s5.py::test_lssl_lies_within_its_own_bound",
     "lssl-3": f"{SPEC}lssl_s5.py::test_lssl_lies_within_its_own_bound",
@@ -100,6 +111,13 @@ HELD_BY_TEST = {
     "block-4": f"{BLOCK}test_c1_to_c4_a_wrong_block_leaves_it",
     "block-5": f"{BLOCK}test_c5_a_split_at_every_k_is_the_whole_and_so_is_a_chain_of_steps",
     "block-step-1": f"{BLOCK}test_c5_a_split_at_every_k_is_the_whole_and_so_is_a_chain_of_steps",
+    "mamba3-1": f"{MAMBA3}test_c1_to_c4_a_wrong_kernel_leaves_it",
+    "mamba3-2": f"{MAMBA3}test_c1_to_c4_a_wrong_kernel_leaves_it",
+    "mamba3-3": f"{MAMBA3}test_values_lie_within_the_oracles_own_bound",
+    "mamba3-4": f"{MAMBA3}test_c4_packed_is_separate_and_nothing_crosses_a_reset",
+    "mamba3-5": f"{MAMBA3}test_c2_c5_turns_of_a_whole_circle_change_nothing_and_the_step_has_bounds",
+    "mamba3-6": f"{MAMBA3}test_values_lie_within_the_oracles_own_bound",
+    "mamba3-step-1": f"{MAMBA3}test_c4_a_split_at_every_k_is_the_whole_and_so_is_a_chain_of_steps",
 }
 """Clause → the test that goes red if the oracle breaks it, where no case of the suite asks for it."""
 
