@@ -39,6 +39,8 @@ from ssm_spec._discretize import (
     discretize_zoh_vjp_bounds,
 )
 from ssm_spec._errors import DomainError, DTypeError, ShapeError
+from ssm_spec._h3 import h3, h3_vjp
+from ssm_spec._h3_bounds import h3_bounds, h3_vjp_bounds
 from ssm_spec._hippo import hippo_legs, hippo_legs_bounds
 from ssm_spec._hippo_translated import (
     hippo_fout,
@@ -164,6 +166,10 @@ __all__ = [
     "discretize_zoh_bounds",
     "discretize_zoh_vjp",
     "discretize_zoh_vjp_bounds",
+    "h3",
+    "h3_bounds",
+    "h3_vjp",
+    "h3_vjp_bounds",
     "hippo_fout",
     "hippo_fout_bounds",
     "hippo_lagt",

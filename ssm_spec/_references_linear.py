@@ -6,6 +6,8 @@ from typing import Final
 
 from ssm_spec import (
     _associative_scan,
+    _h3,
+    _h3_bounds,
     _hippo_translated,
     _legs_memory,
     _legs_reconstruct,
@@ -189,5 +191,16 @@ LINEAR_ROWS: Final[tuple[Reference, ...]] = (
         vjp_bounds=_legs_reconstruct.hippo_legs_reconstruct_vjp_bounds,
         equation="f(x) = Σ_n c_n √(2n+1) P_n(2x − 1)",
         source=f"{_HIPPO}, eq. (11)",
+    ),
+    Reference(
+        name="h3",
+        outputs=_h3.OUTPUTS,
+        differentiable=_h3.DIFFERENTIABLE,
+        value=_h3.h3,
+        vjp=_h3.h3_vjp,
+        bounds=_h3_bounds.h3_bounds,
+        vjp_bounds=_h3_bounds.h3_vjp_bounds,
+        equation="k' = shift(k) + D_k k; y_j = Σ_i q_i (SSM(k'_i v_j) + D k'_i v_j); output W y",
+        source="Fu, Dao, Saab, Thomas, Rudra and Ré, H3 (2023), section 3.1 and algorithm 1",
     ),
 )

@@ -1,0 +1,175 @@
+"""What honest arithmetic may do to H3: each stage's own bound, on inputs that are wrong already.
+
+Keys: the convolution's bound and two products. Products k'_i v_j: wrong by what the keys are. The diagonal
+system: `layer_bounds` with an inexact input; backwards with an inexact cotangent too. Gates and projection:
+sums of products of inexact numbers (`_products`). A row of such errors is kept for the arithmetic
+asked about and for this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssm_spec._convolution import (
+    causal_convolution_bounds,
+    causal_convolution_vjp_bounds,
+    convolve,
+    correlate,
+)
+from ssm_spec._h3 import (
+    Forward,
+    Heads,
+    forward,
+    pull_back_gate,
+    pull_back_inputs,
+    pull_back_keys,
+    read_keywords,
+    read_vjp,
+)
+from ssm_spec._layer_bounds import finish, layer_bounds, layer_vjp_bounds
+from ssm_spec._layer_views import named
+from ssm_spec._products import Inexact, exactly, product_error
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._validate import Array, Float
+
+
+class _Errors(NamedTuple):
+    """Errors of the forward pass in one arithmetic, in the shapes of `Forward`."""
+
+    keys: Float
+    products: Float
+    s: Float
+    y: Float
+
+
+def h3_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
+    """Return y with what honest arithmetic may do to each element: scans, chunks, or declared "fft"."""
+    call = read_keywords(inputs)
+    made = forward(call)
+    errors, judged = _forward_errors(call, made, arithmetic)
+    if call.out_proj is None:
+        return {"y": finish(made.y, errors[0].y, errors[1].y, judged, arithmetic)}
+    with np.errstate(all="ignore"):
+        y = np.einsum("od,bdl->bol", call.out_proj, made.y)
+        W = exactly(call.out_proj)
+        bound, own = (
+            product_error("od,bdl->bol", W, Inexact(made.y, e.y), a)
+            for e, a in zip(errors, (arithmetic, ORACLE), strict=True)
+        )
+    everywhere = np.broadcast_to(np.all(judged, axis=1, keepdims=True), y.shape)
+    return {"y": finish(y, bound, own, everywhere, arithmetic)}
+
+
+def h3_vjp_bounds(
+    cotangents: Mapping[str, Array | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """Return the gradients of `h3` with what honest arithmetic may do to each element."""
+    call, names, r = read_vjp(cotangents, wrt, inputs)
+    made = forward(call)
+    errors, judged = _forward_errors(call, made, arithmetic)
+    dy, ds = pull_back_gate(call, r)
+    both = (arithmetic, ORACLE)
+    with np.errstate(all="ignore"):
+        gates = [_gate_errors(call, r, dy, a) for a in both]
+    slopes = layer_vjp_bounds(
+        made.system,
+        {"y": call.folded(ds)},
+        arithmetic,
+        inexact=(call.folded(errors[0].products), call.folded(errors[1].products)),
+        inexact_cotangent=(call.folded(gates[0][1]), call.folded(gates[1][1])),
+    )
+    of_input = slopes.pop("u")
+    dx = call.unfolded(of_input.value)
+    values = pull_back_inputs(call, made, r, dy, dx)
+    through = causal_convolution_vjp_bounds(
+        {"y": pull_back_keys(call, dx)}, arithmetic=arithmetic, u=call.k, K=call.shift
+    )
+    sides = []
+    with np.errstate(all="ignore"):
+        for i, (a, e_dx) in enumerate(zip(both, (of_input.bound, of_input.own), strict=True)):
+            wrong_dx = Inexact(dx, call.unfolded(e_dx))
+            wrong_dy = Inexact(dy, gates[i][0])
+            sides.append(_input_errors(call, made, errors[i], r, wrong_dy, wrong_dx, through, a, i == 1))
+    whole = bool(np.all(judged)) and bool(np.all(of_input.judged))
+    found = dict(slopes)
+    for name in names:
+        if name not in found:
+            shape = values[name].shape
+            good = np.full(shape, whole)
+            found[name] = finish(values[name], sides[0][name], sides[1][name], good, arithmetic)
+    return named(found, inputs, names)
+
+
+def _forward_errors(
+    call: Heads, made: Forward, arithmetic: Arithmetic
+) -> tuple[tuple[_Errors, _Errors], Array]:
+    """Return the errors in both arithmetics, and where y (b, d, l) is judged."""
+    convolved = causal_convolution_bounds(arithmetic=arithmetic, u=call.k, K=call.shift)["y"]
+    first = []
+    with np.errstate(all="ignore"):
+        for a, e in ((arithmetic, convolved.bound), (ORACLE, convolved.own)):
+            direct = np.abs(call.passing[:, None] * call.k)
+            e_keys = e + a.u * (3 * direct + np.abs(made.keys) + e) + 2 * a.eta
+            keys = Inexact(call.split(made.keys), call.split(e_keys))
+            first.append((e_keys, product_error("bhil,bhjl->bijhl", keys, exactly(call.split(call.v)), a)))
+        inexact = (call.folded(first[0][1]), call.folded(first[1][1]))
+        out = layer_bounds(made.system, arithmetic, inexact=inexact)["y"]
+        found = []
+        for (e_keys, e_products), a, e in zip(first, (arithmetic, ORACLE), (out.bound, out.own), strict=True):
+            s = Inexact(made.s, call.unfolded(e))
+            e_y = product_error("bhil,bijhl->bhjl", exactly(call.split(call.q)), s, a)
+            found.append(_Errors(e_keys, e_products, call.unfolded(e), call.joined(e_y)))
+    # y_j sums over i.
+    judged = np.moveaxis(np.all(call.unfolded(out.judged), axis=1), 1, 2)
+    inputs = np.all(convolved.judged, axis=1, keepdims=True)
+    return (found[0], found[1]), np.broadcast_to(call.joined(judged) & inputs, made.y.shape)
+
+
+def _gate_errors(call: Heads, r: Float, dy: Float, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """Bound dy (b, d, l) and ds (b, i, j, h, l)."""
+    e_dy = np.zeros(dy.shape)
+    if call.out_proj is not None:
+        e_dy = product_error("od,bol->bdl", exactly(call.out_proj), exactly(r), arithmetic)
+    gated = Inexact(call.split(dy), call.split(e_dy))
+    return e_dy, product_error("bhil,bhjl->bijhl", exactly(call.split(call.q)), gated, arithmetic)
+
+
+def _input_errors(
+    call: Heads,
+    made: Forward,
+    errors: _Errors,
+    r: Float,
+    dy: Inexact,
+    dx: Inexact,
+    through: Mapping[str, Bounded],
+    arithmetic: Arithmetic,
+    own: bool,
+) -> dict[str, Float]:
+    """Bound the gradients of all but the diagonal system, in the shapes of `pull_back_inputs`."""
+    a, length = arithmetic, call.k.shape[-1]
+    split_dy = Inexact(call.split(dy.value), call.split(dy.error))
+    d_keys = pull_back_keys(call, dx.value)
+    e_keys = call.joined(product_error("bijhl,bhjl->bhil", dx, exactly(call.split(call.v)), a))
+    keys = Inexact(call.split(made.keys), call.split(errors.keys))
+    e_u, e_K = ((through[name].own if own else through[name].bound) for name in ("u", "K"))
+    moved = convolve(e_keys[..., ::-1], np.abs(call.shift))[..., ::-1]
+    e_k = e_u + moved + np.abs(call.passing[:, None]) * (e_keys + 3 * a.u * np.abs(d_keys))
+    taps = call.shift.shape[-1]
+    size = convolve(np.abs(d_keys)[..., ::-1], np.abs(call.shift))[..., ::-1]
+    e_shift = e_K + correlate(e_keys, np.abs(call.k), taps) * (1 + (length + 2) * a.u)
+    wrong_keys = Inexact(d_keys, e_keys)
+    return {
+        "q": call.joined(product_error("bijhl,bhjl->bhil", Inexact(made.s, errors.s), split_dy, a)),
+        "k": e_k + a.u * (size + e_k) + 2 * a.eta,
+        "v": call.joined(product_error("bijhl,bhil->bhjl", dx, keys, a)),
+        "shift": e_shift,
+        "shift_D": product_error("bdl,bdl->d", wrong_keys, exactly(call.k), a),
+        "out_proj": product_error("bol,bdl->od", exactly(r), Inexact(made.y, errors.y), a),
+    }
