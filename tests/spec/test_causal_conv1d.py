@@ -194,7 +194,7 @@ def test_the_step_has_the_gradients_and_bounds_of_the_convolution() -> None:
     np.testing.assert_array_equal(outputs["state"].value, run(inputs)[1])
 
 
-WHERE_IT_FAILS = {
+WHERE_IT_FAILS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "weight rank": ({"weight": np.ones(3)}, ShapeError, r"`weight` must have shape \(d, w\)"),
     "weight channels": (
         {"weight": np.ones((4, 2))},

@@ -260,7 +260,7 @@ def test_empty_and_smallest(sizes: tuple[int, ...]) -> None:
             np.testing.assert_array_equal(value, inputs[name])
 
 
-WHERE_IT_FAILS = {
+WHERE_IT_FAILS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "adt": ({"adt": np.ones((2, 3, 4))}, ShapeError, r"`adt` must have shape \(b, h, l\)"),
     "groups": ({"q": np.ones((2, 3, 3, 6)), "k": np.ones((2, 3, 3, 6))}, ShapeError, "`q` must .* h = 4"),
     "k": ({"k": np.ones((2, 3, 2, 5))}, ShapeError, "`k` must have shape .* n = 6, from `q`"),

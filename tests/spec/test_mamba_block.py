@@ -138,13 +138,19 @@ def rounded_block(inputs: dict[str, Any]) -> dict[str, Any]:
     c = narrow(torch.nn.functional.silu(c))
     low = narrow(narrow(v["x_proj"]) @ c)
     delta = narrow(narrow(v["dt_proj_weight"]) @ low[:, :r])
-    gated, state = ssm_spec.selective_scan(
-        *(x.double().numpy() for x in (c, delta, -torch.exp(v["A_log"]), low[:, r : r + n], low[:, r + n :])),
-        *(x.double().numpy() for x in (v["D"], z, v["dt_proj_bias"])),
-        delta_softplus=True,
-        return_last_state=True,
-        initial_state=inputs["ssm_state"],
-    )
+    scan = {
+        "u": c,
+        "delta": delta,
+        "A": -torch.exp(v["A_log"]),
+        "B": low[:, r : r + n],
+        "C": low[:, r + n :],
+        "D": v["D"],
+        "z": z,
+        "delta_bias": v["dt_proj_bias"],
+        "initial_state": v["ssm_state"],
+    }
+    exact: dict[str, Any] = {name: x.double().numpy() for name, x in scan.items()}
+    gated, state = ssm_spec.selective_scan(**exact, delta_softplus=True, return_last_state=True)
     out = narrow(torch.tensor(gated).float()).mT @ narrow(v["out_proj"]).T
     return {"y": out.numpy(), "conv_state": line[..., c.shape[-1] :].numpy(), "ssm_state": state}
 
@@ -251,7 +257,7 @@ def test_empty_and_smallest_blocks(sizes: tuple[int, ...]) -> None:
         assert bounded.value.shape == bounded.bound.shape == bounded.own.shape == inputs[name].shape
 
 
-WHERE_IT_FAILS = {
+WHERE_IT_FAILS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "in_proj": ({"in_proj": np.ones((4, 3))}, ShapeError, r"`in_proj` must have shape \(2d, e\) .* 2d = 8"),
     "x_proj": ({"x_proj": np.ones((5, 4))}, ShapeError, r"`x_proj` must have shape \(r\+2n, d\) .* = 6"),
     "out_proj": ({"out_proj": np.ones((4, 3))}, ShapeError, "`out_proj` must have shape"),

@@ -208,7 +208,7 @@ def test_the_step_has_the_gradients_and_bounds_of_length_one() -> None:
     np.testing.assert_array_equal(outputs["state"].value, run(inputs)[1])
 
 
-WHERE_IT_FAILS = {
+WHERE_IT_FAILS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "dt": ({"dt": np.ones((2, 3, 5))}, ShapeError, r"`dt` must have shape \(b, l, h\)"),
     "rank": ({"B": np.ones((2, 3, 5))}, ShapeError, r"`B` must have shape \(b, l, g, n\)"),
     "groups": (
