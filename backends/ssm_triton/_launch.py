@@ -100,7 +100,8 @@ def run_forward(
     y (b, d, l) in u's dtype; last (rows, d, n) and saved (blocks, n, d) in the compute type.
     """
     shape, dtype, device = x.shape, x.A.dtype, x.u.device
-    plan = plan or _plan.forward_plan(shape, x.A.is_complex())
+    lean = x.u.element_size() == 2 and x.u.stride(2) == 1
+    plan = plan or _plan.forward_plan(shape, x.A.is_complex(), lean)
     y = torch.empty_like(x.u)
     state = torch.empty((shape.rows, shape.dim, shape.n), dtype=dtype, device=device) if last else None
     blocks, total = blocks_of(shape, save, x.cu_seqlens is not None) if save else (0, 0)

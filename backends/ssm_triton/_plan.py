@@ -81,17 +81,18 @@ class BackwardPlan:
         return self.R * self.W * self.L
 
 
-def forward_plan(shape: Shape, complex_: bool = False) -> ForwardPlan:
+def forward_plan(shape: Shape, complex_: bool = False, lean: bool = False) -> ForwardPlan:
     """At most 128 numbers of a tile a lane; time is cut where b·d leaves multiprocessors idle.
 
-    At n = 16 a warp takes sixteen channels, and sixteen steps if the warps are resident at once
-    (two a scheduler, 251 registers), else eight (three a scheduler, 162 registers).
+    At n = 16 a warp takes sixteen channels, and eight steps (three warps a scheduler, 162 registers).
+    It takes sixteen steps where all warps are resident at two a scheduler (251 registers) and the
+    streams are `lean`: 16-bit numbers, contiguous in time. Wider ones would spill, and take four times as long.
     """
     N = shape.padded
     wide = 8 if complex_ or N > 16 else 16
     DT = max(32 // N, min(wide if N <= 64 else 4, power_of_two(shape.cell)), 1)
     warps = shape.rows * shape.dim // DT
-    T = 16 if N <= 16 and 400 <= warps <= 8 * PROCESSORS else 8
+    T = 16 if lean and N <= 16 and 400 <= warps <= 8 * PROCESSORS else 8
     T = max(min(T, (32 if complex_ else 128 if N <= 16 else 64) * 32 // (N * DT)), 1)
     segments = 1
     if not complex_ and 0 < warps < 400:
@@ -113,8 +114,8 @@ def saved_every(n: int) -> int:
 def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     """At most eight states a lane; eight channels a warp at n = 16; four warps, two such programs a processor.
 
-    Where programs would run in several waves, one program takes several tiles instead: as fast, and
-    the slices of dB and dC, which hold b·n·l numbers each, stay few.
+    Where two waves of programs remain, one takes several tiles: the slices of dB and dC, which hold
+    b·n·l numbers each, stay few. (With one wave left it costs a tenth of the time.)
     """
     N = shape.padded
     M = max(4, N // 8) if N > 16 else 4
@@ -126,12 +127,8 @@ def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
     if complex_:
         return BackwardPlan(4, K, 1, W, M, L, save, 1, max(-(-shape.length // save) * save, save))
-    resident = 2 * PROCESSORS
-    waves = -(-programs // resident)
-    each = max(
-        (e for e in range(1, min(waves, 16) + 1) if per_cell % e == 0 and -(-programs // e // resident) * e <= waves),
-        default=1,
-    )
+    full = 4 * PROCESSORS
+    each = max((e for e in range(1, 17) if per_cell % e == 0 and programs // e >= full), default=1)
     segments = 1
     if 0 < programs < 200:
         segments = min(power_of_two(-(-512 // programs)), max(shape.length // 256, 1), 64)
