@@ -8,19 +8,37 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from ssm_spec._mamba._adjoint_bounds import mamba_block_vjp_bounds
-from ssm_spec._mamba._block import DIFFERENTIABLE as OF_BLOCK
 from ssm_spec._mamba._block import OUTPUTS, mamba_block, mamba_block_vjp
 from ssm_spec._mamba._bounds import mamba_block_bounds
+from ssm_spec._mamba._stages import PARAMETERS
 from ssm_spec._roundoff import Arithmetic, Bounded
-from ssm_spec._validate import Dimensions, Float, as_cotangent, as_real_array, check_cotangent_names
+from ssm_spec._validate import (
+    Dimensions,
+    Float,
+    as_cotangent,
+    as_real_array,
+    check_cotangent_names,
+    differentiated,
+)
 
-DIFFERENTIABLE = OF_BLOCK
+DIFFERENTIABLE = ("x", "conv_state", "ssm_state", *PARAMETERS)
 
 
 def mamba_step(
-    x: ArrayLike, conv_state: ArrayLike, ssm_state: ArrayLike, **parameters: Any
+    x: ArrayLike,
+    conv_state: ArrayLike,
+    ssm_state: ArrayLike,
+    in_proj: ArrayLike,
+    conv1d_weight: ArrayLike,
+    conv1d_bias: ArrayLike | None,
+    x_proj: ArrayLike,
+    dt_proj_weight: ArrayLike,
+    dt_proj_bias: ArrayLike,
+    A_log: ArrayLike,
+    D: ArrayLike,
+    out_proj: ArrayLike,
 ) -> tuple[Float, Float, Float]:
-    """One step of `mamba_block`; `parameters` are its parameters, by name.
+    """One step of `mamba_block`, from its two states; the parameters are the block's.
 
     Gu and Dao, "Mamba" (2023), section 3.4 and figure 3; `Mamba.step` of its code.
 
@@ -37,6 +55,8 @@ def mamba_step(
     -------
     y, (b, e) float64, and the new states, float64.
     """
+    given = (in_proj, conv1d_weight, conv1d_bias, x_proj, dt_proj_weight, dt_proj_bias, A_log, D, out_proj)
+    parameters = dict(zip(PARAMETERS, given, strict=True))
     found = mamba_block(**_read(x, conv_state, ssm_state, **parameters), return_states=True)
     assert isinstance(found, tuple)
     y, conv, ssm = found
@@ -61,8 +81,8 @@ def mamba_step_vjp(
     -------
     For each name the gradient, float64, in the input's shape.
     """
-    step = _read(**inputs)
-    found = mamba_block_vjp(_cotangents(step, cotangents), wrt, **step)
+    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
+    found = mamba_block_vjp(_cotangents(step, cotangents), names, **step)
     return {name: gradient[:, 0] if name == "x" else gradient for name, gradient in found.items()}
 
 
@@ -96,8 +116,8 @@ def mamba_step_vjp_bounds(
     arithmetic
         The facts about the implementation, as for `mamba_block_bounds`.
     """
-    step = _read(**inputs)
-    found = mamba_block_vjp_bounds(_cotangents(step, cotangents), wrt, arithmetic=arithmetic, **step)
+    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
+    found = mamba_block_vjp_bounds(_cotangents(step, cotangents), names, arithmetic=arithmetic, **step)
     return {
         name: part.map(lambda array: array[:, 0]) if name == "x" else part for name, part in found.items()
     }

@@ -21,7 +21,17 @@ def mamba3_siso_step(
     ssm_state: ArrayLike,
     k_state: ArrayLike,
     v_state: ArrayLike,
-    **inputs: Any,
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    adt: ArrayLike,
+    dt: ArrayLike,
+    trap: ArrayLike,
+    q_bias: ArrayLike,
+    k_bias: ArrayLike,
+    angles: ArrayLike,
+    D: ArrayLike | None = None,
+    z: ArrayLike | None = None,
 ) -> tuple[Float, Float, Float, Float, Float]:
     """One step of `mamba3_siso` from its four states.
 
@@ -31,20 +41,45 @@ def mamba3_siso_step(
     ----------
     angle_state, ssm_state, k_state, v_state
         (b, h, a), (b, h, p, n), (b, h, n), (b, h, p), real; none is written.
-    inputs
-        Those of `mamba3_siso` without time: q, k (b, g, n); v, z (b, h, p); adt, dt, trap (b, h);
-        q_bias, k_bias (h, n); angles (b, h, a); D (h,).
+    q, k
+        (b, g, n), real.
+    v, z
+        (b, h, p), real.
+    adt, dt, trap
+        (b, h), real.
+    q_bias, k_bias
+        (h, n), real.
+    angles
+        (b, h, a), real.
+    D
+        (h,), real.
 
     Returns
     -------
     y, (b, h, p) float64, and the four new states, float64.
     """
-    states = {"angle_state": angle_state, "ssm_state": ssm_state, "k_state": k_state, "v_state": v_state}
-    found = mamba3_siso(**_read(**states, **inputs), return_final_states=True)
+    inputs = _read(
+        angle_state=angle_state,
+        ssm_state=ssm_state,
+        k_state=k_state,
+        v_state=v_state,
+        q=q,
+        k=k,
+        v=v,
+        adt=adt,
+        dt=dt,
+        trap=trap,
+        q_bias=q_bias,
+        k_bias=k_bias,
+        angles=angles,
+        D=D,
+        z=z,
+    )
+    found = mamba3_siso(**inputs, return_final_states=True)
     assert isinstance(found, tuple)
-    y, *new = found
-    angle, ssm, k, v = new
-    return y[:, 0], angle, ssm, k, v
+    y, *states = found
+    angle, ssm, key, value = states
+    return y[:, 0], angle, ssm, key, value
 
 
 def mamba3_siso_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
