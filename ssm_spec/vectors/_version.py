@@ -1,0 +1,18 @@
+"""The version of the golden vectors, and the digest that freezes the numbers of each version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+SPEC_VERSION: Final = "0.1"
+"""The release of the specification whose meaning the vectors hold."""
+
+VECTORS_VERSION: Final = "1"
+"""Raised with every change of any number, name or parameter of the vectors."""
+
+DIGESTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"1": "5499bd4db5508c7005bf37001d794800d5f1545415e7c00c4a4bfa21aa2483b7"}
+)
+"""Version -> SHA-256 of its manifest.json, which has the hash of every tensor in it."""
