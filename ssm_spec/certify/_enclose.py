@@ -46,7 +46,8 @@ DEFINITIONS: Final[Mapping[str, Callable[..., dict[str, Variable]]]] = MappingPr
 """The operators that can be certified: name -> definition on the tape."""
 
 LEAST_BITS: Final = 128
-MOST_BITS: Final = 2**16
+MOST_BITS: Final = 2**15
+_SPARE: Final = 64
 
 
 class UndecidedError(ArithmeticError):
@@ -63,10 +64,13 @@ class Enclosure:
         One ball of python-flint for each element: `arb`, or `acb` for a complex array.
     complex
         Whether the array is complex. The two ends are then those of its real and imaginary parts.
+    bits
+        The precision that the balls were computed with.
     """
 
     balls: Balls
     complex: bool
+    bits: int
 
     @cached_property
     def lower(self) -> Array:
@@ -89,15 +93,16 @@ class Enclosure:
     def rounded(self) -> Array | None:
         """The floats nearest to the exact numbers; None if some ball holds the border of two."""
         parts = (real_part(self.balls), imaginary_part(self.balls)) if self.complex else (self.balls,)
-        found = [_balls.rounded(part) for part in parts]
+        with precision(self.bits + _SPARE):  # else the ends would be rounded outwards once more
+            found = [_balls.rounded(part) for part in parts]
         if not all(decided.all() for _, decided in found):
             return None
         return found[0][0] + 1j * found[1][0] if self.complex else found[0][0]
 
     def _parts(self, end: Callable[[Balls], Float]) -> Array:
-        if self.complex:
-            return end(real_part(self.balls)) + 1j * end(imaginary_part(self.balls))
-        return end(real_part(self.balls))
+        with precision(self.bits + _SPARE):
+            real = end(real_part(self.balls))
+            return real + 1j * end(imaginary_part(self.balls)) if self.complex else real
 
 
 def enclose(op: str, /, *, bits: int = 256, **inputs: Any) -> dict[str, Enclosure]:
@@ -122,7 +127,7 @@ def enclose(op: str, /, *, bits: int = 256, **inputs: Any) -> dict[str, Enclosur
     REFERENCES[op].value(**inputs)  # refuses bad arguments, with the errors that users know
     with precision(bits):
         _, outputs = _evaluate(op, inputs)
-        return {name: Enclosure(output.value, output.complex) for name, output in outputs.items()}
+        return {name: Enclosure(output.value, output.complex, bits) for name, output in outputs.items()}
 
 
 def enclose_vjp(
@@ -159,7 +164,7 @@ def enclose_vjp(
         leaves, outputs = _evaluate(op, inputs)
         given = [(outputs[name], exact(r)) for name, r in cotangents.items() if r is not None]
         gradients = differentiate(leaves, given)
-        return {name: Enclosure(gradients[name], leaves[name].complex) for name in names}
+        return {name: Enclosure(gradients[name], leaves[name].complex, bits) for name in names}
 
 
 def correctly_rounded(op: str, /, **inputs: Any) -> dict[str, Array]:
