@@ -22,6 +22,12 @@ from ssm_spec._causal_conv1d_update import (
     causal_conv1d_update_vjp,
     causal_conv1d_update_vjp_bounds,
 )
+from ssm_spec._continuous import (
+    continuous_response,
+    continuous_response_bounds,
+    continuous_response_vjp,
+    continuous_response_vjp_bounds,
+)
 from ssm_spec._convolution import (
     causal_convolution,
     causal_convolution_bounds,
@@ -95,6 +101,16 @@ from ssm_spec._recurrence import ssm_recurrence, ssm_recurrence_vjp
 from ssm_spec._recurrence_bounds import ssm_recurrence_bounds, ssm_recurrence_vjp_bounds
 from ssm_spec._reference import Reference
 from ssm_spec._references import REFERENCES
+from ssm_spec._responses import (
+    impulse_response,
+    impulse_response_bounds,
+    impulse_response_vjp,
+    impulse_response_vjp_bounds,
+    step_response,
+    step_response_bounds,
+    step_response_vjp,
+    step_response_vjp_bounds,
+)
 from ssm_spec._roundoff import (
     LARGEST_FINITE,
     ORACLE,
@@ -158,6 +174,10 @@ __all__ = [
     "causal_convolution_bounds",
     "causal_convolution_vjp",
     "causal_convolution_vjp_bounds",
+    "continuous_response",
+    "continuous_response_bounds",
+    "continuous_response_vjp",
+    "continuous_response_vjp_bounds",
     "discretize_bilinear",
     "discretize_bilinear_bounds",
     "discretize_bilinear_vjp",
@@ -188,6 +208,10 @@ __all__ = [
     "hippo_legs_reconstruct_vjp_bounds",
     "hippo_legt",
     "hippo_legt_bounds",
+    "impulse_response",
+    "impulse_response_bounds",
+    "impulse_response_vjp",
+    "impulse_response_vjp_bounds",
     "lssl",
     "lssl_bounds",
     "lssl_vjp",
@@ -256,4 +280,8 @@ __all__ = [
     "ssm_recurrence_bounds",
     "ssm_recurrence_vjp",
     "ssm_recurrence_vjp_bounds",
+    "step_response",
+    "step_response_bounds",
+    "step_response_vjp",
+    "step_response_vjp_bounds",
 ]
