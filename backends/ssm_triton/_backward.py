@@ -1,4 +1,4 @@
-"""The backward pass: the states again from saved ones, the adjoint recurrence in reversed time, all gradients.
+"""The backward pass: states again from saved ones, the adjoint recurrence in reversed time, gradients.
 
 λ_t = c_t + a_{t+1} λ_{t+1} with c_t = q_t C_t, q = dy silu(z); then dC = Σ_d q h, dB = Σ_d Δ u λ,
 du = D q + Δ Σ_n λ B, dΔ = u Σ_n λ B + Σ_n A λ a h⁻, dA = Σ_t Δ λ a h⁻, h⁻ the state one step before.
@@ -20,42 +20,8 @@ from ssm_triton._math import (
     psi,
     sigmoid,
 )
+from ssm_triton._reduce import add_to, at_channel, at_state, over_channels, over_states
 from ssm_triton._tiles import input_weight, place, resets, silu, step_size, time_span
-
-
-@triton.jit
-def over_states(x):
-    """(T, K, R, W, M, L) to (T, R, W, L): the sum over the state, K in registers, M across lanes."""
-    return tl.sum(tl.sum(x, 1), 3)
-
-
-@triton.jit
-def over_channels(x, T: tl.constexpr, K: tl.constexpr, R: tl.constexpr, W: tl.constexpr, M: tl.constexpr, L: tl.constexpr):  # fmt: skip
-    """(T, K, R, W, M, L) to (T, K, M): the sum over channels, in an order that never changes.
-
-    Channels first and a split of the last axis make the compiler turn the tile in shared memory,
-    so that the channels lie in a thread's registers: a third of the instructions of a sum by shuffles.
-    """
-    x = tl.sum(x, 2)
-    if L == 1:
-        x = tl.sum(tl.sum(x, 4), 2)
-    else:
-        x = tl.reshape(tl.permute(x, (2, 4, 0, 1, 3)), (W, L // 2, 2, T, K, M))
-        even, odd = tl.split(tl.permute(x, (0, 1, 3, 4, 5, 2)))
-        x = tl.sum(tl.sum(even + odd, 1), 0)
-    return x
-
-
-@triton.jit
-def at_state(x):
-    """(T, R, W, L) spread over the state."""
-    return x[:, None, :, :, None, :]
-
-
-@triton.jit
-def at_channel(x):
-    """(T, K, M) spread over the channels."""
-    return x[:, :, None, None, :, None]
 
 
 @triton.jit
@@ -82,14 +48,6 @@ def states(s, weight, u, B, a, h, f, RESET: tl.constexpr, T: tl.constexpr):
         past = tl.where(start, a * h[None], -0.0)
         unused, hs, g = tl.associative_scan((a, past + x, past), 0, compose)
     return hs, g
-
-
-@triton.jit
-def add_to(slot, x, mask, k, EACH: tl.constexpr):
-    """Store x; from the program's second tile on, add it to what this same program has stored."""
-    if EACH > 1:
-        x += tl.load(slot, mask=mask & (k + tl.zeros_like(x) > 0.5), other=0.0)
-    tl.store(slot, x, mask=mask)
 
 
 @triton.jit
@@ -224,8 +182,8 @@ def backward_tile(
             u_ahead = tl.load(u + back * u_l, mask=some, other=0.0).to(compute)
             x_ahead = tl.load(delta + back * delta_l, mask=some, other=0.0).to(compute)
             if not CONST_B:
-                B_ahead = tl.load(B + back * B_l, mask=(begin + 0 * t < now)[:, None, None] & padded, other=0.0)
-                B_ahead = B_ahead.to(compute)
+                wanted_B = (begin + 0 * t < now)[:, None, None] & padded
+                B_ahead = tl.load(B + back * B_l, mask=wanted_B, other=0.0).to(compute)
             for past in range(begin, now, T):
                 tl.store(scratch + ((past - begin) // T) * (N * DT), h)
                 u_p = u_ahead
@@ -240,7 +198,8 @@ def backward_tile(
                 u_ahead = tl.load(u + back * u_l, mask=wanted, other=0.0).to(compute)
                 x_ahead = tl.load(delta + back * delta_l, mask=wanted, other=0.0).to(compute)
                 if not CONST_B:
-                    B_ahead = tl.load(B + back * B_l, mask=again[:, None, None] & padded, other=0.0).to(compute)
+                    again_B = again[:, None, None] & padded
+                    B_ahead = tl.load(B + back * B_l, mask=again_B, other=0.0).to(compute)
                 a = tl.exp2(at_state(s) * a2[None])
                 weight = input_weight(at_state(s), a2[None], a, ZOH)
                 f = early
@@ -393,8 +352,9 @@ def backward(
     for k in range(EACH):
         backward_tile(
             k, slice_, slices,
-            u, delta, A, B, C, D, z, bias, seq_idx, cu_seqlens, saved, scratch, decay, messages, dy, dlast, du,
-            ddelta, dz, dB, dC, dA, dD, dbias, dinitial, length, dim, n, per_B, per_C, tiles, rows, batches,
+            u, delta, A, B, C, D, z, bias, seq_idx, cu_seqlens, saved, scratch, decay, messages, dy, dlast,
+            du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial, length, dim, n, per_B, per_C, tiles, rows,
+            batches,
             tiles_per_cell, cell, segments, SEGMENT, blocks, u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b,
             B_g, B_n, B_l, C_b, C_g, C_n, C_l, z_b, z_d, z_l, dy_b, dy_d, dy_l, du_b, du_d, du_l, ddelta_b,
             ddelta_d, ddelta_l, dz_b, dz_d, dz_l, dlast_b, dlast_d, dlast_n, seq_b, seq_l, T, K, R, W, M, L,

@@ -30,7 +30,10 @@ def exponential(pr, pi):
 
 @triton.jit
 def series(pr, pi, limit, FIRST: tl.constexpr, TERMS: tl.constexpr):
-    """Σ p^k / (k + 1)! (FIRST = 1) or Σ p^k (k + 1) / (k + 2)! (FIRST = 2), for |p| < `limit`; 0 for p elsewhere."""
+    """Σ p^k / (k + 1)! (FIRST = 1) or Σ p^k (k + 1) / (k + 2)! (FIRST = 2), where |p| < `limit`.
+
+    Returns whether that holds, and the sum (its value at p = 0 elsewhere).
+    """
     small = pr * pr + pi * pi < limit * limit
     xr = tl.where(small, pr, 0.0)
     xi = tl.where(small, pi, 0.0)
@@ -99,7 +102,10 @@ def compose(a1r, a1i, x1r, x1i, g1r, g1i, f1, a2r, a2i, x2r, x2i, g2r, g2i, f2):
 def compose_adjoint(
     a1r, a1i, m1r, m1i, k1r, k1i, l1r, l1i, f1, o1, a2r, a2i, m2r, m2i, k2r, k2i, l2r, l2i, f2, o2
 ):
-    """The adjoint recurrence, first in reversed time on the left: m_t = conj(a_t) λ_t, λ_t = c_t + m_{t+1}."""
+    """The adjoint recurrence, first in reversed time on the left.
+
+    m_t = conj(a_t) λ_t and λ_t = c_t + m_{t+1}; a is given conjugated.
+    """
     ar, ai = times(a2r, a2i, a1r, a1i)
     mr, mi = times(a2r, a2i, m1r, m1i)
     kr, ki = times(k2r, k2i, a1r, a1i)

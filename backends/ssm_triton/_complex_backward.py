@@ -1,7 +1,8 @@
 """The backward pass with complex A, in PyTorch's convention: a gradient is ∂L/∂Re + i ∂L/∂Im.
 
 λ_t = 2 q_t conj(C_t) + conj(a_{t+1}) λ_{t+1}; dC = 2 Σ_d q conj(h), dB = Σ_d Δ u λ,
-dΔ = u Re Σ_n λ conj(B) + Re Σ_n conj(A) e and dA = Σ_t Δ e, with e = λ conj(a h⁻). The plan is the real kernel's.
+dΔ = u Re Σ_n λ conj(B) + Re Σ_n conj(A) e and dA = Σ_t Δ e, with e = λ conj(a h⁻).
+The plan is the real kernel's.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssm_triton._backward import at_channel, at_state, over_channels, over_states
 from ssm_triton._complex import compose, compose_adjoint, exponential, psi, times, weigh
 from ssm_triton._math import exp, sigmoid
+from ssm_triton._reduce import at_channel, at_state, over_channels, over_states
 from ssm_triton._tiles import locate, resets, silu, step_size, time_span
 
 

@@ -1,4 +1,4 @@
-"""The adjoint recurrence alone, over each segment of a time that is split: what it tells the one before it."""
+"""The adjoint recurrence alone, over each segment of a split time: what it tells the one before it."""
 
 from __future__ import annotations
 

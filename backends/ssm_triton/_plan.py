@@ -62,7 +62,10 @@ class ForwardPlan:
 
 @dataclass(frozen=True)
 class BackwardPlan:
-    """Tile of the backward kernel: T steps, R·W·L channels, K·M states, one saved state in `save` steps, `each` tiles a program."""
+    """Tile of the backward kernel: T steps, R·W·L channels, K·M states.
+
+    There is one saved state in `save` steps; a program takes `each` tiles.
+    """
 
     T: int
     K: int
@@ -86,7 +89,7 @@ def forward_plan(shape: Shape, complex_: bool = False, lean: bool = False) -> Fo
 
     At n = 16 a warp takes sixteen channels, and eight steps (three warps a scheduler, 162 registers).
     It takes sixteen steps where all warps are resident at two a scheduler (251 registers) and the
-    streams are `lean`: 16-bit numbers, contiguous in time. Wider ones would spill, and take four times as long.
+    streams are `lean`: 16-bit numbers, contiguous in time. Wider ones would spill: four times as slow.
     """
     N = shape.padded
     wide = 8 if complex_ or N > 16 else 16
@@ -112,7 +115,7 @@ def saved_every(n: int) -> int:
 
 
 def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
-    """At most eight states a lane; eight channels a warp at n = 16; four warps, two such programs a processor.
+    """At most eight states a lane; eight channels a warp at n = 16; four warps a program.
 
     Where two waves of programs remain, one takes several tiles: the slices of dB and dC, which hold
     b·n·l numbers each, stay few. (With one wave left it costs a tenth of the time.)

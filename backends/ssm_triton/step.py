@@ -75,10 +75,10 @@ def _run(
     step[(batch * tiles,)](
         real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
         dim, n, dim // B.shape[1], dim // C.shape[1], tiles,
-        *strides(state, 3), *strides(new, 3), *strides(u, 2), *strides(delta, 2), *strides(B, 3), *strides(C, 3),
-        *strides(z, 2), *strides(y, 2), *strides(slots, 1),
-        N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None, SOFTPLUS=softplus,
-        ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(), num_warps=4,
+        *strides(state, 3), *strides(new, 3), *strides(u, 2), *strides(delta, 2),
+        *strides(B, 3), *strides(C, 3), *strides(z, 2), *strides(y, 2), *strides(slots, 1),
+        N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
+        SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(), num_warps=4,
     )  # fmt: skip
     return y
 
@@ -128,9 +128,9 @@ def selective_state_update(
     """
     if not torch.compiler.is_compiling():
         validate(
-            "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
-            delta_softplus=delta_softplus, b_discretization=b_discretization, state_indices=state_indices,
-            inplace=inplace,
+            "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
+            delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
+            state_indices=state_indices, inplace=inplace,
         )  # fmt: skip
     if A.is_complex():
         B, C = B.to(A.dtype), C.to(A.dtype)
