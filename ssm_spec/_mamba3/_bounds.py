@@ -1,7 +1,8 @@
 """What honest arithmetic may do to Mamba-3's recurrence.
 
     increment      |i|(k_t + 3)u, i = Δ π tanh: tanh, the constant, two products
-    θ              e_θ ← e_θ + that + u(T + 2π), T the sum of |i|: any order, reduced modulo 2π or not
+    θ              e_θ ← e_θ + that + u(T + |i| + 6π), T the sum of |i|: in any order, not reduced, or
+                   reduced at each step: the sum, 2π itself, and what is left round by 2π + |i| or less
     cos, sin       e_r = min(e_θ, 2) + k_s u
     k̃, q̃           (|x₂ᵢ| + |x₂ᵢ₊₁|)(e_r + 3u), x with its bias; u|x| where nothing turns
     λ, 1 − λ       λρ_σ, and λρ_σ + u as 1 − λ
@@ -180,7 +181,7 @@ def _angle_error(siso: Siso, arithmetic: Arithmetic) -> Float:
     for t, turn in enumerate(turns):
         fresh = siso.fresh[t, :, None, None]
         total = np.where(fresh, 0.0, total) + turn
-        carried = np.where(fresh, 0.0, carried) + local[t] + u * (total + 2.0 * np.pi)
+        carried = np.where(fresh, 0.0, carried) + local[t] + u * (total + turn + 6.0 * np.pi)
         error[t] = carried + depth * u * total
     return error
 
