@@ -102,7 +102,10 @@ def upper_end(array: Balls) -> Float:
 
 
 def rounded(array: Balls) -> tuple[Float, NDArray[np.bool_]]:
-    """For real balls: the float64 nearest to each, and whether it is that of the whole ball."""
+    """For real balls: the float64 nearest to each, and whether it is that of the whole ball.
+
+    To be called at the balls' own precision or more: at a lower one their ends are rounded outwards.
+    """
     low = elementwise(lambda x: to_nearest(x.lower()), array).astype(np.float64)
     high = elementwise(lambda x: to_nearest(x.upper()), array).astype(np.float64)
     return low + 0.0, low == high  # −0 + 0 is 0: the sign of a zero means nothing here
