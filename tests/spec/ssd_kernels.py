@@ -59,7 +59,7 @@ def _forward(kernel: Kernel, v: dict[str, Any]) -> tuple[Tensor, Tensor]:
     b, l, h, p = x.shape
     g, n = v["B"].shape[2:]
     dt = v["dt"] + v["dt_bias"] if "dt_bias" in v else v["dt"]
-    dt = torch.nn.functional.softplus(dt, threshold=1e4) if v["dt_softplus"] else dt
+    dt = torch.nn.functional.softplus(dt) if v["dt_softplus"] else dt
     low, high = v["dt_limit"]
     dt = dt if kernel.slip == "limits missing" else dt.clamp(low, high)
     if kernel.slip == "groups repeated out of order":
