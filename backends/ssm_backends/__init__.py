@@ -14,6 +14,17 @@ from ssm_backends.errors import (
     UnavailableError,
     UnknownBackendError,
 )
+from ssm_backends.front import Choice, FallbackError, FallbackWarning, explain, use
+from ssm_backends.front.functions import (
+    causal_convolution,
+    discretize_bilinear,
+    discretize_zoh,
+    hippo_legs,
+    selective_scan,
+    selective_state_update,
+    ssm_kernel,
+    ssm_recurrence,
+)
 from ssm_backends.hookspec import hookimpl
 from ssm_backends.operators import OPERATORS
 from ssm_backends.registry import GROUP, Plugin, find_plugin, installed, load
@@ -30,9 +41,12 @@ __all__ = [
     "Arrays",
     "Backend",
     "Call",
+    "Choice",
     "ContractError",
     "DTypeError",
     "DeviceError",
+    "FallbackError",
+    "FallbackWarning",
     "Form",
     "Layout",
     "MemoryUse",
@@ -49,10 +63,15 @@ __all__ = [
     "UnavailableError",
     "UnknownBackendError",
     "call",
+    "causal_convolution",
     "choose_forms",
     "claims_as_data",
     "claims_from_data",
+    "discretize_bilinear",
+    "discretize_zoh",
+    "explain",
     "find_plugin",
+    "hippo_legs",
     "hookimpl",
     "installed",
     "load",
@@ -60,5 +79,10 @@ __all__ = [
     "refusal",
     "run_vjp",
     "select",
+    "selective_scan",
+    "selective_state_update",
+    "ssm_kernel",
+    "ssm_recurrence",
+    "use",
     "validate",
 ]

@@ -1,9 +1,13 @@
-"""Both plain backends, and a way to call them with NumPy arrays."""
+"""Both plain backends, a way to call them with NumPy arrays, and plugins to be installed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 from ssm_backends import Arrays, Backend, call, load, outputs_of, run_vjp, select, validate
 
 Array = NDArray[Any]
+Install = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,25 @@ def torch_run() -> Caller:
 def numpy_run() -> Caller:
     """The NumPy backend."""
     return Caller(load("numpy"))
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Writes a module and the metadata of a distribution that names it as a plugin."""
+    monkeypatch.syspath_prepend(tmp_path)
+    modules: list[str] = []
+
+    def write(source: str, name: str = "acme", module: str = "acme_plugin", requires: str = "") -> None:
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"{module}-0.3.dist-info"
+        info.mkdir()
+        extra = " [gpu]" if requires else ""
+        (info / "entry_points.txt").write_text(f"[ssm_backends]\n{name} = {module}{extra}\n")
+        wanted = f"Provides-Extra: gpu\nRequires-Dist: {requires}; extra == 'gpu'\n" if requires else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 0.3\n{wanted}")
+        modules.append(module)
+        importlib.invalidate_caches()
+
+    yield write
+    for module in modules:
+        sys.modules.pop(module, None)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +19,7 @@ from ssm_backends import (
     load,
 )
 
-Install = Callable[..., None]
+from .conftest import Install
 
 GOOD = """
     from ssm_backends import Backend, NumpyArrays, Op, hookimpl
@@ -32,28 +29,6 @@ GOOD = """
         return Backend(name="acme", version="0.3", arrays=NumpyArrays(device),
                        ops={"hippo_legs": Op(max, dtypes=("float64",))})
 """
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Writes a module and the metadata of a distribution that names it as a plugin."""
-    monkeypatch.syspath_prepend(tmp_path)
-    modules: list[str] = []
-
-    def write(source: str, name: str = "acme", module: str = "acme_plugin", requires: str = "") -> None:
-        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
-        info = tmp_path / f"{module}-0.3.dist-info"
-        info.mkdir()
-        extra = " [gpu]" if requires else ""
-        (info / "entry_points.txt").write_text(f"[ssm_backends]\n{name} = {module}{extra}\n")
-        wanted = f"Provides-Extra: gpu\nRequires-Dist: {requires}; extra == 'gpu'\n" if requires else ""
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 0.3\n{wanted}")
-        modules.append(module)
-        importlib.invalidate_caches()
-
-    yield write
-    for module in modules:
-        sys.modules.pop(module, None)
 
 
 def names() -> list[str]:

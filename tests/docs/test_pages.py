@@ -34,22 +34,14 @@ def test_links_within_the_repository_exist(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def python_blocks() -> list[tuple[str, str]]:
-    return [
-        (f"{page.name}-{i}", block)
-        for page in PAGES
-        for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "block"), python_blocks(), ids=lambda value: value if len(value) < 40 else ""
-)
-def test_every_python_block_runs(
-    name: str, block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(
+    page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, name, "exec"), {"__name__": name})
+    names = {"__name__": page.stem}
+    for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)):
+        exec(compile(block, f"{page.name}, block {i}", "exec"), names)
 
 
 def test_the_readme_shows_the_message_of_a_forgotten_softplus() -> None:

@@ -1,4 +1,4 @@
-"""``ssm-spec backends``: what is installed, read from metadata; with --load also what each claims."""
+"""``ssm-spec backends``: what is installed, read from metadata; what each claims; who serves a call."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ import click
 
 @click.command(short_help="List the installed backends.")
 @click.option("--load", is_flag=True, help="Load each one and show its claims, devices or error.")
-@click.option("--device", metavar="D", help="With --load: the device to ask each one for.")
-def backends(load: bool, device: str | None) -> None:
+@click.option("--explain", is_flag=True, help="Show who serves each operator here, and why not the others.")
+@click.option("--device", metavar="D", help="With --load or --explain: the device to ask each one for.")
+@click.option("--op", metavar="OP", help="With --explain: this operator alone.")
+@click.option("--dtype", metavar="T", default="float32", help="With --explain: of the arrays; float32.")
+def backends(load: bool, explain: bool, device: str | None, op: str | None, dtype: str) -> None:
     """List the installed backends, without importing any.
 
     With --load each one is loaded in a process of its own, so that a broken one takes nobody down.
+    With --explain, the functions of `ssm_backends` say which backend they would choose here.
     """
     from rich.table import Table
 
     from ssm_backends import installed
     from ssm_conformance.console import console
 
-    if device and not load:
-        raise click.UsageError("--device says where to load: give --load too")
+    if device and not (load or explain):
+        raise click.UsageError("--device says where to load: give --load or --explain too")
+    if op and not explain:
+        raise click.UsageError("--op says what to explain: give --explain too")
     out = console()
+    if explain:
+        from ssm_conformance.cli._outlook import show_outlook
+
+        show_outlook(out, device, op, dtype)
+        return
     plugins = installed()
     if not plugins:
         out.print("no backend is installed; the group of entry points is `ssm_backends`")

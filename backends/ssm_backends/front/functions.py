@@ -1,0 +1,77 @@
+"""The operators as functions: ``ssm_backends.selective_scan(u, delta, A, B, C, …, backend=None)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from typing import Any
+
+from ssm_backends.dispatch import bind
+from ssm_backends.front.calling import serve
+from ssm_backends.schema import Argument, Operator
+from ssm_backends.validation import find
+
+
+def front_door(op: str) -> Callable[..., Any]:
+    """An operator as a function; its signature and its documentation come from the declaration."""
+    operator = find(op)
+
+    def function(*args: Any, backend: str | None = None, **kwargs: Any) -> Any:
+        return serve(operator, bind(operator, args, kwargs), backend)
+
+    function.__name__ = function.__qualname__ = op
+    function.__module__ = "ssm_backends"
+    function.__doc__ = _documentation(operator)
+    function.__signature__ = _signature(operator)  # type: ignore[attr-defined] # read by inspect.signature
+    return function
+
+
+def _signature(operator: Operator) -> Signature:
+    parameters = [_parameter(argument) for argument in operator.arguments]
+    parameters.append(Parameter("backend", Parameter.KEYWORD_ONLY, default=None))
+    return Signature(parameters)
+
+
+def _parameter(argument: Argument) -> Parameter:
+    kind = Parameter.KEYWORD_ONLY if argument.keyword_only else Parameter.POSITIONAL_OR_KEYWORD
+    return Parameter(argument.name, kind, default=Parameter.empty if argument.required else argument.default)
+
+
+def _documentation(operator: Operator) -> str:
+    lines = [operator.doc, "", "Parameters", "----------"]
+    for argument in operator.arguments:
+        shapes = " or ".join(f"({', '.join(form.shape.split())})" for form in argument.forms)
+        lines += [f"{argument.name} : {shapes or argument.kind}", f"    {argument.doc}"]
+    lines += [
+        "backend : str",
+        "    Name of the backend that must serve the call; by default the best one that claims it.",
+        "",
+        "Returns",
+        "-------",
+    ]
+    for output in operator.outputs:
+        shape = " or ".join(f"({', '.join(form.split())})" for form in output.shape.split("|"))
+        lines += [
+            f"{output.name} : {shape}" + (f", if {output.when}" if output.when else ""),
+            f"    {output.doc}",
+        ]
+    lines += [
+        "",
+        "Raises",
+        "------",
+        "ShapeError, DTypeError, DeviceError, ArgumentError",
+        "    If the call is not valid.",
+        "NotSupportedError, UnavailableError",
+        "    If no backend, or not the one named, serves it here.",
+    ]
+    return "\n".join(lines)
+
+
+causal_convolution = front_door("causal_convolution")
+discretize_bilinear = front_door("discretize_bilinear")
+discretize_zoh = front_door("discretize_zoh")
+hippo_legs = front_door("hippo_legs")
+selective_scan = front_door("selective_scan")
+selective_state_update = front_door("selective_state_update")
+ssm_kernel = front_door("ssm_kernel")
+ssm_recurrence = front_door("ssm_recurrence")

@@ -1,0 +1,100 @@
+"""``selective_scan_fn`` and ``selective_scan_ref``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ssm_backends.front.functions import selective_scan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def selective_scan_fn(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+) -> Any:
+    """The selective scan of Mamba (Gu & Dao 2023, Algorithm 2), by the best backend.
+
+    Parameters
+    ----------
+    u, delta, z
+        (b, d, l); float32, bfloat16, float16 or float64.
+    A
+        (d, n), float32 or complex64 (float64, complex128).
+    B, C
+        (d, n), (b, n, l) or (b, g, n, l). With complex A, variable ones may be interleaved reals
+        (…, 2l): real and imaginary part of each step, as in mamba-ssm; or complex (…, l).
+    D, delta_bias
+        (d,), float32; other floating types are widened.
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)).
+    return_last_state
+        Return (y, last state (b, d, n)).
+
+    Returns
+    -------
+    y (b, d, l) in u's dtype, alone or with the last state; both are differentiable.
+    """
+    return _scan(
+        None, u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state
+    )  # fmt: skip
+
+
+def selective_scan_ref(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+) -> Any:
+    """The same in PyTorch's own operations, by the backend "torch", whatever else is installed."""
+    return _scan(
+        "torch", u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state
+    )  # fmt: skip
+
+
+def _scan(
+    backend: str | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    return_last_state: bool,
+) -> Any:
+    if A.is_complex():
+        B, C = _complex(B, u.shape[-1]), _complex(C, u.shape[-1])
+    real = A.dtype.to_real() if A.is_complex() else A.dtype
+    return selective_scan(
+        u, delta, A, B, C,
+        None if D is None else D.to(real), z, None if delta_bias is None else delta_bias.to(real),
+        delta_softplus, return_last_state, backend=backend,
+    )  # fmt: skip
+
+
+def _complex(x: Tensor, length: int) -> Tensor:
+    """Interleaved reals (…, 2l) as complex numbers (…, l); anything else as it is."""
+    import torch
+
+    if x.is_complex() or x.ndim == 2 or x.shape[-1] != 2 * length:
+        return x
+    wide = x if x.dtype == torch.float64 else x.float()
+    return torch.view_as_complex(wide.reshape(*x.shape[:-1], length, 2))

@@ -1,0 +1,111 @@
+"""``selective_state_update`` and ``selective_state_update_ref``: one step, the state in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ssm_backends.errors import ShapeError
+from ssm_backends.front import functions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def selective_state_update(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    state_batch_indices: Tensor | None = None,
+) -> Tensor:
+    """One step of the selective scan, by the best backend. The new state is written over `state`.
+
+    Parameters
+    ----------
+    state
+        (b, d, n), or (b, h, p, n) with heads: h heads of p channels; a pool of slots in place of
+        b rows with `state_batch_indices`. float32, or bfloat16 and float16, rounded once a step.
+    x, dt, z
+        (b, d) or (b, h, p).
+    A
+        (d, n) or (h, p, n).
+    B, C
+        (b, n) or (b, g, n); groups of heads, or of channels.
+    D, dt_bias
+        (d,) or (h, p).
+    dt_softplus
+        Δ = log(1 + exp(dt + dt_bias)).
+    state_batch_indices
+        (b,), int32 or int64: each row's slot in `state`; −1 skips the row, and its output is 0.
+
+    Returns
+    -------
+    y, of x's shape and dtype.
+    """
+    return _step(None, state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, state_batch_indices)
+
+
+def selective_state_update_ref(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+) -> Tensor:
+    """The same in PyTorch's own operations, by the backend "torch", whatever else is installed."""
+    return _step("torch", state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, None)
+
+
+def _step(
+    backend: str | None,
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    dt_softplus: bool,
+    slots: Tensor | None,
+) -> Tensor:
+    if state.ndim not in (3, 4):
+        raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
+    channels = state.ndim - 2  # dimensions that are channels: (d,) or (h, p)
+    flat = _channels(state, 1, channels)
+    y: Tensor
+    y, new = functions.selective_state_update(
+        flat,
+        _channels(x, 1, channels),
+        _channels(dt, 1, channels),
+        _channels(A, 0, channels),
+        B,
+        C,
+        None if D is None else _channels(D, 0, channels).to(A.dtype),
+        None if z is None else _channels(z, 1, channels),
+        None if dt_bias is None else _channels(dt_bias, 0, channels).to(A.dtype),
+        dt_softplus,
+        state_indices=slots,
+        inplace=True,
+        backend=backend,
+    )
+    if flat.data_ptr() != state.data_ptr():  # heads that no one stride joins were copied
+        state.copy_(new.reshape(state.shape))
+    return y.reshape(x.shape)
+
+
+def _channels(x: Tensor, first: int, count: int) -> Tensor:
+    """Join the dimensions of channels, (h, p) to h·p; a view wherever strides allow it."""
+    return x if count == 1 else x.flatten(first, first + 1)

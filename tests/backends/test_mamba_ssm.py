@@ -1,0 +1,163 @@
+"""mamba-ssm's functions: its signatures, its conventions, and results within the derived bound."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ssm_backends
+from ssm_backends import ShapeError, mamba_ssm, use
+from ssm_conformance import assert_conforms
+
+SIGNATURES = {
+    "selective_scan_fn": "u delta A B C D z delta_bias delta_softplus return_last_state",
+    "selective_scan_ref": "u delta A B C D z delta_bias delta_softplus return_last_state",
+    "selective_state_update": "state x dt A B C D z dt_bias dt_softplus state_batch_indices",
+    "selective_state_update_ref": "state x dt A B C D z dt_bias dt_softplus",
+}
+
+
+@pytest.fixture(autouse=True)
+def plain() -> Any:
+    with use("torch"):
+        yield
+
+
+def randn(*size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*size, generator=generator, dtype=torch.promote_types(dtype, torch.float32)).to(dtype)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures_are_those_of_mamba_ssm(name: str) -> None:
+    assert " ".join(inspect.signature(getattr(mamba_ssm, name)).parameters) == SIGNATURES[name]
+    assert name in mamba_ssm.__all__
+
+
+@pytest.mark.parametrize("function", [mamba_ssm.selective_scan_fn, mamba_ssm.selective_scan_ref])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_scan_is_within_its_bound(function: Any, dtype: torch.dtype) -> None:
+    b, d, l, n, g = 2, 4, 19, 3, 2
+    streams = {
+        "u": randn(b, d, l, dtype=dtype),
+        "delta": randn(b, d, l, seed=1, dtype=dtype),
+        "B": randn(b, g, n, l, seed=2, dtype=dtype),
+        "C": randn(b, n, l, seed=3, dtype=dtype),
+        "z": randn(b, d, l, seed=4, dtype=dtype),
+    }
+    given = streams | {"A": -randn(d, n, seed=5).abs(), "D": randn(d, seed=6), "delta_bias": randn(d, seed=7)}
+    leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
+    y, last = function(**leaves, delta_softplus=True, return_last_state=True)
+    r, r_last = randn(*y.shape, seed=8, dtype=dtype), randn(*last.shape, seed=9)
+    found = torch.autograd.grad((y, last), list(leaves.values()), (r, r_last))
+    assert_conforms(
+        "selective_scan",
+        (y.detach(), last.detach()),
+        gradients=dict(zip(leaves, found, strict=True)),
+        cotangents={"y": r, "last_state": r_last},
+        **given,
+        delta_softplus=True,
+        return_last_state=True,
+    )
+
+
+def test_complex_matrices_may_be_interleaved_reals() -> None:
+    b, d, l, n = 2, 4, 7, 3
+    u, delta = randn(b, d, l), randn(b, d, l, seed=1).abs()
+    A = torch.complex(-randn(d, n, seed=2).abs(), randn(d, n, seed=3))
+    B, C = (randn(b, 2, n, 2 * l, seed=seed).requires_grad_() for seed in (4, 5))
+    y, last = mamba_ssm.selective_scan_fn(u, delta, A, B, C, return_last_state=True)
+    assert last.dtype == torch.complex64
+    as_complex = [torch.complex(x[..., ::2], x[..., 1::2]).detach().requires_grad_() for x in (B, C)]
+    assert torch.equal(y, ssm_backends.selective_scan(u, delta, A, *as_complex))
+    r = randn(b, d, l, seed=6)
+    y.backward(r)
+    ssm_backends.selective_scan(u, delta, A, *as_complex).backward(r)
+    for interleaved, whole in zip((B, C), as_complex, strict=True):
+        assert interleaved.grad is not None
+        assert whole.grad is not None
+        assert torch.equal(interleaved.grad, torch.view_as_real(whole.grad).flatten(-2))
+
+
+def step_inputs(dtype: torch.dtype) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    b, h, p, n, g = 3, 4, 5, 6, 2
+    inputs = {
+        "x": randn(b, h, p, dtype=dtype),
+        "dt": randn(b, h, 1, seed=1, dtype=dtype).expand(b, h, p),
+        "A": -randn(h, 1, 1, seed=2).abs().expand(h, p, n),
+        "B": randn(b, g, n, seed=3),
+        "C": randn(b, g, n, seed=4),
+        "D": randn(h, 1, seed=5).expand(h, p),
+        "z": randn(b, h, p, seed=6, dtype=dtype),
+        "dt_bias": randn(h, 1, seed=7).expand(h, p),
+    }
+    return inputs, randn(7, h, p, n, seed=8, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_step_with_heads_writes_the_state_and_no_other_slot(dtype: torch.dtype) -> None:
+    inputs, pool = step_inputs(dtype)
+    slots, before = torch.tensor([6, -1, 2], dtype=torch.int32), pool.clone()
+    y = mamba_ssm.selective_state_update(pool, **inputs, dt_softplus=True, state_batch_indices=slots)
+    assert y.dtype == dtype
+    assert torch.equal(y[1], torch.zeros_like(y[1]))
+    untouched = [0, 1, 3, 4, 5]
+    assert torch.equal(pool[untouched], before[untouched])
+
+    def flat(x: torch.Tensor, first: int) -> torch.Tensor:
+        return x.flatten(first, first + 1)
+
+    names = {"x": "u", "dt": "delta", "dt_bias": "delta_bias"}
+    call = {
+        names.get(k, k): x if k in "BC" else flat(x, int(k in ("x", "dt", "z"))) for k, x in inputs.items()
+    }
+    assert_conforms(
+        "selective_state_update",
+        (flat(y, 1), flat(pool, 1)),
+        state=flat(before, 1),
+        **call,
+        delta_softplus=True,
+        state_indices=slots,
+    )
+
+
+def test_rows_without_heads_and_the_reference() -> None:
+    b, d, n = 3, 5, 4
+    state, x, dt = randn(b, d, n), randn(b, d, seed=1), randn(b, d, seed=2)
+    A, B, C = -randn(d, n, seed=3).abs(), randn(b, n, seed=4), randn(b, n, seed=5)
+    other = state.clone()
+    y = mamba_ssm.selective_state_update(state, x, dt, A, B, C, dt_softplus=True)
+    assert torch.equal(y, mamba_ssm.selective_state_update_ref(other, x, dt, A, B, C, dt_softplus=True))
+    assert torch.equal(state, other)
+
+
+def test_heads_that_no_stride_joins_are_written_too() -> None:
+    inputs, pool = step_inputs(torch.float32)
+    pool = pool[:3]
+    awkward = pool.transpose(1, 2).contiguous().transpose(1, 2)
+    assert not awkward.is_contiguous()
+    y = mamba_ssm.selective_state_update(pool, **inputs)
+    assert torch.equal(mamba_ssm.selective_state_update(awkward, **inputs), y)
+    assert torch.equal(awkward, pool)
+
+
+def test_a_state_of_another_rank_is_refused() -> None:
+    inputs, _ = step_inputs(torch.float32)
+    with pytest.raises(ShapeError, match=r"^`state` must have shape .*; got \(3,\)"):
+        mamba_ssm.selective_state_update(torch.zeros(3), **inputs)
+
+
+def test_the_numbers_are_the_definition() -> None:
+    """One channel, one state, by hand: h = e^{ΔA} h + Δ B u, y = C h + D u."""
+    one = np.float32
+    state = torch.full((1, 1, 1), 2.0)
+    row = {"x": torch.full((1, 1), 3.0), "dt": torch.full((1, 1), 0.5), "A": torch.full((1, 1), -2.0)}
+    B, C = torch.full((1, 1), 4.0), torch.full((1, 1), -1.0)
+    y = mamba_ssm.selective_state_update(state, **row, B=B, C=C, D=torch.ones(1))
+    h = one(np.exp(-1.0) * 2 + 0.5 * 4 * 3)
+    assert abs(state.item() - h) <= np.spacing(h)
+    assert abs(y.item() - (3 - h)) <= 2 * np.spacing(h)
