@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Final, Literal
 
+from ssm_backends._claims import check_backend, check_claims
 from ssm_backends.arrays import Arrays
-from ssm_backends.dtypes import REAL
 from ssm_backends.errors import ContractError
 from ssm_backends.operators import OPERATORS
 from ssm_backends.schema import Operator
-from ssm_backends.vocabulary import check_arithmetic
 
 CONTRACT: Final = 1
 """Version of the contract between the suite and a backend."""
 
 MemoryClass = Literal["materialised", "fused"]
-Passes = ("forward", "backward")
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,15 @@ class Backend:
             raise ContractError(
                 f"`contract` must be {CONTRACT}, the version of this package; got {self.contract!r}"
             )
-        if not self.name or not isinstance(self.name, str):
-            raise ContractError(f"`name` must be a non-empty string; got {self.name!r}")
+        check_backend(self)
         for name, implementations in self.ops.items():
             if name not in OPERATORS:
                 raise ContractError(f"`ops` may name {', '.join(OPERATORS)}; got {name!r}")
             for op in _several(implementations):
+                if not isinstance(op, Op):
+                    raise ContractError(
+                        f"`ops[{name!r}]` must be an Op or a tuple of Ops; got {type(op).__name__}"
+                    )
                 check_claims(OPERATORS[name], op)
 
     def implementations(self, operator: str) -> tuple[Op, ...]:
@@ -143,55 +144,6 @@ class Backend:
 
 def _several(implementations: Op | tuple[Op, ...]) -> tuple[Op, ...]:
     return implementations if isinstance(implementations, tuple) else (implementations,)
-
-
-def check_claims(operator: Operator, op: Op) -> None:
-    """Refuse a claim that names what the operator does not have."""
-    if not isinstance(op, Op):
-        raise ContractError(f"`ops[{operator.name!r}]` must be an Op; got {type(op).__name__}")
-    if not callable(op.fn):
-        raise ContractError(f"`fn` of {operator.name} must be callable; got {op.fn!r}")
-    _check_names(operator, "dtypes", op.dtypes, REAL)
-    if not op.dtypes:
-        raise ContractError(f"`dtypes` of {operator.name} must name at least one dtype; got ()")
-    if op.grad_dtypes is not None:
-        _check_names(operator, "grad_dtypes", op.grad_dtypes, op.dtypes)
-    if op.gradients != "all":
-        _check_names(operator, "gradients", op.gradients, operator.differentiable)
-    if op.cotangents != "all":
-        _check_names(operator, "cotangents", op.cotangents, operator.output_names)
-    _check_names(operator, "features", op.features, tuple(operator.features))
-    _check_names(operator, "limits", tuple(op.limits), symbols(operator))
-    for claim, words in (("memory", ("materialised", "fused")), ("deterministic", (True, False))):
-        value = getattr(op, claim)
-        if isinstance(value, Mapping) and set(value) != set(Passes):
-            raise ContractError(
-                f"`{claim}` of {operator.name} must have the keys {Passes}; got {tuple(value)}"
-            )
-        for word in value.values() if isinstance(value, Mapping) else (value,):
-            if word not in words:
-                raise ContractError(f"`{claim}` of {operator.name} must be one of {words}; got {word!r}")
-    if op.forward is not None and op.vjp is None:
-        raise ContractError(
-            f"`forward` of {operator.name} saves for `vjp`, which must be given too; got None"
-        )
-    check_arithmetic(operator, op.arithmetic)
-
-
-def symbols(operator: Operator) -> tuple[str, ...]:
-    """Every size symbol in the operator's shapes."""
-    shapes = [form.shape for argument in operator.arguments for form in argument.forms]
-    found = [symbol.partition("+")[0] for shape in shapes for symbol in shape.split()]
-    return tuple(dict.fromkeys(symbol for symbol in found if symbol.isidentifier()))
-
-
-def _check_names(operator: Operator, claim: str, names: Any, allowed: tuple[str, ...]) -> None:
-    if isinstance(names, str) or not isinstance(names, tuple | list | frozenset | set):
-        raise ContractError(f"`{claim}` of {operator.name} must be a tuple of names; got {names!r}")
-    for name in names:
-        if name not in allowed:
-            known = ", ".join(allowed) or "nothing"
-            raise ContractError(f"`{claim}` of {operator.name} may name {known}; got {name!r}")
 
 
 def claims_as_data(backend: Backend) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ssm_backends._shapes import Sizes, pretty, rank_matches
 from ssm_backends.dtypes import COMPLEX_OF, HALF, REAL, compute_dtype, dtype_name, is_complex, real_of
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -121,14 +123,25 @@ def _given(operator: Operator, inputs: Mapping[str, Any]) -> dict[str, Any]:
     for argument in operator.arguments:
         if argument.required and inputs.get(argument.name) is None:
             raise ArgumentError(f"`{argument.name}` is required by {operator.name}; got nothing")
+    plain = {name: _as_python(operator.argument(name), value) for name, value in inputs.items()}
     given = {
-        argument.name: inputs[argument.name]
+        argument.name: plain[argument.name]
         for argument in operator.arguments
-        if argument.name in inputs and not is_default(argument, inputs[argument.name])
+        if argument.name in plain and not is_default(argument, plain[argument.name])
     }
     for name, value in given.items():
         _check_plain(operator.argument(name), value)
     return given
+
+
+def _as_python(argument: Argument, value: Any) -> Any:
+    """A scalar of NumPy's as the Python number that it is, where the argument takes such a number."""
+    kinds: dict[str, tuple[type[np.generic], ...]] = {
+        "flag": (np.bool_,),
+        "integer": (np.integer,),
+        "number": (np.integer, np.floating),
+    }
+    return value.item() if isinstance(value, kinds.get(argument.kind, ())) else value
 
 
 def _check_plain(argument: Argument, value: Any) -> None:

@@ -38,21 +38,39 @@ operands
 INTEGERS: Final[Mapping[str, tuple[int, int]]] = {"chunk": (1, 1024), "fold_depth": (1, 2**31)}
 """Fact → the range of its value. "chunk": length of a chunk. "fold_depth": the most
 nodes of the evaluation tree that share one right end."""
+BELONGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "chunk": ("chunk", "matmul_chunk"),
+    "fold_depth": ("right_fold",),
+}
+"""Fact → the orders of evaluation that it describes: neither is given without the other."""
 
 
-def check_arithmetic(operator: Operator, facts: Mapping[str, Any]) -> None:
-    """Refuse a declaration outside the vocabulary.
+def check_arithmetic(operator: Operator, facts: Any) -> None:
+    """Refuse a declaration outside the vocabulary, and one that says nothing.
 
     Parameters
     ----------
     operator
-        The operator it is about (a chunk may be the name of one of its arguments).
+        The operator it is about.
     facts
         Fact → word or number, or dtype → such a mapping.
+
+    Raises
+    ------
+    ContractError
+        Naming the fact, what it may be, and what was given.
     """
+    _check_words(operator, facts)
+    for dtype in REAL:
+        _check_company(operator, facts_for(facts, dtype))
+
+
+def _check_words(operator: Operator, facts: Any) -> None:
+    if not isinstance(facts, Mapping):
+        raise ContractError(f"`arithmetic` of {operator.name} must map facts to words; got {facts!r}")
     for key, value in facts.items():
         if key in REAL and isinstance(value, Mapping):
-            check_arithmetic(operator, value)
+            _check_words(operator, value)
         elif key in WORDS:
             if value not in WORDS[key]:
                 raise ContractError(
@@ -65,6 +83,17 @@ def check_arithmetic(operator: Operator, facts: Mapping[str, Any]) -> None:
         else:
             known = ", ".join([*WORDS, *INTEGERS, *REAL])
             raise ContractError(f"`arithmetic` knows {known}; got {key!r}")
+
+
+def _check_company(operator: Operator, facts: Mapping[str, Any]) -> None:
+    """A number belongs to an order of evaluation, and that order to the number."""
+    evaluation = facts.get("evaluation", "none")
+    for number, orders in BELONGS.items():
+        if (evaluation in orders) != (number in facts):
+            raise ContractError(
+                f"`arithmetic` of {operator.name}: {number} belongs to the evaluation {' or '.join(orders)}, "
+                f"and that to it; got evaluation {evaluation} and {number} {facts.get(number, 'none')}"
+            )
 
 
 def facts_for(facts: Mapping[str, Any], dtype: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ssm_backends import (
@@ -356,3 +357,20 @@ def test_the_message_of_the_style_guide() -> None:
     with pytest.raises(ShapeError) as caught:
         validate(SELECTIVE_SCAN, **inputs)
     assert str(caught.value) == "`A` must have shape (d, n) with d = 6 (from `u`), n ≥ 1; got (5, 16)"
+
+
+@pytest.mark.parametrize(
+    ("operator", "name", "given", "meant"),
+    [
+        ("ssm_kernel", "length", np.int32(3), 3),
+        ("discretize_bilinear", "alpha", np.float32(0.25), 0.25),
+        ("discretize_bilinear", "alpha", np.int64(1), 1),
+        ("selective_scan", "delta_softplus", np.True_, True),
+    ],
+)
+def test_a_scalar_of_numpy_is_the_python_number_that_it_is(
+    operator: str, name: str, given: Any, meant: Any
+) -> None:
+    taken = validate(operator, **call(OPERATORS[operator]) | {name: given}).inputs[name]
+    assert taken == meant
+    assert type(taken) is type(meant)

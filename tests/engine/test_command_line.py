@@ -104,6 +104,9 @@ def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> 
         (["conform", "numpy", "--report", "/dev/null/x"], "`--report` must be a folder that can be written"),
         (["conform", "numpy", "--expected", "nowhere.toml"], "`--expected` must be a TOML or JSON file"),
         (["conform", "--plugin", "nowhere_at_all"], "no module is called 'nowhere_at_all'"),
+        (["conform", "--plugin", "./mine"], "`--plugin` must name a module, as `import` would; got './mine'"),
+        (["conform", "--plugin", "mine.py"], "`--plugin` must name a module, not a file: 'mine'"),
+        (["conform", "--plugin", ""], "`--plugin` must name a module, as `import` would; got ''"),
         (["conform", "numpy", "--device", "cuda", "--op", "hippo_legs"], "got device 'cuda'"),
         (["conform", "numpy", "--op", "hippo_legs", "--check", "memory"], "no case of level quick is left"),
         (["explain", "nothing"], "`CASE` must be the id of a case; got 'nothing'"),
@@ -225,6 +228,17 @@ def test_without_the_extra_it_says_how_to_get_it(ssm_spec: Run, monkeypatch: pyt
     said = ssm_spec("conform", "numpy")
     assert said.status == 2
     assert said.err == "ssm-spec needs rich: pip install 'ssm-spec[conformance]'\n"
+
+
+def test_a_fault_of_the_suite_is_not_a_failure(ssm_spec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a slip")
+
+    monkeypatch.setattr("ssm_conformance.engine.environment.environment", broken)
+    said = ssm_spec("doctor")
+    assert said.status == 2
+    assert "ZeroDivisionError: a slip" in said.err
+    assert "a fault of ssm-spec itself" in said.err
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:

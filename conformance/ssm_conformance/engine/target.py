@@ -87,8 +87,14 @@ def module_target(module: str, device: str | None = None) -> Target:
     Raises
     ------
     LoadError
-        If there is no module of this name on the path.
+        If it is not the name of a module, or there is none of this name on the path.
     """
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise LoadError("unknown", f"`--plugin` must name a module, as `import` would; got {module!r}")
+    if module.endswith(".py"):
+        raise LoadError(
+            "unknown", f"`--plugin` must name a module, not a file: {module[:-3]!r}; got {module!r}"
+        )
     top = module.partition(".")[0]
     if importlib.util.find_spec(top) is None:
         raise LoadError("unknown", f"no module is called {top!r} here; is its folder on PYTHONPATH?")
