@@ -111,7 +111,7 @@ def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> 
         (["conform", "numpy", "--op", "hippo_legs", "--check", "memory"], "no case of level quick is left"),
         (["explain", "nothing"], "`CASE` must be the id of a case; got 'nothing'"),
         (["explain", RIGHT, "--device", "cpu"], "give --backend or --plugin too"),
-        (["backends", "--device", "cpu"], "give --load too"),
+        (["backends", "--device", "cpu"], "give --load or --explain too"),
         (["teach"], "No such command 'teach'"),
     ],
 )
