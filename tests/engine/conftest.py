@@ -31,6 +31,7 @@ class Arrays(NumpyArrays):
 
 @hookimpl
 def ssm_backend(device):
+    {hook}
     return Backend(
         name="{name}", version="0", arrays=Arrays(device),
         ops={{"causal_convolution": Op(causal_convolution, dtypes=("float32", "float64"))}},
@@ -54,8 +55,10 @@ def write_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wr
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), inherited))))
     names: list[str] = []
 
-    def write(name: str, fault: str = "pass", *, device: str = "pass", top: str = "") -> str:
-        text = top + GOOD.format(fault=fault, device=device, name=name)
+    def write(
+        name: str, fault: str = "pass", *, device: str = "pass", top: str = "", hook: str = "pass"
+    ) -> str:
+        text = top + GOOD.format(fault=fault, device=device, name=name, hook=hook)
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
         names.append(name)
         return name

@@ -276,6 +276,32 @@ def test_an_interrupt_keeps_what_was_judged(
     assert not alive
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file sizes are limited by POSIX systems alone")
+def test_a_disk_that_fills_up_keeps_the_last_report_and_undecides_the_run(
+    write_plugin: Write, tmp_path: Path
+) -> None:
+    limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "-"]  # no file may grow beyond 4 KiB
+    command = [sys.executable, "-m", "ssm_conformance", "conform", "--plugin", write_plugin("fine")]
+    selection = ["--op", "causal_convolution", "--report", str(tmp_path)]
+    done = subprocess.run([*limited, *command, *selection], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "selection passed: " in done.stdout
+    assert "the report could not be written: [Errno 27] File too large" in done.stderr
+    data = json.loads((tmp_path / "fine" / "report.json").read_text())
+    assert (data["outcome"], data["cases"]) == ("undecided", [])
+    assert not list((tmp_path / "fine").glob(".*"))  # no half of a draft
+
+
+def test_side_effects_are_told(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:
+    said = ssm_spec("conform", "--plugin", write_plugin("rude", "os.chdir('/')"), "--case", BAD,
+                    "--report", tmp_path)  # fmt: skip
+    assert said.status == 0
+    told = "the current directory (1 case)"
+    assert f"the backend changed, and the suite put back: {told}" in said.out
+    assert told in (tmp_path / "rude" / "report.md").read_text()
+    assert os.getcwd() != "/"
+
+
 def test_a_reader_that_has_enough_is_no_error() -> None:
     with start("explain", RIGHT) as process:
         assert process.stdout is not None

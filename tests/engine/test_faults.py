@@ -11,6 +11,10 @@ import pytest
 
 from ssm_conformance.engine import Limits, LoadError, Selection, Session, open_session
 from ssm_conformance.engine.limits import GIB
+from ssm_conformance.engine.log import TAIL
+from ssm_conformance.engine.pool import NoWorkerError
+from ssm_conformance.engine.process import WorkerProcess
+from ssm_conformance.engine.protocol import send
 from ssm_conformance.engine.target import module_target
 from ssm_conformance.verdict import Verdict
 
@@ -38,9 +42,16 @@ def test_an_honest_backend_passes(write_plugin: Write) -> None:
     [
         ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
         ("os._exit(0)", "exit status 0 instead of answering"),
-        ("sys.exit(3)", "exit"),
+        ("sys.exit(3)", "the backend called sys.exit(3)"),
         ("raise RuntimeError('no such luck')", "no such luck"),
-        ("raise KeyboardInterrupt", "SIGINT"),
+        ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
+        ("class Odd(BaseException): pass\n    raise Odd('ends')", "raised Odd: ends"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (Killed); is the machine out of memory"),
+        ("os.closerange(3, 64)", "instead of answering"),
+        ("if os.fork() == 0: raise RuntimeError('the child answers')\n    os.abort()", "SIGABRT"),
+        ("os.fork() or time.sleep(60); os._exit(7)", "exit status 7"),
+        ("x = np.ones(2**50)", "MemoryError"),
+        ("open(os.devnull + '/x', 'w')", "NotADirectoryError"),
     ],
 )
 def test_a_fault_fails_its_case_and_no_other(write_plugin: Write, fault: str, message: str) -> None:
@@ -62,13 +73,63 @@ def test_a_crash_and_a_hang_say_where(write_plugin: Write) -> None:
     assert "in misbehave" in hang.details["log"]
 
 
-def test_the_memory_limit_holds(write_plugin: Write) -> None:
-    fault = "x = np.ones(2**26); time.sleep(60)"
-    found = judge(write_plugin("greedy", fault), Limits(memory=GIB // 4))
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)",
+        "import ctypes; [ctypes.PyDLL(None).sleep(60) for _ in range(9)]",  # the interpreter's lock is held
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN); time.sleep(60)",
+    ],
+)
+def test_nothing_can_outlast_its_time(write_plugin: Write, fault: str) -> None:
+    start = time.monotonic()
+    found = judge(write_plugin("stubborn", fault), Limits(seconds=0.5, first_call=1.0), (BAD,))
+    assert found[BAD].details["cause"] == "timeout"
+    assert time.monotonic() - start < 20
+
+
+def test_a_worker_that_nobody_watches_ends_itself(write_plugin: Write) -> None:
+    fault = "import ctypes; [ctypes.PyDLL(None).sleep(60) for _ in range(9)]"  # its threads cannot run
+    limits = Limits(seconds=0.5, first_call=1.0, grace=0.5)
+    worker = WorkerProcess(module_target(write_plugin("orphan", fault)), limits)
+    process = worker._process
+    assert process.stdin is not None
+    send(process.stdin, {"case": BAD, "seconds": 1.0})  # and the parent is never heard of again
+    try:
+        assert process.wait(timeout=10) == 1
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("fault", "limits", "cause", "message"),
+    [
+        ("x = np.ones(2**26); time.sleep(60)", {"memory": GIB // 4}, "memory", "the limit is 0.25 GiB"),
+        (
+            "import threading\n    while True: threading.Thread(target=time.sleep, args=(60,)).start()",
+            {"threads": 100},
+            "threads",
+            "the limit is 100",
+        ),
+    ],
+)
+def test_what_a_worker_may_hold_is_limited(
+    write_plugin: Write, fault: str, limits: dict[str, int], cause: str, message: str
+) -> None:
+    found = judge(write_plugin("greedy", fault), Limits(**limits))
     assert found[BAD].status == "fail"
-    assert "the limit is 0.25 GiB" in found[BAD].message
-    assert found[BAD].details["cause"] == "memory"
+    assert message in found[BAD].message
+    assert found[BAD].details["cause"] == cause
     assert found[RIGHT].status == "pass"
+
+
+def test_memory_that_forked_processes_share_is_counted_once(write_plugin: Write) -> None:
+    fault = """x = np.ones(2**24)
+    for _ in range(4):
+        if os.fork() == 0: time.sleep(60)
+    time.sleep(0.5)"""
+    found = judge(write_plugin("sharing", fault), Limits(memory=GIB // 2))
+    assert [found[name].status for name in (BAD, RIGHT)] == ["pass", "pass"]
 
 
 def test_what_a_backend_prints_is_not_an_answer(write_plugin: Write) -> None:
@@ -77,24 +138,81 @@ def test_what_a_backend_prints_is_not_an_answer(write_plugin: Write) -> None:
     assert [found[name].status for name in (BAD, RIGHT)] == ["pass", "pass"]
 
 
+def test_a_flood_of_output_costs_no_disk_and_keeps_its_end(write_plugin: Write) -> None:
+    fault = "[os.write(1, b'x' * 2**20) for _ in range(300)]; print('last words'); os.abort()"
+    found = judge(write_plugin("flooding", fault), Limits(seconds=20.0, first_call=1.0))
+    assert "SIGABRT" in found[BAD].message
+    assert "last words" in found[BAD].details["log"]
+    assert len(found[BAD].details["log"]) <= TAIL
+    assert found[RIGHT].status == "pass"
+
+
+CHANGES = {
+    "the current directory": "os.chdir('/')",
+    "the standard streams": "sys.stdout.close()",
+    "the filters of warnings": "import warnings; warnings.simplefilter('error')",
+    "the handlers of signals": "signal.signal(signal.SIGALRM, signal.SIG_DFL); signal.alarm(1)",
+    "NumPy's handling of floating-point errors": "np.seterr(all='raise')",
+    "the processor's floating-point mode": "import ctypes; ctypes.CDLL(None).fesetround(1024)",  # down
+    "the shared random state": "np.random.seed(0)",
+}
+"""What a backend may change in its process, each with how."""
+
+
+@pytest.mark.parametrize("where", ["in its operator", "at import"])
+def test_what_a_backend_changes_in_its_process_is_noticed_and_put_back(
+    write_plugin: Write, where: str
+) -> None:
+    lines = [*CHANGES.values(), "os.close(1)", "os.close(2)", "sys.stderr = None"]
+    todo = f"todo = {lines!r}; import os, signal, sys, numpy as np\n"
+    if where == "at import":
+        module = write_plugin("early", top=todo + "for line in todo: exec(line)\n")
+    else:
+        module = write_plugin("rude", "exec(todo.pop(0) if todo else 'pass')", top=todo)
+    session = open_session(module_target(module), LIMITS, workers=1)
+    selection = Selection(ops=("causal_convolution",), dtypes=("float32", "float64"))
+    found = list(session.judge(session.plan("quick", selection)))
+    wrong = [f"{v.id}: {v.message}" for v in found if v.status not in ("pass", "not_claimed")]
+    assert not wrong
+    effects = {effect for verdict in found for effect in verdict.details.get("side_effects", ())}
+    assert effects == (set(CHANGES) if where == "in its operator" else set())
+
+
 def test_stdin_is_empty(write_plugin: Write) -> None:
     found = judge(write_plugin("asking", "assert sys.stdin.read() == ''"))
     assert found[BAD].status == "pass"
 
 
-def test_children_end_with_their_worker(write_plugin: Write, tmp_path: Path) -> None:
-    note = tmp_path / "child"
-    fault = (
-        "child = subprocess.Popen(['sleep', '60'], start_new_session=True);"
-        f" open({str(note)!r}, 'w').write(str(child.pid)); time.sleep(60)"
-    )
+@pytest.mark.parametrize("ending", ["time.sleep(60)", "os.abort()", "pass"])
+def test_children_end_with_their_worker(write_plugin: Write, tmp_path: Path, ending: str) -> None:
+    note = tmp_path / "children"
+    fault = f"""child = subprocess.Popen(['sleep', '60'], start_new_session=True)
+    # and one whose own parent has ended already
+    code = 'import subprocess as s; print(s.Popen(["sleep", "60"], start_new_session=True, stdout=-3).pid)'
+    orphan = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE).stdout
+    open({str(note)!r}, 'w').write(f"{{child.pid}} {{int(orphan)}}"); {ending}"""
     found = judge(write_plugin("parent", fault), cases=(BAD,))
-    assert found[BAD].details["cause"] == "timeout"
-    child = int(note.read_text())
+    assert found[BAD].status == ("pass" if ending == "pass" else "fail")
     gone = time.monotonic() + 5
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < gone, "the worker's child lives on"
-        time.sleep(0.05)
+    for child in map(int, note.read_text().split()):
+        while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < gone, "what the worker started lives on"
+            time.sleep(0.05)
+
+
+def test_a_worker_killed_between_two_cases_is_told_and_replaced(write_plugin: Write) -> None:
+    session = open_session(module_target(write_plugin("idle")), LIMITS, workers=1)
+    planned = session.plan("smoke", Selection(cases=(RIGHT, BAD)))
+    assert session.judge_one(planned[0]).status == "pass"
+    psutil.Process(session.first._worker._process.pid).kill()  # type: ignore[attr-defined]  # from outside
+    while session.first._worker._process.poll() is None:  # type: ignore[attr-defined]  # the same
+        time.sleep(0.01)
+    found = session.judge_one(planned[1])
+    assert found.status == "fail"
+    assert "SIGKILL (Killed); is the machine out of memory, or was it killed by hand?" in found.message
+    assert found.message.endswith(f" after it had answered {planned[0].case.id}")
+    assert session.judge_one(planned[1]).status == "pass"
+    session.close()
 
 
 def test_a_device_in_error_fails_the_case_and_costs_the_worker(write_plugin: Write) -> None:
@@ -114,7 +232,9 @@ def test_a_device_in_error_fails_the_case_and_costs_the_worker(write_plugin: Wri
     [
         ("raise ImportError('no libfoo')", "plugin", "ImportError: no libfoo"),
         ("import sys; sys.exit(4)", "plugin", "SystemExit: 4"),
+        ("raise KeyboardInterrupt", "plugin", "raised KeyboardInterrupt"),
         ("import os; os.abort()", "crash", "SIGABRT"),
+        ("import ctypes; ctypes.string_at(0)", "crash", "SIGSEGV"),
         ("import time; time.sleep(60)", "timeout", "the time limit was 3 s"),
         ("import ssm_backends as s; raise s.UnavailableError('x')", "plugin", "UnavailableError: x"),
     ],
@@ -125,6 +245,33 @@ def test_a_plugin_that_does_not_load(write_plugin: Write, top: str, kind: str, m
         open_session(module_target(module), Limits(load=3.0), workers=1)
     assert caught.value.kind == kind
     assert message in str(caught.value)
+
+
+def test_a_hook_that_hangs(write_plugin: Write) -> None:
+    module = write_plugin("slow_hook", hook="time.sleep(60)")
+    with pytest.raises(LoadError, match="the time limit was 2 s") as caught:
+        open_session(module_target(module), Limits(load=2.0), workers=1)
+    assert "in ssm_backend" in caught.value.log
+
+
+def test_a_plugin_that_loads_only_once_ends_the_run_with_a_reason(
+    write_plugin: Write, tmp_path: Path
+) -> None:
+    top = f"import os; os.mkdir({str(tmp_path / 'lock')!r})\n"
+    session = open_session(module_target(write_plugin("once", "os.abort()", top=top)), LIMITS, workers=1)
+    verdicts = session.judge(session.plan("smoke", Selection(cases=(BAD, RIGHT))))
+    assert next(verdicts).status == "fail"
+    with pytest.raises(NoWorkerError, match="FileExistsError"):
+        next(verdicts)
+
+
+def test_no_process_left_for_a_worker(write_plugin: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.Popen", full)
+    with pytest.raises(LoadError, match=r"no worker could be started: .*temporarily unavailable"):
+        open_session(module_target(write_plugin("any")), LIMITS, workers=1)
 
 
 def test_a_module_that_is_not_there() -> None:

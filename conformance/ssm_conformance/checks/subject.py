@@ -18,6 +18,7 @@ from ssm_backends.dtypes import COMPLEX_OF, dtype_name, is_complex
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.case import Case
 from ssm_conformance.draw import Draw
+from ssm_conformance.manners import manners_kept
 from ssm_conformance.storage import store, widen
 
 
@@ -27,9 +28,13 @@ class CheckFailed(Exception):  # noqa: N818  it is a verdict, not an error of th
 
 @contextmanager
 def _backend_at_work() -> Iterator[None]:
-    """What a backend raises on a claimed call is its failure, with where it came from."""
+    """What a backend raises on a claimed call is its failure, with where it came from.
+
+    What it changes in this process is put back at once: the oracle computes next.
+    """
     try:
-        yield
+        with manners_kept():
+            yield
     except NotSupportedError as error:
         raise CheckFailed(f"a claimed call was refused: {error}") from error
     except Exception as error:

@@ -12,13 +12,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ssm_conformance.manners import manners_kept, noticed
+
 if TYPE_CHECKING:
     from ssm_backends import Backend
     from ssm_conformance.verdict import Verdict
 
 
-def load(order: Mapping[str, Any]) -> tuple[Backend | None, dict[str, Any]]:
-    """Import the plugin and read its claims; what fails is an answer, not a crash."""
+def load(order: Mapping[str, Any], *, alone: bool = False) -> tuple[Backend | None, dict[str, Any]]:
+    """Import the plugin and read its claims; what fails is an answer, not a crash.
+
+    Parameters
+    ----------
+    order
+        The request, as ``ssm_conformance.engine.protocol`` has it.
+    alone
+        As for :func:`judge`.
+    """
     from ssm_backends import PluginError, UnavailableError, UnknownBackendError, claims_as_data
     from ssm_backends import load as load_plugin
     from ssm_conformance.engine.target import Target
@@ -26,14 +36,22 @@ def load(order: Mapping[str, Any]) -> tuple[Backend | None, dict[str, Any]]:
     sys.path[:] = order["path"]
     target = Target.from_json(order["load"])
     try:
-        backend = load_plugin(target.plugin, target.device)
+        with manners_kept():
+            backend = load_plugin(target.plugin, target.device)
     except UnavailableError as error:
         return None, {"failure": {"kind": "unavailable", "message": str(error)}}
     except (PluginError, UnknownBackendError) as error:
         traceback.print_exception(error)
         return None, {"failure": {"kind": "plugin", "message": str(error)}}
+    except KeyboardInterrupt:
+        if not alone:
+            raise
+        traceback.print_exc()
+        message = f"loading {target.plugin.module} raised KeyboardInterrupt"
+        return None, {"failure": {"kind": "plugin", "message": message}}
     import ssm_conformance.checks  # noqa: F401  now, so that no case's time limit pays for it
 
+    noticed()  # an import may settle things as it likes
     devices = list(dict.fromkeys(adapter.device for adapter in backend.adapters))
     limit_gpu_memory(devices, order["gpu_fraction"])
     return backend, {"claims": claims_as_data(backend), "devices": devices}
@@ -47,8 +65,19 @@ def limit_gpu_memory(devices: list[str], fraction: float) -> None:
             torch.cuda.set_per_process_memory_fraction(fraction, device)
 
 
-def judge(case_id: str, backend: Backend) -> tuple[Verdict, str]:
-    """One case; its verdict, and why this process must not be used again ("" if it may)."""
+def judge(case_id: str, backend: Backend, *, alone: bool = False) -> tuple[Verdict, str]:
+    """One case; its verdict, and why this process must not be used again ("" if it may).
+
+    Parameters
+    ----------
+    case_id
+        The id of the case.
+    backend
+        The backend, loaded.
+    alone
+        Whether this process is a worker: what raises KeyboardInterrupt in one is the backend,
+        for a user's Ctrl-C goes to the parent.
+    """
     from ssm_conformance.cases import find_case
     from ssm_conformance.checks import perform
     from ssm_conformance.verdict import Verdict
@@ -57,10 +86,8 @@ def judge(case_id: str, backend: Backend) -> tuple[Verdict, str]:
     start = time.perf_counter()
     retire = ""
     try:
-        verdict = perform(case, backend)
-    except SystemExit as error:
-        retire = f"the backend called sys.exit({error.code!r})"
-        verdict = Verdict(case.id, case.op, case.dtype, case.check, "fail", message=retire)
+        with manners_kept():
+            verdict = perform(case, backend)
     except Exception as error:
         traceback.print_exc()
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -68,13 +95,31 @@ def judge(case_id: str, backend: Backend) -> tuple[Verdict, str]:
             f"the suite could not judge it: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
         )
         verdict = Verdict(case.id, case.op, case.dtype, case.check, "error", message=message)
+    except BaseException as error:
+        if not alone and isinstance(error, KeyboardInterrupt):
+            raise
+        traceback.print_exc()
+        retire = _ending(error)
+        verdict = Verdict(case.id, case.op, case.dtype, case.check, "fail", message=retire)
     seconds = time.perf_counter() - start
+    details = dict(verdict.details) | ({"cause": "exit"} if retire else {})
+    effects = noticed()
+    if effects:
+        details["side_effects"] = effects
     broken = device_error(backend)
     if broken:
-        retire = retire or broken
+        retire, details["cause"] = retire or broken, "device"
         message = "; ".join(part for part in (verdict.message, broken) if part)
         verdict = replace(verdict, status="fail", message=message)
-    return replace(verdict, seconds=verdict.seconds or seconds), retire
+    return replace(verdict, seconds=verdict.seconds or seconds, details=details), retire
+
+
+def _ending(error: BaseException) -> str:
+    """What a backend raised that is meant to end a process, in words."""
+    if isinstance(error, SystemExit):
+        return f"the backend called sys.exit({error.code!r})"
+    said = f": {error}" if str(error) else ""
+    return f"the backend raised {type(error).__name__}{said}, which is no Exception"
 
 
 def device_error(backend: Backend) -> str:

@@ -28,15 +28,21 @@ class Limits:
         Seconds that importing the plugin, and the suite, may take.
     memory
         Resident bytes of the worker and its children; None for the share of this machine.
+    threads
+        Of the worker and its children together.
     gpu_fraction
         Share of a GPU's memory that its allocator may take.
+    grace
+        Seconds beyond a limit after which a worker ends itself: its parent is gone if it still runs.
     """
 
     seconds: float = 60.0
     first_call: float = 5.0
     load: float = 300.0
     memory: int | None = None
+    threads: int = 4096
     gpu_fraction: float = 0.9
+    grace: float = 60.0
 
     def for_case(self, first: bool) -> float:
         """Seconds that a case may take."""

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any, Final, Literal
 
-import psutil
-
 from ssm_conformance.engine.limits import GIB, Limits, cores
+from ssm_conformance.engine.log import Log
 from ssm_conformance.engine.protocol import ProtocolError, parse, send
 from ssm_conformance.engine.target import LoadError, Target
+from ssm_conformance.engine.tree import MARK, end_tree, held_by
+
+Loss = Literal["crash", "timeout", "memory", "threads"]
 
 POLL: Final = 0.1
 """Seconds between two looks at a busy worker's clock and memory; an answer is taken at once."""
-TAIL: Final = 4000
-"""Bytes of a worker's output that go into the message of its end."""
-OURS: Final = re.compile(r"ssm_conformance.engine.|<frozen runpy>|^Extension modules:")
-"""Lines of a stack that are the same in every message."""
 THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -36,16 +33,16 @@ class WorkerLostError(RuntimeError):
     Parameters
     ----------
     kind
-        "crash", "timeout" or "memory".
+        "crash", "timeout", "memory" or "threads".
     message
         The cause, in words.
     log
         The end of what it printed meanwhile.
     """
 
-    def __init__(self, kind: Literal["crash", "timeout", "memory"], message: str, log: str) -> None:
+    def __init__(self, kind: Loss, message: str, log: str) -> None:
         super().__init__(message)
-        self.kind: Literal["crash", "timeout", "memory"] = kind
+        self.kind: Loss = kind
         self.log = log
 
 
@@ -66,17 +63,21 @@ class WorkerProcess:
         self._limits = limits
         self.share(workers)
         self._called: set[tuple[str, str]] = set()
-        # Opened for appending: the tail is read through the same file without moving the writer.
-        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  it lives as long as the worker
-        self._mark = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-u", "-m", "ssm_conformance.engine.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=_environment(workers),
-            start_new_session=True,  # Ctrl-C is the parent's to handle
-        )
+        self._last = "it was loaded"
+        self._mark = uuid.uuid4().hex
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-u", "-m", "ssm_conformance.engine.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(workers) | {MARK: self._mark},
+                start_new_session=True,  # Ctrl-C is the parent's to handle
+            )
+        except OSError as error:  # no memory, or no process, is left on this machine
+            raise LoadError("crash", f"no worker could be started: {error}") from error
+        assert self._process.stderr is not None
+        self._log = Log(self._process.stderr)
         self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -101,11 +102,15 @@ class WorkerProcess:
         Raises
         ------
         WorkerLostError
-            If it crashed, or was stopped for its time or memory.
+            If it crashed, or was stopped for its time, its memory or its threads.
         """
         first = patient and (op, dtype) not in self._called
         self._called.add((op, dtype))
         answer = self._ask({"case": case_id}, self._limits.for_case(first))
+        self._last = f"it had answered {case_id}"
+        if answer["verdict"]["id"] != case_id:
+            message = f"the worker answered for {answer['verdict']['id']}: did the backend fork it?"
+            raise WorkerLostError("crash", message, self._log.tail())
         return answer["verdict"], answer["retire"]
 
     def share(self, workers: int) -> None:
@@ -114,8 +119,9 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """End it and everything it started."""
-        kill_tree(self._process)
+        end_tree(self._process, self._mark)
         self._reader.join(10 * POLL)
+        self._log.wait(10 * POLL)
         if self._process.stdin is not None:
             with suppress(OSError):  # what was not yet flushed has no reader any more
                 self._process.stdin.close()
@@ -136,23 +142,29 @@ class WorkerProcess:
             raise LoadError("timeout" if lost.kind == "timeout" else "crash", what, lost.log) from lost
         if "failure" in answer:
             failure = answer["failure"]
-            raise LoadError(failure["kind"], failure["message"], self._tail())
+            raise LoadError(failure["kind"], failure["message"], self._log.tail())
         self.claims, self.devices = answer["claims"], answer["devices"]
 
     def _ask(self, message: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        self._mark = os.fstat(self._log.fileno()).st_size
+        self._log.mark()
+        if self._process.poll() is not None:
+            self._log.wait(10 * POLL)
+            raise WorkerLostError("crash", f"{self._how_it_ended()} after {self._last}", self._log.tail())
         start = time.monotonic()
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it died between two cases: the silence below says how
-            send(self._process.stdin, message)
+        with suppress(BrokenPipeError):  # it dies just now: the silence below says how
+            send(self._process.stdin, {**message, "seconds": seconds + self._limits.grace})
         while True:
+            ended = self._process.poll() is not None
             try:
                 line = self._inbox.get(timeout=POLL)
             except queue.Empty:
+                if ended:  # though what it started may hold its pipe open
+                    raise self._crash() from None
                 self._watch(time.monotonic() - start, seconds)
                 continue
             if not line.endswith(b"\n"):
-                raise WorkerLostError("crash", self._how_it_ended(), self._tail())
+                raise self._crash()
             try:
                 return parse(line)
             except ProtocolError as error:
@@ -160,18 +172,26 @@ class WorkerProcess:
                     "crash", f"the worker's pipe was written to by others: {error}", ""
                 ) from error
 
+    def _crash(self) -> WorkerLostError:
+        message = self._how_it_ended()
+        self._log.wait(10 * POLL)
+        return WorkerLostError("crash", message, self._log.tail())
+
     def _watch(self, elapsed: float, seconds: float) -> None:
         if elapsed > seconds:
             self._ask_where()
             message = f"stopped after {elapsed:.0f} s: the time limit was {seconds:g} s"
-            raise WorkerLostError("timeout", message, self._tail())
-        held = resident(self._process.pid)
+            raise WorkerLostError("timeout", message, self._log.tail())
+        held, threads = held_by(self._process.pid, self._resident)
         if held > self._resident:
             message = f"stopped at {held / GIB:.2f} GiB resident: the limit is {self._resident / GIB:.2f} GiB"
-            raise WorkerLostError("memory", message, self._tail())
+            raise WorkerLostError("memory", message, self._log.tail())
+        if threads > self._limits.threads:
+            message = f"stopped at {threads} threads: the limit is {self._limits.threads}"
+            raise WorkerLostError("threads", message, self._log.tail())
 
     def _ask_where(self) -> None:
-        """Have the worker write its stack to the log: where it hangs is half of the finding."""
+        """Have the worker print its stack: where it hangs is half of the finding."""
         if hasattr(signal, "SIGUSR1"):
             self._process.send_signal(signal.SIGUSR1)
             time.sleep(2 * POLL)
@@ -183,15 +203,8 @@ class WorkerProcess:
             return "the worker closed its pipe and lived on"
         if code >= 0:
             return f"the worker ended with exit status {code} instead of answering"
-        hint = "; is the machine out of memory?" if -code == signal.SIGKILL else ""
+        hint = "; is the machine out of memory, or was it killed by hand?" if -code == signal.SIGKILL else ""
         return f"the worker was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)}){hint}"
-
-    def _tail(self) -> str:
-        """The end of what was printed since the last question."""
-        size = os.fstat(self._log.fileno()).st_size
-        self._log.seek(max(self._mark, size - TAIL))
-        lines = self._log.read().decode(errors="replace").splitlines()
-        return "\n".join(line for line in lines if not OURS.search(line)).strip()
 
     def _read(self) -> None:
         stream: IO[bytes] | None = self._process.stdout
@@ -199,32 +212,6 @@ class WorkerProcess:
         for line in stream:
             self._inbox.put(line)
         self._inbox.put(b"")
-
-
-def resident(pid: int) -> int:
-    """Resident bytes of a process and of all that it started."""
-    total = 0
-    with suppress(psutil.Error):  # it may end while we look
-        process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                total += member.memory_info().rss
-    return total
-
-
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """End a worker with its children, those that left its process group included."""
-    children: list[psutil.Process] = []
-    with suppress(psutil.Error):
-        children = psutil.Process(process.pid).children(recursive=True)
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()
-    for child in children:
-        with suppress(psutil.Error):
-            child.kill()
 
 
 def _environment(workers: int) -> dict[str, str]:

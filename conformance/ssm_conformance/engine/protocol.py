@@ -1,7 +1,8 @@
 """How parent and worker talk: one JSON object a line, over a pipe that nothing else writes to.
 
-Parent to worker: first ``{"load": target, "device": …, "path": […], "gpu_fraction": …}``,
-then ``{"case": id}`` as often as it likes; the end of the stream ends the worker.
+Parent to worker: first ``{"load": target, "path": […], "gpu_fraction": …}``, then ``{"case": id}``
+as often as it likes, each with "seconds", after which the worker ends itself if nobody has stopped it;
+the end of the stream ends the worker.
 Worker to parent, one answer each: ``{"claims": …, "devices": […]}`` or
 ``{"failure": {"kind": …, "message": …}}``; then ``{"verdict": …, "retire": …}``, where
 ``retire`` says why this process must not be used again, or is "".

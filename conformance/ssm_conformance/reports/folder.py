@@ -90,8 +90,12 @@ def check_writable(folder: Path) -> None:
 def replace_file(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError:  # half a draft helps nobody, and a full disk needs its room
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _json(data: Any) -> str:

@@ -99,6 +99,12 @@ def alike(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
     return list(groups.values())
 
 
+def side_effects(verdicts: Iterable[Verdict]) -> str:
+    """What a backend left changed in its process, with the number of cases; "" if nothing."""
+    counts = Counter(effect for verdict in verdicts for effect in verdict.details.get("side_effects", ()))
+    return ", ".join(f"{effect} ({count} case{'s' * (count > 1)})" for effect, count in counts.items())
+
+
 EDGES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 10.0)
 """Upper edges of the bins of :func:`headroom`; the last bin is open and holds NaN."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import CHECKS, Cell, alike, headroom, show_ratio, tabulate
+from ssm_conformance.reports.matrix import CHECKS, Cell, alike, headroom, show_ratio, side_effects, tabulate
 from ssm_conformance.verdict import Verdict
 
 
@@ -58,6 +58,7 @@ def _context(run: Run) -> dict[str, Any]:
         "matrix": matrix,
         "empty": Cell(),
         "headroom": headroom(verdicts),
+        "side_effects": side_effects(verdicts),
         "versions": _versions(run.environment),
     }
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from ssm_conformance.case import Case
 from ssm_conformance.console import console
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import Cell, Mark, alike, asked, show_ratio, tabulate
+from ssm_conformance.reports.matrix import Cell, Mark, alike, asked, show_ratio, side_effects, tabulate
 from ssm_conformance.verdict import Verdict
 
 STYLE: Final[dict[Mark, str]] = {
@@ -115,6 +115,9 @@ def print_run(out: Console, run: Run) -> None:
         print_finding(out, members, whole=bool(run.selection.cases))
     if len(groups) > SHOWN:
         out.print(f"… and {sum(map(len, groups[SHOWN:]))} more: see the report (--report DIR)\n")
+    effects = side_effects(verdicts)
+    if effects:
+        out.print(Text(f"the backend changed, and the suite put back: {effects}", "yellow"), soft_wrap=True)
     print_headline(out, run)
 
 

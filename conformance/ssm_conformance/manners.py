@@ -1,0 +1,156 @@
+"""What a backend may change in its process behind the suite's back: noticed, and put back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+_noticed: dict[str, None] = {}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the state of a process.
+
+    Attributes
+    ----------
+    name
+        As a report calls it.
+    read
+        Its present value; two values of an unchanged part are equal.
+    write
+        Put a value back; None where that would hide what a check looks for.
+    """
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], None] | None
+
+
+@contextmanager
+def manners_kept() -> Iterator[None]:
+    """Let a backend work; what it leaves changed is noted for :func:`noticed` and put back."""
+    before = [(part, part.read()) for part in PARTS]
+    try:
+        yield
+    finally:
+        for part, value in before:
+            if part.read() != value:
+                _noticed[part.name] = None
+                if part.write is not None:
+                    part.write(value)
+
+
+def noticed() -> list[str]:
+    """Names of the parts that were found changed since this was last asked."""
+    names = list(_noticed)
+    _noticed.clear()
+    return names
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was deleted
+        return None
+
+
+def _change_folder(folder: str | None) -> None:
+    if folder is not None:
+        with suppress(FileNotFoundError):
+            os.chdir(folder)
+
+
+def _streams() -> tuple[Any, ...]:
+    """The standard streams, and whether each can still be used."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return (*streams, *(getattr(stream, "closed", True) for stream in streams))
+
+
+def _open_streams(before: tuple[Any, ...]) -> None:
+    sys.stdin, sys.stdout, sys.stderr = before[:3]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name).closed:
+            _fill(number)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, errors="backslashreplace", closefd=False))  # noqa: SIM115
+
+
+def _fill(descriptor: int) -> None:
+    """Open the null device under a descriptor that was closed; a worker then leads it to its log again."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != descriptor:
+            os.dup2(nothing, descriptor)
+            os.close(nothing)
+
+
+def _set_filters(filters: list[Any]) -> None:
+    warnings.resetwarnings()  # which also forgets what was shown under the other filters
+    warnings.filters[:] = filters  # type: ignore[index]  # typed as a sequence; it is a list
+
+
+def _handlers() -> tuple[bool, dict[int, Any]]:
+    """Whether an alarm is set, and the handler of each signal."""
+    alarm = hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)
+    return alarm, {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def _set_handlers(before: tuple[bool, dict[int, Any]]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python allows it nowhere else, and a backend's thread cannot have set one either
+    alarm, handlers = before
+    if hasattr(signal, "alarm") and not alarm:
+        signal.alarm(0)
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) != handler:
+            signal.signal(number, handler)
+
+
+def _set_errors(before: dict[str, Any]) -> None:
+    np.seterr(**before)
+
+
+def _float_unit() -> tuple[bool, bool, bool]:
+    """Whether subnormal numbers are kept, and sums rounded to nearest, up and down: (True, True, True)."""
+    tiny, one, half_ulp = np.array([5e-324]), np.array([1.0]), np.array([2.0**-54])
+    return bool((tiny * one > 0)[0]), bool((one + half_ulp == 1)[0]), bool((one - half_ulp == 1)[0])
+
+
+def _set_float_unit(before: tuple[bool, bool, bool]) -> None:
+    """Back to the C library's default: nearest, subnormal numbers kept, nothing trapped."""
+    import ctypes
+
+    with suppress(OSError, AttributeError, TypeError):  # a system that has no such function, or hides it
+        library = ctypes.CDLL(None)
+        library.fesetround(0)
+        library.fesetenv(ctypes.c_void_p(-1))
+
+
+def _random_states() -> tuple[Any, ...]:
+    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  the state that a backend may share
+    return (random.getstate(), kind, np.asarray(keys).tobytes(), *rest)
+
+
+PARTS: Final = (
+    Part("the current directory", _folder, _change_folder),
+    Part("the standard streams", _streams, _open_streams),
+    Part("the filters of warnings", lambda: list(warnings.filters), _set_filters),
+    Part("the handlers of signals", _handlers, _set_handlers),
+    Part("NumPy's handling of floating-point errors", np.geterr, _set_errors),
+    Part("the processor's floating-point mode", _float_unit, _set_float_unit),
+    # Put back, it would make a backend repeatable that draws from it.
+    Part("the shared random state", _random_states, None),
+)
