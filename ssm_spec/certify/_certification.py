@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ssm_spec._references import REFERENCES
 from ssm_spec._roundoff import Arithmetic, Bounded
-from ssm_spec.certify._draws import DRAWS, REGIMES, draw
+from ssm_spec.certify._draws import DRAWS, draw
 from ssm_spec.certify._enclose import LEAST_BITS, Enclosure, enclose, enclose_vjp
+from ssm_spec.certify._source import REGIMES
 
 Array = NDArray[Any]
 
@@ -21,6 +22,16 @@ F64: Final = Arithmetic(compute="float64")
 EDGES: Final = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Edges of the histogram of |err| / own; an error of exactly zero is counted apart."""
 MOST_BITS: Final = 2**15
+_TIME: Final[Mapping[str, tuple[str, int]]] = {
+    **dict.fromkeys(("ssm_recurrence", "causal_convolution", "continuous_response"), ("u", -1)),
+    **dict.fromkeys(("s4d", "lssl", "s5", "selective_scan"), ("u", -1)),
+    **dict.fromkeys(("ssm_associative_scan", "causal_conv1d"), ("x", -1)),
+    **dict.fromkeys(("ssd", "mamba_block"), ("x", 1)),
+    "hippo_legs_compress": ("f", -1),
+    "h3": ("q", -1),
+    "mamba3_siso": ("v", 1),
+}
+"""Which dimension of which argument is time."""
 
 
 @dataclass
@@ -102,7 +113,7 @@ class Certification:
         """Draw one case, and hold its outputs and gradients to their bounds."""
         regime, inputs = draw(op, self.seed, number)
         self.cases[op] = self.cases.get(op, 0) + 1
-        length = _length(inputs)
+        length = _length(op, inputs)
         known = self.lengths.setdefault(op, [length, length])
         known[:] = [min(known[0], length), max(known[1], length)]
         row = self.tallies.setdefault(op, {})
@@ -156,7 +167,7 @@ def _questions(
     reference, values = REFERENCES[op], _values(op, inputs)
     bounds = reference.bounds(arithmetic=F64, **inputs)
     # Rectangles around complex numbers grow by up to √2 a turn: half a bit a step, forward and back.
-    bits = LEAST_BITS + (_length(inputs) if any(map(np.iscomplexobj, inputs.values())) else 0)
+    bits = LEAST_BITS + (_length(op, inputs) if any(map(np.iscomplexobj, inputs.values())) else 0)
     questions = {name: (values[name], bounded) for name, bounded in bounds.items()}
     held = _settled(questions, bits, lambda n: enclose(op, bits=n, **inputs))
     for name, distance in held.items():
@@ -208,11 +219,9 @@ def _cotangent(rng: np.random.Generator, value: Array) -> Array:
     return r + 1j * rng.standard_normal(value.shape) if np.iscomplexobj(value) else r
 
 
-def _length(inputs: Mapping[str, Any]) -> int:
+def _length(op: str, inputs: Mapping[str, Any]) -> int:
     """l; 1 where nothing is a sequence."""
     if "length" in inputs:
         return int(inputs["length"])
-    stream = inputs.get("u", inputs.get("x"))
-    if stream is None or "state" in inputs:
-        return 1
-    return int(stream.shape[1 if "dt" in inputs else -1])
+    name, axis = _TIME.get(op, ("", 0))
+    return int(inputs[name].shape[axis]) if name else 1

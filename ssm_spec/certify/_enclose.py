@@ -13,7 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec._errors import DomainError
 from ssm_spec._references import REFERENCES
-from ssm_spec.certify import _balls, _hippo, _linear, _mamba, _scan
+from ssm_spec.certify import (
+    _balls,
+    _blocks,
+    _continuous,
+    _hippo,
+    _layers,
+    _linear,
+    _mamba,
+    _mamba3,
+    _memory,
+    _nplr,
+    _scan,
+)
 from ssm_spec.certify._balls import Balls, Float, exact, imaginary_part, precision, real_part
 from ssm_spec.certify._tape import Variable, constant, differentiate
 
@@ -28,18 +40,36 @@ DEFINITIONS: Final[Mapping[str, Callable[..., dict[str, Variable]]]] = MappingPr
             _linear.ssm_recurrence,
             _linear.ssm_kernel,
             _linear.causal_convolution,
+            _linear.ssm_associative_scan,
+            _continuous.continuous_response,
+            _continuous.impulse_response,
+            _continuous.step_response,
             _hippo.hippo_legs,
             _hippo.hippo_legt,
             _hippo.hippo_lagt,
             _hippo.hippo_fout,
+            _nplr.hippo_legs_nplr,
+            _nplr.s4d_legs,
             _hippo.s4d_inv,
             _hippo.s4d_lin,
+            _memory.hippo_legs_compress,
+            _memory.hippo_legs_reconstruct,
+            _layers.s4d,
+            _layers.s4d_kernel,
+            _layers.s4_kernel,
+            _layers.lssl,
+            _layers.s5,
+            _layers.h3,
             _scan.selective_scan,
             _scan.selective_state_update,
             _mamba.causal_conv1d,
             _mamba.causal_conv1d_update,
             _mamba.ssd,
             _mamba.ssd_update,
+            _blocks.mamba_block,
+            _blocks.mamba_step,
+            _mamba3.mamba3_siso,
+            _mamba3.mamba3_siso_step,
         )
     }
 )
@@ -208,7 +238,9 @@ def _evaluate(op: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Variable], 
 def _check(op: str, inputs: Mapping[str, Any]) -> None:
     if op not in DEFINITIONS:
         raise DomainError(f"`op` must be one of {', '.join(DEFINITIONS)}; got {op!r}")
-    for name in REFERENCES[op].differentiable:
-        value = inputs.get(name)
-        if value is not None and not np.all(np.isfinite(np.asarray(value))):
+    for name, value in inputs.items():
+        # A tuple is an interval, whose ends may be infinite.
+        if isinstance(value, tuple) or np.asarray(value).dtype.kind not in "fc":
+            continue
+        if not np.all(np.isfinite(np.asarray(value))):
             raise DomainError(f"`{name}` must be finite: balls hold numbers; got infinities or NaN")

@@ -54,6 +54,16 @@ def twice_the_real_part(x: Variable) -> Variable:
     return Variable(2 * real_part(x.value), False, Link(x, lambda g: 2 * g))
 
 
+def the_real_part(x: Variable) -> Variable:
+    """Re x."""
+    return Variable(real_part(x.value), False, Link(x, lambda g: g))
+
+
+def conjugated(x: Variable) -> Variable:
+    """The complex conjugate, whose gradient is conjugated on its way back."""
+    return Variable(x.conjugated(), x.complex, Link(x, lambda g: conjugate(g) if x.complex else g))
+
+
 def matrix_exp(X: Variable) -> Variable:
     """exp of each matrix of (*s, n, n).
 

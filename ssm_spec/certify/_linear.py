@@ -100,6 +100,22 @@ def causal_convolution(u: Variable, K: Variable) -> Outputs:
     return {"y": convolve(u, K)}
 
 
+def ssm_associative_scan(
+    a: Variable, x: Variable, evaluation: str = "sequential", *, chunk: int = 64
+) -> Outputs:
+    """h_t = a_t h_{t−1} + x_t from h₋₁ = 0, so that a₀ is not used (Blelloch 1990, section 1.4)."""
+    del evaluation, chunk  # orders of one function
+    dense, x = len(a.shape) > len(x.shape), x.promoted(a)
+    states: list[Variable] = []
+    for t in range(x.shape[-1]):
+        now = x[..., t]
+        if t > 0:
+            a_t, h = a[..., t], states[-1]
+            now = (a_t @ h[..., None])[..., 0] + now if dense else a_t * h + now
+        states.append(now)
+    return {"h": stack(states, len(x.shape) - 1, x)}
+
+
 def _systems(*arrays: tuple[Variable, int]) -> tuple[int, ...]:
     """*s, from arrays with so many trailing dimensions of their own."""
     return np.broadcast_shapes(*(x.shape[: len(x.shape) - trailing] for x, trailing in arrays))

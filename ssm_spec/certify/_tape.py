@@ -97,6 +97,12 @@ class Variable:
         wide = np.broadcast_to(self.value, shape)
         return Variable(wide, self.complex, Link(self, lambda g: summed_to(g, self.shape)))
 
+    def swapped(self, a: int, b: int) -> Variable:
+        """The same with two dimensions in each other's place."""
+        return Variable(
+            np.swapaxes(self.value, a, b), self.complex, Link(self, lambda g: np.swapaxes(g, a, b))
+        )
+
     def promoted(self, other: Variable) -> Variable:
         """The same, complex beside a complex variable."""
         return Variable(self.value, self.complex or other.complex, Link(self, lambda g: g))

@@ -11,7 +11,8 @@ from ssm_spec import REFERENCES, Bounded
 from ssm_spec.certify import _certification as room
 from ssm_spec.certify.__main__ import main
 from ssm_spec.certify._certification import EDGES, Certification
-from ssm_spec.certify._draws import DRAWS, REGIMES
+from ssm_spec.certify._draws import DRAWS
+from ssm_spec.certify._source import REGIMES
 
 SHORT = [number for number, regime in enumerate(REGIMES) if regime != "long"]
 

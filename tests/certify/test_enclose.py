@@ -17,7 +17,8 @@ from ssm_spec.certify import (
     enclose,
     enclose_vjp,
 )
-from ssm_spec.certify._draws import DRAWS, REGIMES, draw
+from ssm_spec.certify._draws import DRAWS, draw
+from ssm_spec.certify._source import REGIMES
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:

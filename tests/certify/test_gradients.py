@@ -9,7 +9,8 @@ import pytest
 from ssm_spec import REFERENCES
 from ssm_spec.certify import DEFINITIONS, enclose, enclose_vjp
 from ssm_spec.certify._balls import exact, precision
-from ssm_spec.certify._draws import DRAWS, Draw
+from ssm_spec.certify._draws import DRAWS
+from ssm_spec.certify._source import Draw
 from ssm_spec.certify._tape import Variable
 
 STEP_BITS, BITS = 400, 1200
