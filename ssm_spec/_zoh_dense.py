@@ -142,17 +142,27 @@ def _times(step: Float, dX: Parts, u: float) -> Parts:
 
 
 def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, u: float) -> Parts:
-    """Return dΔ = Re Σ conj(A) dX_A + conj(B) dX_B, a sum of n (n + m) products in any order."""
+    """Return dΔ = Re Σ conj(A) dX_A + conj(B) dX_B, a sum of n (n + m) products in any order.
+
+    Where an exponential overflowed, an infinite bound may meet a zero of A or B: it stays infinite.
+    """
     axes = (-2, -1)
     value = np.zeros(len(A))
     size, bound, own = np.zeros(len(A)), np.zeros(len(A)), np.zeros(len(A))
     judged = np.ones(len(A), dtype=bool)
     count = 2
-    for M, dX in ((A, dX_A), (B, dX_B)):
-        value += np.sum((np.conj(M) * dX.value).real, axis=axes)
-        size += np.sum(np.abs(M) * np.abs(dX.value), axis=axes)
-        bound += np.sum(np.abs(M) * dX.bound, axis=axes)
-        own += np.sum(np.abs(M) * dX.own, axis=axes)
-        judged &= np.all(dX.judged, axis=axes)
-        count += M.shape[-2] * M.shape[-1]
-    return Parts(value, bound + count * u * size, own + count * UNIT * size, judged)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for M, dX in ((A, dX_A), (B, dX_B)):
+            value += np.sum((np.conj(M) * dX.value).real, axis=axes)
+            size += np.sum(np.abs(M) * np.abs(dX.value), axis=axes)
+            bound += np.sum(np.abs(M) * dX.bound, axis=axes)
+            own += np.sum(np.abs(M) * dX.own, axis=axes)
+            judged &= np.all(dX.judged, axis=axes)
+            count += M.shape[-2] * M.shape[-1]
+        bound, own = bound + count * u * size, own + count * UNIT * size
+    return Parts(value, _known(bound), _known(own), judged)
+
+
+def _known(bound: Float) -> Float:
+    """Return the bound, infinite where it came out as no number."""
+    return np.where(np.isnan(bound), np.inf, bound)

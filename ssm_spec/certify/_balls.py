@@ -77,18 +77,18 @@ def imaginary_part(array: Balls) -> Balls:
 
 
 def farthest(array: Balls, value: NDArray[Any]) -> Float:
-    """|value − x| for the x of the ball that is farthest from it: an upper bound on the error of `value`.
+    """|value − x| for the x of the ball that is farthest from it, rounded up: an upper bound on the error.
 
     Zero means: below half of float64's least number, which is as near as float64 can say.
     """
-    upper = elementwise(lambda x: float(x.abs_upper()), array - exact(value)).astype(np.float64)
-    return np.where(upper > 0, np.nextafter(upper, inf), upper)
+    away = array - exact(value)
+    return elementwise(lambda x: _beside(x.abs_upper(), inf), away).astype(np.float64)
 
 
 def nearest(array: Balls, value: NDArray[Any]) -> Float:
-    """|value − x| for the x of the ball that is nearest to it: a lower bound on the error of `value`."""
-    lower = elementwise(lambda x: float(x.abs_lower()), array - exact(value)).astype(np.float64)
-    return np.where(lower > 0, np.nextafter(lower, -inf), lower)
+    """|value − x| for the x of the ball that is nearest to it, rounded down: a lower bound on the error."""
+    away = array - exact(value)
+    return elementwise(lambda x: _beside(x.abs_lower(), -inf), away).astype(np.float64)
 
 
 def lower_end(array: Balls) -> Float:
@@ -126,6 +126,11 @@ def to_nearest(end: arb) -> float:
         return float(mantissa << exponent) if exponent >= 0 else mantissa / (1 << -exponent)
     except OverflowError:
         return copysign(inf, mantissa)
+
+
+def _beside(distance: arb, direction: float) -> float:
+    """The float64 next to a distance on one side of it, but zero for what rounds to zero."""
+    return _directed(distance, direction) if to_nearest(distance) else 0.0
 
 
 def _directed(end: arb, direction: float) -> float:

@@ -19,8 +19,6 @@ from ssm_spec.certify._source import REGIMES
 Array = NDArray[Any]
 
 F64: Final = Arithmetic(compute="float64")
-EDGES: Final = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-"""Edges of the histogram of |err| / own; an error of exactly zero is counted apart."""
 MOST_BITS: Final = 2**15
 _TIME: Final[Mapping[str, tuple[str, int]]] = {
     **dict.fromkeys(("ssm_recurrence", "causal_convolution", "continuous_response"), ("u", -1)),
@@ -36,34 +34,33 @@ _TIME: Final[Mapping[str, tuple[str, int]]] = {
 
 @dataclass
 class Tally:
-    """What was found of one output or gradient of one operator.
+    """What was found of one or more outputs or gradients.
 
     Attributes
     ----------
-    elements, excused
-        Elements held to their bound; elements outside float64's range, which are not.
-    exact
-        Elements without any error.
-    histogram
-        Counts of |err| / own between `EDGES`.
-    worst
-        The largest |err| / own.
+    ratios
+        |err| / own of every element that was held to its bound, array by array.
+    excused
+        Elements outside float64's range, which are not.
     """
 
-    elements: int = 0
+    ratios: list[NDArray[np.float64]] = field(default_factory=list)
     excused: int = 0
-    exact: int = 0
-    histogram: list[int] = field(default_factory=lambda: [0] * (len(EDGES) - 1))
-    worst: float = 0.0
 
-    def add(self, ratio: NDArray[np.float64], excused: int) -> None:
-        """Count the ratios of one array."""
-        self.elements += ratio.size
-        self.excused += excused
-        self.exact += int(np.sum(ratio == 0))
-        counts = np.histogram(ratio[ratio > 0], EDGES)[0]
-        self.histogram = [a + int(b) for a, b in zip(self.histogram, counts, strict=True)]
-        self.worst = max(self.worst, float(ratio.max(initial=0.0)))
+    @property
+    def elements(self) -> int:
+        """How many elements were held to their bounds."""
+        return sum(ratio.size for ratio in self.ratios)
+
+    @property
+    def worst(self) -> float:
+        """The largest ratio; 0 if there is none."""
+        return max((float(ratio.max(initial=0.0)) for ratio in self.ratios), default=0.0)
+
+    def quantile(self, share: float) -> float:
+        """The ratio that so large a share of the elements does not exceed; 0 if there are none."""
+        every = np.concatenate([ratio.reshape(-1) for ratio in self.ratios] or [np.zeros(0)])
+        return float(np.quantile(every, share)) if every.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,9 @@ class Certification:
             used = bounded.judged & np.isfinite(bounded.own)
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.where(away.far == 0, 0.0, away.far / bounded.own)
-            row.setdefault(name, Tally()).add(ratio[used], int(np.sum(~used)))
+            tally = row.setdefault(name, Tally())
+            tally.ratios.append(ratio[used])
+            tally.excused += int(np.sum(~used))
             for index in np.argwhere(used & ~(ratio <= 1)):
                 i = tuple(int(k) for k in index)
                 value, near, own = str(bounded.value[i]), float(away.near[i]), float(bounded.own[i])

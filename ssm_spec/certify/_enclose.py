@@ -114,11 +114,13 @@ class Enclosure:
 
     def farthest(self, value: Array) -> Float:
         """An upper bound on |value − exact| of each element; 0 means below half the least float."""
-        return _balls.farthest(self.balls, value)
+        with precision(self.bits + _SPARE):
+            return _balls.farthest(self.balls, value)
 
     def nearest(self, value: Array) -> Float:
         """A lower bound on |value − exact| of each element."""
-        return _balls.nearest(self.balls, value)
+        with precision(self.bits + _SPARE):
+            return _balls.nearest(self.balls, value)
 
     def rounded(self) -> Array | None:
         """The floats nearest to the exact numbers; None if some ball holds the border of two."""

@@ -82,13 +82,16 @@ def matrix_exp(X: Variable) -> Variable:
 
 
 def solve(W: Variable, R: Variable) -> Variable:
-    """Z = W⁻¹R for each matrix of (*s, n, n) and right side (*s, n, m); W* dR = dZ, dW = −dR Z*."""
+    """Z = W⁻¹R for each matrix of (*s, n, n) and right side (*s, n, m); W* dR = dZ, dW = −dR Z*.
+
+    Where the precision does not show W to be regular, Z is no number: more bits decide.
+    """
     complex_ = W.complex or R.complex
     shape = np.broadcast_shapes(W.shape[:-2], R.shape[:-2])
 
     def solved(M: Balls, right: Balls) -> Balls:
         wide = [np.broadcast_to(x, (*shape, *x.shape[-2:])) for x in (M, right)]
-        return _of_matrices(lambda a, b: a.solve(b), complex_, *wide)
+        return _of_matrices(_solved, complex_, *wide)
 
     Z = solved(W.value, R.value)
     Z_star = np.swapaxes(conjugate(Z) if complex_ else Z, -1, -2)
@@ -142,6 +145,13 @@ def _sigmoid(x: Any) -> Any:
         e = x.exp()
         return e / (1 + e)
     return 1 / (1 + (-x).exp())
+
+
+def _solved(W: Any, R: Any) -> Any:
+    try:
+        return W.solve(R)
+    except ZeroDivisionError:
+        return R * arb.nan()
 
 
 def _of_matrices(function: Callable[..., Any], complex_: bool, *arrays: Balls) -> Balls:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ssm_spec._hippo import hippo_legs
-from ssm_spec.certify._balls import Balls, exact, filled
-from ssm_spec.certify._flint import arb, arb_mat
+from ssm_spec.certify._balls import Balls, elementwise, exact, filled
+from ssm_spec.certify._flint import arb
 from ssm_spec.certify._tape import Variable, stack
 
 Outputs = dict[str, Variable]
@@ -44,10 +44,10 @@ def hippo_legs_compress(f: Variable, n: int, *, method: str = "exact", prefixes:
 
 def hippo_legs_reconstruct(c: Variable, points: ArrayLike) -> Outputs:
     """f(x) = Σ_n c_n √(2n+1) P_n(2x − 1) (HiPPO, (11))."""
-    n, at = c.shape[-1], 2 * exact(points) - 1
-    basis = filled((n, len(at)))
-    for i, j in np.ndindex(basis.shape):
-        basis[i, j] = arb(2 * i + 1).sqrt() * at[j].legendre_p(i)
+    degrees = np.arange(c.shape[-1]).astype(object)[:, None]
+    basis = elementwise(
+        lambda i, x: arb(2 * i + 1).sqrt() * (2 * x - 1).legendre_p(i), degrees, exact(points)
+    )
     return {"f": (c[..., None, :] @ Variable(basis, False))[..., 0, :]}
 
 
@@ -59,10 +59,11 @@ def _modes(n: int) -> tuple[Balls, Balls, Balls]:
         V[m, m] = arb(1)
         for i in range(m + 1, n):
             V[i, m] = np.dot(A[i, m:i], V[m:i, m]) / (i - m)
-    right = filled((n, 2))
-    right[0, 0], right[:, 1] = arb(1), B[:, 0]
-    solved = arb_mat(n, n, list(V.flat)).solve(arb_mat(n, 2, list(right.flat))).entries()
-    return V, np.array(solved[0::2], object), np.array(solved[1::2], object)
+    solved = filled((n, 2))
+    solved[0, 0], solved[:, 1] = arb(1), B[:, 0]
+    for i in range(1, n):
+        solved[i] -= V[i, :i] @ solved[:i]
+    return V, solved[:, 0], solved[:, 1]
 
 
 def _step(k: int, n: int, beta: Balls, method: str) -> tuple[Balls, Balls]:

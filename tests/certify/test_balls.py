@@ -64,3 +64,10 @@ def test_distances_lie_on_their_sides():
     low, high = balls.nearest(near, found), balls.farthest(near, found)
     assert low[0] <= 2.0**-40 - 2.0**-50 < 2.0**-40 + 2.0**-50 <= high[0] < 1.01 * 2.0**-40
     assert low[1] == high[1] == 0
+
+
+def test_a_distance_that_is_a_float_is_that_float():
+    """So that an error of exactly its bound is inside it: 1 + u rounds to 1, which is u away."""
+    with balls.precision(200):
+        exact = np.array([arb(1) + arb(2.0**-53)], dtype=object)
+        assert balls.farthest(exact, np.array([1.0])) == balls.nearest(exact, np.array([1.0])) == 2.0**-53

@@ -9,30 +9,12 @@ import pytest
 from ssm_spec import REFERENCES
 from ssm_spec.certify import DEFINITIONS, enclose, enclose_vjp
 from ssm_spec.certify._balls import exact, precision
-from ssm_spec.certify._draws import DRAWS
-from ssm_spec.certify._source import Draw
 from ssm_spec.certify._tape import Variable
+
+from .brief import brief, cotangents_of
 
 STEP_BITS, BITS = 400, 1200
 DIFFERENTIABLE = [op for op in DEFINITIONS if REFERENCES[op].differentiable]
-
-
-class Short(Draw):
-    """Draws of a few elements."""
-
-    def size(self, *choices: int) -> int:
-        return min(choices)
-
-    def length(self) -> int:
-        return 3
-
-
-def cotangents_of(op: str, inputs: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    found = {}
-    for name, enclosure in enclose(op, **inputs).items():
-        r = rng.standard_normal(enclosure.balls.shape)
-        found[name] = r + 1j * rng.standard_normal(r.shape) if enclosure.complex else r
-    return found
 
 
 def loss(op: str, leaves: dict[str, Any], options: dict[str, Any], cotangents: dict[str, Any]) -> flint.arb:
@@ -69,8 +51,8 @@ def quotient(op: str, inputs: dict[str, Any], cotangents: dict[str, Any], name: 
 @pytest.mark.parametrize("op", DIFFERENTIABLE)
 def test_gradients_are_difference_quotients(op: str, seed: int) -> None:
     rng = np.random.default_rng([seed, *op.encode()])
-    inputs = DRAWS[op](Short(rng, "typical", seed % 2 == 1))
-    cotangents = cotangents_of(op, inputs, rng)
+    inputs = brief(op, seed, complex_=seed % 2 == 1)
+    cotangents = cotangents_of(enclose(op, **inputs), rng)
     found = enclose_vjp(op, cotangents, bits=BITS, **inputs)
     with precision(BITS):
         for name, enclosure in found.items():
