@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -128,11 +131,31 @@ def _peak_on_cpu(call: Callable[[], Any]) -> tuple[Any, MemoryUse]:
     """Replay the profiler's allocation events in time order and keep the highest sum."""
     from torch.autograd.profiler import profile
 
-    with profile(profile_memory=True) as profiler:
+    profiler: Any = profile(profile_memory=True)
+    with _chatter_dropped():
+        profiler.__enter__()
+    try:
         result = call()
+    finally:
+        with _chatter_dropped():
+            profiler.__exit__(None, None, None)
     events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
     return result, MemoryUse(peak=peak, held=held)
+
+
+@contextmanager
+def _chatter_dropped() -> Iterator[None]:
+    """Without standard error: PyTorch's profiler writes a line there at its start and its end."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

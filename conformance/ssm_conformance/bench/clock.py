@@ -1,0 +1,100 @@
+"""Seconds of calls, in turns, so that a machine whose speed drifts treats all alike."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Calls = Sequence[Callable[[], Any]]
+"""The same work on several sets of inputs, so that a cache does not hold them all."""
+
+FEWEST: Final = 3
+ENOUGH_SECONDS: Final = 20.0
+"""A contestant whose repeats would take longer gets fewer of them."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """What was measured, in seconds.
+
+    Attributes
+    ----------
+    all
+        One a repeat, in order.
+    """
+
+    all: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The figure to quote."""
+        return statistics.median(self.all)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The fastest and the slowest."""
+        return min(self.all), max(self.all)
+
+
+def repeats_for(seconds: float, wanted: int) -> int:
+    """How many repeats a call of this length gets."""
+    return max(FEWEST, min(wanted, math.floor(ENOUGH_SECONDS / max(seconds, 1e-9))))
+
+
+def on_cpu(contestants: Mapping[str, Calls], repeats: int) -> dict[str, Times]:
+    """Time by the clock: a first call each, uncounted, then all in turns."""
+    counts = {name: repeats_for(_once(calls[0]), repeats) for name, calls in contestants.items()}
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for k in range(repeats):
+        for name, calls in contestants.items():
+            if k < counts[name]:
+                found[name].append(_once(calls[k % len(calls)]))
+    return {name: Times(tuple(seconds)) for name, seconds in found.items()}
+
+
+def _once(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def on_gpu(contestants: Mapping[str, Calls], repeats: int) -> dict[str, Times]:
+    """Time by the device's events; the host runs ahead of the device, so that launches cost nothing.
+
+    A call that waits for the device (a copy to the host) is timed with its wait.
+    """
+    import torch
+
+    counts = {}
+    for name, calls in contestants.items():
+        for call in calls:
+            call()
+        torch.cuda.synchronize()
+        counts[name] = repeats_for(_between_events(calls[0]), repeats)
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for k in range(repeats):
+        for name, calls in contestants.items():
+            if k < counts[name]:
+                found[name].append(_between_events(calls[k % len(calls)]))
+    return {name: Times(tuple(seconds)) for name, seconds in found.items()}
+
+
+AHEAD_CYCLES: Final = 2_000_000
+"""What the device sleeps, about a millisecond, while the host issues a call."""
+
+
+def _between_events(call: Callable[[], Any]) -> float:
+    import torch
+
+    cuda: Any = torch.cuda  # its events and its sleep have no types
+    start, end = (cuda.Event(enable_timing=True) for _ in range(2))
+    cuda._sleep(AHEAD_CYCLES)
+    start.record()
+    call()
+    end.record()
+    cuda.synchronize()
+    return float(start.elapsed_time(end)) / 1e3

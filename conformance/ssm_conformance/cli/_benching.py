@@ -1,0 +1,172 @@
+"""One run of ``bench``: who takes part, what they do, what is printed and written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from ssm_backends import PluginError, UnknownBackendError, find_plugin, installed
+from ssm_backends.dtypes import REAL
+from ssm_conformance.bench import PASSES, Bench, Problem, Rival, Row, Shape, default_problems, rivals
+from ssm_conformance.bench.attention import attention_rows
+from ssm_conformance.bench.ceilings import Ceilings, measure
+from ssm_conformance.bench.plots import PlotsError, draw
+from ssm_conformance.bench.problem import Pass, growth
+from ssm_conformance.bench.results import as_data
+from ssm_conformance.bench.table import tables
+from ssm_conformance.console import console
+from ssm_conformance.reports.folder import FolderError, check_writable, replace_file
+
+
+class NothingToTimeError(ValueError):
+    """What was asked for cannot be timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A planned run.
+
+    Attributes
+    ----------
+    found, absent, named
+        Who takes part; who does not, and why; whether they were named.
+    against, device, repeats, report, command
+        As asked.
+    problems, growing
+        What is done.
+    """
+
+    found: tuple[Rival, ...]
+    absent: dict[str, str]
+    named: bool
+    against: str | None
+    device: str
+    repeats: int
+    report: Path | None
+    command: str
+    problems: tuple[Problem, ...]
+    growing: dict[str, tuple[Problem, ...]]
+
+    @classmethod
+    def plan(
+        cls,
+        names: tuple[str, ...],
+        against: str | None,
+        command: str,
+        *,
+        device: str | None,
+        dtype: str | None,
+        passes: tuple[Pass, ...],
+        shapes: tuple[Shape, ...],
+        growth: bool,
+        repeats: int,
+        report: Path | None,
+    ) -> Benchmark:
+        """Check what is asked, and load the backends; NothingToTimeError where it cannot be meant."""
+        device = device or _best_device()
+        kind = device.partition(":")[0]
+        if kind not in ("cuda", "cpu"):
+            raise NothingToTimeError(f"`--device` must be cuda, cuda:N or cpu; got {device!r}")
+        dtype = dtype or ("bfloat16" if kind == "cuda" else "float32")
+        if dtype not in REAL:
+            raise NothingToTimeError(f"`--dtype` must be one of {', '.join(REAL)}; got {dtype!r}")
+        asked = dict.fromkeys([*names, *([against] if against else [])])
+        try:
+            for name in asked:
+                find_plugin(name)
+            found, absent = rivals(list(asked) or [plugin.name for plugin in installed()], device)
+            if report is not None:
+                check_writable(report)
+        except (UnknownBackendError, PluginError, FolderError) as error:
+            raise NothingToTimeError(str(error)) from error
+        if against in absent:
+            raise NothingToTimeError(f"`--against` must be able to run here; {against!r}: {absent[against]}")
+        if not found:
+            raise NothingToTimeError("; ".join(f"{name!r}: {why}" for name, why in absent.items()))
+        wanted = passes or PASSES
+        problems = tuple(
+            Problem(pass_, shape, dtype) for pass_ in wanted for shape in shapes
+        ) or tuple(default_problems(kind, dtype, wanted))  # fmt: skip
+        return cls(
+            found=tuple(found), absent=absent, named=bool(asked), against=against, device=device,
+            repeats=repeats, report=report, command=command, problems=problems,
+            growing=_growing(kind, dtype) if growth else {},
+        )  # fmt: skip
+
+    def run(self, quiet: bool) -> int:
+        """Measure, print, write; the exit status."""
+        out, shown = console(), console(stderr=True)
+        kind = self.device.partition(":")[0]
+        total = len(self.problems) + sum(map(len, self.growing.values())) + 1
+        with Progress(console=shown, disable=quiet or not shown.is_terminal, transient=True) as progress:
+            task = progress.add_task("ceilings", total=total)
+            ceilings = measure(kind)
+            bench = Bench(self.found, kind, ceilings, self.repeats)
+
+            def rows(problems: tuple[Problem, ...]) -> list[Row]:
+                done: list[Row] = []
+                for problem in problems:
+                    progress.update(task, advance=1, description=f"{problem.pass_} {problem.shape}")
+                    done += bench.rows([problem])
+                return done
+
+            measured = rows(self.problems)
+            grown = {symbol: rows(problems) for symbol, problems in self.growing.items()}
+            if "l" in grown and _has_torch():
+                grown["l"] += attention_rows(self.growing["l"], self.device, ceilings, self.repeats)
+        data = as_data(
+            command=self.command, device=self.device, ceilings=ceilings, rivals=self.found,
+            absent=self.absent, rows=measured, growth=grown,
+        )  # fmt: skip
+        self._print(out, data, ceilings)
+        if self.report is not None:
+            self._write(out, data)
+        return 2 if self.named and self.absent else 0
+
+    def _print(self, out: Console, data: dict[str, Any], ceilings: Ceilings) -> None:
+        for table in tables(data, self.against):
+            out.print(table, markup=False)
+            out.print()
+        rate = ceilings.exponentials
+        known = "not measured" if rate is None else f"{rate / 1e9:.3g}e9/s"
+        out.print(
+            f"ceilings: copy {ceilings.bytes / 1e9:.3g} GB/s ({ceilings.how[0]}), "
+            f"exponentials {known} ({ceilings.how[1]})",
+            soft_wrap=True,
+        )
+        for name, why in self.absent.items():
+            out.print(f"{name} did not take part: {why}", style="yellow", soft_wrap=True, markup=False)
+
+    def _write(self, out: Console, data: dict[str, Any]) -> None:
+        assert self.report is not None
+        path = self.report / "bench.json"
+        replace_file(path, json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        written = [path]
+        try:
+            written += draw(data, self.report)
+        except PlotsError as error:
+            out.print(str(error), style="yellow", soft_wrap=True, markup=False)
+        out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
+
+
+def _growing(kind: str, dtype: str) -> dict[str, tuple[Problem, ...]]:
+    return dict(growth(kind, dtype, "forward"))
+
+
+def _has_torch() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None
+
+
+def _best_device() -> str:
+    if not _has_torch():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,219 @@
+"""The instrument itself: what is counted, who takes turns, and that a failure is a row."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from ssm_backends import Backend, NotSupportedError, NumpyArrays, Op, load
+from ssm_conformance.bench import Bench, Problem, Rival, Shape, default_problems, plots
+from ssm_conformance.bench.ceilings import Ceilings
+from ssm_conformance.bench.clock import FEWEST, Times, on_cpu, repeats_for
+from ssm_conformance.bench.problem import growth
+from ssm_conformance.bench.results import geometric_mean, times_faster
+from ssm_conformance.cli import cli
+
+SMALL = Shape(1, 2, 4, 3)
+TINY = ("--device", "cpu", "--shape", "1,2,4,3")
+CEILINGS = Ceilings(1e9, 1e6, ("a copy", "a loop"))
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["bench", *arguments], standalone_mode=False)
+
+
+def rival(name: str, op: Op) -> Rival:
+    arrays = NumpyArrays()
+    return Rival(Backend(name=name, version="1", arrays=arrays, ops={"selective_scan": op}), arrays)
+
+
+def test_the_least_work_is_counted_from_the_arrays() -> None:
+    """u, delta, z read, y written; B, C; A, D, delta_bias; then for the gradient all again, and dy."""
+    b, d, l, n = 2, 3, 5, 4
+    streams, matrices, parameters = 2 * b * d * l, 2 * 2 * b * n * l, 4 * (d * n + 2 * d)
+    forward = Problem("forward", Shape(b, d, l, n), "bfloat16")
+    assert forward.bytes == 4 * streams + matrices + parameters
+    assert forward.exponentials == b * d * l * n
+    both = Problem("both", Shape(b, d, l, n), "bfloat16")
+    assert both.bytes == 11 * streams + 3 * matrices + 3 * parameters
+    assert both.exponentials == 2 * b * d * l * n
+    step = Problem("step", Shape(b, d, 1, n), "float32")
+    read = sum(x.nbytes // 2 for x in step.inputs(0).values() if isinstance(x, np.ndarray))
+    assert step.bytes == read + 4 * (b * d + b * d * n)
+
+
+def test_the_floor_is_the_larger_of_the_two() -> None:
+    assert CEILINGS.floor(int(1e9), 1) == 1
+    assert CEILINGS.floor(1, int(2e6)) == 2
+    assert Ceilings(1e9, None, ("", "")).floor(int(3e9), int(1e12)) == 3
+
+
+def test_contestants_take_turns_and_the_first_call_is_not_counted() -> None:
+    log: list[str] = []
+    found = on_cpu({name: [lambda name=name: log.append(name)] for name in "ab"}, 4)  # type: ignore[misc]
+    assert "".join(log) == "ab" + "ab" * 4
+    assert all(len(times.all) == 4 for times in found.values())
+
+
+def test_a_slow_one_is_done_less_often() -> None:
+    assert repeats_for(1e-3, 9) == 9
+    assert repeats_for(5.0, 9) == 4
+    assert repeats_for(1e3, 9) == FEWEST
+
+
+def test_the_median_is_quoted_with_its_spread() -> None:
+    times = Times((3.0, 1.0, 2.0))
+    assert (times.median, times.spread) == (2.0, (1.0, 3.0))
+
+
+def test_a_rival_that_fails_or_does_not_claim_is_a_row_with_its_reason() -> None:
+    def broken(**_: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+    claims: dict[str, Any] = {"dtypes": ("float32",), "features": ("mixed_dtypes",)}
+    rivals = (
+        Rival(load("numpy", "cpu"), NumpyArrays()),
+        rival("broken", Op(broken, **claims)),
+        rival("narrow", Op(broken, **claims, limits={"n": 2})),
+        rival("flat", Op(broken, **claims)),
+    )
+    bench = Bench(rivals, "cpu", CEILINGS, repeats=3)
+    values = {row.rival: row for row in bench.rows([Problem("forward", SMALL, "float32")])}
+    done = values["numpy"].times
+    assert done is not None
+    assert len(done.all) == 3
+    assert values["numpy"].peak is not None
+    assert values["broken"].why == "RuntimeError: out of luck"
+    assert "n = 3 is above the limit 2" in values["narrow"].why
+    both = {row.rival: row.why for row in bench.rows([Problem("both", SMALL, "float32")])}
+    assert both["numpy"] == ""
+    assert both["flat"].startswith("backend 'flat' has no gradient in A, B, C, D, delta")
+
+
+def test_a_step_is_done_in_place_where_that_is_claimed() -> None:
+    seen: list[bool] = []
+
+    def step(state: Any, u: Any, *, inplace: bool = False, **_: Any) -> Any:
+        seen.append(inplace)
+        return u, state
+
+    arrays = NumpyArrays()
+    for features in ((), ("inplace",)):
+        ops = {"selective_state_update": Op(step, dtypes=("float32",), features=features)}
+        backend = Backend(name="steps", version="1", arrays=arrays, ops=ops)
+        Rival(backend, arrays).prepare(Problem("step", Shape(2, 3, 1, 4), "float32"), 0)()
+    assert seen == [False, True]
+
+
+def test_every_size_doubles_alone() -> None:
+    for symbol, problems in growth("cpu", "float32", "forward").items():
+        shapes = [problem.shape for problem in problems]
+        assert all(getattr(b, symbol) == 2 * getattr(a, symbol) for a, b in pairwise(shapes))
+        others = {tuple(getattr(shape, s) for s in "bdln" if s != symbol) for shape in shapes}
+        assert len(others) == 1
+
+
+def test_ratios_pair_what_both_did() -> None:
+    rows = [
+        {"pass": "forward", "shape": [1], "dtype": "x", "backend": "a", "median_s": 1.0},
+        {"pass": "forward", "shape": [1], "dtype": "x", "backend": "b", "median_s": 4.0},
+        {"pass": "forward", "shape": [2], "dtype": "x", "backend": "a", "median_s": 1.0},
+        {"pass": "forward", "shape": [2], "dtype": "x", "backend": "b", "why": "no"},
+        {"pass": "both", "shape": [1], "dtype": "x", "backend": "b", "median_s": 9.0},
+    ]
+    assert times_faster(rows, "a", "b", "forward") == [4.0]
+    assert geometric_mean([4.0, 1.0]) == 2.0
+    assert geometric_mean([]) is None
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssm_conformance.cli._benching.measure", lambda kind: CEILINGS)
+    small = {symbol: (Problem("forward", SMALL, "float32"),) for symbol in "ln"}
+    monkeypatch.setattr("ssm_conformance.cli._benching._growing", lambda kind, dtype: small)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_prints_a_table_and_writes_data_and_plots(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    options = (
+        "--device",
+        "cpu",
+        "--shape",
+        "1,2,4,3",
+        "--repeats",
+        "3",
+        "--growth",
+        "--report",
+        str(tmp_path),
+    )
+    said = run("numpy", "--against", "torch", *options)
+    assert said.exception is None
+    assert said.return_value == 0
+    assert "times torch" in said.output
+    assert "forward and backward" in said.output
+    assert "ceilings: copy 1 GB/s (a copy), exponentials 0.001e9/s (a loop)" in said.output
+    data = json.loads((tmp_path / "bench.json").read_text())
+    assert {row["pass"] for row in data["rows"]} == {"forward", "both", "step"}
+    assert {row["backend"] for row in data["rows"]} == {"numpy", "torch"}
+    row = data["rows"][0]
+    assert row["least_s"] <= row["median_s"] <= row["most_s"]
+    assert row["over_floor"] == pytest.approx(row["median_s"] / row["floor_s"])
+    assert "attention" in {row["backend"] for row in data["growth"]["l"]}
+    for name in ("time.png", "memory.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_matplotlib_the_data_are_written_and_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    said = run(
+        "numpy", "--device", "cpu", "--shape", "1,2,4,3", "--pass", "forward", "--report", str(tmp_path)
+    )
+    assert said.return_value == 0
+    assert "plots need matplotlib: pip install 'ssm-spec[docs]'" in said.output
+    assert (tmp_path / "bench.json").exists()
+    with pytest.raises(plots.PlotsError):
+        plots.draw({"growth": {}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nobody",), "no backend is called 'nobody'"),
+        (("torch", "--device", "tpu"), "`--device` must be cuda, cuda:N or cpu; got 'tpu'"),
+        (("torch", "--device", "cpu", "--dtype", "int8"), "`--dtype` must be one of"),
+        (("torch", "--shape", "1,2,3"), "must be four sizes b,d,l,n"),
+        (("torch", "--shape", "1,0,3,4"), "must be four sizes b,d,l,n"),
+        (("torch", "--device", "cpu", "--against", "triton"), "`--against` must be able to run here"),
+        (("triton", "--device", "cpu"), "'triton': ssm_triton needs a GPU"),
+    ],
+)
+def test_bad_use_is_told_before_any_work(arguments: tuple[str, ...], message: str) -> None:
+    said = run(*arguments)
+    assert message in str(said.exception)
+
+
+def test_the_usual_shapes_are_those_of_the_peers() -> None:
+    sizes = [str(p.shape) for p in default_problems("cuda", "bfloat16", ("forward",))]
+    assert sizes[0] == "8, 2048, 2048, 16"
+    assert len(sizes) == 8
+    assert [str(p.shape) for p in default_problems("cpu", "float32", ("step",))] == [
+        "1, 1536, 1, 16",
+        "8, 1536, 1, 16",
+    ]
+
+
+def test_a_backend_without_a_gradient_is_not_timed_for_it() -> None:
+    subject = rival("plain", Op(lambda **_: 0, dtypes=("float32",), features=("mixed_dtypes",)))
+    with pytest.raises(NotSupportedError, match="has no gradient in"):
+        subject.prepare(Problem("both", SMALL, "float32"), 0)
