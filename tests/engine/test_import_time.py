@@ -10,20 +10,32 @@ import sys
 import pytest
 
 
-def seconds(*arguments: str) -> float:
-    """Median processor time of a command: on a machine with nothing else to do, its wall time."""
+def seconds(*command: str) -> float:
+    """Processor time of a command: on a machine with nothing else to do, its wall time.
+
+    The median of three, and the least of up to four such medians: what others do on this
+    machine makes a measurement longer, never shorter.
+    """
     taken = []
     for _ in range(3):
         start = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "ssm_conformance", *arguments], check=True, capture_output=True)
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
         end = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime)
     return statistics.median(taken)
 
 
-@pytest.mark.parametrize(("command", "limit"), [("--help", 0.5), ("backends", 1.0)])
-def test_a_command_is_quick(command: str, limit: float) -> None:
-    assert seconds(command) < limit
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [
+        (("-m", "ssm_conformance", "--help"), 0.5),
+        (("-m", "ssm_conformance", "backends"), 1.0),
+        (("-c", "import ssm_spec"), 0.5),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+def test_what_is_asked_for_often_is_quick(command: tuple[str, ...], limit: float) -> None:
+    assert any(seconds(*command) < limit for _ in range(4))
 
 
 def loaded_after(code: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 from ssm_conformance.engine import Run, Selection
 from ssm_conformance.engine.environment import environment
@@ -18,10 +20,12 @@ from ssm_conformance.engine.run import exit_status
 from ssm_conformance.engine.target import LoadError
 from ssm_conformance.reports import FolderError, ReportFolder, report_data, schema
 from ssm_conformance.reports.badge import badge
+from ssm_conformance.reports.declared import declarations
 from ssm_conformance.reports.folder import FORMS, replace_file
 from ssm_conformance.reports.junit import junit
 from ssm_conformance.reports.matrix import alike, headroom, show_ratio, tabulate, worse
 from ssm_conformance.reports.pages import html, markdown
+from ssm_conformance.reports.terminal import print_run
 from ssm_conformance.verdict import OutputRatio, Verdict
 
 NASTY = "<script>alert(1)</script> | `x` & \x00\x1b[31m \ud800 “ü”"
@@ -203,6 +207,60 @@ def test_like_findings_are_told_once() -> None:
     groups = alike([verdict("fail", "a", message="x\n1"), verdict("fail", "b", message="x\n2"),
                     verdict("fail", "c", message="y")])  # fmt: skip
     assert [len(members) for members in groups] == [2, 1]
+
+
+def declared(name: str, ratio: float, without: float, **facts: Any) -> Verdict:
+    outputs = (OutputRatio("y", ratio, (0,)),)
+    return verdict(
+        "pass", name, ratio=ratio, outputs=outputs, details={"declared": facts, "ratio_undeclared": without}
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratios", "outcome"),
+    [
+        ([(0.2, 0.2), (0.3, 0.3)], "unnecessary, for it changes nothing"),
+        ([(0.2, 0.4), (0.3, 0.9)], "unnecessary, for every case passes without it"),
+        ([(0.2, 0.4), (0.5, 0.1)], "it narrows the bound"),
+        ([(0.2, 0.4), (0.3, math.inf)], "1 of 2 cases pass by it"),
+        ([(0.2, 0.4), (0.3, math.nan)], "1 of 2 cases pass by it"),
+    ],
+)
+def test_a_report_says_what_a_declaration_is_for(ratios: list[tuple[float, float]], outcome: str) -> None:
+    run = make(*(declared(str(i), *pair, evaluation="fft") for i, pair in enumerate(ratios)))
+    (found,) = declarations(run.ordered)
+    assert found.outcome == outcome
+    worst, without = (show_ratio(max(side)) for side in zip(*ratios, strict=True))
+    if not math.isnan(ratios[1][1]):
+        assert found.sentence.endswith(f"worst ratio {worst}, without it {without}")
+    for page in (markdown(run), html(run)):
+        assert f"selective_scan declares evaluation fft (float32): {outcome}" in page
+
+
+def test_declarations_of_other_facts_or_outcomes_are_told_apart() -> None:
+    needed, idle = declared("a", 0.2, 2.0, softplus="naive"), declared("b", 0.2, 0.4, softplus="naive")
+    halves = [replace(idle, dtype=dtype) for dtype in ("bfloat16", "float16")]
+    told = declarations([needed, declared("c", 0.1, 0.1, evaluation="scan"), *halves])
+    assert [(item.facts, item.dtypes) for item in told] == [
+        ("softplus naive", ["float32"]),
+        ("evaluation scan", ["float32"]),
+        ("softplus naive", ["bfloat16", "float16"]),
+    ]
+    assert [item.unnecessary for item in told] == [False, True, True]
+
+
+def test_the_terminal_shows_only_columns_that_hold_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    print_run(Console(width=80), make(verdict("pass"), verdict("unavailable", "b")))
+    heading = capsys.readouterr().out.splitlines()[0]
+    assert heading.split() == ["operator", "check", "pass", "unverified", "worst", "ratio"]
+
+
+def test_a_long_stack_is_shortened_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
+    log = "\n".join(f"line {i}" for i in range(100))
+    print_run(Console(width=80), make(verdict("fail", message="it crashed", details={"log": log})))
+    said = capsys.readouterr().out
+    assert all(f"| line {i}\n" in said for i in (0, 5, 94, 99))
+    assert "| line 50\n" not in said
 
 
 def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     succeed(*build, out / "sdist", "--sdist", ROOT)
     (archive,) = (out / "sdist").glob("*.tar.gz")
     with tarfile.open(archive) as tar:
-        tar.extractall(out / "unpacked", filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2 has none
+        tar.extractall(out / "unpacked")
     (tree,) = (out / "unpacked").iterdir()
     succeed(*build, out / "through-sdist", "--wheel", tree)
     return {name: next((out / name).glob("*.whl")) for name in ("direct", "through-sdist")}

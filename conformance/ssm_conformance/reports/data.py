@@ -10,6 +10,7 @@ from typing import Any, Final
 from ssm_conformance.engine.environment import version_of
 from ssm_conformance.engine.run import Run
 from ssm_conformance.verdict import plain
+from ssm_spec.vectors import VECTORS_VERSION
 
 SCHEMA: Final = "ssm-spec/report/1"
 """Name and version of the report's form, as ``report.schema.json`` describes it."""
@@ -22,7 +23,7 @@ def report_data(run: Run) -> dict[str, Any]:
         "schema": SCHEMA,
         "spec": version,
         "suite": version,
-        "vectors": None,  # this release has no golden vectors
+        "vectors": VECTORS_VERSION,
         "backend": {"name": run.backend, "version": run.version},
         "device": run.device,
         "environment": plain(run.environment),

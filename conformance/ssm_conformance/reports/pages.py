@@ -8,7 +8,17 @@ from typing import Any
 import jinja2
 
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import CHECKS, Cell, alike, headroom, show_ratio, side_effects, tabulate
+from ssm_conformance.reports.declared import declarations
+from ssm_conformance.reports.matrix import (
+    CHECKS,
+    Cell,
+    alike,
+    asked,
+    headroom,
+    show_ratio,
+    side_effects,
+    tabulate,
+)
 from ssm_conformance.verdict import Verdict
 
 
@@ -53,7 +63,9 @@ def _context(run: Run) -> dict[str, Any]:
         "expected_count": len(expected),
         "errors": alike(v for v in verdicts if v.status == "error"),
         "verdicts": verdicts,
-        "ops": list(dict.fromkeys(op for op, _ in matrix)),
+        "ops": asked(matrix),
+        "unclaimed": [op for op in dict.fromkeys(op for op, _ in matrix) if op not in asked(matrix)],
+        "declarations": declarations(verdicts),
         "checks": [check for check in CHECKS if any(check == column for _, column in matrix)],
         "matrix": matrix,
         "empty": Cell(),

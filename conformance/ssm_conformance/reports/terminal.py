@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -9,14 +10,24 @@ from typing import Final, Protocol
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ssm_conformance.case import Case
 from ssm_conformance.console import console
 from ssm_conformance.engine.run import Run
-from ssm_conformance.reports.matrix import Cell, Mark, alike, asked, show_ratio, side_effects, tabulate
-from ssm_conformance.verdict import Verdict
+from ssm_conformance.reports.declared import declarations
+from ssm_conformance.reports.matrix import (
+    Cell,
+    Mark,
+    Matrix,
+    alike,
+    asked,
+    show_ratio,
+    side_effects,
+    tabulate,
+)
+from ssm_conformance.verdict import Status, Verdict
 
 STYLE: Final[dict[Mark, str]] = {
     "pass": "green",
@@ -26,6 +37,14 @@ STYLE: Final[dict[Mark, str]] = {
     "unavailable": "yellow",
     "not_claimed": "dim",
 }
+HEADINGS: Final[dict[Status, str]] = {
+    "pass": "pass",
+    "fail": "fail",
+    "error": "error",
+    "unavailable": "unverified",
+    "not_claimed": "not claimed",
+}
+"""Status → its column."""
 OUTCOME_STYLE: Final = {"passed": "bold green", "failed": "bold red", "undecided": "bold yellow"}
 SHOWN: Final = 40
 """Findings printed in full; the report has all."""
@@ -76,38 +95,30 @@ def progress_bar(name: str, total: int, *, quiet: bool) -> Iterator[Watch]:
     if quiet or not where.is_terminal:
         yield Silent()
         return
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # the one that gives way in a narrow window
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("[bold red]{task.fields[failed]}"),
-        TextColumn("[dim]{task.fields[case]}"),
+        TextColumn("[dim]{task.fields[case]}", table_column=rest),
     )
-    with Progress(*columns, console=where, transient=True) as progress:
+    with Progress(*columns, console=where, transient=True, expand=True) as progress:
         yield Bar(progress, escape(name), total)
 
 
 def print_run(out: Console, run: Run) -> None:
     """The table of one backend, what speaks against it, and the outcome."""
     verdicts = run.ordered
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("operator", "check"):
-        table.add_column(heading)
-    for heading in ("pass", "fail", "error", "unverified", "not claimed", "worst ratio"):
-        table.add_column(heading, justify="right")
-    matrix, last = tabulate(verdicts), ""
-    for (op, check), cell in matrix.items():
-        if op not in asked(matrix):
-            continue
-        table.add_row(
-            "" if op == last else op, check, *_counts(cell), show_ratio(cell.worst), style=_dim(cell)
-        )
-        last = op
-    out.print(table)
+    matrix = tabulate(verdicts)
+    out.print(_table(matrix))
     unclaimed = dict.fromkeys(op for op, _ in matrix if op not in asked(matrix))
     if unclaimed:
         out.print(Text(f"not claimed: {', '.join(unclaimed)}", "dim"))
+    for declaration in declarations(verdicts):
+        style = "yellow" if declaration.unnecessary else "dim"
+        out.print(Text(declaration.sentence, style))
     out.print()
     findings = [v for v in verdicts if v.unexpected or v.status in ("fail", "error")]
     groups = alike(findings)
@@ -119,6 +130,24 @@ def print_run(out: Console, run: Run) -> None:
     if effects:
         out.print(Text(f"the backend changed, and the suite put back: {effects}", "yellow"), soft_wrap=True)
     print_headline(out, run)
+
+
+def _table(matrix: Matrix) -> Table:
+    """A row for each operator and check; of the columns those that hold anything."""
+    claimed = asked(matrix)
+    rows = {key: cell for key, cell in matrix.items() if key[0] in claimed}
+    shown = [status for status in HEADINGS if any(cell.counts[status] for cell in rows.values())]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("operator", no_wrap=True)
+    table.add_column("check", no_wrap=True)
+    for heading in (*(HEADINGS[status] for status in shown), "worst ratio"):
+        table.add_column(heading, justify="right")
+    last = ""
+    for (op, check), cell in rows.items():
+        counts = [_count(cell, status) for status in shown]
+        table.add_row("" if op == last else op, check, *counts, show_ratio(cell.worst), style=_dim(cell))
+        last = op
+    return table
 
 
 def print_headline(out: Console, run: Run) -> None:
@@ -147,7 +176,7 @@ def print_finding(out: Console, members: Sequence[Verdict], *, whole: bool) -> N
     else:
         title = "unexpected pass" if verdict.status == "pass" else "expected"
     style = "bold red" if verdict.unexpected else "yellow"
-    ratio = f"  {show_ratio(verdict.ratio)} times the bound" if verdict.ratio is not None else ""
+    ratio = f"  {_size(verdict.ratio)}" if verdict.ratio is not None else ""
     out.print(Text.assemble((f"{title}  ", style), (verdict.id, "bold"), (ratio, style)), soft_wrap=True)
     lines = verdict.message.splitlines()[: None if whole else 1]
     if verdict.expected is not None:
@@ -156,11 +185,22 @@ def print_finding(out: Console, members: Sequence[Verdict], *, whole: bool) -> N
         lines.append(f"clause: {verdict.details['clause']}")
     for line in lines:
         out.print(Text(f"      {line}"), soft_wrap=True)
-    for line in str(verdict.details.get("log", "")).splitlines()[-8:]:
+    for line in _excerpt(str(verdict.details.get("log", "")).splitlines()):
         out.print(Text(f"      | {line}", "dim"), soft_wrap=True)
     for member in members:
         out.print(Text(f"      {member.rerun}", "cyan"), soft_wrap=True)
     out.print()
+
+
+def _size(ratio: float) -> str:
+    """How far off, in words."""
+    return "not a number" if math.isnan(ratio) else f"{show_ratio(ratio)} times the bound"
+
+
+def _excerpt(lines: list[str]) -> list[str]:
+    """What was printed, shortened in the middle: a stack says most at its head, other output at its end."""
+    head, tail = 6, 6
+    return lines if len(lines) <= head + tail + 1 else [*lines[:head], "…", *lines[-tail:]]
 
 
 def print_comparison(out: Console, runs: Sequence[Run]) -> None:
@@ -194,13 +234,10 @@ def _cell(cell: Cell) -> Text:
     return Text(f"{word} {ratio}".strip(), STYLE[cell.mark])
 
 
-def _counts(cell: Cell) -> list[Text]:
-    shown = []
-    for status in ("pass", "fail", "error", "unavailable", "not_claimed"):
-        count = cell.counts[status]
-        note = f" ({cell.expected} expected)" if status == "fail" and cell.expected else ""
-        shown.append(Text(f"{count}{note}" if count else "", STYLE[status]))
-    return shown
+def _count(cell: Cell, status: Status) -> Text:
+    count = cell.counts[status]
+    note = f" ({cell.expected} expected)" if status == "fail" and cell.expected else ""
+    return Text(f"{count}{note}" if count else "", STYLE[status])
 
 
 def _dim(cell: Cell) -> str:
