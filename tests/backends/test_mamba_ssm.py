@@ -10,10 +10,17 @@ import pytest
 import torch
 
 import ssm_backends
-from ssm_backends import ShapeError, mamba_ssm, use
+import ssm_spec
+from ssm_backends import ArgumentError, ShapeError, mamba_ssm, use
 from ssm_conformance import assert_conforms
 
+INNER = (
+    "xz conv1d_weight conv1d_bias x_proj_weight delta_proj_weight out_proj_weight out_proj_bias A B C D "
+    "delta_bias B_proj_bias C_proj_bias delta_softplus"
+)
 SIGNATURES = {
+    "mamba_inner_fn": f"{INNER} checkpoint_lvl b_rms_weight c_rms_weight dt_rms_weight b_c_dt_rms_eps",
+    "mamba_inner_ref": INNER,
     "selective_scan_fn": "u delta A B C D z delta_bias delta_softplus return_last_state",
     "selective_scan_ref": "u delta A B C D z delta_bias delta_softplus return_last_state",
     "selective_state_update": "state x dt A B C D z dt_bias dt_softplus state_batch_indices",
@@ -161,3 +168,92 @@ def test_the_numbers_are_the_definition() -> None:
     h = one(np.exp(-1.0) * 2 + 0.5 * 4 * 3)
     assert abs(state.item() - h) <= np.spacing(h)
     assert abs(y.item() - (3 - h)) <= 2 * np.spacing(h)
+
+
+def inner_inputs(complex_: bool, projected: str) -> dict[str, torch.Tensor | None]:
+    b, d, l, n, r, w, m = 2, 6, 11, 4, 3, 3, 5
+    k = 2 if complex_ else 1
+    A = -randn(d, n, seed=7).abs()
+    constant = randn(d, n, seed=8), randn(d, n, seed=9)
+    if complex_:
+        A = torch.complex(A, randn(d, n, seed=10))
+        constant = torch.complex(*constant), torch.complex(constant[1], constant[0])
+    return {
+        "xz": randn(b, 2 * d, l),
+        "conv1d_weight": randn(d, 1, w, seed=1),
+        "conv1d_bias": randn(d, seed=2),
+        "x_proj_weight": randn(r + k * n * len(projected), d, seed=3),
+        "delta_proj_weight": randn(d, r, seed=4),
+        "out_proj_weight": randn(m, d, seed=5),
+        "out_proj_bias": randn(m, seed=6),
+        "A": A,
+        "B": None if "B" in projected else constant[0],
+        "C": None if "C" in projected else constant[1],
+        "D": randn(d, seed=11),
+        "delta_bias": randn(d, seed=12),
+        "B_proj_bias": randn(k * n, seed=13) if "B" in projected else None,
+        "C_proj_bias": randn(k * n, seed=14) if "C" in projected else None,
+    }
+
+
+def in_double(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+
+
+@pytest.mark.parametrize("projected", ["BC", "B", "C", ""])
+@pytest.mark.parametrize("complex_", [False, True])
+def test_the_block_is_its_stages_and_recomputing_changes_no_bit(complex_: bool, projected: str) -> None:
+    inputs = inner_inputs(complex_, projected)
+    x, z = (half.numpy() for half in inputs["xz"].double().chunk(2, 1))
+    w = {name: None if value is None else value.numpy() for name, value in inputs.items()}
+    x = ssm_spec.causal_conv1d(x, w["conv1d_weight"][:, 0], w["conv1d_bias"], activation="silu")
+    rows = np.einsum("jd,bdl->bjl", w["x_proj_weight"], x)
+    r, n = w["delta_proj_weight"].shape[1], inputs["A"].shape[1] * (2 if complex_ else 1)
+    delta = np.einsum("dr,brl->bdl", w["delta_proj_weight"], rows[:, :r])
+
+    def matrix(name: str, given: Any, part: Any) -> Any:
+        if given is not None:
+            return given
+        part = part + w[f"{name}_proj_bias"][:, None]
+        return part[:, ::2] + 1j * part[:, 1::2] if complex_ else part
+
+    B, C = matrix("B", w["B"], rows[:, r : r + n]), matrix("C", w["C"], rows[:, -n:])
+    y = ssm_spec.selective_scan(
+        x, delta, w["A"], B, C, w["D"], z=z, delta_bias=w["delta_bias"], delta_softplus=True
+    )
+    wanted = np.einsum("md,bdl->blm", w["out_proj_weight"], y) + w["out_proj_bias"]
+    double = {
+        k: None if v is None else v.to(torch.promote_types(v.dtype, torch.float64)) for k, v in inputs.items()
+    }
+    found = mamba_ssm.mamba_inner_ref(**double)
+    assert np.abs(found.numpy() - wanted).max() < 1e-12 * np.abs(wanted).max()
+
+    gradients = []
+    for checkpoint_lvl in (0, 1):
+        leaves = {k: None if v is None else v.clone().requires_grad_() for k, v in inputs.items()}
+        out = mamba_ssm.mamba_inner_fn(**leaves, checkpoint_lvl=checkpoint_lvl)
+        out.backward(randn(*out.shape, seed=20))
+        gradients.append([out, *(leaf.grad for leaf in leaves.values() if leaf is not None)])
+    assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
+
+
+def test_the_block_normalises_what_it_is_given_weights_for() -> None:
+    inputs = inner_inputs(False, "BC")
+    n, d = inputs["A"].shape[1], inputs["A"].shape[0]
+    plain = mamba_ssm.mamba_inner_fn(**inputs)
+    for name, size in (("b_rms_weight", n), ("c_rms_weight", n), ("dt_rms_weight", d)):
+        assert not torch.equal(plain, mamba_ssm.mamba_inner_fn(**inputs, **{name: torch.ones(size)}))
+    scaled = inputs | {"C_proj_bias": None, "x_proj_weight": inputs["x_proj_weight"].clone()}
+    first = mamba_ssm.mamba_inner_fn(**scaled, c_rms_weight=torch.ones(n), b_c_dt_rms_eps=0.0)
+    scaled["x_proj_weight"][-n:] *= 8  # a norm forgets the scale of what it norms
+    assert torch.equal(
+        first, mamba_ssm.mamba_inner_fn(**scaled, c_rms_weight=torch.ones(n), b_c_dt_rms_eps=0.0)
+    )
+
+
+def test_bad_use_of_the_block_is_told() -> None:
+    inputs = inner_inputs(False, "BC")
+    with pytest.raises(ArgumentError, match="`checkpoint_lvl` must be 0 or 1; got 2"):
+        mamba_ssm.mamba_inner_fn(**inputs, checkpoint_lvl=2)
+    with pytest.raises(ShapeError, match=r"`x_proj_weight` must have 11 rows.*got \(10, 6\)"):
+        mamba_ssm.mamba_inner_fn(**inputs | {"x_proj_weight": randn(10, 6)})

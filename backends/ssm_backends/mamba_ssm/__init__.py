@@ -4,10 +4,13 @@ Results are held to the derived bound, which theirs are not meant to be: softplu
 argument (theirs is the identity above 20), and the gradient of the last state is kept. Needs PyTorch.
 """
 
+from ssm_backends.mamba_ssm.inner import mamba_inner_fn, mamba_inner_ref
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn, selective_scan_ref
 from ssm_backends.mamba_ssm.state_update import selective_state_update, selective_state_update_ref
 
 __all__ = [
+    "mamba_inner_fn",
+    "mamba_inner_ref",
     "selective_scan_fn",
     "selective_scan_ref",
     "selective_state_update",

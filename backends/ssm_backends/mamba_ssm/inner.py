@@ -1,0 +1,212 @@
+"""``mamba_inner_fn`` and ``mamba_inner_ref``: a Mamba block between its input and output projections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssm_backends.errors import ArgumentError, ShapeError
+from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn, selective_scan_ref
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def mamba_inner_fn(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    A: Tensor,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+    checkpoint_lvl: int = 1,
+    b_rms_weight: Tensor | None = None,
+    c_rms_weight: Tensor | None = None,
+    dt_rms_weight: Tensor | None = None,
+    b_c_dt_rms_eps: float = 1e-6,
+) -> Tensor:
+    """Convolution, projections, selective scan and output projection of a Mamba block.
+
+    Gu & Dao 2023, section 3.4; b batch, d channels, l length, n state, w filter, r rank of Δ.
+
+    Parameters
+    ----------
+    xz
+        (b, 2d, l): x, then z.
+    conv1d_weight, conv1d_bias
+        (d, 1, w) and (d,): the causal depthwise convolution of x, before SiLU.
+    x_proj_weight
+        (r + n·k, d): Δ's r rows, then those of B and of C where they are not given; k = 2 where A
+        is complex, real and imaginary part side by side, else 1.
+    delta_proj_weight
+        (d, r).
+    out_proj_weight, out_proj_bias
+        (m, d) and (m,).
+    A
+        (d, n), real or complex.
+    B, C
+        (d, n), constant in time; None: projected from x.
+    D, delta_bias
+        (d,).
+    B_proj_bias, C_proj_bias
+        (n·k,), added to the projected B and C.
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)).
+    checkpoint_lvl
+        0 keeps what the gradient needs. 1 keeps the inputs alone and computes it all again.
+    b_rms_weight, c_rms_weight, dt_rms_weight
+        (n,), (n,), (d,): root-mean-square norms of B, C and Δ, if given.
+    b_c_dt_rms_eps
+        Added to the mean square.
+
+    Returns
+    -------
+    (b, l, m)
+    """
+    if checkpoint_lvl not in (0, 1):
+        raise ArgumentError(f"`checkpoint_lvl` must be 0 or 1; got {checkpoint_lvl!r}")
+    norms = _Norms(b_rms_weight, c_rms_weight, dt_rms_weight, b_c_dt_rms_eps)
+
+    def inner(*given: Any) -> Tensor:
+        return _inner(selective_scan_fn, norms, delta_softplus, *given)
+
+    inputs = (
+        xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, D, delta_bias,
+        B_proj_bias, C_proj_bias,
+    )  # fmt: skip
+    if checkpoint_lvl == 1:
+        from torch.utils.checkpoint import checkpoint
+
+        y = checkpoint(inner, *inputs, use_reentrant=False)
+    else:
+        y = inner(*inputs)
+    return _out(y, out_proj_weight, out_proj_bias)
+
+
+def mamba_inner_ref(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    A: Tensor,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+) -> Tensor:
+    """The same in PyTorch's own operations, by the backend "torch"; nothing is recomputed."""
+    y = _inner(
+        selective_scan_ref, _Norms(), delta_softplus, xz, conv1d_weight, conv1d_bias, x_proj_weight,
+        delta_proj_weight, A, B, C, D, delta_bias, B_proj_bias, C_proj_bias,
+    )  # fmt: skip
+    return _out(y, out_proj_weight, out_proj_bias)
+
+
+@dataclass(frozen=True)
+class _Norms:
+    """Root-mean-square norms of B, C and Δ; None: none."""
+
+    B: Tensor | None = None
+    C: Tensor | None = None
+    delta: Tensor | None = None
+    eps: float = 1e-6
+
+    def apply(self, weight: Tensor | None, x: Tensor) -> Tensor:
+        """x / √(mean x² + eps) · weight over the last dimension, in float32 or wider."""
+        if weight is None:
+            return x
+        wide = x.to(_wider(x))
+        scale = (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        return (wide * scale * weight).to(x.dtype)
+
+
+def _inner(
+    scan: Callable[..., Any],
+    norms: _Norms,
+    delta_softplus: bool,
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    A: Tensor,
+    B: Tensor | None,
+    C: Tensor | None,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    B_proj_bias: Tensor | None,
+    C_proj_bias: Tensor | None,
+) -> Tensor:
+    """Everything before the output projection, (b, d, l)."""
+    from torch.nn.functional import linear
+
+    x, z = xz.chunk(2, dim=1)
+    x = _convolve(x, conv1d_weight, conv1d_bias)
+    rank, width = delta_proj_weight.shape[1], A.shape[1] * (2 if A.is_complex() else 1)
+    wanted = rank + width * ((B is None) + (C is None))
+    if x_proj_weight.shape[0] != wanted:
+        raise ShapeError(
+            f"`x_proj_weight` must have {wanted} rows, for Δ and what is projected of B and C; "
+            f"got {tuple(x_proj_weight.shape)}"
+        )
+    projected = linear(x.transpose(1, 2), x_proj_weight)
+    delta = linear(projected[..., :rank], delta_proj_weight)
+    if B is None:
+        B = _matrix(projected[..., rank : rank + width], B_proj_bias, norms, norms.B, A)
+    if C is None:
+        C = _matrix(projected[..., -width:], C_proj_bias, norms, norms.C, A)
+    delta = norms.apply(norms.delta, delta).transpose(1, 2)
+    y: Tensor = scan(x, delta, A, B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus)
+    return y
+
+
+def _matrix(rows: Tensor, bias: Tensor | None, norms: _Norms, weight: Tensor | None, A: Tensor) -> Tensor:
+    """Projected B or C: (b, l, n) as (b, n, l), or pairs (b, l, 2n) as complex numbers (b, n, l)."""
+    import torch
+
+    if bias is not None:
+        rows = rows + bias.to(rows.dtype)
+    rows = norms.apply(weight, rows)
+    if A.is_complex():
+        rows = torch.view_as_complex(rows.to(_wider(rows)).reshape(*rows.shape[:-1], -1, 2))
+    return rows.transpose(1, 2)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """silu(bias + Σ_j w_j x_{t−w+1+j}), in float32 or wider; rounded once."""
+    import torch
+
+    wide = _wider(x)
+    taps = weight.to(wide)
+    padded = torch.nn.functional.pad(x.to(wide), (weight.shape[-1] - 1, 0))
+    y = torch.nn.functional.conv1d(padded, taps, None if bias is None else bias.to(wide), groups=x.shape[1])
+    return torch.nn.functional.silu(y).to(x.dtype)
+
+
+def _wider(x: Tensor) -> Any:
+    """x's dtype, at least float32."""
+    import torch
+
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _out(y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    from torch.nn.functional import linear
+
+    return linear(y.transpose(1, 2), weight, bias)
