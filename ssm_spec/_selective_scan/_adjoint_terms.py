@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_spec._functions import sigmoid
-from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
+from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._bounds import output_error
 from ssm_spec._selective_scan._classes import backward_errors, forward_errors, sum_to_chunk_end
 from ssm_spec._selective_scan._local_errors import (
@@ -229,9 +229,12 @@ class Analysis:
         size = g.r * v * slope
         error = g.r * (slope * e_v + gate_slope_error(f.z, self.arithmetic) * (v + e_v))
         error += 3.0 * self.u * size + self._flushed(g.r, v, sigmoid(f.z), 1.0 + np.abs(f.z))
+        peak = np.maximum(np.maximum(self.h.peak.max(axis=1), g.r * v), v)
         if self.arithmetic.saved_gate == "io":
-            error += UNIT_ROUNDOFF[self.arithmetic.storage] * size
-        return Terms(size, error, np.maximum(np.maximum(self.h.peak.max(axis=1), g.r * v), v))
+            io = self.arithmetic.storage
+            error += UNIT_ROUNDOFF[io] * (size + SMALLEST_NORMAL[io] * g.r * slope)  # v may be subnormal
+            peak = np.where(v + e_v < LARGEST_FINITE[io], peak, np.inf)
+        return Terms(size, error, peak)
 
     def initial_terms(self) -> Terms:
         """d(initial) = conj(a)λ where a sequence starts."""

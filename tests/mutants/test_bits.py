@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssm_backends import Arrays, Layout
-from ssm_conformance.mutants.bits import Bfloat16, BitArrays, loaded, rounded, stored
+from ssm_conformance.mutants.kernels.bits import Bfloat16, BitArrays, loaded, rounded, stored
 
 
 def test_the_adapter_is_one() -> None:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from ssm_backends import ArgumentError
 from ssm_conformance.cli import cli
 from ssm_conformance.mutants import HONEST, MUTANTS, Mutant
-from ssm_conformance.mutants.adjoint import Honest
-from ssm_conformance.mutants.structure import GroupsByRepeat
-from ssm_conformance.selftest import pairs, row, run
+from ssm_conformance.mutants.defects.structure import GroupsByRepeat
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.selftest import Pair, pairs, report, row, run
+
+
+def selftest(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["selftest", *arguments], standalone_mode=False)
+
+
+@pytest.fixture
+def add(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Add a mutant to the table for one test; its name."""
+
+    def put(rejected_by: str, kernel: Honest | None = None, name: str = "flawless") -> str:
+        kernel = Honest() if kernel is None else kernel
+        monkeypatch.setitem(MUTANTS, name, Mutant(name, None, "None.", rejected_by, kernel))
+        return name
+
+    return put
 
 
 def test_a_mutant_is_rejected_by_the_checks_that_see_it() -> None:
@@ -21,45 +40,59 @@ def test_a_mutant_is_rejected_by_the_checks_that_see_it() -> None:
     assert found.caught
     assert found.right
     assert found.expected == "selective_scan/value/float32/groups"
-    assert found.checks == {"value": 1, "gradient": 1}
+    assert found.checks.items() >= {"value": 1, "gradient": 1}.items()
     assert found.ratio is not None
     assert found.ratio > 1e4
     assert found.cases > 30
     assert found.errors == ()
+    assert "times the bound" in found.rejections[found.expected]
     assert found.allclose, "typical inputs have one group"
     assert not found.allclose_there
+    assert found.loss is None
 
 
 def test_the_honest_implementation_passes() -> None:
-    (found,) = [item for item in run(None, ["honest"]) if item.dtype == "bfloat16"]
+    found = row("sequential", "bfloat16", None)
     assert found.outcome == "passed"
     assert found.right
-    assert found.expected == ""
-    assert not found.caught
-    assert found.checks == {}
+    assert (found.expected, found.caught, found.checks, found.rejections) == ("", False, {}, {})
     assert found.ratio is not None
     assert 0 < found.ratio < 1
     assert found.allclose
 
 
 def test_what_rounding_hides_is_computed() -> None:
-    found = {item.dtype: item for item in run(None, ["softplus-cut"])}
-    assert found["float64"].outcome == "rejected"
-    assert found["float32"].outcome == found["bfloat16"].outcome == "lost in rounding"
-    assert all(item.right for item in found.values())
+    assert row("softplus-cut", "float64", None).outcome == "rejected"
+    found = row("softplus-cut", "float32", None)
+    assert found.outcome == "lost in rounding"
+    assert found.right
+    assert found.loss is not None
+    assert 0 < found.loss.ratio < 1
+    assert found.loss.cases > 80
+    assert found.loss.drawn == 0
 
 
-def test_what_no_case_sees_in_float64_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MUTANTS, "flawless", Mutant("flawless", None, "None.", "value/typical", Honest()))
-    found = row("flawless", "float64", None)
+def test_other_numbers_are_searched_for_as_long_as_is_asked() -> None:
+    from ssm_conformance.selftest.rounding import lost_in_rounding
+
+    found = lost_in_rounding(MUTANTS["softplus-cut"].backend(), "float32", "smoke", search=1.0)
+    assert found.lost
+    assert found.drawn > 0
+    seen = lost_in_rounding(MUTANTS["products-in-tf32"].backend(), "float32", "smoke", search=30.0)
+    assert not seen.lost
+    assert seen.ratio > 1
+    assert seen.where.startswith("selective_scan/")
+    assert seen.drawn == 0, "the first case outside the bound ends the search"
+
+
+def test_what_no_case_sees_in_float64_is_missed(add: Callable[..., str]) -> None:
+    found = row(add("value/typical"), "float64", None)
     assert found.outcome == "missed"
     assert not found.right
 
 
-def test_a_property_that_holds_is_missed_and_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = "property/causality-plain"
-    monkeypatch.setitem(MUTANTS, "flawless", Mutant("flawless", None, "None.", named, Honest()))
-    assert row("flawless", "float32", None).outcome == "missed"
+def test_a_property_that_holds_is_missed_and_never_lost(add: Callable[..., str]) -> None:
+    assert row(add("property/causality-plain"), "float32", None).outcome == "missed"
 
 
 def test_rejected_by_another_case_than_the_named_one_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,29 +102,84 @@ def test_rejected_by_another_case_than_the_named_one_is_wrong(monkeypatch: pytes
     assert found.outcome == "rejected"
     assert not found.caught
     assert not found.right
+    result = selftest("groups-by-repeat", "-n", "1")
+    assert result.return_value == 1
+    assert "rejected, but not by selective_scan/value/float64/typical" in result.output.replace("\n", " ")
 
 
 def test_a_rejected_honest_implementation_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(HONEST, "honest", (GroupsByRepeat(),))
-    found = row("honest", "float32", "smoke")
+    wrong = replace(HONEST["kogge-stone"], kernels=(GroupsByRepeat(),))
+    monkeypatch.setitem(HONEST, "kogge-stone", wrong)
+    found = row("kogge-stone", "float32", "smoke")
     assert found.outcome == "wrongly rejected"
     assert not found.right
 
 
-def test_an_unknown_name_is_refused() -> None:
+def test_a_mutant_that_kills_its_process_is_rejected_in_a_worker() -> None:
+    found = row("exit", "float32", None)
+    assert found.right
+    assert "exit status 0" in found.rejections[found.expected]
+    assert found.allclose is None
+
+
+def test_what_is_run_can_be_chosen() -> None:
+    everything = pairs()
+    assert len(everything) == len(set(everything)) > 500
+    assert {pair.name for pair in everything} == {*HONEST, *MUTANTS}
+    fast = pairs(fast=True)
+    assert [pair.name for pair in fast] == [*HONEST, *MUTANTS]
+    assert {pair.dtype for pair in fast} == {"float64", "float32", "bfloat16", "float16"}
+    assert {MUTANTS[pair.name].check for pair in pairs(checks=["memory"])} == {"memory"}
     with pytest.raises(ArgumentError, match="got 'nonesuch'"):
         pairs(["nonesuch"])
+    with pytest.raises(ArgumentError, match="`checks` must leave something to run; got memory"):
+        pairs(["groups-by-repeat"], ["memory"])
 
 
-def test_the_command_says_the_outcome() -> None:
-    good = CliRunner().invoke(cli, ["selftest", "--level", "named", "rows-race"], standalone_mode=False)
-    assert good.return_value == 0
-    assert "3 of 3 known-bad pairs are rejected" in good.output
-    assert CliRunner().invoke(cli, ["selftest", "nonesuch"]).exit_code == 2
+def test_processes_give_the_same_rows_as_one() -> None:
+    asked = [Pair(name, "float32") for name in ("rows-race", "one-step-late", "nothing-written")] * 2
+    alone = sorted(run(asked, None), key=lambda item: item.name)
+    shared = sorted(run(asked, None, workers=2), key=lambda item: item.name)
+    assert shared == alone
 
 
-def test_the_command_fails_where_the_suite_has_no_teeth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MUTANTS, "flawless", Mutant("flawless", None, "None.", "value/typical", Honest()))
-    found = CliRunner().invoke(cli, ["selftest", "--level", "named", "flawless"], standalone_mode=False)
-    assert found.return_value == 1
-    assert "flawless in float64 (missed)" in found.output.replace("\n", " ")
+def test_the_command_says_the_outcome_and_writes_it(tmp_path: Path) -> None:
+    result = selftest("rows-race", "kogge-stone", "--level", "named", "--report", str(tmp_path))
+    assert result.return_value == 0, result.output
+    assert "honest: 0 failed of 4" in result.output
+    assert "known-bad: 4 of 4 rejected by the check that must, 0 lost in rounding" in result.output
+    data = json.loads((tmp_path / "selftest.json").read_text())
+    assert data["summary"]["known_bad"]["rejected"] == 4
+    assert data["mutants"]["rows-race"]["failure"] == 16
+    assert [item["dtype"] for item in data["rows"] if item["name"] == "rows-race"] == [
+        *MUTANTS["rows-race"].dtypes
+    ]
+    page = (tmp_path / "selftest.md").read_text()
+    assert "| rows-race | gradient/typical |" in page
+    assert selftest("nonesuch", "-n", "1").exit_code != 0
+
+
+def test_the_command_fails_where_the_suite_has_no_teeth(add: Callable[..., str]) -> None:
+    result = selftest(add("value/typical"), "--level", "named", "-n", "1")
+    assert result.return_value == 1
+    assert "flawless in float64: missed" in result.output.replace("\n", " ")
+
+
+def test_what_cannot_be_judged_is_neither_success_nor_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssm_conformance.verdict import Verdict
+
+    monkeypatch.setattr(
+        "ssm_conformance.checks.perform",
+        lambda case, subject: Verdict(case.id, case.op, case.dtype, case.check, "error", message="no oracle"),
+    )
+    result = selftest("rows-race", "--level", "named", "-n", "1")
+    assert result.return_value == 2
+    assert "no oracle" in result.output
+
+
+def test_the_data_holds_every_row() -> None:
+    rows = [row("rows-race", "float32", None), row("sequential", "float32", None)]
+    data = report(rows, "named", 0.0, 1.0)
+    assert [item["name"] for item in data["rows"]] == ["sequential", "rows-race"]
+    assert all(item["right"] for item in data["rows"])
+    assert json.loads(json.dumps(data, allow_nan=False)) == data

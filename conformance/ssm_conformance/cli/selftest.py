@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+from ssm_conformance.cli.conform import CHECKS, worker_count
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ssm_conformance.selftest import Row
-
 
 @click.command(short_help="Put the suite to its known-bad backends.")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option(
+    "--check", "checks", multiple=True, type=click.Choice(CHECKS), help="Mutants that it must reject."
+)
 @click.option(
     "--level",
     type=click.Choice(["named", "smoke", "quick", "full"]),
@@ -21,93 +27,105 @@ if TYPE_CHECKING:
     show_default=True,
     help="How much each is asked; named: only the case that must reject it.",
 )
+@click.option("--fast", is_flag=True, help="One dtype each, in turn, and the case that must reject it alone.")
+@click.option(
+    "--search",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="S",
+    help="Seconds to look for each defect that seems lost in rounding, beyond the full level.",
+)
+@click.option(
+    "-n",
+    "workers",
+    callback=worker_count,
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Processes.",
+)
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="DIR", help="Write DIR/selftest.json and .md."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print the outcome alone.")
-def selftest(names: tuple[str, ...], level: str, quiet: bool) -> int:
+def selftest(
+    names: tuple[str, ...],
+    checks: tuple[str, ...],
+    level: str,
+    fast: bool,
+    search: float,
+    workers: int | Literal["auto"],
+    report: Path | None,
+    quiet: bool,
+) -> int:
     """Put known-bad implementations, and honest ones, to the suite.
 
-    Each mutant has one defect of a real kernel and names the case that must reject it; "allclose"
-    is what np.allclose says with the customary tolerances on typical inputs, "there" what it says
-    on the inputs of that case.
+    Each mutant has one defect of a real kernel and names the case that must reject it; under each
+    dtype stands the worst error over its bound. The last column is what np.allclose with the
+    customary tolerances says on the inputs of that case.
 
     Exit status: 0 if every mutant was rejected by the case that must, or is lost in rounding, and
-    every honest implementation passed; 1 otherwise.
+    every honest implementation passed; 1 if not; 2 if something could not be judged.
     """
     from rich.progress import track
     from rich.text import Text
 
     from ssm_backends import ArgumentError
     from ssm_conformance.console import console
-    from ssm_conformance.selftest import pairs, row
+    from ssm_conformance.engine.limits import cores
+    from ssm_conformance.reports.folder import FolderError, check_writable
+    from ssm_conformance.selftest import pairs, run
+    from ssm_conformance.selftest import report as as_data
+    from ssm_conformance.selftest.tables import markdown, sentence
 
     try:
-        asked = pairs(names)
-    except ArgumentError as error:
+        asked = pairs(names, checks, fast=fast)
+        if report is not None:
+            check_writable(report)
+    except (ArgumentError, FolderError) as error:
         raise click.UsageError(str(error)) from error
-    table, found = _heading(), []
-    at = None if level == "named" else level
-    shown = console(stderr=True)
-    for name, dtype in track(asked, "selftest", console=shown, disable=quiet or not shown.is_terminal):
-        found.append(row(name, dtype, at))  # type: ignore[arg-type]  # click has checked the choice
-        _add(table, found[-1])
+    level = "named" if fast else level
+    shown, started = console(stderr=True), time.monotonic()
+    rows = run(
+        asked,
+        None if level == "named" else level,  # type: ignore[arg-type]  # click has checked the choice
+        search=search,
+        workers=cores() if workers == "auto" else workers,
+    )
+    hidden = quiet or not shown.is_terminal
+    found = list(track(rows, "selftest", len(asked), console=shown, disable=hidden))
+    data = as_data(found, level, search, time.monotonic() - started)
+    if report is not None:
+        (report / "selftest.json").write_text(
+            json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        (report / "selftest.md").write_text(markdown(data), encoding="utf-8")
     out = console()
     if not quiet:
-        out.print(table)
-        for item in found:
-            for message in item.errors:
-                out.print(Text(f"{item.name}, {item.dtype}: {message}", "yellow"), soft_wrap=True)
-    wrong = [item for item in found if not item.right]
-    out.print(Text(_sentence(found, wrong), "bold red" if wrong else "bold green"), soft_wrap=True)
-    return 1 if wrong else 0
+        out.print(_table(data))
+    right = not data["summary"]["wrong"]
+    out.print(Text(sentence(data["summary"]), "bold green" if right else "bold red"), soft_wrap=True)
+    undecided = [item for item in found if not item.right and (item.errors or item.outcome == "not judged")]
+    if right:
+        return 0
+    return 2 if len(undecided) == len(data["summary"]["wrong"]) else 1
 
 
-def _heading() -> Table:
+def _table(data: dict[str, Any]) -> Table:
+    """The kill matrix, red where the suite was wrong; then the honest ones."""
     from rich.table import Table
 
+    from ssm_conformance.selftest.tables import cell, kill_matrix
+
+    heading, _, *lines = [[part.strip() for part in line.strip("|").split("|")] for line in kill_matrix(data)]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("implementation", "dtype", "outcome", "must be rejected by"):
-        table.add_column(name, overflow="fold")
-    for name in ("worst ratio", "cases"):
-        table.add_column(name, justify="right")
-    for name in ("allclose", "there"):
-        table.add_column(name)
+    for i, name in enumerate(heading):
+        table.add_column(name, overflow="fold", justify="right" if 1 < i < len(heading) - 1 else "left")
+    wrong = {item["name"] for item in data["rows"] if not item["right"]}
+    for line in lines:
+        table.add_row(*line, style="bold red" if line[0] in wrong else None)
+    for name in data["honest"]:
+        rows = {item["dtype"]: item for item in data["rows"] if item["name"] == name}
+        cells = [cell(rows.get(dtype)) for dtype in heading[2:-1]]
+        table.add_row(name, "nothing", *cells, "", style="bold red" if name in wrong else None)
     return table
-
-
-def _add(table: Table, item: Row) -> None:
-    """One row, red where the suite was wrong."""
-    expected = item.expected.split("/", 1)[1] if item.expected else "nothing"
-    rejecting = sum(item.checks.values())
-    table.add_row(
-        item.name,
-        item.dtype,
-        item.outcome,
-        f"{expected} (passed)" if item.expected and item.outcome == "missed" else expected,
-        "" if item.ratio is None else f"{item.ratio:.3g}",
-        f"{rejecting} of {item.cases}",
-        "accepts" if item.allclose else "rejects",
-        "accepts" if item.allclose_there else "rejects",
-        style=None if item.right else "bold red",
-    )
-
-
-def _sentence(found: list[Row], wrong: list[Row]) -> str:
-    """The outcome in one sentence."""
-    mutants = [item for item in found if item.expected]
-    honest = [item for item in found if not item.expected]
-    rejected = [item for item in mutants if item.outcome == "rejected"]
-    lost = [f"{item.name} in {item.dtype}" for item in mutants if item.outcome == "lost in rounding"]
-    parts = []
-    if honest:
-        passed = sum(item.outcome == "passed" for item in honest)
-        parts.append(f"{passed} of {len(honest)} honest pairs of implementation and dtype pass")
-    if mutants:
-        typical, there = sum(r.allclose for r in rejected), sum(r.allclose_there for r in rejected)
-        parts.append(f"{len(rejected)} of {len(mutants)} known-bad pairs are rejected")
-        parts.append(
-            f"np.allclose accepts {typical} of these on typical inputs, {there} on those that reject them"
-        )
-    if lost:
-        parts.append(f"lost in rounding: {', '.join(lost)}")
-    if wrong:
-        parts.append(f"wrong: {', '.join(f'{item.name} in {item.dtype} ({item.outcome})' for item in wrong)}")
-    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Known-bad backends, and the honest one that they are made from: the suite's own test.
+"""Known-bad backends, and the honest ones that they are made from: the suite's own test.
 
 Each mutant has exactly one defect, taken from a real kernel or a plausible slip, and names the
 case that must reject it.
@@ -10,27 +10,40 @@ from collections.abc import Mapping
 from typing import Final
 
 from ssm_backends import ArgumentError, Backend
-from ssm_conformance.mutants.adjoint import Honest
-from ssm_conformance.mutants.chunked import Chunked
-from ssm_conformance.mutants.gradients import GRADIENTS
-from ssm_conformance.mutants.interface import INTERFACE
-from ssm_conformance.mutants.mutant import DTYPES, Mutant, serving
-from ssm_conformance.mutants.rounding import ROUNDING
-from ssm_conformance.mutants.step import Step
-from ssm_conformance.mutants.steps import STEPS
-from ssm_conformance.mutants.structure import STRUCTURE
+from ssm_conformance.mutants.defects.convolution import CONVOLUTION
+from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
+from ssm_conformance.mutants.defects.edges import EDGES
+from ssm_conformance.mutants.defects.faults import FAULTS
+from ssm_conformance.mutants.defects.gradients import GRADIENTS
+from ssm_conformance.mutants.defects.promises import PROMISES
+from ssm_conformance.mutants.defects.rounding import ROUNDING
+from ssm_conformance.mutants.defects.sequences import SEQUENCES
+from ssm_conformance.mutants.defects.steps import STEPS
+from ssm_conformance.mutants.defects.structure import STRUCTURE
+from ssm_conformance.mutants.defects.sums import SUMS
+from ssm_conformance.mutants.defects.systems import SYSTEMS
+from ssm_conformance.mutants.honest import HONEST, Variant
+from ssm_conformance.mutants.mutant import Mutant
 
-__all__ = ["DTYPES", "HONEST", "MUTANTS", "Mutant", "backend"]
+__all__ = ["HONEST", "MUTANTS", "TABLES", "Mutant", "Variant", "backend"]
 
-MUTANTS: Final[Mapping[str, Mutant]] = {
-    mutant.name: mutant for mutant in (*STRUCTURE, *ROUNDING, *GRADIENTS, *INTERFACE, *STEPS)
-}
+TABLES: Final = (
+    STRUCTURE,
+    SEQUENCES,
+    EDGES,
+    ROUNDING,
+    GRADIENTS,
+    SUMS,
+    PROMISES,
+    STEPS,
+    DISCRETISATION,
+    SYSTEMS,
+    CONVOLUTION,
+    FAULTS,
+)
+"""Every table of mutants: one a kind of defect."""
+MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for table in TABLES for mutant in table}
 """Name → mutant."""
-HONEST: Final[Mapping[str, tuple[Honest | Step, ...]]] = {
-    "honest": (Honest(), Step(Honest())),
-    "honest-chunked": (Chunked(),),
-}
-"""Name → implementations without a defect, which the suite must pass."""
 
 
 def backend(name: str) -> Backend:
@@ -47,7 +60,7 @@ def backend(name: str) -> Backend:
         If there is none of that name.
     """
     if name in HONEST:
-        return serving(name, *HONEST[name])
+        return HONEST[name].backend()
     if name in MUTANTS:
         return MUTANTS[name].backend()
     raise ArgumentError(f"`name` must be one of {', '.join([*HONEST, *MUTANTS])}; got {name!r}")

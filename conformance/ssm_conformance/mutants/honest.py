@@ -1,273 +1,86 @@
-"""The honest selective scan that every known-bad one is made from: a defect overrides one of its methods.
-
-It goes one step of time after the other and keeps one state. Names are those of the equations::
-
-    p_t = Δ_t A,  a_t = exp p_t,  h_t = a_t h_{t−1} + hold_t B_t u_t,
-    v_t = γ Re Σ_n C_t h_t + D u_t,  y_t = v_t silu(z_t)
-
-with γ = 2 if A is complex, else 1, and hold = Δ ("euler") or expm1(p)/A ("zoh").
-"""
+"""Implementations without a defect, in many orders and formats: the suite must pass them all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-import numpy as np
-
-from ssm_backends.dtypes import compute_dtype, dtype_name
-from ssm_conformance.mutants.bits import Array, loaded, stored
-
-State = tuple[int, Array, Array]
-"""t, a_t h_{t−1} (zero after a reset) and h_t, the arrays (b, d, n)."""
+from ssm_backends import Backend
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.chunked import Chunked
+from ssm_conformance.mutants.kernels.convolution import Convolution, Legs, Transformed
+from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
+from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
+from ssm_conformance.mutants.kernels.kernel import Kernel
+from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
+from ssm_conformance.mutants.kernels.step import Step
+from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
+from ssm_conformance.mutants.mutant import serving
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One call, loaded: every array in the compute type.
+class Variant:
+    """One honest implementation.
 
     Attributes
     ----------
-    u, x, s : (b, d, l)
-        Input; step size before and after softplus.
-    A : (d, n)
-    B, C : (d, n), (b, n, l) or (b, g, n, l)
-    initial : (r, d, n)
-    reset : (b, l) bool
-        Where a sequence begins after t = 0.
-    offsets
-        The bounds of the sequences, (r + 1); None unless ``cu_seqlens`` was given.
-    D : (d), or None
-    z : (b, d, l), or None
-    softplus, zoh
-        Whether Δ = softplus(x), and whether B is held exactly.
-    io, compute
-        Names of the dtype of y, and of the compute type.
+    name, summary
+        Of the implementation, and in one sentence what is its own.
+    kernels
+        One an operator.
+    claims
+        What they claim otherwise than they do by themselves.
     """
 
-    u: Array
-    x: Array
-    s: Array
-    A: Array
-    B: Array
-    C: Array
-    initial: Array
-    reset: Array
-    offsets: Array | None
-    D: Array | None
-    z: Array | None
-    softplus: bool
-    zoh: bool
-    io: str
-    compute: str
+    name: str
+    summary: str
+    kernels: tuple[Kernel, ...]
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def gamma(self) -> int:
-        """2 if A is complex: each mode stands for a conjugate pair."""
-        return 2 if np.iscomplexobj(self.A) else 1
+    def dtypes(self) -> tuple[str, ...]:
+        """Every dtype that one of them claims."""
+        return tuple(dict.fromkeys(dtype for kernel in self.kernels for dtype in kernel.claims["dtypes"]))
 
-    def spans(self) -> Iterator[tuple[range, slice]]:
-        """The times scanned in one go, and the rows of state that they belong to."""
-        if self.offsets is None:
-            yield range(self.u.shape[2]), slice(None)
-        else:
-            for row, (start, stop) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
-                yield range(int(start), int(stop)), slice(row, row + 1)
-
-    def step_at(self, t: int) -> Array:
-        """Δ_t, (b, d, 1)."""
-        return self.s[:, :, t, None]
+    def backend(self) -> Backend:
+        """It as a backend like any other."""
+        return serving(self.name, *self.kernels, **self.claims)
 
 
-class Scan:
-    """The forward pass."""
+def _scan_and_step(name: str, summary: str, kernel: Honest, **claims: Any) -> Variant:
+    return Variant(name, summary, (kernel, Step(kernel)), claims)
 
-    def load(self, x: Any, compute: str) -> Array:
-        """An argument in the compute type."""
-        return loaded(x, compute)
 
-    def store(self, x: Array, dtype: str) -> Any:
-        """A result in its dtype."""
-        return stored(x, dtype)
-
-    def exp(self, x: Array) -> Array:
-        """exp(x)."""
-        return np.asarray(np.exp(x))
-
-    def expm1(self, x: Array) -> Array:
-        """exp(x) − 1 = expm1(x_r) cos x_i − 2 sin²(x_i/2) + i exp(x_r) sin x_i, without cancellation."""
-        if not np.iscomplexobj(x):
-            return np.asarray(np.expm1(x))
-        real = np.expm1(x.real) * np.cos(x.imag) - 2 * np.sin(x.imag / 2) ** 2
-        return np.asarray(real + 1j * (np.exp(x.real) * np.sin(x.imag)))
-
-    def softplus(self, x: Array) -> Array:
-        """log(1 + exp(x)) = max(x, 0) + log1p(exp(−|x|))."""
-        return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
-
-    def sigmoid(self, x: Array) -> Array:
-        """1/(1 + exp(−x)), from the exponential that cannot overflow."""
-        small = np.exp(-np.abs(x))
-        return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
-
-    def step_size(self, x: Array, softplus: bool) -> Array:
-        """Δ from delta + delta_bias, (b, d, l)."""
-        return self.softplus(x) if softplus else x
-
-    def biased(self, delta: Any, bias: Array | None, compute: str) -> Array:
-        """delta + delta_bias, (b, d, l)."""
-        x = self.load(delta, compute)
-        return x if bias is None else x + bias[:, None]
-
-    def matrix(self, A: Array) -> Array:
-        """A as it is used, (d, n)."""
-        return A
-
-    def groups(self, d: int, g: int) -> Array:
-        """The group that each of the d channels reads."""
-        return np.arange(d) // (d // g)
-
-    def at(self, matrix: Array, t: int, d: int) -> Array:
-        """B or C at one time, as each of the d channels reads it, (b or 1, d or 1, n)."""
-        if matrix.ndim == 2:
-            return matrix[None]
-        if matrix.ndim == 3:
-            return matrix[:, None, :, t]
-        return self.expand(matrix[..., t], d)
-
-    def expand(self, matrix: Array, d: int) -> Array:
-        """Groups (b, g, n) as channels (b, d, n)."""
-        return matrix[:, self.groups(d, matrix.shape[1])]
-
-    def input_matrix(self, p: Problem, t: int) -> Array:
-        """B_t, (b or 1, d or 1, n)."""
-        return self.at(p.B, t, p.A.shape[0])
-
-    def output_matrix(self, p: Problem, t: int) -> Array:
-        """C_t, (b or 1, d or 1, n)."""
-        return self.at(p.C, t, p.A.shape[0])
-
-    def resets(self, seq_idx: Array) -> Array:
-        """Where the index differs from the one before, (b, l)."""
-        changed = np.zeros(seq_idx.shape, dtype=bool)
-        changed[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
-        return changed
-
-    def prepare(
-        self,
-        u: Any,
-        delta: Any,
-        A: Any,
-        B: Any,
-        C: Any,
-        D: Any = None,
-        z: Any = None,
-        delta_bias: Any = None,
-        delta_softplus: bool = False,
-        initial_state: Any = None,
-        seq_idx: Any = None,
-        cu_seqlens: Any = None,
-        b_discretization: str = "euler",
-    ) -> Problem:
-        """Everything that does not depend on the state. Arguments as in the operator."""
-        compute = compute_dtype([dtype_name(u), dtype_name(A)])
-        loaded_u, modes = self.load(u, compute), self.matrix(self.load(A, compute))
-        b, _, l = loaded_u.shape
-        x = self.biased(delta, None if delta_bias is None else self.load(delta_bias, compute), compute)
-        rows = b if cu_seqlens is None else len(cu_seqlens) - 1
-        return Problem(
-            u=loaded_u,
-            x=x,
-            s=self.step_size(x, delta_softplus),
-            A=modes,
-            B=self.load(B, compute),
-            C=self.load(C, compute),
-            initial=np.zeros((rows, *modes.shape), modes.dtype)
-            if initial_state is None
-            else self.load(initial_state, compute),
-            reset=np.zeros((b, l), dtype=bool) if seq_idx is None else self.resets(np.asarray(seq_idx)),
-            offsets=None if cu_seqlens is None else np.asarray(cu_seqlens),
-            D=None if D is None else self.load(D, compute),
-            z=None if z is None else self.load(z, compute),
-            softplus=delta_softplus,
-            zoh=b_discretization == "zoh",
-            io=dtype_name(u),
-            compute=compute,
-        )
-
-    def decay(self, p: Problem, t: int) -> Array:
-        """a_t = exp(Δ_t A), (b, d, n)."""
-        return self.exp(p.step_at(t) * p.A)
-
-    def hold(self, p: Problem, t: int) -> Array:
-        """What B_t u_t is multiplied by, (b, d, n or 1)."""
-        return self.exact_hold(p.step_at(t), p.A) if p.zoh else p.step_at(t)
-
-    def exact_hold(self, s: Array, A: Array) -> Array:
-        """expm1(ΔA)/A, its limit Δ where ΔA is too small to make a difference."""
-        product = s * A
-        negligible = np.abs(product) < np.finfo(product.dtype).eps / 8
-        return np.where(negligible, s, self.expm1(product) / np.where(negligible, 1, A))
-
-    def forget(self, decayed: Array, reset: Array) -> Array:
-        """Zero in the rows, (b), that begin a new sequence: selected, so that a NaN stays behind."""
-        return np.where(reset[:, None, None], 0, decayed)
-
-    def begin(self, p: Problem, times: range, rows: slice) -> Array:
-        """The state before the first of these times, (b or 1, d, n)."""
-        return p.initial[rows]
-
-    def advance(self, p: Problem, t: int, h: Array) -> tuple[Array, Array]:
-        """a_t h_{t−1} and h_t."""
-        decayed = self.forget(self.decay(p, t) * h, p.reset[:, t])
-        return decayed, decayed + self.hold(p, t) * p.u[:, :, t, None] * self.input_matrix(p, t)
-
-    def states(self, p: Problem, times: range, h: Array) -> Iterator[State]:
-        """The states at these times, from the one before them."""
-        for t in times:
-            decayed, h = self.advance(p, t, h)
-            yield t, decayed, h
-
-    def contract(self, C: Array, h: Array) -> Array:
-        """Re Σ_n C h, (b, d)."""
-        return np.asarray((C * h).real.sum(-1))
-
-    def output(self, p: Problem, t: int, h: Array) -> Array:
-        """γ Re Σ_n C_t h_t, (b, d)."""
-        return p.gamma * self.contract(self.output_matrix(p, t), h)
-
-    def finish(self, p: Problem, v: Array) -> Array:
-        """Feedthrough, then gate, (b, d, l)."""
-        return self.gate(p, self.feed(p, v))
-
-    def feed(self, p: Problem, v: Array) -> Array:
-        """v + D u."""
-        return v if p.D is None else v + p.D[:, None] * p.u
-
-    def gate(self, p: Problem, v: Array) -> Array:
-        """v silu(z)."""
-        return v if p.z is None else v * (p.z * self.sigmoid(p.z))
-
-    def leave(self, p: Problem, times: range, h: Array) -> Array:
-        """The last state of these times, as it is returned."""
-        return h
-
-    def scan(self, p: Problem) -> tuple[Array, Array]:
-        """The output before feedthrough and gate, (b, d, l), and the last states, (r, d, n)."""
-        v, last = np.zeros_like(p.u), np.zeros_like(p.initial)
-        for times, rows in p.spans():
-            last_h = before = self.begin(p, times, rows)
-            for t, _, h in self.states(p, times, before):
-                v[:, :, t] = self.output(p, t, h)
-                last_h = h
-            last[rows] = self.leave(p, times, last_h)
-        return v, last
-
-    def __call__(self, *, return_last_state: bool = False, **inputs: Any) -> Any:
-        """The operator ``selective_scan``: y, or (y, last_state)."""
-        with np.errstate(all="ignore"):  # infinities and NaN are values here, by the rules of IEEE
-            p = self.prepare(**inputs)
-            v, last = self.scan(p)
-            y = self.store(self.finish(p, v), p.io)
-        return (y, self.store(last, str(p.A.dtype))) if return_last_state else y
+HONEST: Final[Mapping[str, Variant]] = {
+    variant.name: variant
+    for variant in (
+        _scan_and_step("sequential", "One step after the other.", Honest()),
+        Variant("kogge-stone", "Every span doubled at once.", (KoggeStone(),)),
+        Variant("balanced-tree", "Up a balanced tree and down again.", (Balanced(),)),
+        Variant(
+            "chunked",
+            "Chunks of 256 steps, each from zero, and what the state before them decays to.",
+            (Chunked(),),
+        ),
+        _scan_and_step("reversed-sums", "Every sum from its last term to its first.", Reversed()),
+        Variant("subtractive", "a h is recovered as h − b for the gradients.", (Subtractive(),)),
+        Variant(
+            "saved-gate",
+            "The output before the gate is kept in the input's dtype, and declared so.",
+            (SavedGate(),),
+            {"arithmetic": {"saved_gate": "io"}},
+        ),
+        _scan_and_step("exp2", "exp(x) is exp2(x log₂ e).", Prescaled()),
+        _scan_and_step("fused-multiply-add", "a h + b and v + D u are rounded once.", Fused()),
+        _scan_and_step("flush-to-zero", "Subnormal numbers are zero.", Flushed()),
+        _scan_and_step("float64-inside", "Everything between load and store is float64.", Widened()),
+        Variant(
+            "linear",
+            "The time-invariant rooms, step by step and lag by lag.",
+            (ZeroOrderHold(), Bilinear(), Recurrence(), ConvolutionKernel(), Convolution(), Legs()),
+        ),
+        Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
+    )
+}
+"""Name → implementation."""

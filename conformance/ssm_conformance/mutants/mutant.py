@@ -5,31 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
-from ssm_backends import Backend, Op
-from ssm_conformance.mutants.adjoint import Honest
-from ssm_conformance.mutants.bits import BitArrays
-from ssm_conformance.mutants.step import Step
-
-DTYPES: Final = ("float64", "float32", "bfloat16")
-"""What the honest implementation claims, and a mutant unless it says otherwise."""
-SELECTIVE: Final = ("complex", "mixed_dtypes", "grouped", "zoh")
-"""Features that the scan and the step share."""
-SCAN_CLAIMS: Final[Mapping[str, Any]] = {
-    "dtypes": DTYPES,
-    "gradients": "all",
-    "features": (*SELECTIVE, "constant", "initial_state", "seq_idx", "cu_seqlens"),
-    "memory": {"forward": "fused", "backward": "materialised"},
-    "deterministic": True,
-}
-"""What the honest scan claims. Its arithmetic is undeclared: the widest bound judges it."""
-STEP_CLAIMS: Final[Mapping[str, Any]] = {
-    "dtypes": DTYPES,
-    "features": (*SELECTIVE, "state_indices", "inplace"),
-    "deterministic": True,
-}
-"""What the honest step claims."""
+from ssm_backends import Backend
+from ssm_conformance.mutants.kernels.bits import BitArrays
+from ssm_conformance.mutants.kernels.kernel import Kernel
 
 
 @dataclass(frozen=True)
@@ -47,25 +27,38 @@ class Mutant:
     rejected_by
         The case that must reject it, "check/name": its id without operator and dtype.
     kernel
-        The scan, or the step.
-    dtypes
-        Those in which it is put to the suite.
+        The implementation.
+    only
+        The dtypes in which it is put to the suite; all that it claims if empty.
     claims
         What it claims otherwise than the honest implementation.
+    isolated
+        Whether a call may take the process with it: it is then put to the suite in a worker.
     """
 
     name: str
     failure: int | None
     summary: str
     rejected_by: str
-    kernel: Honest | Step
-    dtypes: tuple[str, ...] = DTYPES
+    kernel: Kernel
+    only: tuple[str, ...] = ()
     claims: Mapping[str, Any] = field(default_factory=dict)
+    isolated: bool = False
 
     @property
     def op(self) -> str:
         """The operator that it implements."""
-        return "selective_state_update" if isinstance(self.kernel, Step) else "selective_scan"
+        return self.kernel.op
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes in which it is put to the suite."""
+        return self.only or tuple(self.kernel.claims["dtypes"])
+
+    @property
+    def check(self) -> str:
+        """The word of the check that must reject it."""
+        return self.rejected_by.partition("/")[0]
 
     def case_id(self, dtype: str) -> str:
         """Id of the case that must reject it in a dtype."""
@@ -77,22 +70,17 @@ class Mutant:
         return serving(self.name, self.kernel, **{"dtypes": self.dtypes} | dict(self.claims))
 
 
-def serving(name: str, *kernels: Honest | Step, **claims: Any) -> Backend:
-    """A backend that serves the scan, the step, or both.
+def serving(name: str, *kernels: Kernel, **claims: Any) -> Backend:
+    """A backend that serves some operators.
 
     Parameters
     ----------
     name
         Of the backend.
     *kernels
-        At most one scan and one step.
+        At most one an operator.
     **claims
-        What they claim otherwise than the honest implementations.
+        What they claim otherwise than they do by themselves.
     """
-    ops = {}
-    for kernel in kernels:
-        if isinstance(kernel, Step):
-            ops["selective_state_update"] = Op(kernel, **dict(STEP_CLAIMS) | claims)
-        else:
-            ops["selective_scan"] = Op(kernel, vjp=kernel.vjp, **dict(SCAN_CLAIMS) | claims)
+    ops = {kernel.op: kernel.claimed(**claims) for kernel in kernels}
     return Backend(name=name, version=version("ssm-spec"), arrays=BitArrays(), ops=ops)

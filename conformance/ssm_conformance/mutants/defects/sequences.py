@@ -1,37 +1,17 @@
-"""Mutants whose equation is wrong: groups, chunks, time, state, sequences, output."""
+"""Mutants of what goes from chunk to chunk, from sequence to sequence, and from call to call."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from ssm_conformance.mutants.adjoint import Honest
-from ssm_conformance.mutants.bits import Array
-from ssm_conformance.mutants.chunked import CHUNK, Chunked
-from ssm_conformance.mutants.honest import Problem, State
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.chunked import Chunked
+from ssm_conformance.mutants.kernels.scan import Problem, State
 from ssm_conformance.mutants.mutant import Mutant
-
-
-class GroupsByRepeat(Honest):
-    """Also a defect of the step."""
-
-    def groups(self, d: int, g: int) -> Array:
-        """Channel i reads group i mod g."""
-        return np.arange(d) % g
-
-
-class _GroupsByMatrix(Honest):
-    def expand(self, matrix: Array, d: int) -> Array:
-        one_hot = self.groups(d, matrix.shape[1])[:, None] == np.arange(matrix.shape[1])
-        return np.asarray(np.einsum("dg,bgn->bdn", one_hot.astype(matrix.dtype), matrix))
-
-
-class _OneBlockOfStates(Honest):
-    def contract(self, C: Array, h: Array) -> Array:
-        return super().contract(C[..., :32], h[..., :32])
 
 
 class _DecayOfFirstChunk(Chunked):
@@ -47,26 +27,9 @@ class _ChunkBoundaryLost(Chunked):
 class _DecayFromChunkStart(Honest):
     def begin(self, p: Problem, times: range, rows: slice) -> Array:
         h = super().begin(p, times, rows)
-        for t in range(times.start - times.start % CHUNK, times.start):
+        for t in range(times.start - times.start % Chunked.chunk, times.start):
             h = self.decay(p, t) * h
         return h
-
-
-class _TailKept(Honest):
-    def scan(self, p: Problem) -> tuple[Array, Array]:
-        v, last = super().scan(p)
-        return np.concatenate([v[:, :, 1:], v[:, :, :1]], axis=2), last
-
-
-class _OneStepLate(Honest):
-    def scan(self, p: Problem) -> tuple[Array, Array]:
-        v, last = super().scan(p)
-        return np.concatenate([np.zeros_like(v[:, :, :1]), v[:, :, :-1]], axis=2), last
-
-
-class _NothingWritten(Honest):
-    def finish(self, p: Problem, v: Array) -> Array:
-        return np.zeros_like(v)
 
 
 class _InitialIgnored(Honest):
@@ -86,6 +49,28 @@ class _InitialForOneTokenOnly(Honest):
     def begin(self, p: Problem, times: range, rows: slice) -> Array:
         h = super().begin(p, times, rows)
         return h if len(times) <= 1 else np.zeros_like(h)
+
+
+class _ResetAtChunkLost(Chunked):
+    chunk = 8
+
+    def resets(self, seq_idx: Array) -> Array:
+        changed = super().resets(seq_idx)
+        changed[:, :: self.chunk] = False
+        return changed
+
+
+class _LeaksFromCallToCall(Honest):
+    def __init__(self) -> None:
+        self.left: Array | None = None
+
+    def begin(self, p: Problem, times: range, rows: slice) -> Array:
+        h = super().begin(p, times, rows)
+        return h if self.left is None or self.left.shape != h.shape else h + self.left
+
+    def leave(self, p: Problem, times: range, h: Array) -> Array:
+        self.left = h
+        return h
 
 
 class _SequencesIgnored(Honest):
@@ -128,61 +113,7 @@ class _LastStateAfterOutput(Honest):
         return self.output_matrix(p, times[-1]) * h if len(times) else h
 
 
-class _FeedthroughAfterGate(Honest):
-    def finish(self, p: Problem, v: Array) -> Array:
-        return self.feed(p, self.gate(p, v))
-
-
-class _GateIsSigmoid(Honest):
-    def gate(self, p: Problem, v: Array) -> Array:
-        return v if p.z is None else v * self.sigmoid(p.z)
-
-
-class _OtherRule(Honest):
-    def hold(self, p: Problem, t: int) -> Array:
-        return super().hold(replace(p, zoh=not p.zoh), t)
-
-
-class _OneModeOfThePair(Honest):
-    def output(self, p: Problem, t: int, h: Array) -> Array:
-        return self.contract(self.output_matrix(p, t), h)
-
-
-class _PairByImaginaryPart(Honest):
-    def output(self, p: Problem, t: int, h: Array) -> Array:
-        return self.contract(np.where(p.A.imag != 0, 2, 1) * self.output_matrix(p, t), h).astype(p.compute)
-
-
-class _BiasAfterSoftplus(Honest):
-    def prepare(self, *args: Any, delta_bias: Any = None, **inputs: Any) -> Problem:
-        p = super().prepare(*args, **inputs)
-        if delta_bias is None:
-            return p
-        return replace(p, s=p.s + self.load(delta_bias, p.compute)[:, None])
-
-
-STRUCTURE: Final = (
-    Mutant(
-        "groups-by-repeat",
-        1,
-        "Groups of B and C are expanded by repetition: channel i reads group i mod g.",
-        "value/groups",
-        GroupsByRepeat(),
-    ),
-    Mutant(
-        "groups-by-matrix",
-        None,
-        "Groups are expanded by a product with a matrix of zeros and ones: 0 · NaN reaches every channel.",
-        "extreme/confinement-groups",
-        _GroupsByMatrix(),
-    ),
-    Mutant(
-        "one-block-of-states",
-        None,
-        "The loop over blocks of 32 states is missing: the output reads the first block.",
-        "value/wide-state",
-        _OneBlockOfStates(),
-    ),
+SEQUENCES: Final = (
     Mutant(
         "decay-of-first-chunk",
         2,
@@ -204,15 +135,6 @@ STRUCTURE: Final = (
         "value/offsets",
         _DecayFromChunkStart(),
     ),
-    Mutant(
-        "tail-kept",
-        4,
-        "Of one step too many the last l are kept: y at t is that of t + 1.",
-        "property/causality-plain",
-        _TailKept(),
-    ),
-    Mutant("one-step-late", None, "The output lags the input by one step.", "value/typical", _OneStepLate()),
-    Mutant("nothing-written", 8, "The output is all zeros.", "value/typical", _NothingWritten()),
     Mutant("initial-ignored", 25, "The initial state is ignored.", "value/initial", _InitialIgnored()),
     Mutant(
         "initial-not-decayed",
@@ -257,6 +179,20 @@ STRUCTURE: Final = (
         _ResetMultiplies(),
     ),
     Mutant(
+        "reset-at-chunk-lost",
+        24,
+        "A sequence that begins where a chunk of 8 does is not reset.",
+        "value/packed",
+        _ResetAtChunkLost(),
+    ),
+    Mutant(
+        "leaks-from-call-to-call",
+        30,
+        "A call begins in the state in which the one before it ended.",
+        "determinism/forward-typical",
+        _LeaksFromCallToCall(),
+    ),
+    Mutant(
         "empty-sequence-lost",
         26,
         "The last state of an empty sequence is zero, not its initial state.",
@@ -277,35 +213,5 @@ STRUCTURE: Final = (
         "value/typical",
         _LastStateAfterOutput(),
     ),
-    Mutant(
-        "feedthrough-after-gate",
-        None,
-        "D u is added after the gate.",
-        "value/typical",
-        _FeedthroughAfterGate(),
-    ),
-    Mutant("gate-is-sigmoid", None, "The gate is σ(z), not z σ(z).", "value/gate-only", _GateIsSigmoid()),
-    Mutant("other-rule", 9, "B is discretised by the other rule.", "value/zoh", _OtherRule()),
-    Mutant(
-        "one-mode-of-the-pair",
-        None,
-        "For complex A the factor 2 is missing.",
-        "value/complex",
-        _OneModeOfThePair(),
-    ),
-    Mutant(
-        "pair-by-imaginary-part",
-        None,
-        "The factor 2 is missing for modes whose imaginary part is zero.",
-        "value/complex",
-        _PairByImaginaryPart(),
-    ),
-    Mutant(
-        "bias-after-softplus",
-        None,
-        "delta_bias is added after softplus.",
-        "value/typical",
-        _BiasAfterSoftplus(),
-    ),
 )
-"""Wrong equations."""
+"""Wrong hand-overs."""

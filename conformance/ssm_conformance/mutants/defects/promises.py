@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_conformance.mutants.adjoint import Honest
-from ssm_conformance.mutants.bits import Array, Bfloat16
-from ssm_conformance.mutants.honest import Problem, State
-from ssm_conformance.mutants.mutant import SCAN_CLAIMS, Mutant
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.bits import Array, Bfloat16
+from ssm_conformance.mutants.kernels.scan import Problem, State
+from ssm_conformance.mutants.mutant import Mutant
 
 
 class _WritesDelta(Honest):
@@ -20,6 +20,16 @@ class _WritesDelta(Honest):
             return super().biased(delta, bias, compute)
         delta += bias[:, None]
         return super().biased(delta, None, compute)
+
+
+class _OutputOverInput(Honest):
+    def finish(self, p: Problem, v: Array) -> Array:
+        p.u[...] = super().finish(p, v)
+        return p.u
+
+    def load(self, x: Any, compute: str) -> Array:
+        same = not isinstance(x, Bfloat16) and x.dtype == compute
+        return np.asarray(x) if same else super().load(x, compute)
 
 
 class _StridesAssumed(Honest):
@@ -87,16 +97,24 @@ class _WiderResults(Honest):
         return super().store(x, {"float32": "float64", "bfloat16": "float32"}.get(dtype, dtype))
 
 
-_FEATURES: Final = tuple(name for name in SCAN_CLAIMS["features"] if name != "seq_idx")
+_FEATURES: Final = tuple(name for name in Honest.claims["features"] if name != "seq_idx")
 
-INTERFACE: Final = (
+PROMISES: Final = (
     Mutant(
         "writes-delta",
         None,
         "delta_bias is added to the caller's delta in place.",
         "robustness/inputs-unchanged-typical",
         _WritesDelta(),
-        dtypes=("float64", "float32"),
+        only=("float64", "float32"),
+    ),
+    Mutant(
+        "output-over-input",
+        None,
+        "y is written over u.",
+        "robustness/inputs-unchanged-plain",
+        _OutputOverInput(),
+        only=("float64", "float32"),
     ),
     Mutant(
         "strides-assumed",
@@ -111,7 +129,7 @@ INTERFACE: Final = (
         "The forward pass is claimed fused and keeps every state.",
         "memory/forward-growth",
         _StatesKept(),
-        dtypes=("float32",),
+        only=("float32",),
     ),
     Mutant(
         "states-kept-backward",
@@ -119,7 +137,7 @@ INTERFACE: Final = (
         "The backward pass is claimed fused and keeps every state.",
         "memory/backward-growth",
         Honest(),
-        dtypes=("float32",),
+        only=("float32",),
         claims={"memory": "fused"},
     ),
     Mutant(
@@ -128,7 +146,7 @@ INTERFACE: Final = (
         "The sum over states is claimed deterministic; its order differs from call to call.",
         "determinism/forward-typical",
         _OrderOfStatesVaries(),
-        dtypes=("float64", "float32"),
+        only=("float64", "float32"),
     ),
     Mutant(
         "order-of-channels-varies",
@@ -136,7 +154,7 @@ INTERFACE: Final = (
         "The sum over channels in the gradients of B and C goes on in the order of arrival.",
         "determinism/backward-typical",
         _OrderOfChannelsVaries(),
-        dtypes=("float64", "float32"),
+        only=("float64", "float32"),
     ),
     Mutant(
         "unclaimed-ignored",
@@ -144,7 +162,7 @@ INTERFACE: Final = (
         "seq_idx is in the signature, is not claimed, and is silently ignored.",
         "error/unclaimed-seq_idx",
         _SequencesUnclaimed(),
-        dtypes=("float32",),
+        only=("float32",),
         claims={"features": _FEATURES},
     ),
     Mutant(
@@ -161,7 +179,7 @@ INTERFACE: Final = (
         "Results come back in a wider dtype than the operator's.",
         "value/typical",
         _WiderResults(),
-        dtypes=("float32", "bfloat16"),
+        only=("float32", "bfloat16"),
     ),
 )
 """Broken promises."""

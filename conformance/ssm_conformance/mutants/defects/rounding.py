@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_conformance.mutants.adjoint import Honest
-from ssm_conformance.mutants.bits import Array, Bfloat16, rounded
-from ssm_conformance.mutants.honest import Problem, State
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.bits import Array, Bfloat16, rounded
+from ssm_conformance.mutants.kernels.scan import Problem, State
 from ssm_conformance.mutants.mutant import Mutant
 
 
@@ -50,6 +50,37 @@ class _ModesInBfloat16(Honest):
 class _StepInBfloat16(Honest):
     def step_size(self, x: Array, softplus: bool) -> Array:
         return rounded(super().step_size(x, softplus), "bfloat16")
+
+
+class _StateInFloat16(Honest):
+    def advance(self, p: Problem, t: int, h: Array) -> tuple[Array, Array]:
+        decayed, after = super().advance(p, t, h)
+        return decayed, rounded(after, "float16")
+
+
+class _ExponentialInFloat16(Honest):
+    def exp(self, x: Array) -> Array:
+        return rounded(super().exp(x), "float16")
+
+
+class _GateInBfloat16(Honest):
+    def gate(self, p: Problem, v: Array) -> Array:
+        return v if p.z is None else v * rounded(p.z * self.sigmoid(p.z), "bfloat16")
+
+
+class _FeedthroughInBfloat16(Honest):
+    def feed(self, p: Problem, v: Array) -> Array:
+        return v if p.D is None else v + rounded(p.D, "bfloat16")[:, None] * p.u
+
+
+class _SoftplusByRamp(Honest):
+    def softplus(self, x: Array) -> Array:
+        return np.where(x < -20, 0, super().softplus(x))
+
+
+class _SoftplusSubtracts(Honest):
+    def softplus(self, x: Array) -> Array:
+        return x + np.log1p(np.exp(-x))
 
 
 class _OutputInBfloat16(Honest):
@@ -155,12 +186,40 @@ ROUNDING: Final = (
         "step-in-bfloat16", 12, "Δ is rounded to bfloat16 after softplus.", "value/typical", _StepInBfloat16()
     ),
     Mutant(
+        "state-in-float16",
+        22,
+        "The state is kept in float16 from step to step.",
+        "value/typical",
+        _StateInFloat16(),
+    ),
+    Mutant(
+        "exponential-in-float16", 12, "exp(ΔA) is taken in float16.", "value/typical", _ExponentialInFloat16()
+    ),
+    Mutant("gate-in-bfloat16", 12, "silu(z) is rounded to bfloat16.", "value/gate-only", _GateInBfloat16()),
+    Mutant(
+        "feedthrough-in-bfloat16",
+        12,
+        "D is rounded to bfloat16.",
+        "value/feedthrough-only",
+        _FeedthroughInBfloat16(),
+    ),
+    Mutant(
+        "softplus-by-ramp", 10, "softplus(x) is zero below −20.", "extreme/softplus-small", _SoftplusByRamp()
+    ),
+    Mutant(
+        "softplus-subtracts",
+        20,
+        "softplus is x + log1p(exp(−x)): NaN at −∞, infinite below −88.",
+        "extreme/softplus-far",
+        _SoftplusSubtracts(),
+    ),
+    Mutant(
         "output-in-bfloat16",
         12,
         "For 16-bit inputs softplus and the sum over states are done in the input's dtype.",
         "value/typical",
         _OutputInBfloat16(),
-        dtypes=("bfloat16",),
+        only=("bfloat16",),
     ),
     Mutant(
         "output-truncated",
@@ -168,7 +227,7 @@ ROUNDING: Final = (
         "bfloat16 results are truncated, not rounded to nearest.",
         "value/typical",
         _OutputTruncated(),
-        dtypes=("bfloat16",),
+        only=("bfloat16",),
     ),
     Mutant(
         "products-in-tf32",

@@ -9,27 +9,18 @@ and λ does not cross a reset. For complex x the gradient is ∂L/∂Re x + i �
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import factorial
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from ssm_backends.dtypes import dtype_name
-from ssm_conformance.mutants.bits import Array
-from ssm_conformance.mutants.honest import Problem, Scan
-
-PSI: Final = tuple(1 / (factorial(j) * (j + 2)) for j in range(20))
-"""ψ(x) = Σ_j xʲ / (j! (j + 2)); for |x| < 1 what follows is below 2⁻⁶⁰."""
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.scan import Problem, Scan
 
 
 class Honest(Scan):
     """Forward and backward. ``saved`` is always None: the states are computed again."""
-
-    def cotangent(self, cotangents: Mapping[str, Any], name: str, like: Array, compute: str) -> Array:
-        """A cotangent in the compute type; zeros where there is none."""
-        given = cotangents.get(name)
-        return np.zeros_like(like) if given is None else self.load(given, compute)
 
     def vjp(
         self,
@@ -56,10 +47,14 @@ class Honest(Scan):
             total["u"] = total["u"] + p.D[:, None] * q
             total["D"] = self.over_rows(q * p.u, "D")
         if p.z is not None:
-            total["z"] = r * self.feed(p, v) * self.gate_slope(p.z)
+            total["z"] = r * self.saved(p, self.feed(p, v)) * self.gate_slope(p.z)
         total["delta"] = total.pop("s") * self.step_slope(p)
         total["delta_bias"] = self.over_rows(total["delta"], "delta_bias")
         return total
+
+    def saved(self, p: Problem, v: Array) -> Array:
+        """The output before the gate, as the gradient of z reads it."""
+        return v
 
     def gate_slope(self, z: Array) -> Array:
         """silu'(z) = σ(z)(1 + z σ(−z))."""
@@ -81,20 +76,34 @@ class Honest(Scan):
         wide = {name: np.zeros((*p.u.shape, p.A.shape[1]), p.A.dtype) for name in ("B", "C")}
         for times, rows in p.spans():
             kept = list(self.states(p, times, self.begin(p, times, rows)))
-            below = reaching = last[rows]
-            for t, decayed, h in reversed(kept):
+            below = reaching = first = last[rows]
+            backwards = self.adjoints(p, q, times, below)
+            for (t, decayed, h), found in zip(reversed(kept), backwards, strict=True):
+                c, adjoint, below = found
                 v[:, :, t] = self.output(p, t, h)
-                c = p.gamma * q[:, :, t, None] * self.output_matrix(p, t).conj()
-                adjoint = c + below
                 wide["C"][:, :, t] = self.slope_output(p, t, q[:, :, t, None], h)
                 wide["B"][:, :, t] = self.slope_input(p, t, c + reaching)
                 self.through_step(p, t, adjoint, decayed, total)
-                below = self.carry_back(p, t, adjoint)
-                reaching = self.reaching_input(p, t, adjoint, below)
-            total["initial_state"][rows] = self.slope_initial(below, adjoint if kept else below)
+                reaching, first = self.reaching_input(p, t, adjoint, below), adjoint
+            total["initial_state"][rows] = self.slope_initial(below, first)
         total["B"] = self.shared(wide["B"], p.B.shape)
         total["C"] = self.shared(wide["C"], p.C.shape)
         return total, v
+
+    def adjoints(
+        self, p: Problem, q: Array, times: range, last: Array
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """c_t, λ_t and conj(a_t) λ_t, backwards in time, from the cotangent of the last state."""
+        below = last
+        for t in reversed(times):
+            c = self.slope_state(p, q, t)
+            adjoint = c + below
+            below = self.carry_back(p, t, adjoint)
+            yield c, adjoint, below
+
+    def slope_state(self, p: Problem, q: Array, t: int) -> Array:
+        """c_t = γ q_t conj(C_t), (b, d, n)."""
+        return p.gamma * q[:, :, t, None] * self.output_matrix(p, t).conj()
 
     def slope_output(self, p: Problem, t: int, q: Array, h: Array) -> Array:
         """dC_t for each channel, γ q conj(h), (b, d, n)."""
@@ -135,15 +144,6 @@ class Honest(Scan):
     def hold_slope(self, p: Problem, t: int) -> Array:
         """d(hold)/dΔ: 1, or exp(ΔA) for "zoh"."""
         return self.decay(p, t) if p.zoh else np.ones_like(p.step_at(t))
-
-    def psi(self, x: Array) -> Array:
-        """ψ(x) = (x exp(x) − expm1(x))/x², by its series near zero."""
-        near = np.abs(x) < 1
-        inside, outside = np.where(near, x, 0), np.where(near, 1, x)
-        series = np.zeros_like(x)
-        for coefficient in reversed(PSI):
-            series = series * inside + coefficient
-        return np.where(near, series, (self.exp(outside) - self.expm1(outside) / outside) / outside)
 
     def shared(self, wide: Array, shape: tuple[int, ...]) -> Array:
         """The gradient of a B or C of this shape from that of each channel, (b, d, l, n)."""

@@ -84,11 +84,11 @@ def rounded(x: Array, dtype: str) -> Array:
     ----------
     x : float32, float64, complex64 or complex128
     dtype
-        "bfloat16", or "tf32": ten bits after the leading one.
+        "bfloat16", "float16", or "tf32": ten bits after the leading one.
     """
     if np.iscomplexobj(x):
         return (rounded(x.real, dtype) + 1j * rounded(x.imag, dtype)).astype(x.dtype)
-    if dtype == "bfloat16":
+    if dtype in ("bfloat16", "float16"):
         return widen(store(x.astype(np.float64), dtype), dtype).astype(x.dtype)
     significand, exponent = np.frexp(x)
     return np.asarray(np.ldexp(np.rint(np.ldexp(significand, 11)), exponent - 11))

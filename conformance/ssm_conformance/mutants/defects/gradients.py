@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_conformance.mutants.adjoint import Honest
-from ssm_conformance.mutants.bits import Array, rounded
-from ssm_conformance.mutants.honest import Problem
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.mutant import Mutant
 
 
@@ -54,21 +54,6 @@ class _InitialNotDecayed(Honest):
 class _CrossesReset(Honest):
     def carry_back(self, p: Problem, t: int, adjoint: Array) -> Array:
         return self.decay(p, t).conj() * adjoint
-
-
-class _BiasSumInBfloat16(Honest):
-    def over_rows(self, terms: Array, name: str) -> Array:
-        if name != "delta_bias":
-            return super().over_rows(terms, name)
-        total = np.zeros(terms.shape[1], terms.dtype)
-        for term in np.moveaxis(terms, 1, 2).reshape(-1, terms.shape[1]):
-            total = rounded(total + term, "bfloat16")
-        return total
-
-
-class _RowsRace(Honest):
-    def over_rows(self, terms: Array, name: str) -> Array:
-        return super().over_rows(terms[-1:] if name == "D" else terms, name)
 
 
 class _GateSlopeIncomplete(Honest):
@@ -152,20 +137,6 @@ GRADIENTS: Final = (
         "The adjoint state is not cut at a reset.",
         "gradient/packed",
         _CrossesReset(),
-    ),
-    Mutant(
-        "bias-sum-in-bfloat16",
-        None,
-        "The gradient of delta_bias is accumulated in bfloat16.",
-        "gradient/typical",
-        _BiasSumInBfloat16(),
-    ),
-    Mutant(
-        "rows-race",
-        16,
-        "The rows of the batch overwrite each other's gradient of D: the last one stays.",
-        "gradient/typical",
-        _RowsRace(),
     ),
     Mutant(
         "gate-slope-incomplete",

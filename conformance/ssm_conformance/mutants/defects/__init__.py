@@ -1,0 +1,1 @@
+"""The known-bad implementations: each overrides a method of an honest one."""

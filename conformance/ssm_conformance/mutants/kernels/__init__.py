@@ -1,0 +1,1 @@
+"""Honest implementations of every operator, written so that a defect overrides one method."""

@@ -1,0 +1,121 @@
+"""The honest single step, through the same methods as the scan: a defect of one is a defect of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ssm_backends.dtypes import compute_dtype, dtype_name
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.kernel import DTYPES, Kernel
+from ssm_conformance.mutants.kernels.scan import SELECTIVE
+
+STREAMED = ("u", "delta", "z", "B", "C")
+"""The arguments that have an axis of time in the scan."""
+
+
+class Step(Kernel):
+    """The operator ``selective_state_update``.
+
+    Parameters
+    ----------
+    kernel
+        The scan whose methods it goes through.
+    """
+
+    op: ClassVar[str] = "selective_state_update"
+    claims: ClassVar[Mapping[str, Any]] = {
+        "dtypes": DTYPES,
+        "gradients": "all",
+        "features": (*SELECTIVE, "state_indices", "inplace"),
+        "deterministic": True,
+    }
+
+    def __init__(self, kernel: Honest) -> None:
+        self.kernel = kernel
+
+    def rows_and_slots(self, state_indices: Array | None, b: int) -> tuple[Array, Array]:
+        """The rows of the batch that take the step, and where the state of each lies."""
+        if state_indices is None:
+            return np.arange(b), np.arange(b)
+        rows = np.flatnonzero(state_indices >= 0)
+        return rows, state_indices[rows]
+
+    def target(self, state: Array, inplace: bool) -> Array:
+        """Where the new states are written: over the old ones only if that is asked for."""
+        return state if inplace else state.copy()
+
+    def kept(self, h: Array) -> Array:
+        """The new state as it is kept."""
+        return h
+
+    def read_state(self, before: Array, h: Array) -> Array:
+        """The state that the output is read from: the new one."""
+        return h
+
+    def one_step(self, rows: Array, compute: str, state: Array, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a scan of one step, over the rows that take it."""
+        taken = {
+            name: self.kernel.load(x, compute)[rows][..., None] if name in STREAMED else x
+            for name, x in inputs.items()
+            if x is not None
+        }
+        return taken | {"initial_state": state}
+
+    def __call__(
+        self, *, state: Any, u: Any, A: Any, state_indices: Any = None, inplace: bool = False, **inputs: Any
+    ) -> tuple[Any, Any]:
+        """The operator: (y, new state)."""
+        kernel = self.kernel
+        compute = kernel.precision(compute_dtype([dtype_name(u), dtype_name(A)]))
+        rows, slots = self.rows_and_slots(state_indices, u.shape[0])
+        with np.errstate(all="ignore"):  # infinities and NaN are values here, by the rules of IEEE
+            p = kernel.prepare(**self.one_step(rows, compute, state[slots], {"u": u, "A": A} | inputs))
+            _, h = kernel.advance(p, 0, p.initial)
+            v = kernel.output(p, 0, self.read_state(p.initial, h))
+            y = np.zeros(u.shape, compute)
+            y[rows] = kernel.finish(p, v[:, :, None])[:, :, 0]
+            new = self.target(state, inplace)
+            new[slots] = self.kept(h)
+        return kernel.store(y, dtype_name(u)), new
+
+    def vjp(
+        self,
+        cotangents: Mapping[str, Any],
+        wrt: tuple[str, ...],
+        saved: None,
+        *,
+        state: Any,
+        u: Any,
+        A: Any,
+        state_indices: Any = None,
+        inplace: bool = False,
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        """Gradients, as the contract's ``vjp``: those of a scan of one step."""
+        given = {"state": state, "u": u, "A": A} | inputs
+        compute = self.kernel.precision(compute_dtype([dtype_name(u), dtype_name(A)]))
+        rows, slots = self.rows_and_slots(state_indices, u.shape[0])
+        r = self.cotangent(cotangents, "y", np.zeros(u.shape, compute), compute)[rows][..., None]
+        r_state = self.cotangent(cotangents, "state", state, compute)
+        scan = self.one_step(rows, compute, state[slots], {"u": u, "A": A} | inputs)
+        names = {name: "initial_state" if name == "state" else name for name in wrt}
+        found = self.kernel.vjp({"y": r, "last_state": r_state[slots]}, tuple(names.values()), None, **scan)
+        return {
+            name: self.placed(name, found[names[name]], given[name], rows, slots, r_state) for name in wrt
+        }
+
+    def placed(self, name: str, found: Array, given: Any, rows: Array, slots: Array, r_state: Array) -> Any:
+        """A gradient in its input's rows: none for a skipped row, and a slot left alone passes its own on."""
+        if name in STREAMED:
+            whole = np.zeros(given.shape, found.dtype)
+            whole[rows] = found[..., 0]
+        elif name == "state":
+            whole = r_state.astype(found.dtype)
+            whole[slots] = found
+        else:
+            whole = found
+        return self.store(whole, dtype_name(given))
