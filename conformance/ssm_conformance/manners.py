@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import ne
 from typing import Any, Final
 
 import numpy as np
@@ -27,14 +28,17 @@ class Part:
     name
         As a report calls it.
     read
-        Its present value; two values of an unchanged part are equal.
+        Its present value.
     write
         Put a value back; None where that would hide what a check looks for.
+    changed
+        Whether two values differ in a way that matters.
     """
 
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], None] | None
+    changed: Callable[[Any, Any], bool] = ne
 
 
 @contextmanager
@@ -45,7 +49,7 @@ def manners_kept() -> Iterator[None]:
         yield
     finally:
         for part, value in before:
-            if part.read() != value:
+            if part.changed(value, part.read()):
                 _noticed[part.name] = None
                 if part.write is not None:
                     part.write(value)
@@ -95,6 +99,11 @@ def _fill(descriptor: int) -> None:
         if nothing != descriptor:
             os.dup2(nothing, descriptor)
             os.close(nothing)
+
+
+def _stricter(before: list[Any], after: list[Any]) -> bool:
+    """Whether a warning would now be raised, or filters are lost; imports add filters that ignore."""
+    return any(entry[0] == "error" and entry not in before for entry in after) or len(after) < len(before)
 
 
 def _set_filters(filters: list[Any]) -> None:
@@ -147,7 +156,7 @@ def _random_states() -> tuple[Any, ...]:
 PARTS: Final = (
     Part("the current directory", _folder, _change_folder),
     Part("the standard streams", _streams, _open_streams),
-    Part("the filters of warnings", lambda: list(warnings.filters), _set_filters),
+    Part("the filters of warnings", lambda: list(warnings.filters), _set_filters, _stricter),
     Part("the handlers of signals", _handlers, _set_handlers),
     Part("NumPy's handling of floating-point errors", np.geterr, _set_errors),
     Part("the processor's floating-point mode", _float_unit, _set_float_unit),

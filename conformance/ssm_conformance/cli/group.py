@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-COMMANDS: Final = ("backends", "conform", "explain", "vectors", "selftest", "bench", "doctor")
+COMMANDS: Final = ("backends", "conform", "explain", "bench", "new", "vectors", "selftest", "doctor")
 """Each is a module of this package with a command of its own name."""
 
 
