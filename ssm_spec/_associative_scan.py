@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssm_spec._associative import EVALUATIONS, Counter, Elements
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, DTypeError, ShapeError
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import given_back, named
@@ -27,6 +28,7 @@ from ssm_spec._validate import (
     Array,
     Float,
     as_array,
+    as_choice,
     as_cotangent,
     at_least_one,
     check_cotangent_names,
@@ -59,6 +61,7 @@ class _Scan(NamedTuple):
         return self.a.ndim > self.x.ndim
 
 
+@operator
 def ssm_associative_scan(a: Array, x: Array, evaluation: str = "sequential", *, chunk: int = 64) -> Array:
     """Return every prefix of (a₀, x₀) ∘ (a₁, x₁) ∘ ..., its x part.
 
@@ -97,6 +100,7 @@ def ssm_associative_scan_cost(length: int, evaluation: str = "sequential", *, ch
     return ScanCost(counter.work, int(np.max(out.depth, initial=0)))
 
 
+@arguments_of(ssm_associative_scan)
 def ssm_associative_scan_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -106,6 +110,7 @@ def ssm_associative_scan_vjp(
     return {name: given_back(found[name], inputs[name]) for name in names}
 
 
+@arguments_of(ssm_associative_scan)
 def ssm_associative_scan_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return h with what honest arithmetic may do to each element: any bracketing, unless declared."""
     call = _read_keywords(inputs)
@@ -116,6 +121,7 @@ def ssm_associative_scan_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dic
     return {"h": finish(_outwards(h), _outwards(bound), _outwards(own), _outwards(good), arithmetic)}
 
 
+@arguments_of(ssm_associative_scan)
 def ssm_associative_scan_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,
@@ -164,15 +170,14 @@ def _read(a: object, x: object, evaluation: object, chunk: object) -> _Scan:
             f"`a` must have shape (*s, n, l) = {x_.shape} or (*s, n, n, l) = {whole}; got {a_.shape}"
         )
     at_least_one("x", "n", n)
-    if evaluation not in EVALUATIONS:
-        raise DomainError(f"`evaluation` must be one of {tuple(EVALUATIONS)}; got {evaluation!r}")
+    order = as_choice("evaluation", evaluation, EVALUATIONS)
     if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer):
         raise DTypeError(f"`chunk` must be an integer; got {chunk!r}")
     if chunk < 1:
         raise DomainError(f"`chunk` must be >= 1; got {chunk}")
     kind = np.result_type(a_, x_)
     a_, x_ = (np.moveaxis(array.astype(kind, copy=False), -1, 0) for array in (a_, x_))
-    return _Scan(a_, x_, str(evaluation), int(chunk))
+    return _Scan(a_, x_, order, int(chunk))
 
 
 def _read_keywords(inputs: Mapping[str, Any]) -> _Scan:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError
 from ssm_spec._selective_scan._adjoint import gate_slope
 from ssm_spec._selective_scan._value import gate
@@ -34,6 +35,7 @@ DIFFERENTIABLE = ("x", "weight", "bias", "initial_state")
 ACTIVATIONS = (None, "silu", "swish")
 
 
+@operator
 def causal_conv1d(
     x: ArrayLike,
     weight: ArrayLike,
@@ -81,6 +83,7 @@ def causal_conv1d(
     return (y, conv.last_state()) if return_last_state else y
 
 
+@arguments_of(causal_conv1d)
 def causal_conv1d_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Float]:
@@ -203,7 +206,7 @@ def read(
     bias_ = None if bias is None else as_real_array("bias", bias)
     if bias_ is not None:
         dims.match("bias", bias_, "d")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str | None) or activation not in ACTIVATIONS:
         raise DomainError(f"`activation` must be one of {ACTIVATIONS}; got {activation!r}")
     b, d, l, w = (dims[letter] for letter in "bdlw")
     before = np.zeros((b, d, w - 1))

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ssm_spec._causal_conv1d import DIFFERENTIABLE, Conv, causal_conv1d_vjp, read, read_cotangents
+from ssm_spec._calls import arguments_of
+from ssm_spec._causal_conv1d import (
+    DIFFERENTIABLE,
+    Conv,
+    causal_conv1d,
+    causal_conv1d_vjp,
+    read,
+    read_cotangents,
+)
 from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error, silu_slope_error
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
@@ -24,6 +32,7 @@ from ssm_spec._selective_scan._value import gate
 from ssm_spec._validate import Float, differentiated
 
 
+@arguments_of(causal_conv1d)
 def causal_conv1d_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and "last_state"; a state is copied, not computed.
 
@@ -74,6 +83,7 @@ def size_of_factors(conv: Conv, line: Float, weight: Float) -> Float:
     return conv.correlate(line, np.ones_like(weight)) + conv.correlate(np.ones_like(line), weight)
 
 
+@arguments_of(causal_conv1d)
 def causal_conv1d_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._causal_conv1d import causal_conv1d, causal_conv1d_vjp
 from ssm_spec._causal_conv1d_bounds import causal_conv1d_bounds, causal_conv1d_vjp_bounds
 from ssm_spec._roundoff import Arithmetic, Bounded
@@ -25,6 +26,7 @@ DIFFERENTIABLE = ("x", "state", "weight", "bias")
 _IN_CONV = {"state": "initial_state"}
 
 
+@operator
 def causal_conv1d_update(
     x: ArrayLike,
     state: ArrayLike,
@@ -59,6 +61,7 @@ def causal_conv1d_update(
     return y[..., 0], last
 
 
+@arguments_of(causal_conv1d_update)
 def causal_conv1d_update_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Float]:
@@ -83,6 +86,7 @@ def causal_conv1d_update_vjp(
     return {name: _as_given(name)(found[_IN_CONV.get(name, name)]) for name in names}
 
 
+@arguments_of(causal_conv1d_update)
 def causal_conv1d_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and "state".
 
@@ -97,6 +101,7 @@ def causal_conv1d_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dic
     return {"y": found["y"].map(_as_given("x")), "state": found["last_state"]}
 
 
+@arguments_of(causal_conv1d_update)
 def causal_conv1d_update_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,

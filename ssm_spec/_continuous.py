@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import ShapeError
 from ssm_spec._layer import System, pull_back, run
 from ssm_spec._layer_bounds import layer_bounds, layer_vjp_bounds
@@ -26,6 +27,7 @@ OUTPUTS = ("y", "last_state")
 DIFFERENTIABLE = ("A", "B", "C", "u", "delta", "D", "initial_state")
 
 
+@operator
 def continuous_response(
     A: Array,
     B: Array,
@@ -73,6 +75,7 @@ def continuous_response(
     return (y, last) if return_last_state else y
 
 
+@arguments_of(continuous_response)
 def continuous_response_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -84,11 +87,13 @@ def continuous_response_vjp(
     return {name: b.value for name, b in gradients(_by_system(parts), inputs, names, 0.0).items()}
 
 
+@arguments_of(continuous_response)
 def continuous_response_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return both outputs with what honest arithmetic may do to each: hold, then any order, or "fft"."""
     return layer_bounds(_read_keywords(inputs), arithmetic)
 
 
+@arguments_of(continuous_response)
 def continuous_response_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

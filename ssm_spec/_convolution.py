@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._systems import Parts
 from ssm_spec._validate import (
@@ -30,6 +31,7 @@ _OUTPUTS = ("y",)
 _DIFFERENTIABLE = ("u", "K")
 
 
+@operator
 def causal_convolution(u: Float, K: Float) -> Float:
     """Return y_t = Σ_{j <= t} K_j u_{t−j}, summed directly.
 
@@ -48,6 +50,7 @@ def causal_convolution(u: Float, K: Float) -> Float:
     return convolve(*_read(u, K))
 
 
+@arguments_of(causal_convolution)
 def causal_convolution_vjp(
     cotangents: Mapping[str, Float | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Float]:
@@ -57,6 +60,7 @@ def causal_convolution_vjp(
     return {name: gradients[name]() for name in names}
 
 
+@arguments_of(causal_convolution)
 def causal_convolution_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return y with what honest arithmetic may do to each element.
 
@@ -77,6 +81,7 @@ def causal_convolution_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[
     return {"y": Parts(y, bound, own, judged).bounded()}
 
 
+@arguments_of(causal_convolution)
 def causal_convolution_vjp_bounds(
     cotangents: Mapping[str, Float | None],
     wrt: Iterable[str] | None = None,

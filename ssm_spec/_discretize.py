@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssm_spec._bilinear import bilinear, bilinear_gradients
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._systems import OWN_UNIT, Parts, Systems, as_matrix_like, gradients, in_blocks
@@ -35,6 +36,7 @@ Rule = Callable[[Array, Array, Float, Arithmetic | None], tuple[Parts, Parts]]
 RuleGradients = Callable[[Array, Array, Float, Array, Array, Arithmetic | None], dict[str, Parts]]
 
 
+@operator
 def discretize_zoh(
     A: Array, B: Array, delta: Array | float, *, diagonal: bool = False
 ) -> tuple[Array, Array]:
@@ -64,6 +66,7 @@ def discretize_zoh(
     return a.value, b.value
 
 
+@arguments_of(discretize_zoh)
 def discretize_zoh_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -73,6 +76,7 @@ def discretize_zoh_vjp(
     return {name: bounded.value for name, bounded in result.items()}
 
 
+@arguments_of(discretize_zoh)
 def discretize_zoh_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return both outputs of `discretize_zoh` with what honest arithmetic may do to each entry.
 
@@ -84,6 +88,7 @@ def discretize_zoh_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str,
     return {"A_bar": a, "B_bar": b}
 
 
+@arguments_of(discretize_zoh)
 def discretize_zoh_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,
@@ -96,6 +101,7 @@ def discretize_zoh_vjp_bounds(
     return _pulled_back(system, G, _zoh_gradients(system.diagonal), names, inputs, arithmetic)
 
 
+@operator
 def discretize_bilinear(
     A: Array, B: Array, delta: Array | float, alpha: float = 0.5, *, diagonal: bool = False
 ) -> tuple[Array, Array]:
@@ -127,6 +133,7 @@ def discretize_bilinear(
     return a.value, b.value
 
 
+@arguments_of(discretize_bilinear)
 def discretize_bilinear_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -137,6 +144,7 @@ def discretize_bilinear_vjp(
     return {name: bounded.value for name, bounded in result.items()}
 
 
+@arguments_of(discretize_bilinear)
 def discretize_bilinear_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return both outputs of `discretize_bilinear` with what an honest solve may do to each entry.
 
@@ -149,6 +157,7 @@ def discretize_bilinear_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict
     return {"A_bar": a, "B_bar": b}
 
 
+@arguments_of(discretize_bilinear)
 def discretize_bilinear_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._convolution import causal_convolution, causal_convolution_vjp
 from ssm_spec._errors import ShapeError
-from ssm_spec._layer import System, pull_back, read_rule, run
+from ssm_spec._layer import RULES, System, pull_back, run
 from ssm_spec._layer_views import given_back
 from ssm_spec._systems import as_matrix_like
 from ssm_spec._validate import (
@@ -24,6 +25,7 @@ from ssm_spec._validate import (
     Dimensions,
     Float,
     as_array,
+    as_choice,
     as_cotangent,
     as_real_array,
     at_least_one,
@@ -49,8 +51,8 @@ class Heads(NamedTuple):
 
     def split(self, x: Float) -> Float:
         """Return (b, d, l) as (b, h, w, l)."""
-        b, d, length = x.shape
-        return x.reshape(b, d // self.width, self.width, length)
+        b, _d, length = x.shape
+        return x.reshape(b, len(self.system.A), self.width, length)
 
     def joined(self, x: Array) -> Array:
         """Return (b, h, w, l) as (b, d, l)."""
@@ -76,6 +78,7 @@ class Forward(NamedTuple):
     y: Float
 
 
+@operator
 def h3(
     q: Float,
     k: Float,
@@ -123,6 +126,7 @@ def h3(
     return y if call.out_proj is None else np.einsum("od,bdl->bol", call.out_proj, y)
 
 
+@arguments_of(h3)
 def h3_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -173,7 +177,7 @@ def read(
     W = None if out_proj is None else as_real_array("out_proj", out_proj)
     if W is not None:
         dims.match("out_proj", W, "o d")
-    rule = read_rule("discretization", discretization)
+    rule = as_choice("discretization", discretization, RULES)
     direct = None if D_ is None else D_[:, None, None]
     nothing = np.zeros((0, dims["h"], 1, dims["l"]))
     system = System(A_, B_[..., None], C_[:, None, :], direct, step[:, None], nothing, None, rule, True)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of
 from ssm_spec._convolution import (
     causal_convolution_bounds,
     causal_convolution_vjp_bounds,
@@ -23,6 +24,7 @@ from ssm_spec._h3 import (
     Forward,
     Heads,
     forward,
+    h3,
     pull_back_gate,
     pull_back_inputs,
     pull_back_keys,
@@ -45,6 +47,7 @@ class _Errors(NamedTuple):
     y: Float
 
 
+@arguments_of(h3)
 def h3_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return y with what honest arithmetic may do to each element: scans, chunks, or declared "fft"."""
     call = read_keywords(inputs)
@@ -63,6 +66,7 @@ def h3_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     return {"y": finish(y, bound, own, everywhere, arithmetic)}
 
 
+@arguments_of(h3)
 def h3_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

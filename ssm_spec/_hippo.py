@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic, Bounded
 from ssm_spec._validate import Float
@@ -21,6 +22,7 @@ _MOST_STATES: Final = 2**26
 _UNITS: Final = 4.0
 
 
+@operator
 def hippo_legs(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     """Return A (n, n) and B (n, 1) of HiPPO-LegS, every entry correctly rounded to float64.
 
@@ -33,6 +35,7 @@ def hippo_legs(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     return A + 0.0, np.sqrt(odd)[:, None]
 
 
+@arguments_of(hippo_legs)
 def hippo_legs_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
     """Return both outputs with 4 u for each entry: two roots, their product, and the rounding of each.
 
@@ -55,6 +58,6 @@ def read_order(n: object, dtype: object) -> int:
         raise DTypeError(f"`n` must be an integer; got {n!r}")
     if not 1 <= n <= _MOST_STATES:
         raise DomainError(f"`n` must lie in 1..{_MOST_STATES}; got {n}")
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise DTypeError(f"`dtype` must be one of {_DTYPES}; got {dtype!r}")
     return int(n)

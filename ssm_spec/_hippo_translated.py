@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._double_double import DoubleDouble, exact, multiply
 from ssm_spec._errors import DomainError, DTypeError, ShapeError
 from ssm_spec._hippo import read_order
@@ -25,6 +26,7 @@ _UNITS: Final = 6.0
 _OWN_UNITS: Final = 2.0
 
 
+@operator
 def hippo_legt(n: int, *, theta: float = 1.0, dtype: str = "float64") -> tuple[Float, Float]:
     """Return A (n, n) and B (n, 1) of HiPPO-LegT over a window of length θ.
 
@@ -49,6 +51,7 @@ def hippo_legt(n: int, *, theta: float = 1.0, dtype: str = "float64") -> tuple[F
     return sign * np.sqrt(np.outer(odd, odd)) / window, (np.sqrt(odd) / window)[:, None]
 
 
+@operator
 def hippo_lagt(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     """Return A (n, n) and B (n, 1) of HiPPO-LagT, the exponentially fading memory.
 
@@ -59,6 +62,7 @@ def hippo_lagt(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     return 0.0 - np.tril(np.ones((size, size))), np.ones((size, 1))
 
 
+@operator
 def hippo_fout(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     """Return A (n, n) and B (n, 1) of HiPPO-FouT over a window of length 1.
 
@@ -85,6 +89,7 @@ def hippo_fout(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     return A, B
 
 
+@arguments_of(hippo_legt)
 def hippo_legt_bounds(
     *, arithmetic: Arithmetic, n: int, theta: float = 1.0, dtype: str = "float64"
 ) -> dict[str, Bounded]:
@@ -92,6 +97,7 @@ def hippo_legt_bounds(
     return _bounded(lambda: hippo_legt(n, theta=theta, dtype=dtype), arithmetic)
 
 
+@arguments_of(hippo_lagt)
 def hippo_lagt_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
     """Return both outputs; ones and zeros leave nothing to round."""
     return {
@@ -100,6 +106,7 @@ def hippo_lagt_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64")
     }
 
 
+@arguments_of(hippo_fout)
 def hippo_fout_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
     """Return both outputs with 6 u for each entry: π, two roots, and three products."""
     return _bounded(lambda: hippo_fout(n, dtype=dtype), arithmetic)

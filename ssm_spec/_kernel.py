@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._double_double import DoubleDouble, add, exact, multiply
 from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._recurrence import ssm_recurrence, ssm_recurrence_vjp
@@ -59,6 +60,7 @@ class Kernel(NamedTuple):
         return (*self.systems.shape, self.C.shape[-2], self.B.shape[-1], self.length)
 
 
+@operator
 def ssm_kernel(A_bar: Array, B_bar: Array, C: Array, length: int, *, diagonal: bool = False) -> Array:
     """Return the first `length` terms of K_j = C Āʲ B̄.
 
@@ -85,6 +87,7 @@ def ssm_kernel(A_bar: Array, B_bar: Array, C: Array, length: int, *, diagonal: b
     return np.moveaxis(np.asarray(y), 0, -2)
 
 
+@arguments_of(ssm_kernel)
 def ssm_kernel_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:

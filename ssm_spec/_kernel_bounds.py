@@ -19,8 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of
 from ssm_spec._double_double import UNIT
-from ssm_spec._kernel import Kernel, impulse_response, powers, read_keywords, read_vjp, vandermonde
+from ssm_spec._kernel import (
+    Kernel,
+    impulse_response,
+    powers,
+    read_keywords,
+    read_vjp,
+    ssm_kernel,
+    vandermonde,
+)
 from ssm_spec._recurrence import adjoint
 from ssm_spec._recurrence_bounds import ssm_recurrence_bounds, ssm_recurrence_vjp_bounds
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
@@ -29,6 +38,7 @@ from ssm_spec._systems import Parts, gradients
 from ssm_spec._validate import Array, Float
 
 
+@arguments_of(ssm_kernel)
 def ssm_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return the kernel with what honest arithmetic may do to each of its terms."""
     call = read_keywords(inputs)
@@ -50,6 +60,7 @@ def ssm_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     return {"K": Parts(value, bound, own, judged).bounded()}
 
 
+@arguments_of(ssm_kernel)
 def ssm_kernel_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

@@ -25,7 +25,6 @@ from ssm_spec._discretize import (
     discretize_zoh_vjp,
     discretize_zoh_vjp_bounds,
 )
-from ssm_spec._errors import DomainError
 from ssm_spec._recurrence import ssm_recurrence, ssm_recurrence_vjp
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._validate import Array
@@ -51,13 +50,6 @@ class System(NamedTuple):
         """Return the array arguments that were given, by name."""
         every = {name: getattr(self, name) for name in ("A", "B", "C", "D", "delta", "u", "initial_state")}
         return {name: array for name, array in every.items() if array is not None}
-
-
-def read_rule(name: str, rule: object) -> str:
-    """Check the name of a rule of discretisation."""
-    if rule not in RULES:
-        raise DomainError(f"`{name}` must be one of {RULES}; got {rule!r}")
-    return str(rule)
 
 
 def run(system: System) -> tuple[Array, Array]:

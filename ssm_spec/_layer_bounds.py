@@ -142,4 +142,5 @@ def _wrong(
 
 def _whole(coefficient: Bounded, call: rec.Recurrence) -> Array:
     """Return (s, 1): whether all of a system's coefficients are judged."""
-    return np.asarray(np.all(coefficient.judged.reshape(call.A.shape[0], -1), axis=-1)[:, None])
+    count, inside = call.A.shape[0], coefficient.judged
+    return np.asarray(np.all(inside.reshape(count, inside.size // max(count, 1)), axis=-1)[:, None])

@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._discretize import discretize_bilinear_bounds, discretize_zoh_bounds
-from ssm_spec._errors import DomainError, ShapeError
+from ssm_spec._errors import ShapeError
 from ssm_spec._hippo import hippo_legs, read_order
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import given_back
@@ -25,6 +26,7 @@ from ssm_spec._systems import OWN_UNIT
 from ssm_spec._validate import (
     Array,
     Float,
+    as_choice,
     as_cotangent,
     as_real_array,
     check_cotangent_names,
@@ -57,6 +59,7 @@ class _Call(NamedTuple):
     prefixes: bool
 
 
+@operator
 def hippo_legs_compress(f: Float, n: int, *, method: str = "exact", prefixes: bool = False) -> Float:
     """Compress a signal online into n Legendre coefficients of all of its past.
 
@@ -84,6 +87,7 @@ def hippo_legs_compress(f: Float, n: int, *, method: str = "exact", prefixes: bo
     return _shaped(call, _run(call))
 
 
+@arguments_of(hippo_legs_compress)
 def hippo_legs_compress_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -93,6 +97,7 @@ def hippo_legs_compress_vjp(
     return {name: given_back(df, inputs[name]) for name in names}
 
 
+@arguments_of(hippo_legs_compress)
 def hippo_legs_compress_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return c with what honest arithmetic may do to it, by norm: one bound for all n coefficients of a step.
 
@@ -110,6 +115,7 @@ def hippo_legs_compress_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict
     return {"c": finish(value, spread[0], spread[1], np.ones(value.shape, dtype=bool), arithmetic)}
 
 
+@arguments_of(hippo_legs_compress)
 def hippo_legs_compress_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,
@@ -133,9 +139,8 @@ def _read(f: object, n: object, method: object, prefixes: bool) -> _Call:
     signal, size = as_real_array("f", f), read_order(n, "float64")
     if signal.ndim < 1:
         raise ShapeError("`f` must have shape (*s, l); got ()")
-    if method not in METHODS:
-        raise DomainError(f"`method` must be one of {METHODS}; got {method!r}")
-    return _Call(signal, size, str(method), bool(prefixes))
+    rule = as_choice("method", method, METHODS)
+    return _Call(signal, size, rule, bool(prefixes))
 
 
 def _read_keywords(inputs: Mapping[str, Any]) -> _Call:

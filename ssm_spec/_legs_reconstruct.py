@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, ShapeError
 from ssm_spec._hippo import read_order
 from ssm_spec._layer_bounds import finish
@@ -36,6 +37,7 @@ _ROUNDINGS: Final = 5.0
 """Two products, a difference and a quotient in one step of the recurrence, a division being 2.5 units."""
 
 
+@operator
 def hippo_legs_reconstruct(c: Float, points: Float) -> Float:
     """Return the signal that n Legendre coefficients stand for, at some points of its past.
 
@@ -57,6 +59,7 @@ def hippo_legs_reconstruct(c: Float, points: Float) -> Float:
     return np.asarray(coefficients @ _basis(coefficients.shape[-1], x))
 
 
+@arguments_of(hippo_legs_reconstruct)
 def hippo_legs_reconstruct_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -65,12 +68,14 @@ def hippo_legs_reconstruct_vjp(
     return {name: given_back(r @ _basis(c.shape[-1], x).T, inputs[name]) for name in names}
 
 
+@arguments_of(hippo_legs_reconstruct)
 def hippo_legs_reconstruct_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return f with what honest arithmetic may do to it; the basis by its recurrence."""
     c, x = _read(**inputs)
     return {"f": _bounded(c, x, "sn,nq->sq", arithmetic)}
 
 
+@arguments_of(hippo_legs_reconstruct)
 def hippo_legs_reconstruct_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

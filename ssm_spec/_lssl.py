@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ssm_spec._layer import System, pull_back, read_rule, run
+from ssm_spec._calls import arguments_of, operator
+from ssm_spec._layer import RULES, System, pull_back, run
 from ssm_spec._layer_bounds import layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import cotangents_as, given_back, named
 from ssm_spec._roundoff import Arithmetic, Bounded
@@ -18,6 +19,7 @@ from ssm_spec._validate import (
     Array,
     Dimensions,
     Float,
+    as_choice,
     as_real_array,
     at_least_one,
     differentiated,
@@ -27,6 +29,7 @@ OUTPUTS = ("y", "last_state")
 DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "initial_state")
 
 
+@operator
 def lssl(
     u: Float,
     delta: Float,
@@ -71,6 +74,7 @@ def lssl(
     return (y, last) if return_last_state else y
 
 
+@arguments_of(lssl)
 def lssl_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -81,12 +85,14 @@ def lssl_vjp(
     return {name: given_back(found[name], inputs[name]) for name in names}
 
 
+@arguments_of(lssl)
 def lssl_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return both outputs with what honest arithmetic may do to each: in time order, or declared "fft"."""
     system = _read_keywords(inputs)
     return layer_bounds(system, arithmetic)
 
 
+@arguments_of(lssl)
 def lssl_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,
@@ -112,8 +118,9 @@ def _read(
     discretization: object,
 ) -> System:
     dims = Dimensions()
-    given = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "initial_state": initial_state}
-    arrays = {name: as_real_array(name, value) for name, value in given.items() if value is not None}
+    given = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
+    given |= {k: v for k, v in (("D", D), ("initial_state", initial_state)) if v is not None}
+    arrays = {name: as_real_array(name, value) for name, value in given.items()}
     patterns = {"u": "b d l", "delta": "d", "A": "d n n", "B": "d n", "C": "d m n", "D": "d m"}
     patterns["initial_state"] = "b d n"
     for name, array in arrays.items():
@@ -129,7 +136,7 @@ def _read(
         arrays["delta"],
         arrays["u"][:, :, None, :],
         arrays.get("initial_state"),
-        read_rule("discretization", discretization),
+        as_choice("discretization", discretization, RULES),
         diagonal=False,
     )
 

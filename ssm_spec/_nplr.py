@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._double_double import DoubleDouble, add, divide, exact, matmul, multiply, two_product
 from ssm_spec._errors import ShapeError
 from ssm_spec._hippo import read_order
@@ -30,6 +31,7 @@ from ssm_spec._validate import Array, Float
 _UNIT: Final = UNIT_ROUNDOFF["float64"]
 
 
+@operator
 def hippo_legs_nplr(n: int, *, dtype: str = "float64") -> tuple[Array, Array, Array, Array]:
     """Return Λ (n), P (n), B (n) and V (n, n) with A = V (diag(Λ) − P P*) V* and V B the B of LegS.
 
@@ -53,6 +55,7 @@ def hippo_legs_nplr(n: int, *, dtype: str = "float64") -> tuple[Array, Array, Ar
     return Lambda, P, np.sqrt(2.0) * P, np.concatenate((vectors, np.conj(vectors)), axis=1)
 
 
+@operator
 def s4d_legs(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     """Return the modes (n/2,) of S4D-LegS and their B (n/2,): Λ and V*B of LegS, one of each pair.
 
@@ -62,6 +65,7 @@ def s4d_legs(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     return -0.5 + 1j * frequency.hi, (np.sqrt(2.0) * _low_rank(frequency)).astype(np.complex128)
 
 
+@operator
 def s4d_inv(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     """Return the modes (n/2,) of S4D-Inv, λ_m = −½ + i (n/π)(n/(2m+1) − 1), and B = 1 (n/2,).
 
@@ -74,6 +78,7 @@ def s4d_inv(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     return -0.5 + 1j * frequency, np.ones(size // 2, dtype=np.complex128)
 
 
+@operator
 def s4d_lin(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     """Return the modes (n/2,) of S4D-Lin, λ_m = −½ + iπm, and B = 1 (n/2,).
 
@@ -83,6 +88,7 @@ def s4d_lin(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     return -0.5 + 1j * pi * np.arange(size // 2), np.ones(size // 2, dtype=np.complex128)
 
 
+@arguments_of(hippo_legs_nplr)
 def hippo_legs_nplr_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
     """Return all four outputs with what an honest Hermitian eigensolver may do to each.
 
@@ -106,6 +112,7 @@ def hippo_legs_nplr_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "floa
     }
 
 
+@arguments_of(s4d_legs)
 def s4d_legs_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
     """Return both outputs with the bounds of `hippo_legs_nplr_bounds`, one mode of each pair."""
     whole = hippo_legs_nplr_bounds(arithmetic=arithmetic, n=n, dtype=dtype)
@@ -116,6 +123,7 @@ def s4d_legs_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -
     }
 
 
+@arguments_of(s4d_inv)
 def s4d_inv_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
     """Return both outputs; n/(2m+1) − 1 may cancel, which costs 2 u of n/π times n/(2m+1)."""
     Lambda, B = s4d_inv(n, dtype=dtype)
@@ -124,6 +132,7 @@ def s4d_inv_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") ->
     return _diagonal_bounded(Lambda, B, modes, arithmetic)
 
 
+@arguments_of(s4d_lin)
 def s4d_lin_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64") -> dict[str, Bounded]:
     """Return both outputs with 3 u for each mode: π, its product, and the rounding of the result."""
     Lambda, B = s4d_lin(n, dtype=dtype)

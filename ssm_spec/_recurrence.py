@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import ShapeError
 from ssm_spec._systems import Systems, as_matrix_like
 from ssm_spec._validate import (
@@ -60,6 +61,7 @@ class Recurrence(NamedTuple):
         return 2.0 if self.paired else 1.0
 
 
+@operator
 def ssm_recurrence(
     A_bar: Array,
     B_bar: Array,
@@ -101,6 +103,7 @@ def ssm_recurrence(
     return (y, shaped(call, states[-1])) if return_last_state else y
 
 
+@arguments_of(ssm_recurrence)
 def ssm_recurrence_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:

@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 
 from ssm_spec import _recurrence as rec
+from ssm_spec._calls import arguments_of
+from ssm_spec._recurrence import ssm_recurrence
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, sequential
 from ssm_spec._systems import Parts, gradients
 from ssm_spec._validate import Array, Float
 
 
+@arguments_of(ssm_recurrence)
 def ssm_recurrence_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return both outputs of `ssm_recurrence` with what honest arithmetic may do to each element.
 
@@ -49,6 +52,7 @@ def ssm_recurrence_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str,
     }
 
 
+@arguments_of(ssm_recurrence)
 def ssm_recurrence_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

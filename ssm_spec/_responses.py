@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, ShapeError
 from ssm_spec._layer import System, discretised, discretised_bounds, discretised_vjp_bounds
 from ssm_spec._layer_adjoint import majorant
@@ -44,6 +45,7 @@ class _Response(NamedTuple):
     step: bool
 
 
+@operator
 def impulse_response(A: Array, B: Array, C: Array, times: Float, *, diagonal: bool = False) -> Array:
     """Return C exp(tA) B at some times.
 
@@ -68,6 +70,7 @@ def impulse_response(A: Array, B: Array, C: Array, times: Float, *, diagonal: bo
     return _value(_read(A, B, C, None, times, diagonal, step=False))
 
 
+@operator
 def step_response(
     A: Array, B: Array, C: Array, times: Float, D: Float | None = None, *, diagonal: bool = False
 ) -> Array:
@@ -75,6 +78,7 @@ def step_response(
     return _value(_read(A, B, C, D, times, diagonal, step=True))
 
 
+@arguments_of(impulse_response)
 def impulse_response_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -83,6 +87,7 @@ def impulse_response_vjp(
     return {name: bounded.value for name, bounded in found.items()}
 
 
+@arguments_of(step_response)
 def step_response_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -91,16 +96,19 @@ def step_response_vjp(
     return {name: bounded.value for name, bounded in found.items()}
 
 
+@arguments_of(impulse_response)
 def impulse_response_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return g with what honest arithmetic may do to each element: the hold's bound, and two products."""
     return _bounds(_read_keywords(inputs, step=False), arithmetic)
 
 
+@arguments_of(step_response)
 def step_response_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return g with what honest arithmetic may do to each element: the hold's bound, a product and a sum."""
     return _bounds(_read_keywords(inputs, step=True), arithmetic)
 
 
+@arguments_of(impulse_response)
 def impulse_response_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,
@@ -112,6 +120,7 @@ def impulse_response_vjp_bounds(
     return _vjp_bounds(cotangents, wrt, arithmetic, inputs, step=False)
 
 
+@arguments_of(step_response)
 def step_response_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._layer import System, discretised, pull_back, run
 from ssm_spec._layer_views import given_back
@@ -27,6 +28,7 @@ from ssm_spec._validate import (
     Dimensions,
     Float,
     as_array,
+    as_choice,
     as_cotangent,
     as_real_array,
     at_least_one,
@@ -58,6 +60,7 @@ class Dplr(NamedTuple):
         return np.asarray(self.Lambda[..., None] * np.eye(self.Lambda.shape[-1]) - low_rank)
 
 
+@operator
 def s4_kernel(
     delta: Float,
     Lambda: Array,
@@ -98,12 +101,12 @@ def s4_kernel(
         (d, l), complex128, or float64 if `paired`.
     """
     call = read(delta, Lambda, P, Q, B, C, length, paired)
-    if evaluation not in EVALUATIONS:
-        raise DomainError(f"`evaluation` must be one of {EVALUATIONS}; got {evaluation!r}")
+    as_choice("evaluation", evaluation, EVALUATIONS)
     K = by_generating_function(call) if evaluation == "generating_function" else by_recurrence(call)
     return K.real if paired else K
 
 
+@arguments_of(s4_kernel)
 def s4_kernel_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -149,6 +152,7 @@ def read(
 
 def read_keywords(inputs: Mapping[str, Any]) -> Dplr:
     """Read a call given by keywords; `evaluation` changes no meaning."""
+    as_choice("evaluation", inputs.get("evaluation", "dense"), EVALUATIONS)
     return read(**{"paired": False, **{k: v for k, v in inputs.items() if k != "evaluation"}})
 
 

@@ -18,19 +18,21 @@ from typing import Any, Final
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of
 from ssm_spec._convolution import transform_error
 from ssm_spec._layer import discretised_bounds, reshaped
 from ssm_spec._layer_bounds import finish, layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import named
 from ssm_spec._products import Inexact, exactly, product_error
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
-from ssm_spec._s4_kernel import Dplr, folded, impulse_response, read_keywords, read_vjp
+from ssm_spec._s4_kernel import Dplr, folded, impulse_response, read_keywords, read_vjp, s4_kernel
 from ssm_spec._validate import Array, Float
 
 _COVER: Final = 1.0 + 2.0**-10
 """Covers second-order terms, and the rounding of these bounds."""
 
 
+@arguments_of(s4_kernel)
 def s4_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return K with what honest arithmetic may do to each term: the dense form, and declared "fft" both."""
     call = read_keywords(inputs)
@@ -47,6 +49,7 @@ def s4_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Boun
     return {"K": finish(value, bound, K.own, K.judged, arithmetic)}
 
 
+@arguments_of(s4_kernel)
 def s4_kernel_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ssm_spec._layer import System, pull_back, read_rule, reshaped, run
+from ssm_spec._calls import arguments_of, operator
+from ssm_spec._layer import RULES, System, pull_back, reshaped, run
 from ssm_spec._layer_bounds import layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import cotangents_as, given_back, named
 from ssm_spec._roundoff import Arithmetic, Bounded
@@ -20,6 +21,7 @@ from ssm_spec._validate import (
     Dimensions,
     Float,
     as_array,
+    as_choice,
     as_real_array,
     at_least_one,
     differentiated,
@@ -29,6 +31,7 @@ OUTPUTS = ("y", "last_state")
 DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "initial_state")
 
 
+@operator
 def s4d(
     u: Float,
     delta: Float,
@@ -69,10 +72,11 @@ def s4d(
     """
     system = _read(u, delta, A, B, C, D, initial_state, discretization)
     y, last = run(system)
-    y = y.reshape(system.u.shape[0], system.u.shape[1], -1)
+    y = y[:, :, 0]
     return (y, last) if return_last_state else y
 
 
+@arguments_of(s4d)
 def s4d_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -83,6 +87,7 @@ def s4d_vjp(
     return {name: given_back(found[name], inputs[name]) for name in names}
 
 
+@arguments_of(s4d)
 def s4d_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return both outputs with what honest arithmetic may do to each: scans, chunks, or declared "fft"."""
     system = _read_keywords(inputs)
@@ -91,6 +96,7 @@ def s4d_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     return {"y": reshaped(found["y"], (b, d, length)), "last_state": found["last_state"]}
 
 
+@arguments_of(s4d)
 def s4d_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,
@@ -130,7 +136,7 @@ def _read(
     initial = None if initial_state is None else as_matrix_like("initial_state", initial_state, complex_)
     if initial is not None:
         dims.match("initial_state", initial, "b d n")
-    rule = read_rule("discretization", discretization)
+    rule = as_choice("discretization", discretization, RULES)
     direct = None if D_ is None else D_[:, None, None]
     return System(
         A_, B_[..., None], C_[:, None, :], direct, delta_[:, None], u_[:, :, None, :], initial, rule, True

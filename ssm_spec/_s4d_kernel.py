@@ -16,10 +16,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._double_double import UNIT, two_product
 from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._kernel import powers
-from ssm_spec._layer import System, discretised, discretised_vjp, read_rule
+from ssm_spec._layer import RULES, System, discretised, discretised_vjp
 from ssm_spec._layer_views import given_back
 from ssm_spec._systems import as_matrix_like
 from ssm_spec._validate import (
@@ -27,6 +28,7 @@ from ssm_spec._validate import (
     Dimensions,
     Float,
     as_array,
+    as_choice,
     as_cotangent,
     as_real_array,
     at_least_one,
@@ -47,6 +49,7 @@ class Tables(NamedTuple):
     high: Array
 
 
+@operator
 def s4d_kernel(
     delta: Float, A: Array, B: Array, C: Array, length: int, *, discretization: str = "zoh"
 ) -> Float:
@@ -75,6 +78,7 @@ def s4d_kernel(
     return product(power_tables(system, A_bar, size), system.C[:, 0] * B_bar[..., 0], size)
 
 
+@arguments_of(s4d_kernel)
 def s4d_kernel_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -103,7 +107,7 @@ def read(
         raise DTypeError(f"`length` must be an integer; got {length!r}")
     if length < 0:
         raise DomainError(f"`length` must be >= 0; got {length}")
-    rule = read_rule("discretization", discretization)
+    rule = as_choice("discretization", discretization, RULES)
     nothing = np.zeros((0, dims["d"], 1, 0))
     system = System(A_, B_[..., None], C_[:, None, :], None, delta_[:, None], nothing, None, rule, True)
     return system, int(length)
@@ -162,7 +166,7 @@ def correlation(tables: Tables, G: Float) -> Array:
     padded = np.zeros((len(G), blocks * step))
     padded[:, : G.shape[-1]] = G
     with np.errstate(all="ignore"):
-        inner = padded.reshape(-1, blocks, step) @ np.swapaxes(np.conj(tables.low), -1, -2)
+        inner = padded.reshape(len(G), blocks, step) @ np.swapaxes(np.conj(tables.low), -1, -2)
         total = np.sum(inner * np.swapaxes(np.conj(tables.high), -1, -2), axis=1)
     return np.asarray(2.0 * total if np.iscomplexobj(tables.low) else total)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of
 from ssm_spec._layer import System, discretised_bounds, discretised_vjp_bounds
 from ssm_spec._layer_adjoint import majorant
 from ssm_spec._layer_bounds import finish
@@ -31,11 +32,13 @@ from ssm_spec._s4d_kernel import (
     pull_back,
     read_cotangent,
     read_keywords,
+    s4d_kernel,
 )
 from ssm_spec._state_error import log_modulus
 from ssm_spec._validate import Array, Float
 
 
+@arguments_of(s4d_kernel)
 def s4d_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return K with what honest arithmetic may do to each of its terms."""
     system, length = read_keywords(inputs)
@@ -51,6 +54,7 @@ def s4d_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     return {"K": finish(K, sides[0], sides[1], np.broadcast_to(judged[:, None], K.shape), arithmetic)}
 
 
+@arguments_of(s4d_kernel)
 def s4d_kernel_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,

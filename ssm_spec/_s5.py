@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ssm_spec._layer import System, pull_back, read_rule, run
+from ssm_spec._calls import arguments_of, operator
+from ssm_spec._layer import RULES, System, pull_back, run
 from ssm_spec._layer_bounds import layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import cotangents_as, given_back, named
 from ssm_spec._roundoff import Arithmetic, Bounded
@@ -23,6 +24,7 @@ from ssm_spec._validate import (
     Dimensions,
     Float,
     as_array,
+    as_choice,
     as_real_array,
     at_least_one,
     differentiated,
@@ -32,6 +34,7 @@ OUTPUTS = ("y", "last_state")
 DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "initial_state")
 
 
+@operator
 def s5(
     u: Float,
     delta: Float,
@@ -77,6 +80,7 @@ def s5(
     return (y, last) if return_last_state else y
 
 
+@arguments_of(s5)
 def s5_vjp(
     cotangents: Mapping[str, Array | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -89,12 +93,14 @@ def s5_vjp(
     return {name: given_back(found[name], inputs[name]) for name in names}
 
 
+@arguments_of(s5)
 def s5_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return both outputs with what honest arithmetic may do to each: scans, chunks, or declared "fft"."""
     system = _read_keywords(inputs)
     return layer_bounds(system, arithmetic)
 
 
+@arguments_of(s5)
 def s5_vjp_bounds(
     cotangents: Mapping[str, Array | None],
     wrt: Iterable[str] | None = None,
@@ -138,7 +144,7 @@ def _read(
     initial = None if initial_state is None else as_matrix_like("initial_state", initial_state, complex_)
     if initial is not None:
         dims.match("initial_state", initial, "b p")
-    rule = read_rule("discretization", discretization)
+    rule = as_choice("discretization", discretization, RULES)
     direct = None if D_ is None else np.diag(D_)
     return System(A_, B_, C_, direct, delta_, u_, initial, rule, diagonal=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._selective_scan import (
@@ -34,6 +35,7 @@ DIFFERENTIABLE = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 _BY_ROW = ("u", "delta", "B", "C", "z")
 
 
+@operator
 def selective_state_update(
     state: ArrayLike,
     u: ArrayLike,
@@ -91,6 +93,7 @@ def selective_state_update(
     return step.to_rows(y[..., 0]), new
 
 
+@arguments_of(selective_state_update)
 def selective_state_update_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -115,6 +118,7 @@ def selective_state_update_vjp(
     return {name: step.as_given(name, found[_in_scan(name)], passed) for name in names}
 
 
+@arguments_of(selective_state_update)
 def selective_state_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and "state"; slots left alone have bound 0.
 
@@ -146,6 +150,7 @@ def selective_state_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> d
     }
 
 
+@arguments_of(selective_state_update)
 def selective_state_update_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,

@@ -22,8 +22,8 @@ def as_array(name: str, value: object) -> Array:
     DTypeError
         If `value` holds integers, bools, objects, or numbers wider than float64.
     """
-    array = np.asarray(value)
-    if array.dtype.kind == "f" and array.dtype.itemsize <= 8:
+    array = _read(name, value)
+    if (array.dtype.kind == "f" and array.dtype.itemsize <= 8) or array.dtype.name == "bfloat16":
         return array.astype(np.float64, copy=False)
     if array.dtype.kind == "c" and array.dtype.itemsize <= 16:
         return array.astype(np.complex128, copy=False)
@@ -38,12 +38,36 @@ def as_real_array(name: str, value: object) -> Float:
     return array
 
 
+def refuse_half(name: str, value: object) -> None:
+    """Refuse a state matrix in 16 bits: rounding it there moves the modes (SEMANTICS: A is not streamed)."""
+    given = _read(name, value).dtype
+    if given.name in ("float16", "bfloat16"):
+        raise DTypeError(f"`{name}` must have at least single precision; got {given}")
+
+
+def as_choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """Return one of the words that an argument may be."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise DomainError(f"`{name}` must be one of {choices}; got {value!r:.80}")
+    return value
+
+
 def as_index_array(name: str, value: object) -> NDArray[np.int64]:
     """Return an int64 array; anything but integers is refused."""
-    array = np.asarray(value)
+    array = _read(name, value)
     if array.dtype.kind not in "iu":
         raise DTypeError(f"`{name}` must hold integers; got {array.dtype}")
     return array.astype(np.int64, copy=False)
+
+
+def _read(name: str, value: object) -> Array:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors that NumPy cannot hold
+        raise DTypeError(
+            f"`{name}` must be an array of numbers; got {type(value).__name__}: {error}"
+        ) from None
 
 
 class Dimensions:
@@ -123,6 +147,9 @@ def as_cotangent(
 
 def check_cotangent_names(cotangents: Mapping[str, object], outputs: Iterable[str]) -> None:
     """Refuse a cotangent for an output that the operator does not have."""
+    if not isinstance(cotangents, Mapping):
+        given = type(cotangents).__name__
+        raise DTypeError(f"`cotangents` must be a mapping from outputs to arrays; got {given}")
     outputs = tuple(outputs)
     for name in cotangents:
         if name not in outputs:
@@ -136,6 +163,8 @@ def differentiated(
     given = tuple(name for name in differentiable if inputs.get(name) is not None)
     if wrt is None:
         return given
+    if not isinstance(wrt, Iterable):
+        raise DTypeError(f"`wrt` must be names of inputs; got {type(wrt).__name__}")
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     for name in names:
         if name not in given:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssm_spec._calls import arguments_of
 from ssm_spec._causal_conv1d import causal_conv1d_vjp
 from ssm_spec._causal_conv1d_bounds import Given, gradient_errors
-from ssm_spec._mamba._block import DIFFERENTIABLE, mamba_block_vjp, read_cotangents
+from ssm_spec._mamba._block import DIFFERENTIABLE, mamba_block, mamba_block_vjp, read_cotangents
 from ssm_spec._mamba._perturbed_adjoint import perturbed_gradients
 from ssm_spec._mamba._propagate import linear, operand_unit, propagate, stored
 from ssm_spec._mamba._stages import Block, Stages, follow, read
@@ -27,6 +28,7 @@ from ssm_spec._validate import Float, differentiated
 Errors = dict[str, Float]
 
 
+@arguments_of(mamba_block)
 def mamba_block_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,

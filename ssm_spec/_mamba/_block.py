@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._causal_conv1d import causal_conv1d_vjp
 from ssm_spec._mamba._stages import PARAMETERS, Block, follow, read
 from ssm_spec._selective_scan import selective_scan_vjp
@@ -17,6 +18,7 @@ OUTPUTS = ("y", "conv_state", "ssm_state")
 DIFFERENTIABLE = ("x", *PARAMETERS, "conv_state", "ssm_state")
 
 
+@operator
 def mamba_block(
     x: ArrayLike,
     in_proj: ArrayLike,
@@ -86,6 +88,7 @@ def mamba_block(
     return (y, stages.conv_state, stages.ssm_state) if return_states else y
 
 
+@arguments_of(mamba_block)
 def mamba_block_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Float]:

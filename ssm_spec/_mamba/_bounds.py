@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of
+from ssm_spec._mamba._block import mamba_block
 from ssm_spec._mamba._propagate import linear, propagate
 from ssm_spec._mamba._stages import Block, Stages, follow, read
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
@@ -24,6 +26,7 @@ class Errors:
     peaks: tuple[Float, Float, Float]
 
 
+@arguments_of(mamba_block)
 def mamba_block_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y", "conv_state" and "ssm_state".
 

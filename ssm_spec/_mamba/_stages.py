@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from ssm_spec._causal_conv1d import causal_conv1d
-from ssm_spec._errors import DTypeError
 from ssm_spec._selective_scan import selective_scan
-from ssm_spec._validate import Dimensions, Float, as_real_array, at_least_one
+from ssm_spec._validate import Dimensions, Float, as_real_array, at_least_one, refuse_half
 
 PARAMETERS = (
     "in_proj",
@@ -151,9 +150,8 @@ def read(
     at_least_one("conv1d_weight", "w", dims["w"])
     dims.bind("w−1", dims["w"] - 1, "conv1d_weight")
     dims.bind("2d", 2 * dims["d"], "conv1d_weight")
-    if np.asarray(A_log).dtype == np.float16:
-        raise DTypeError("`A_log` must have at least single precision; got float16")
     rates = take("A_log", A_log, "d n")
+    refuse_half("A_log", A_log)
     at_least_one("A_log", "n", dims["n"])
     dt_weight = take("dt_proj_weight", dt_proj_weight, "d r")
     at_least_one("dt_proj_weight", "r", dims["r"])

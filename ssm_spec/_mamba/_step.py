@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._mamba._adjoint_bounds import mamba_block_vjp_bounds
 from ssm_spec._mamba._block import OUTPUTS, mamba_block, mamba_block_vjp
 from ssm_spec._mamba._bounds import mamba_block_bounds
@@ -24,6 +25,7 @@ from ssm_spec._validate import (
 DIFFERENTIABLE = ("x", "conv_state", "ssm_state", *PARAMETERS)
 
 
+@operator
 def mamba_step(
     x: ArrayLike,
     conv_state: ArrayLike,
@@ -63,6 +65,7 @@ def mamba_step(
     return y[:, 0], conv, ssm
 
 
+@arguments_of(mamba_step)
 def mamba_step_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Float]:
@@ -86,6 +89,7 @@ def mamba_step_vjp(
     return {name: gradient[:, 0] if name == "x" else gradient for name, gradient in found.items()}
 
 
+@arguments_of(mamba_step)
 def mamba_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y", "conv_state" and "ssm_state".
 
@@ -100,6 +104,7 @@ def mamba_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     return {**found, "y": found["y"].map(lambda part: part[:, 0])}
 
 
+@arguments_of(mamba_step)
 def mamba_step_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,

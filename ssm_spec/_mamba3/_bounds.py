@@ -20,10 +20,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from ssm_spec._calls import arguments_of
 from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error
 from ssm_spec._mamba3._inputs import Siso, read
-from ssm_spec._mamba3._siso import Path, follow, last_v, run
+from ssm_spec._mamba3._siso import Path, follow, last_v, mamba3_siso, run
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan._classes import chunk_begins, chunk_sums
 from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
@@ -56,6 +57,7 @@ class Errors:
     S_peak: Float
 
 
+@arguments_of(mamba3_siso)
 def mamba3_siso_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and the four states.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssm_spec._calls import operator
 from ssm_spec._functions import sigmoid
 from ssm_spec._mamba3._inputs import Siso, read
 from ssm_spec._selective_scan._value import gate
@@ -15,6 +16,7 @@ from ssm_spec._validate import Float
 OUTPUTS = ("y", "angle_state", "ssm_state", "k_state", "v_state")
 
 
+@operator
 def mamba3_siso(
     q: ArrayLike,
     k: ArrayLike,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._mamba3._bounds import mamba3_siso_bounds
 from ssm_spec._mamba3._siso import mamba3_siso
 from ssm_spec._roundoff import Arithmetic, Bounded
@@ -16,6 +17,7 @@ _PATTERNS = {"q": "b g n", "k": "b g n", "v": "b h p", "angles": "b h a", "z": "
 _PER_HEAD = ("adt", "dt", "trap")
 
 
+@operator
 def mamba3_siso_step(
     angle_state: ArrayLike,
     ssm_state: ArrayLike,
@@ -82,6 +84,7 @@ def mamba3_siso_step(
     return y[:, 0], angle, ssm, key, value
 
 
+@arguments_of(mamba3_siso_step)
 def mamba3_siso_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and the four states.
 
@@ -99,6 +102,8 @@ def mamba3_siso_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[st
 def _read(**inputs: Any) -> dict[str, Any]:
     """Check what differs from the recurrence, and pose the step as one of length one."""
     dims, step = Dimensions(), dict(inputs)
+    for name in ("angle_state", "ssm_state", "k_state", "v_state"):
+        step[name] = as_real_array(name, step[name])
     for name in (*_PATTERNS, *_PER_HEAD):
         if step.get(name) is not None:
             array = as_real_array(name, step[name])

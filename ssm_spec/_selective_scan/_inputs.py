@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from ssm_spec._errors import DomainError, DTypeError, ShapeError
 from ssm_spec._selective_scan._sequences import Sequences, from_cu_seqlens, from_seq_idx, whole
-from ssm_spec._validate import Dimensions, as_array, as_index_array, as_real_array, at_least_one
+from ssm_spec._validate import (
+    Dimensions,
+    as_array,
+    as_choice,
+    as_index_array,
+    as_real_array,
+    at_least_one,
+    refuse_half,
+)
 
 Array = NDArray[Any]
 Float = NDArray[np.float64]
@@ -135,8 +143,7 @@ def read(
     A_ = _decay_rates(A, dims)
     complex_ = A_.dtype.kind == "c"
     sequences = _sequences(seq_idx, cu_seqlens, dims)
-    if b_discretization not in DISCRETIZATIONS:
-        raise DomainError(f"`b_discretization` must be one of {DISCRETIZATIONS}; got {b_discretization!r}")
+    rule = as_choice("b_discretization", b_discretization, DISCRETIZATIONS)
     return Scan(
         u=_time_first(u_),
         delta=_time_first(delta_),
@@ -149,7 +156,7 @@ def read(
         initial_state=_initial_state(initial_state, complex_, dims, packed=cu_seqlens is not None),
         sequences=sequences,
         softplus=bool(delta_softplus),
-        zoh=b_discretization == "zoh",
+        zoh=rule == "zoh",
     )
 
 
@@ -158,10 +165,8 @@ def _time_first(array: Array) -> Array:
 
 
 def _decay_rates(A: object, dims: Dimensions) -> Array:
-    given = np.asarray(A)
-    if given.dtype == np.float16:
-        raise DTypeError("`A` must have at least single precision; got float16")
     array = as_array("A", A)
+    refuse_half("A", A)
     dims.match("A", array, "d n")
     at_least_one("A", "n", dims["n"])
     return array

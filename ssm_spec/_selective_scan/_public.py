@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._selective_scan._adjoint import Cotangents, gradients
 from ssm_spec._selective_scan._adjoint_bounds import gradient_bounds
@@ -21,6 +22,7 @@ Array = NDArray[Any]
 OUTPUTS = ("y", "last_state")
 
 
+@operator
 def selective_scan(
     u: ArrayLike,
     delta: ArrayLike,
@@ -91,6 +93,7 @@ def selective_scan(
     return (y, _state(last)) if return_last_state else y
 
 
+@arguments_of(selective_scan)
 def selective_scan_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Array]:
@@ -119,6 +122,7 @@ def selective_scan_vjp(
     return {name: as_given(scan, inputs, name, found[name]) for name in names}
 
 
+@arguments_of(selective_scan)
 def selective_scan_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and "last_state".
 
@@ -143,6 +147,7 @@ def selective_scan_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str,
         }
 
 
+@arguments_of(selective_scan)
 def selective_scan_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,

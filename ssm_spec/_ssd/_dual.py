@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_spec._calls import operator
 from ssm_spec._errors import DomainError
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._ssd._inputs import Ssd, read
@@ -15,6 +16,7 @@ from ssm_spec._validate import Float
 Bool = NDArray[np.bool_]
 
 
+@operator
 def ssd_chunked(*, chunk_size: int = 256, **inputs: Any) -> tuple[Float, Float]:
     """The same function as `ssd`, as (L ∘ C Bᵀ) X inside chunks and a recurrence between them.
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_spec._errors import DomainError, DTypeError, ShapeError
+from ssm_spec._errors import DomainError, ShapeError
 from ssm_spec._functions import sigmoid, softplus
 from ssm_spec._selective_scan._inputs import Projection, Scan
 from ssm_spec._selective_scan._sequences import from_seq_idx, whole
-from ssm_spec._validate import Dimensions, Float, as_index_array, as_real_array, at_least_one
+from ssm_spec._validate import Dimensions, Float, as_index_array, as_real_array, at_least_one, refuse_half
 
 Array = NDArray[Any]
 
@@ -179,10 +179,8 @@ def _projection(name: str, value: object, dims: Dimensions) -> _Groups:
 
 
 def _decay_rates(A: object, dims: Dimensions) -> Float:
-    given = np.asarray(A)
-    if given.dtype == np.float16:
-        raise DTypeError("`A` must have at least single precision; got float16")
     array = as_real_array("A", A)
+    refuse_half("A", A)
     dims.match("A", array, "h")
     return array
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._selective_scan._adjoint import Cotangents, gradients
 from ssm_spec._selective_scan._bounds import Worst
@@ -23,6 +24,7 @@ OUTPUTS = ("y", "final_states")
 DIFFERENTIABLE = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states")
 
 
+@operator
 def ssd(
     x: ArrayLike,
     dt: ArrayLike,
@@ -95,6 +97,7 @@ def ssd(
     return (y, given.from_states(final)) if return_final_states else y
 
 
+@arguments_of(ssd)
 def ssd_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Float]:
@@ -119,6 +122,7 @@ def ssd_vjp(
     return {name: found[name] for name in names}
 
 
+@arguments_of(ssd)
 def ssd_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and "final_states".
 
@@ -146,6 +150,7 @@ def ssd_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     return {name: part.map(layouts[name]) for name, part in bounded.items()}
 
 
+@arguments_of(ssd)
 def ssd_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_spec._calls import arguments_of, operator
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._ssd._public import ssd, ssd_bounds, ssd_vjp, ssd_vjp_bounds
 from ssm_spec._validate import (
@@ -28,6 +29,7 @@ _IN_SSD = {"state": "initial_states"}
 _STREAMED = ("x", "dt", "B", "C", "z")
 
 
+@operator
 def ssd_update(
     state: ArrayLike,
     x: ArrayLike,
@@ -74,6 +76,7 @@ def ssd_update(
     return y[:, 0], final
 
 
+@arguments_of(ssd_update)
 def ssd_update_vjp(
     cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
 ) -> dict[str, Float]:
@@ -97,6 +100,7 @@ def ssd_update_vjp(
     return {name: _as_given(name, found[_IN_SSD.get(name, name)]) for name in names}
 
 
+@arguments_of(ssd_update)
 def ssd_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """What arithmetic of the declared kind may do to "y" and "state".
 
@@ -111,6 +115,7 @@ def ssd_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     return {"y": found["y"].map(lambda part: part[:, 0]), "state": found["final_states"]}
 
 
+@arguments_of(ssd_update)
 def ssd_update_vjp_bounds(
     cotangents: Mapping[str, ArrayLike | None],
     wrt: Iterable[str] | None = None,
@@ -152,9 +157,9 @@ def _read(
 ) -> dict[str, Any]:
     """Check what differs from `ssd`, and pose the step as one of length one."""
     dims = Dimensions()
-    streams = {"x": x, "dt": dt, "B": B, "C": C, "z": z}
+    streams = {"x": x, "dt": dt, "B": B, "C": C} | ({} if z is None else {"z": z})
     patterns = {"x": "b h p", "dt": "b h", "B": "b g n", "C": "b g n", "z": "b h p"}
-    arrays = {name: as_real_array(name, value) for name, value in streams.items() if value is not None}
+    arrays = {name: as_real_array(name, value) for name, value in streams.items()}
     for name, array in arrays.items():
         dims.match(name, array, patterns[name])
     state_ = as_real_array("state", state)
