@@ -2,7 +2,7 @@
 
 from ssm_spec.vectors._case import Case, Vector
 from ssm_spec.vectors._checking import Difference, check
-from ssm_spec.vectors._files import answered, cases, contents, export, load, schema
+from ssm_spec.vectors._files import answered, cases, contents, export, load, remade, schema, shipped
 from ssm_spec.vectors._version import DIGESTS, SPEC_VERSION, VECTORS_VERSION
 
 __all__ = [
@@ -18,5 +18,7 @@ __all__ = [
     "contents",
     "export",
     "load",
+    "remade",
     "schema",
+    "shipped",
 ]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ssm_spec._references import REFERENCES
+from ssm_spec.vectors._dice import Dice
 
 Array = NDArray[Any]
 
@@ -74,3 +78,27 @@ class Vector(Case):
             for kind, arrays in kinds.items()
             for name, array in arrays.items()
         }
+
+
+def posed(
+    op: str, name: str, clause: str, dice: Dice, arrays: Mapping[str, Array], /, **parameters: Any
+) -> Case:
+    """The case that shows the clauses (parted by spaces), with a cotangent of every output that has one."""
+    reference = REFERENCES[op]
+    cotangents: dict[str, Array] = {}
+    if reference.vjp is not None:
+        flags = dict.fromkeys(
+            (p for p in signature(reference.value).parameters if p.startswith("return_")), True
+        )
+        found = reference.value(**arrays, **parameters, **flags)
+        outputs = zip(reference.outputs, found if isinstance(found, tuple) else (found,), strict=True)
+        cotangents = {k: dice.general(*y.shape, complex_=np.iscomplexobj(y)) for k, y in outputs}
+    return Case(
+        op=op,
+        name=name,
+        clause=tuple(clause.split()),
+        arrays=arrays,
+        parameters=parameters,
+        exact_in=dice.exact_in,
+        cotangents=cotangents,
+    )

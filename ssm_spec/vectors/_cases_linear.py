@@ -1,4 +1,4 @@
-"""The golden cases of linear time-invariant systems and of HiPPO-LegS."""
+"""The golden cases of the basic operators on linear time-invariant systems."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ def linear_cases() -> Iterator[Case]:
     yield from _recurrences()
     yield from _kernels()
     yield from _convolutions()
-    for n in (1, 2, 7, 64):
-        clause = ("legs-1", "legs-2")
-        yield Case(op="hippo_legs", name=f"n{n}", clause=clause, arrays={}, parameters={"n": n})
 
 
 Shapes = Mapping[str, tuple[tuple[int, ...], bool]]

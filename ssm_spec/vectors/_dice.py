@@ -26,6 +26,7 @@ class Dice:
     """
 
     def __init__(self, name: str, exact_in: str = "bfloat16") -> None:
+        self.exact_in = exact_in
         self._random = Random(name)
         self._bits = BITS[exact_in]
 

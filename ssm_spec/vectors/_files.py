@@ -1,4 +1,8 @@
-"""The golden vectors as files: one safetensors file an operator, and a manifest that describes them all."""
+"""The golden vectors as files: one safetensors file an operator, and a manifest that describes them all.
+
+The files of the current version are shipped in `data`, beside this module. To read or export them takes
+nothing but NumPy; to compute them again takes the extra `certify`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,17 @@ import json
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
 from ssm_spec.vectors._case import Case, Vector
+from ssm_spec.vectors._cases_family import family_cases
+from ssm_spec.vectors._cases_layers import layer_cases
 from ssm_spec.vectors._cases_linear import linear_cases
 from ssm_spec.vectors._cases_scan import scan_cases, step_cases
+from ssm_spec.vectors._cases_starts import start_cases
+from ssm_spec.vectors._cases_systems import system_cases
 from ssm_spec.vectors._safetensors import pack, restored, stored, unpack
 from ssm_spec.vectors._version import SPEC_VERSION, VECTORS_VERSION
 
@@ -22,8 +31,12 @@ SCHEMA_ID: Final = "ssm-spec-vectors-1"
 def cases() -> Iterator[Case]:
     """Every golden case, in order."""
     yield from linear_cases()
+    yield from system_cases()
+    yield from start_cases()
+    yield from layer_cases()
     yield from scan_cases()
     yield from step_cases()
+    yield from family_cases()
 
 
 def answered(case: Case) -> Vector:
@@ -77,23 +90,38 @@ def _entry(vector: Vector) -> dict[str, Any]:
     }
 
 
+def remade() -> dict[str, bytes]:
+    """File name -> bytes, every answer computed again; takes the extra `certify`."""
+    return contents(answered(case) for case in cases())
+
+
+def shipped() -> dict[str, bytes]:
+    """File name -> bytes, as they lie in the package."""
+    return {file.name: file.read_bytes() for file in _data().iterdir()}
+
+
 def export(directory: Path) -> dict[str, int]:
     """Write the golden vectors; file name -> size in bytes. The bytes are the same everywhere."""
-    written = contents(answered(case) for case in cases())
+    written = shipped()
     directory.mkdir(parents=True, exist_ok=True)
     for name, data in written.items():
         (directory / name).write_bytes(data)
     return {name: len(data) for name, data in written.items()}
 
 
-def load(directory: Path) -> list[Vector]:
-    """Read exported vectors back; takes nothing but NumPy."""
-    manifest = json.loads((directory / MANIFEST).read_text())
+def load(directory: Path | None = None) -> list[Vector]:
+    """Read vectors back, those in the package if no directory is named."""
+    where = _data() if directory is None else directory
+    manifest = json.loads((where / MANIFEST).read_text(encoding="utf-8"))
     found = []
     for op, entry in manifest["operators"].items():
-        arrays = unpack((directory / entry["file"]).read_bytes())
+        arrays = unpack((where / entry["file"]).read_bytes())
         found += [_vector(op, row, arrays) for row in entry["cases"]]
     return found
+
+
+def _data() -> Traversable:
+    return files("ssm_spec.vectors").joinpath("data")
 
 
 def _vector(op: str, row: dict[str, Any], arrays: dict[str, Any]) -> Vector:
@@ -106,7 +134,7 @@ def _vector(op: str, row: dict[str, Any], arrays: dict[str, Any]) -> Vector:
         name=row["name"],
         clause=tuple(row["clauses"]),
         arrays=parts["input"],
-        parameters=row["parameters"],
+        parameters={k: tuple(v) if isinstance(v, list) else v for k, v in row["parameters"].items()},
         exact_in=row["exact_in"],
         cotangents=parts["cotangent"],
         outputs=parts["output"],

@@ -223,6 +223,8 @@ def test_nothing_happens_in_no_time():
     bounds = ssm_spec.s4d_bounds(arithmetic=Arithmetic(evaluation="fft"), **arrays)
     assert bounds["y"].value.shape == (2, 3, 0)
     assert ssm_spec.s4d_kernel(**kernel_of(arrays), length=0).shape == (3, 0)
+    slopes = ssm_spec.s4d_kernel_vjp({"K": np.zeros((3, 0))}, **kernel_of(arrays), length=0)
+    assert not any(np.any(slope) for slope in slopes.values())
     assert ssm_spec.s4d_kernel_bounds(arithmetic=F32, **kernel_of(arrays), length=0)["K"].value.shape == (
         3,
         0,

@@ -4,34 +4,31 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from ssm_conformance.cli import cli
 from ssm_spec import REFERENCES, Arithmetic, vectors
-from ssm_spec.vectors import DIGESTS, SPEC_VERSION, VECTORS_VERSION
+from ssm_spec.vectors import DIGESTS, SPEC_VERSION, VECTORS_VERSION, _checking
 from ssm_spec.vectors._dice import BITS, Dice
 from ssm_spec.vectors._safetensors import FormatError, pack, stored, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
-FIRST_RELEASE = {
-    "discretize_zoh",
-    "discretize_bilinear",
-    "ssm_recurrence",
-    "ssm_kernel",
-    "causal_convolution",
-    "hippo_legs",
-    "selective_scan",
-    "selective_state_update",
-}
+READER = ROOT / "docs" / "examples" / "read-vectors" / "read.mjs"
+
+
+@pytest.fixture(scope="session")
+def computed() -> dict[str, bytes]:
+    """Every vector, computed in this run."""
+    return vectors.remade()
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +39,11 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def exported(frozen: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+def exported(
+    frozen: Path, tmp_path: Path, computed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy to spoil; what it is checked against is computed once for all tests."""
+    monkeypatch.setattr(_checking, "remade", lambda: computed)
     return Path(shutil.copytree(frozen, tmp_path / "copy"))
 
 
@@ -56,14 +56,37 @@ def test_they_hold_the_specification_of_this_release() -> None:
     assert version("ssm-spec").startswith(f"{SPEC_VERSION}."), "review the vectors, then raise SPEC_VERSION"
 
 
-def test_every_operator_of_the_first_release_has_cases_and_every_gradient(frozen: Path) -> None:
+def test_every_operator_has_cases_and_every_gradient(frozen: Path) -> None:
     found = vectors.load(frozen)
-    assert {vector.op for vector in found} == FIRST_RELEASE
-    for op in FIRST_RELEASE:
+    assert {vector.op for vector in found} == set(REFERENCES)
+    for op, reference in REFERENCES.items():
         rows = [vector for vector in found if vector.op == op]
-        assert all(tuple(row.outputs) == REFERENCES[op].outputs for row in rows)
-        assert {name for row in rows for name in row.gradients} == set(REFERENCES[op].differentiable)
+        assert all(tuple(row.outputs) == reference.outputs for row in rows)
+        assert {name for row in rows for name in row.gradients} == set(reference.differentiable)
         assert len({row.name for row in rows}) == len(rows)
+
+
+def test_every_case_of_a_gradient_has_a_cotangent_of_each_output() -> None:
+    for vector in vectors.load():
+        differentiable = REFERENCES[vector.op].vjp is not None
+        assert set(vector.cotangents) == (set(vector.outputs) if differentiable else set())
+        given = {name for name in REFERENCES[vector.op].differentiable if vector.inputs.get(name) is not None}
+        assert set(vector.gradients) == given
+
+
+def test_the_package_ships_what_is_computed(computed: dict[str, bytes]) -> None:
+    """Anew, byte by byte; `python -m ssm_spec.vectors` writes them."""
+    assert vectors.shipped() == computed
+
+
+def test_they_are_read_and_checked_without_the_extra(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; sys.modules['flint'] = None; from ssm_spec import vectors\n"
+        f"out = pathlib.Path({str(tmp_path)!r}); vectors.export(out)\n"
+        "assert len(vectors.load()) == len(vectors.load(out)) == len(list(vectors.cases())) > 200\n"
+        "assert vectors.check(out, recompute=False) == []"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_the_manifest_keeps_its_schema_and_names_clauses_that_exist(frozen: Path) -> None:
@@ -77,7 +100,7 @@ def test_the_manifest_keeps_its_schema_and_names_clauses_that_exist(frozen: Path
 
 
 def test_they_are_small_enough_to_ship(frozen: Path) -> None:
-    assert sum(path.stat().st_size for path in frozen.iterdir()) < 1_000_000
+    assert sum(path.stat().st_size for path in frozen.iterdir()) < 3_000_000
 
 
 def test_the_public_package_reads_the_files(frozen: Path) -> None:
@@ -120,23 +143,27 @@ def test_dice_fall_the_same_everywhere() -> None:
     assert dice.integers(5, below=7).tolist() == [6, 4, 3, 1, 3]
 
 
-def test_what_was_exported_is_right(frozen: Path) -> None:
-    assert vectors.check(frozen) == []
+def test_what_was_exported_is_right(exported: Path) -> None:
+    assert vectors.check(exported) == vectors.check(exported, recompute=False) == []
 
 
-@pytest.mark.parametrize("op", sorted(FIRST_RELEASE))
+@pytest.mark.parametrize("recompute", [True, False])
 @pytest.mark.parametrize("bit", [0, 51, 63])
-def test_a_flipped_bit_is_named_by_tensor_and_element(exported: Path, op: str, bit: int) -> None:
+@pytest.mark.parametrize("op", REFERENCES)
+def test_a_flipped_bit_is_named_by_tensor_and_element(
+    exported: Path, op: str, bit: int, recompute: bool
+) -> None:
     path = exported / f"{op}.safetensors"
     data = bytearray(path.read_bytes())
-    tensors = unpack(bytes(data))
-    name, array = [(k, v) for k, v in tensors.items() if v.size and "/output/" in k][-1]
-    index = tuple(size // 2 for size in array.shape)
-    start = bytes(data).index(np.ascontiguousarray(array).tobytes())
-    place = start + 8 * int(np.ravel_multi_index(index, array.shape)) + bit // 8
-    data[place] ^= 1 << bit % 8
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    name = [k for k, entry in header.items() if 0 not in entry["shape"] and "/output/" in k][-1]
+    shape = header[name]["shape"]
+    index = tuple(side // 2 for side in shape)
+    start = 8 + size + header[name]["data_offsets"][0]
+    data[start + 8 * int(np.ravel_multi_index(index, shape)) + bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
-    (difference,) = vectors.check(exported)
+    (difference,) = vectors.check(exported, recompute=recompute)
     assert difference.file == path.name
     assert difference.where == f"{name}[{', '.join(map(str, index))}]"
     assert f"{1 << bit:#018x}" in difference.message
@@ -152,8 +179,9 @@ def test_every_other_damage_is_named(exported: Path) -> None:
     assert [d.message for d in vectors.check(exported)] == ["says the same in other bytes"]
     manifest.write_text("{")
     assert "is not JSON" in vectors.check(exported)[0].message
-    manifest.write_text(text.replace('"vectors": "1"', '"vectors": "0"'))
-    assert "is version '0'; this package makes version '1'" in str(vectors.check(exported)[0])
+    manifest.write_text(text.replace(f'"vectors": "{VECTORS_VERSION}"', '"vectors": "0"'))
+    said = f"is version '0'; this package makes version '{VECTORS_VERSION}'"
+    assert said in str(vectors.check(exported)[0])
     manifest.write_text(text)
     (exported / "hippo_legs.safetensors").unlink()
     (exported / "other.safetensors").write_bytes(b"")
@@ -190,33 +218,53 @@ def test_a_file_survives_the_way_out_and_back() -> None:
         unpack(b"nothing")
 
 
-def test_the_command_exports_and_checks(tmp_path: Path) -> None:
-    run = CliRunner().invoke
+def test_the_command_exports_and_checks(
+    tmp_path: Path, computed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_checking, "remade", lambda: computed)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["vectors", *arguments, directory], standalone_mode=False)
+
     directory = str(tmp_path / "out")
-    said = run(cli, ["vectors", "export", directory], standalone_mode=False)
+    said = run("export")
     assert (said.return_value, said.exception) == (0, None)
-    assert "version 1: 9 files" in said.output
-    assert run(cli, ["vectors", "check", directory], standalone_mode=False).return_value == 0
+    assert f"version {VECTORS_VERSION}: {len(REFERENCES) + 1} files" in said.output
+    for way, what in ((("check",), "is what it is computed to be"), (("check", "--shipped"), "own files")):
+        said = run(*way)
+        assert said.return_value == 0
+        assert what in said.output
     path = tmp_path / "out" / "ssm_kernel.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    said = run(cli, ["vectors", "check", directory], standalone_mode=False)
-    assert said.return_value == 1
-    assert "ssm_kernel.safetensors: modes-complex-33/gradient/C[" in said.output
+    for way in (("check",), ("check", "--shipped")):
+        said = run(*way)
+        assert said.return_value == 1
+        assert "ssm_kernel.safetensors: modes-complex-33/gradient/C[" in said.output
+
+
+def test_a_check_without_the_extra_says_what_can_be_done(frozen: Path) -> None:
+    code = (
+        "import sys; sys.modules['flint'] = None\n"
+        f"sys.argv = ['ssm-spec', 'vectors', 'check', {str(frozen)!r}]\n"
+        "from ssm_conformance.__main__ import main; sys.exit(main())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert "pip install 'ssm-spec[certify]'; or compare with the package's own files" in said.stderr
+
+
+def read_in_javascript(directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["node", READER, directory], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="the reader is in JavaScript; there is no node here")
 def test_the_reader_in_javascript_reads_them(frozen: Path) -> None:
-    reader = ROOT / "docs" / "examples" / "read-vectors" / "read.mjs"
-
-    def read(directory: Path) -> subprocess.CompletedProcess[Any]:
-        return subprocess.run(
-            ["node", reader, directory], capture_output=True, text=True, check=False, timeout=60
-        )
-
-    said = read(frozen)
+    said = read_in_javascript(frozen)
     assert said.returncode == 0, said.stderr
-    assert "every hash and shape right; 12 cases computed again" in said.stdout
+    cases = len(vectors.load(frozen))
+    assert f"version {VECTORS_VERSION}: {cases} cases of {len(REFERENCES)} operators" in said.stdout
+    assert "every hash and shape right; 23 cases computed again" in said.stdout
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="the reader is in JavaScript; there is no node here")
@@ -224,7 +272,6 @@ def test_the_reader_in_javascript_refuses_a_flipped_bit(exported: Path) -> None:
     path = exported / "hippo_legs.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    reader = ROOT / "docs" / "examples" / "read-vectors" / "read.mjs"
-    said = subprocess.run(["node", reader, exported], capture_output=True, text=True, check=False, timeout=60)
+    said = read_in_javascript(exported)
     assert said.returncode != 0
     assert "hippo_legs.safetensors: the hash is not the manifest's" in said.stderr

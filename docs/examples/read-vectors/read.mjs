@@ -1,5 +1,5 @@
 // Golden vectors in plain JavaScript (Node 18 or newer, no packages): reads the manifest and the
-// safetensors files, checks every hash and shape, and computes three operators again.
+// safetensors files, checks every hash and shape, and computes six operators again, one with its gradients.
 //
 //   ssm-spec vectors export vectors
 //   node read.mjs vectors
@@ -61,6 +61,63 @@ function causalConvolution({ u, K }) {
   return { y };
 }
 
+/** Its gradients: du_t = Σ_j K_j r_{t+j} and dK_j = Σ_{b,t} r_{t+j} u_t, r the cotangent of y. */
+function causalConvolutionGradients({ u, K }, _, { y: r }) {
+  const l = u.shape[2];
+  const [d, k] = K.shape;
+  const found = { u: new Float64Array(u.data.length), K: new Float64Array(d * k) };
+  for (let row = 0; row < u.shape[0] * d; row++)
+    for (let t = 0; t < l; t++)
+      for (let j = 0; j < Math.min(k, l - t); j++) {
+        const place = (row % d) * k + j;
+        found.u[row * l + t] += K.data[place] * r.data[row * l + t + j];
+        found.K[place] += r.data[row * l + t + j] * u.data[row * l + t];
+      }
+  return found;
+}
+
+/** y_t = bias + Σ_j w_j x_{t−w+1+j}, then silu if asked for; zeros to the left. */
+function causalConv1d({ x, weight, bias }, { activation }) {
+  const l = x.shape[2];
+  const [d, w] = weight.shape;
+  const y = new Float64Array(x.data.length);
+  for (let row = 0; row < x.shape[0] * d; row++)
+    for (let t = 0; t < l; t++) {
+      let v = bias ? bias.data[row % d] : 0;
+      for (let j = Math.max(0, w - 1 - t); j < w; j++)
+        v += weight.data[(row % d) * w + j] * x.data[row * l + t - w + 1 + j];
+      y[row * l + t] = activation ? v / (1 + Math.exp(-v)) : v;
+    }
+  return { y };
+}
+
+/** h_t = a_t h_{t−1} + x_t, element by element, from zero. */
+function associativeScan({ a, x }) {
+  const h = new Float64Array(x.data.length);
+  const l = x.shape[x.shape.length - 1];
+  for (let i = 0; i < h.length; i++) h[i] = (i % l ? a.data[i] * h[i - 1] : 0) + x.data[i];
+  return { h };
+}
+
+/** K_j = 2 Re Σ_n C_n b̄_n e^{jΔλ_n}, b̄ = (e^{Δλ} − 1)/λ B: complex modes are pairs (re, im). */
+function s4dKernel({ delta, A, B, C }, { length }) {
+  const [d, n] = A.shape;
+  const times = ([a, b], [c, e]) => [a * c - b * e, a * e + b * c];
+  const over = ([a, b], [c, e]) => times([a, b], [c / (c * c + e * e), -e / (c * c + e * e)]);
+  const exp = ([a, b], t) => [Math.exp(a * t) * Math.cos(b * t), Math.exp(a * t) * Math.sin(b * t)];
+  const at = (x, i) => [x.data[2 * i], x.data[2 * i + 1]];
+  const K = new Float64Array(d * length);
+  for (let i = 0; i < d; i++)
+    for (let s = i * n; s < (i + 1) * n; s++) {
+      const mode = at(A, s);
+      const [re, im] = exp(mode, delta.data[i]);
+      const weight = times(at(C, s), times(over([re - 1, im], mode), at(B, s)));
+      for (let j = 0; j < length; j++)
+        K[i * length + j] += 2 * times(weight, exp(mode, j * delta.data[i]))[0];
+    }
+  return { K };
+}
+
 /** A_nk = −√((2n+1)(2k+1)) below the diagonal, −(n+1) on it; B_n = √(2n+1). */
 function hippoLegs(_, { n }) {
   const A = new Float64Array(n * n);
@@ -86,15 +143,34 @@ function selectiveScan({ u, delta, A, B, C }) {
   return { y, last_state: last };
 }
 
+const inputsAre = (input, names) => Object.keys(input).sort().join() === names;
+const plain = (parameters) => Object.keys(parameters).length === 0;
+
 const OPERATORS = {
-  causal_convolution: { compute: causalConvolution, takes: () => true },
+  causal_convolution: {
+    compute: causalConvolution,
+    gradients: causalConvolutionGradients,
+    takes: () => true,
+  },
+  causal_conv1d: {
+    compute: causalConv1d,
+    takes: ({ input }) => !input.initial_state && !input.seq_idx,
+  },
   hippo_legs: { compute: hippoLegs, takes: () => true },
+  ssm_associative_scan: {
+    compute: associativeScan,
+    takes: ({ input: { a, x } }) => a.dtype === "float64" && a.shape.length === x.shape.length,
+  },
+  s4d_kernel: {
+    compute: s4dKernel,
+    takes: ({ input, parameters }) => input.A.dtype === "complex128" && !parameters.discretization,
+  },
   selective_scan: {
     compute: selectiveScan,
     // The plain scan alone: real, no option, one group.
     takes: ({ input, parameters }) =>
-      Object.keys(parameters).length === 0 &&
-      Object.keys(input).sort().join() === "A,B,C,delta,u" &&
+      plain(parameters) &&
+      inputsAre(input, "A,B,C,delta,u") &&
       input.A.dtype === "float64" &&
       [input.B, input.C].every(({ shape }) => shape.length === 3),
   },
@@ -104,6 +180,16 @@ const OPERATORS = {
 function error(found, expected) {
   const size = Math.max(...expected.map(Math.abs), 0) || 1;
   return Math.max(0, ...expected.map((x, i) => Math.abs(found[i] - x))) / size;
+}
+
+/** How far what is computed here lies from the vectors; an error if that is more than rounding. */
+function compare(where, found, expected) {
+  const away = Object.entries(found).map(([name, data]) => {
+    const off = error(data, expected[name].data);
+    if (!(off < 1e-13)) throw new Error(`${where}: ${name} is off by ${off}`);
+    return off;
+  });
+  return Math.max(0, ...away);
 }
 
 const directory = process.argv[2] ?? "vectors";
@@ -118,16 +204,18 @@ for (const [op, { file, sha256: hash, cases }] of Object.entries(manifest.operat
     const found = readCase(entry, tensors);
     tensorCount += Object.keys(entry.tensors).length;
     caseCount += 1;
-    if (!OPERATORS[op]?.takes(found)) continue;
-    for (const [name, data] of Object.entries(OPERATORS[op].compute(found.input, found.parameters))) {
-      const away = error(data, found.output[name].data);
-      if (!(away < 1e-13)) throw new Error(`${op}/${entry.name}: ${name} is off by ${away}`);
-      worst = Math.max(worst, away);
-    }
+    const known = OPERATORS[op];
+    if (!known?.takes(found)) continue;
+    const { input, parameters, cotangent } = found;
+    const where = `${op}/${entry.name}`;
+    worst = Math.max(worst, compare(where, known.compute(input, parameters), found.output));
+    if (known.gradients)
+      worst = Math.max(worst, compare(where, known.gradients(input, parameters, cotangent), found.gradient));
     computed += 1;
   }
 }
 console.log(
-  `version ${manifest.vectors}: ${caseCount} cases, ${tensorCount} tensors, every hash and shape right; ` +
+  `version ${manifest.vectors}: ${caseCount} cases of ${Object.keys(manifest.operators).length} operators, ` +
+    `${tensorCount} tensors, every hash and shape right; ` +
     `${computed} cases computed again, worst relative error ${worst.toExponential(1)}`,
 );
