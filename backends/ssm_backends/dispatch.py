@@ -120,11 +120,26 @@ def run_vjp(
         return dict(
             arrays.vjp(lambda **given: outputs_of(call, op.fn(**fixed, **given)), primals, cotangents)
         )
-    saved = None if op.forward is None else op.forward(**call.inputs)[1]
+    saved = None if op.forward is None else _forward(op, call)[1]
     complete = {name: cotangents.get(name) for name in call.operator.output_names}
-    gradients = dict(op.vjp(complete, wrt, saved, **call.inputs))
+    gradients = op.vjp(complete, wrt, saved, **call.inputs)
+    if not isinstance(gradients, Mapping):
+        raise ContractError(
+            f"`vjp` of {call.operator.name} must return a mapping by argument; got {type(gradients).__name__}"
+        )
     if set(gradients) != set(wrt):
         raise ContractError(
             f"`vjp` of {call.operator.name} must return {sorted(wrt)}; got {sorted(gradients)}"
         )
-    return gradients
+    return dict(gradients)
+
+
+def _forward(op: Op, call: Call) -> tuple[Any, Any]:
+    """The outputs of ``forward``, and what it saves."""
+    assert op.forward is not None
+    given = op.forward(**call.inputs)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise ContractError(
+            f"`forward` of {call.operator.name} must return (outputs, saved); got {type(given).__name__}"
+        )
+    return given

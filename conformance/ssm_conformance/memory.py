@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.optimize import nnls
 
 TERMS: Final[Mapping[str, str]] = {
     "1": "",
@@ -58,8 +59,6 @@ def fit(points: Sequence[Mapping[str, int]], peaks: Sequence[int]) -> Fit:
     peaks
         Bytes at each.
     """
-    from scipy.optimize import nnls
-
     measured = np.maximum(np.asarray(peaks, dtype=np.float64), 1.0)
     columns = np.array(
         [[float(np.prod([point[size] for size in sizes])) for sizes in TERMS.values()] for point in points]

@@ -161,6 +161,16 @@ def test_a_gradient_of_other_names_breaks_the_contract() -> None:
         run_vjp(op, NumpyArrays(), validate("selective_scan", **SCAN), {}, ("u",))
 
 
+def test_a_gradient_that_is_no_mapping_and_a_forward_that_saves_nothing_break_the_contract() -> None:
+    valid = validate("selective_scan", **SCAN)
+    silent = Op(max, dtypes=("float64",), vjp=lambda *given, **inputs: None)
+    with pytest.raises(ContractError, match="must return a mapping by argument; got NoneType"):
+        run_vjp(silent, NumpyArrays(), valid, {}, ("u",))
+    alone = Op(max, dtypes=("float64",), vjp=max, forward=lambda **inputs: 1.0)
+    with pytest.raises(ContractError, match=r"`forward` .* must return \(outputs, saved\); got float"):
+        run_vjp(alone, NumpyArrays(), valid, {}, ("u",))
+
+
 def test_a_library_without_autograd_needs_a_gradient_of_its_own() -> None:
     op = Op(max, dtypes=("float64",), gradients="all")
     with pytest.raises(NotSupportedError, match="give the Op a `vjp`"):
