@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--ssm-plugin", metavar="MODULE", help="judge the backend of this module instead")
     group.addoption("--ssm-device", metavar="D", help="cpu, cuda, …; the backend's own default if not given")
     group.addoption("--ssm-level", choices=("smoke", "quick", "full"), default="quick", help="default: quick")
+    group.addoption("--ssm-expected", type=Path, metavar="FILE", help="announced failures, strictly held to")
     group.addoption("--ssm-timeout", type=float, default=60.0, metavar="S", help="seconds a case may take")
 
 

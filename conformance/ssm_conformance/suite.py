@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ssm_conformance.engine import Limits, LoadError, Selection, Session, find_target, open_session
+from ssm_conformance.engine import (
+    Expectation,
+    ExpectedFileError,
+    Limits,
+    LoadError,
+    Selection,
+    Session,
+    find_target,
+    open_session,
+    read_expected,
+)
+from ssm_conformance.engine.expected import expectations_for
 from ssm_conformance.engine.target import module_target
 from ssm_conformance.planning import Planned
 from ssm_conformance.plugin import SESSION
@@ -39,12 +51,18 @@ class SuiteFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item for each case of the level, in catalogue order."""
+        path = self.config.getoption("--ssm-expected")
         try:
             session = loaded(self.config)
+            plan = session.plan(self.config.getoption("--ssm-level"), Selection())
+            expected = expectations_for(session.name, read_expected(path), plan) if path else {}
         except LoadError as error:
             raise self.CollectError(f"{error}\n{error.log}".strip()) from error
-        for planned in session.plan(self.config.getoption("--ssm-level"), Selection()):
-            yield CaseItem.from_parent(self, name=planned.case.id, planned=planned)
+        except ExpectedFileError as error:
+            raise self.CollectError(str(error).replace("`--expected`", "`--ssm-expected`")) from error
+        for planned in plan:
+            name = planned.case.id
+            yield CaseItem.from_parent(self, name=name, planned=planned, expected=expected.get(name))
 
 
 class CaseItem(pytest.Item):
@@ -54,28 +72,37 @@ class CaseItem(pytest.Item):
     ----------
     planned
         The case, and whether it is asked.
+    expected
+        Its announced failure; None if there is none.
     """
 
-    def __init__(self, *, planned: Planned, **more: Any) -> None:
+    def __init__(self, *, planned: Planned, expected: Expectation | None, **more: Any) -> None:
         super().__init__(**more)
-        self.planned = planned
+        self.planned, self.expected = planned, expected
 
     def runtest(self) -> None:
         """Judge it; what is not claimed, or cannot be observed here, is skipped with the reason."""
         verdict = loaded(self.config).judge_one(self.planned)
+        if self.expected is not None:
+            verdict = replace(verdict, expected=self.expected.text)
         if verdict.ratio is not None:
             self.user_properties.append(("ratio", show_ratio(verdict.ratio)))
         if verdict.status in ("not_claimed", "unavailable"):
             pytest.skip(f"{verdict.status.replace('_', ' ')}: {verdict.message}")
-        if verdict.status != "pass":
+        if verdict.expected is not None and verdict.status == "fail":
+            pytest.xfail(verdict.expected)
+        if verdict.unexpected or verdict.status == "error":
             raise NotConformingError(verdict)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The message, the clause and the rerun command; a stack only where the suite itself is at fault."""
+        if isinstance(excinfo.value, LoadError):
+            return f"no worker could be had any more: {excinfo.value}\n{excinfo.value.log}".strip()
         if not isinstance(excinfo.value, NotConformingError):
             return super().repr_failure(excinfo, style)
         verdict = excinfo.value.verdict
-        lines = [verdict.message, f"clause: {verdict.details['clause']}", f"rerun: {verdict.rerun}"]
+        message = verdict.message or f"it passed, but was expected to fail: {verdict.expected}"
+        lines = [message, f"clause: {verdict.details['clause']}", f"rerun: {verdict.rerun}"]
         if verdict.ratio is not None:
             lines.insert(1, f"{show_ratio(verdict.ratio)} times the bound")
         if verdict.details.get("log"):

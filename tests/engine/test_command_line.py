@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import psutil
 import pytest
 
@@ -185,6 +187,9 @@ def test_an_announced_failure_that_passes_fails_the_run(
     ("entry", "message"),
     [
         ('id = "a/b/c/d"\nreason = "x"', "no case has the id 'a/b/c/d'"),
+        (f'id = "{BAD}l"\nreason = "x"', f"the nearest is {BAD}"),
+        (f'id = "{BAD}"\nreason = ""', "must say why"),
+        (f'id = "{BAD}"\nreason = "x"\n[[unexpected]]\n', "must hold one list called expected"),
         (f'id = "{BAD}"\nreason = "x"\ncheck = "gradient"', "is a case of value, not gradient"),
         (f'id = "{BAD}"', "must have `id` and `reason`"),
         (f'id = "{BAD}"\nreason = "x"\ncolour = "red"', "got colour = 'red'"),
@@ -199,6 +204,20 @@ def test_a_stale_announcement_is_an_error(
     said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--level", "smoke", "--expected", path)
     assert said.status == 2
     assert message in said.err
+
+
+def test_the_example_of_announced_failures_holds_to_the_schema() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "conformance/ssm_conformance/engine/expected.schema.json").read_text(encoding="utf-8")
+    schema = json.loads(text)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    examples = sorted((root / "docs" / "examples").glob("*/expected-failures.toml"))
+    assert examples
+    for path in examples:
+        jsonschema.validate(tomllib.loads(path.read_text(encoding="utf-8")), schema)
+    assert tuple(schema["$defs"]["entry"]["properties"]) == ("id", "check", "reason", "url", "backend")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([{"id": BAD}], schema)
 
 
 def test_explain_tells_inputs_and_the_worst_element(ssm_spec: Run, write_plugin: Write) -> None:

@@ -15,10 +15,11 @@ from .conftest import BAD, RIGHT, Write
 PREFIX = "ssm_conformance/suite.py::"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run pytest elsewhere, as a backend's author would, with no plugin but ours and xdist."""
     plugins = ("-p", "ssm_conformance.plugin", "-p", "xdist")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *plugins, *arguments]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *plugins]
+    command += map(str, arguments)
     alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=alone)
 
@@ -46,6 +47,35 @@ def test_verdicts_become_results(write_plugin: Write, tmp_path: Path) -> None:
     assert "last words" in done.stdout
     assert f"rerun: ssm-spec conform --plugin crashing --case {BAD}" in done.stdout
     assert "not claimed: dtype bfloat16 is not among float32, float64" in done.stdout
+
+
+def test_announced_failures_are_strict(write_plugin: Write, tmp_path: Path) -> None:
+    known = tmp_path / "known.toml"
+    known.write_text("".join(f'[[expected]]\nid = "{case}"\nreason = "known"\n' for case in (BAD, RIGHT)))
+    module = write_plugin("wrong", "u[...] = 0")
+    done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-plugin", module, "--ssm-level", "smoke",
+               "--ssm-expected", known, "-k", "value and typical", "-rxf")  # fmt: skip
+    assert "1 failed" in done.stdout
+    assert "1 xfailed" in done.stdout
+    assert f"XFAIL {PREFIX}{BAD} - known" in done.stdout
+    assert "it passed, but was expected to fail: known" in done.stdout
+    known.write_text('[[expected]]\nid = "a/b/c/d"\nreason = "x"\n')
+    done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-plugin", "wrong", "--ssm-expected", known)
+    assert done.returncode == 2
+    assert "no case has the id 'a/b/c/d'" in done.stdout
+
+
+def test_what_no_worker_can_be_had_for_fails_with_the_reason(write_plugin: Write, tmp_path: Path) -> None:
+    top = f"import os; os.mkdir({str(tmp_path / 'lock')!r})\n"
+    done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-plugin",
+               write_plugin("once", "os.abort()", top=top), "--ssm-level", "smoke", "-k",
+               "causal_convolution and value and (float32 or float64)")  # fmt: skip
+    assert done.returncode == 1
+    assert "4 failed, " in done.stdout
+    assert (
+        "no worker could be had any more: plugin 'once': importing once raised FileExistsError" in done.stdout
+    )
+    assert "Traceback" not in done.stdout.partition("no worker")[0]
 
 
 def test_one_case_can_be_named_and_xdist_runs_it(write_plugin: Write, tmp_path: Path) -> None:

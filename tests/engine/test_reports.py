@@ -14,17 +14,26 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from ssm_conformance.case import LEVELS
 from ssm_conformance.engine import Run, Selection
 from ssm_conformance.engine.environment import environment
 from ssm_conformance.engine.run import exit_status
 from ssm_conformance.engine.target import LoadError
-from ssm_conformance.reports import FolderError, ReportFolder, report_data, schema
+from ssm_conformance.reports import (
+    FolderError,
+    ReportFolder,
+    report_data,
+    schema,
+    statement,
+    statement_schema,
+)
 from ssm_conformance.reports.badge import badge
 from ssm_conformance.reports.declared import declarations
 from ssm_conformance.reports.folder import FORMS, replace_file
 from ssm_conformance.reports.junit import junit
 from ssm_conformance.reports.matrix import alike, headroom, show_ratio, tabulate, worse
 from ssm_conformance.reports.pages import html, markdown
+from ssm_conformance.reports.statement import levels_reached
 from ssm_conformance.reports.terminal import print_run
 from ssm_conformance.verdict import OutputRatio, Verdict
 
@@ -41,8 +50,12 @@ def verdict(status: Any, name: str = "x", **more: Any) -> Verdict:
 def make(*verdicts: Verdict, planned: int | None = None, **more: Any) -> Run:
     names = [item.id for item in verdicts]
     names += [f"selective_scan/value/float32/rest-{i}" for i in range((planned or 0) - len(names))]
-    fields: dict[str, Any] = {"selection": Selection(), "environment": environment("ssm-spec")}
-    run = Run(backend="b", version="1", device="cpu", level="quick", planned=names, **(fields | more))
+    fields: dict[str, Any] = {
+        "selection": Selection(),
+        "environment": environment("ssm-spec"),
+        "level": "quick",
+    }
+    run = Run(backend="b", version="1", device="cpu", planned=names, **(fields | more))
     for item in verdicts:
         run.add(item)
     return run
@@ -67,6 +80,54 @@ def test_the_json_report_holds_to_its_schema(run: Run) -> None:
     text = FORMS["report.json"](run)
     jsonschema.Draft202012Validator.check_schema(schema())
     jsonschema.validate(json.loads(text), schema(), cls=jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [EVERY, make(verdict("pass")), make(planned=3), make(verdict("pass"), selection=Selection(ops=("x",)))],
+)
+def test_the_statement_holds_to_its_schema(run: Run) -> None:
+    text = FORMS["statement.json"](run)
+    jsonschema.Draft202012Validator.check_schema(statement_schema())
+    jsonschema.validate(json.loads(text), statement_schema(), cls=jsonschema.Draft202012Validator)
+
+
+def test_the_schema_refuses_conformance_of_a_narrowed_run() -> None:
+    data = statement(make(verdict("pass"), selection=Selection(ops=("selective_scan",))))
+    assert data["statement"].startswith("selection passed")
+    for change in ({"levels_reached": ["smoke"]}, {"statement": "conforms: all"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(data | change, statement_schema())
+
+
+@pytest.mark.parametrize(
+    ("statuses", "reached"),
+    [
+        (("pass", "pass", "pass"), ["smoke", "quick", "full"]),
+        (("pass", "pass", "fail"), ["smoke", "quick"]),
+        (("pass", "error", "pass"), ["smoke"]),
+        (("fail", "pass", "pass"), []),
+        (("pass", "not_claimed", "unavailable"), ["smoke", "quick", "full"]),
+        (("not_claimed", "pass", "pass"), []),
+    ],
+)
+def test_the_statement_says_which_levels_were_reached(statuses: tuple[str, ...], reached: list[str]) -> None:
+    verdicts = [verdict(status, name) for status, name in zip(statuses, "abc", strict=True)]
+    levels = dict(zip((v.id for v in verdicts), LEVELS, strict=True))
+    run = make(*verdicts, level="full", levels=levels)
+    assert levels_reached(run) == reached
+    assert levels_reached(make(*verdicts, level="full", levels=levels, selection=Selection(ops=("x",)))) == []
+    unfinished = make(*verdicts, planned=4, level="full", levels=levels)
+    assert levels_reached(unfinished) == [level for level in reached if level != "full"]
+
+
+def test_the_statement_counts_by_operator_and_names_what_was_announced() -> None:
+    data = statement(EVERY)
+    assert data["operators"] == {
+        "selective_scan": {"float32": {"pass": 2, "fail": 3, "error": 1, "unavailable": 1, "worst": "inf"}}
+    }
+    assert data["announced"] == [{"id": "selective_scan/value/float32/d", "reason": "reported upstream"}]
+    assert data["counts"]["not_run"] == 2
 
 
 def test_the_schema_refuses_another_status() -> None:

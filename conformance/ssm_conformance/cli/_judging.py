@@ -104,6 +104,7 @@ def _judge(
         level=request.level,
         selection=request.selection,
         planned=[item.case.id for item in planned],
+        levels={item.case.id: item.case.level for item in planned},
         environment=environment(session.target.plugin.distribution),
     )
     if folder is not None:

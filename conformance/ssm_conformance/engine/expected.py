@@ -1,7 +1,11 @@
-"""Failures announced beforehand: a file that says which cases fail, and why that is known."""
+"""Failures announced beforehand: a file that says which cases fail, and why that is known.
+
+``expected.schema.json`` describes its form.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssm_backends import ArgumentError
-from ssm_conformance.cases import find_case
+from ssm_conformance.cases import catalogue, find_case
 from ssm_conformance.planning import Planned
 
 KEYS: Final = ("id", "check", "reason", "url", "backend")
@@ -63,6 +67,10 @@ def read_expected(path: Path) -> list[Expectation]:
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError) as error:
         raise ExpectedFileError(f"`--expected` must be a TOML or JSON file; {path}: {error}") from error
+    if isinstance(data, Mapping) and set(data) - {"expected", "$schema"}:
+        raise ExpectedFileError(
+            f"`--expected` must hold one list called expected; {path} has {', '.join(map(repr, data))}"
+        )
     entries = data.get("expected", []) if isinstance(data, Mapping) else data
     if not isinstance(entries, list):
         raise ExpectedFileError(
@@ -80,6 +88,8 @@ def read_expected(path: Path) -> list[Expectation]:
 def _entry(item: Any, path: Path) -> Expectation:
     if not isinstance(item, Mapping) or not {"id", "reason"} <= set(item):
         raise ExpectedFileError(f"an entry of {path} must have `id` and `reason`; got {item!r}")
+    if item["reason"] == "":
+        raise ExpectedFileError(f"`reason` in {path} must say why {item['id']} fails; got ''")
     for key, value in item.items():
         if key not in KEYS or not isinstance(value, str):
             raise ExpectedFileError(
@@ -89,7 +99,9 @@ def _entry(item: Any, path: Path) -> Expectation:
     try:
         case = find_case(entry.id)
     except ArgumentError as error:
-        raise ExpectedFileError(f"stale entry in {path}: no case has the id {entry.id!r}") from error
+        near = difflib.get_close_matches(entry.id, [case.id for case in catalogue("full")], n=1)
+        hint = f"; the nearest is {near[0]}" if near else ""
+        raise ExpectedFileError(f"stale entry in {path}: no case has the id {entry.id!r}{hint}") from error
     if entry.check and entry.check != case.check:
         raise ExpectedFileError(
             f"stale entry in {path}: {entry.id} is a case of {case.check}, not {entry.check}"

@@ -65,6 +65,8 @@ class Run:
         Ids of all cases of the plan, in catalogue order.
     environment
         Versions and machine.
+    levels
+        Case id → the smallest level that has it; the run's own where it is not in here.
     verdicts
         By id, as they came.
     ended
@@ -82,6 +84,7 @@ class Run:
     selection: Selection
     planned: Sequence[str]
     environment: Mapping[str, Any] = field(default_factory=dict)
+    levels: Mapping[str, Level] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ended: str = ""
     report_trouble: str = ""
@@ -92,6 +95,10 @@ class Run:
         """Take one verdict in."""
         self.verdicts[verdict.id] = verdict
         self.seconds = time.time() - self.started
+
+    def level_of(self, case_id: str) -> Level:
+        """The smallest level that has a case."""
+        return self.levels.get(case_id, self.level)
 
     @property
     def ordered(self) -> list[Verdict]:

@@ -15,6 +15,7 @@ from ssm_conformance.reports.badge import badge
 from ssm_conformance.reports.data import report_data
 from ssm_conformance.reports.junit import junit
 from ssm_conformance.reports.pages import html, markdown
+from ssm_conformance.reports.statement import statement
 
 INTERVAL: Final = 2.0
 """Seconds between two partial reports: what a killed run can lose."""
@@ -25,7 +26,7 @@ class FolderError(OSError):
 
 
 class ReportFolder:
-    """DIR/NAME, with report.json, junit.xml, report.md, report.html and badge.json.
+    """DIR/NAME, with report.json, junit.xml, report.md, report.html, statement.json and badge.json.
 
     Parameters
     ----------
@@ -107,6 +108,7 @@ FORMS: Final[Mapping[str, Callable[[Run], str]]] = {
     "junit.xml": junit,
     "report.md": markdown,
     "report.html": html,
+    "statement.json": lambda run: _json(statement(run)),
     "badge.json": lambda run: _json(badge(run)),
 }
 """File → how its text is made."""
