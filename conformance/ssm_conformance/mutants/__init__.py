@@ -14,6 +14,7 @@ from ssm_conformance.mutants.defects.convolution import CONVOLUTION
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
 from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.faults import FAULTS
+from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.rounding import ROUNDING
@@ -31,6 +32,7 @@ TABLES: Final = (
     STRUCTURE,
     SEQUENCES,
     EDGES,
+    FUNCTIONS,
     ROUNDING,
     GRADIENTS,
     SUMS,

@@ -10,14 +10,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from math import inf
-from typing import Final
+from math import inf, isnan
+from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from ssm_backends import Backend, claims_as_data, outputs_of, run_vjp
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Case, Level
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
 from ssm_conformance.judge import judge
 from ssm_conformance.planning import plan
+from ssm_conformance.storage import store
+from ssm_spec import Bounded
 
 NUMERIC: Final = ("value", "gradient")
 """Methods that measure results against the bound."""
@@ -108,12 +113,21 @@ def ratio_in_float64(case: Case, subject: Backend) -> float:
     try:
         if case.method == "value":
             exact = narrow.exact
+            types = {name: dtype for name, (_, dtype) in narrow.output_types().items()}
             found = outputs_of(call, op.fn(**call.inputs))
         else:
             exact = narrow.exact_gradients(narrow.arithmetic())
+            types = {name: narrow.stored[name].dtype for name in narrow.wrt}
             cotangents = {name: item.array for name, item in wide(narrow.cotangents).items()}
             found = run_vjp(op, narrow.arrays, call, cotangents, narrow.wrt)
     except CheckFailed:
         return inf
-    ratios = [judge(found[name], found[name].dtype.name, "float64", exact[name]).ratio for name in exact]
-    return max((inf if ratio != ratio else ratio for ratio in ratios), default=0.0)
+    ratios = [_ratio(found[name], types[name], exact[name]) for name in exact]
+    return max((inf if isnan(ratio) else ratio for ratio in ratios), default=0.0)
+
+
+def _ratio(found: NDArray[Any], dtype: str, exact: Bounded) -> float:
+    """Of a float64 result; what is kept in 16 bits is rounded to them, as no backend could show more."""
+    if dtype in HALF:
+        return judge(store(found, dtype), dtype, "float64", exact).ratio
+    return judge(found, found.dtype.name, "float64", exact).ratio

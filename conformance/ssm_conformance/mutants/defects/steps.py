@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_conformance.mutants.defects.rounding import SoftplusNaive
+from ssm_conformance.mutants.defects.functions import SoftplusNaive
 from ssm_conformance.mutants.defects.structure import GroupsByRepeat
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded

@@ -32,6 +32,9 @@ class Bfloat16:
         """Its shape."""
         return self.bits.shape
 
+    def __getitem__(self, key: Any) -> Bfloat16:
+        return Bfloat16(self.bits[key])
+
 
 class BitArrays(NumpyArrays):
     """The adapter to NumPy, with bfloat16 as its bits."""
