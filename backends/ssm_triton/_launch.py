@@ -18,6 +18,8 @@ from ssm_triton._plan import BackwardPlan, ForwardPlan, Shape
 from ssm_triton._slices import sum_slices
 
 SLICE_STEPS = 16
+FUSED = True
+"""Products and sums become multiply-adds: Triton's default up to 3.9, which 3.10 is to change."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def run_forward(
     steps += [*strides(y, 3), *strides(x.initial_state, 3), *strides(x.seq_idx, 2)]
     flags = _flags(x, shape) | {
         "T": plan.T, "N": shape.padded, "DT": plan.DT, "SAVE": save, "INITIAL": x.initial_state is not None,
-        "LAST": last, "num_warps": 1,
+        "LAST": last, "num_warps": 1, "enable_fp_fusion": FUSED,
     }  # fmt: skip
     if x.A.is_complex():
         forward_complex[(programs,)](
@@ -192,7 +194,7 @@ def run_backward(
         flags = _flags(x, shape) | {
             "T": plan.T, "K": plan.K, "R": plan.R, "W": plan.W, "M": plan.M, "L": plan.L, "SAVE": plan.save,
             "INITIAL": x.initial_state is not None, "LAST": dlast is not None,
-            "num_warps": plan.W,
+            "num_warps": plan.W, "enable_fp_fusion": FUSED,
         }  # fmt: skip
         if x.A.is_complex():
             backward_complex[(programs,)](*tensors, *sizes, *steps, **flags)
@@ -228,7 +230,8 @@ def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan:
         *strides(x.delta, 3), *_grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(x.seq_idx, 2),
         T=min(8, plan.segment), N=shape.padded, DT=tile.DT,
         HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
-        CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None, num_warps=1,
+        CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None,
+        num_warps=1, enable_fp_fusion=FUSED,
     )  # fmt: skip
 
 
@@ -242,6 +245,7 @@ def _gather(given: Tensor, slices: Tensor, count: int, shape: Shape) -> Tensor:
     for piece, part in pairs if programs else ():
         sum_slices[(programs,)](
             piece, part, count, shape.batch, shape.length, shape.n, spans, given.shape[1], *part.stride(),
-            T=SLICE_STEPS, N=shape.padded, J=max(128 // shape.padded, 1), STEP=len(pairs), num_warps=4,
+            T=SLICE_STEPS, N=shape.padded, J=max(128 // shape.padded, 1), STEP=len(pairs),
+            num_warps=4, enable_fp_fusion=FUSED,
         )  # fmt: skip
     return out

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
-from ssm_triton._launch import real, strides
+from ssm_triton._launch import FUSED, real, strides
 from ssm_triton._plan import power_of_two
 from ssm_triton._step import step
 
@@ -78,7 +78,8 @@ def _run(
         *strides(state, 3), *strides(new, 3), *strides(u, 2), *strides(delta, 2),
         *strides(B, 3), *strides(C, 3), *strides(z, 2), *strides(y, 2), *strides(slots, 1),
         N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
-        SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(), num_warps=4,
+        SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(),
+        num_warps=4, enable_fp_fusion=FUSED,
     )  # fmt: skip
     return y
 
