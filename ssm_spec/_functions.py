@@ -30,6 +30,13 @@ def sigmoid(x: Float) -> Float:
     return value
 
 
+def sigmoids(x: Float) -> tuple[Float, Float]:
+    """σ(x) and 1 − σ(x) = σ(−x), each accurate in both tails."""
+    e = np.exp(-np.abs(x))
+    whole, negative = 1.0 + e, np.signbit(x)
+    return np.where(negative, e, 1.0) / whole, np.where(negative, 1.0, e) / whole
+
+
 def expm1_over(p: Array, A: Array, delta: Array) -> Array:
     """φ = expm1(ΔA)/A with the limit Δ at A = 0; `p` is ΔA.
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_spec._functions import psi, sigmoid
+from ssm_spec._functions import psi, sigmoid, sigmoids
 from ssm_spec._selective_scan._blocks import CACHE, blocks, spans
 from ssm_spec._selective_scan._inputs import Projection, Scan
 from ssm_spec._selective_scan._recurrence import recur
-from ssm_spec._selective_scan._sums import add_by_group
+from ssm_spec._selective_scan._sums import add_products_by_group, over_states, over_times
 from ssm_spec._selective_scan._value import discretised, gate, read_out, states, step_sizes
 
 Array = NDArray[Any]
@@ -65,14 +65,14 @@ class _Views:
         self.D, self.delta_bias = out["D"][channels], out["delta_bias"][channels]
         self._out, self._batch, self._block = out, batch, block
 
-    def add_B(self, span: slice, terms: Array) -> None:  # noqa: N802 — the matrix's name
-        self._add("B", self._block.B, span, terms)
+    def add_B(self, span: slice, weights: Float, terms: Array) -> None:  # noqa: N802 — the matrix's name
+        self._add("B", self._block.B, span, weights, terms)
 
-    def add_C(self, span: slice, terms: Array) -> None:  # noqa: N802 — the matrix's name
-        self._add("C", self._block.C, span, terms)
+    def add_C(self, span: slice, weights: Float, terms: Array) -> None:  # noqa: N802 — the matrix's name
+        self._add("C", self._block.C, span, weights, terms)
 
-    def _add(self, name: str, projection: Projection, span: slice, terms: Array) -> None:
-        add_by_group(self._out[name], projection, span, self._batch, terms)
+    def _add(self, name: str, projection: Projection, span: slice, weights: Float, terms: Array) -> None:
+        add_products_by_group(self._out[name], projection, span, self._batch, weights, terms)
 
 
 def _accumulate(scan: Scan, cotangents: Cotangents, out: _Views) -> None:
@@ -116,27 +116,27 @@ def _segment(
     if scan.D is not None:
         out.D += (q * scan.u[span]).sum(axis=(0, 1))
     adjoint = adjoint_states(scan, cotangents, q, a, span, carried)
-    out.add_C(span, (scan.gamma * q)[:, None] * conj(h))
+    out.add_C(span, scan.gamma * q, conj(h))
 
-    u = scan.u[span]
-    along_B = adjoint * conj(scan.B.at(span))
+    u, step, B = scan.u[span], s[span], conj(scan.B.at(span))
     dp = previous_states(scan, h, span, before)
     dp *= a
-    dp = adjoint * conj(dp)
-    ds = (dp * conj(scan.A)).real.sum(axis=1)
-    dA = s[span, None] * dp
+    dp = np.multiply(adjoint, conj(dp), out=dp)
+    ds = over_states(dp, conj(scan.A))
+    out.A += over_times(dp, step)[:, None]
     if scan.zoh:
-        du = (along_B * conj(phi)).real.sum(axis=1)
-        ds += u * (along_B * conj(a)).real.sum(axis=1)
-        dA += u[:, None] * along_B * conj(hold_slope(scan, s, span))
+        held = adjoint * conj(phi)
+        du = over_states(held, B)
+        ds += u * over_states(adjoint * conj(a), B)
+        out.A += over_times(adjoint * B * conj(hold_slope(scan, s, span)), u)[:, None]
+        out.add_B(span, u, held)
     else:
-        through_B = along_B.real.sum(axis=1)
-        du = s[span] * through_B
+        through_B = over_states(adjoint, B)
+        du = step * through_B
         ds += u * through_B
+        out.add_B(span, u * step, adjoint)
     out.u[span] = du if scan.D is None else du + scan.D * q
     out.delta[span] = ds
-    out.A += dA.sum(axis=(0, 2))[:, None]
-    out.add_B(span, conj(u[:, None] * phi) * adjoint)
     t, row = np.nonzero(scan.sequences.starts[span] >= 0)
     slots = scan.sequences.starts[span][t, row]
     out.initial_state[:, slots] = (a[t, :, row].conj() * adjoint[t, :, row]).swapaxes(0, 1)
@@ -185,5 +185,6 @@ def hold_slope(scan: Scan, s: Float, span: slice) -> Array:
 
 
 def gate_slope(z: Float) -> Float:
-    """silu'(z) = σ(z)(1 + z(1 − σ(z))), with 1 − σ(z) = σ(−z)."""
-    return sigmoid(z) * (1.0 + z * sigmoid(-z))
+    """silu'(z) = σ(z)(1 + z(1 − σ(z)))."""
+    sigma, rest = sigmoids(z)
+    return sigma * (1.0 + z * rest)

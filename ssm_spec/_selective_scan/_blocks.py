@@ -9,14 +9,14 @@ CACHE = 2**16
 
 
 def blocks(b: int, d: int, size: int, limit: int) -> Iterator[tuple[slice, slice]]:
-    """Cover b × d by pieces of at most `limit` elements, `size` to each row and channel.
+    """Cover b × d by pieces of about `limit` elements, `size` to each row and channel.
 
-    Channels stay together first: they are the innermost, contiguous dimension. Nothing to
-    hold (l = 0), no pieces.
+    Channels stay together first: they are the innermost, contiguous dimension. They are cut evenly:
+    a narrow last piece would take as many steps in time as a wide one. Nothing to hold (l = 0), no pieces.
     """
     if size == 0:
         return
-    channels = max(1, min(d, limit // size))
+    channels = max(1, -(-d // max(1, round(d * size / limit))))
     rows = max(1, min(b, limit // (size * channels)))
     for first_row in range(0, b, rows):
         for first in range(0, d, channels):

@@ -15,6 +15,8 @@ Cuts = Mapping[int, Rows]
 
 def cuts_of(fresh: NDArray[np.bool_]) -> dict[int, Rows]:
     """For each time at which some batch row starts afresh, those rows. `fresh`: (l, b)."""
+    if not fresh.any():
+        return {}
     full: NDArray[np.bool_] = np.all(fresh, axis=1)
     return {
         int(t): slice(None) if full[t] else np.flatnonzero(fresh[t])
