@@ -33,6 +33,10 @@ class Recipe:
         The word that a report files its values under.
     seed
         Name of the stream of numbers; recipes that share it share their numbers.
+    first
+        The dtypes asked at ``level``, the others at full; all, if empty.
+    dtypes
+        The only dtypes that it is asked in; those of the operator, if empty.
     """
 
     op: str
@@ -42,6 +46,12 @@ class Recipe:
     level: Level = "quick"
     check: Check = "value"
     seed: str = ""
+    first: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+
+    def level_in(self, dtype: str) -> Level:
+        """The smallest level that asks it in a dtype."""
+        return self.level if not self.first or dtype in self.first else "full"
 
 
 @dataclass(frozen=True)

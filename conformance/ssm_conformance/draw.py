@@ -31,7 +31,7 @@ class Draw:
     complex
         Whether it is complex.
     dtype
-        Of an index array; None for a floating one, whose dtype follows from the case's.
+        Of an index array, or of a floating one that is to have another dtype than its role gives it.
     parameters
         Of the kind.
     """
@@ -41,6 +41,11 @@ class Draw:
     complex: bool = False
     dtype: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def index(self) -> bool:
+        """Whether it holds integers."""
+        return self.dtype is not None and self.dtype.startswith("int")
 
     def values(self, *key: str) -> NDArray[Any]:
         """Draw it: float64, complex128, or the index dtype.
@@ -53,7 +58,7 @@ class Draw:
         digest = hashlib.sha256("/".join([str(SEED), *key]).encode()).digest()
         rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
         drawn = KINDS[self.kind](rng, self.shape, **self.parameters)
-        if self.dtype is not None:
+        if self.index:
             return np.asarray(drawn.astype(self.dtype))
         if self.complex and not np.iscomplexobj(drawn):
             drawn = drawn + 1j * KINDS[self.kind](rng, self.shape, **self.parameters)

@@ -66,11 +66,32 @@ def judge(stored: NDArray[Any], dtype: str, compute: str, exact: Bounded) -> Jud
     actual = widen(stored, dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         error = _error(stored, actual, dtype, compute, exact.value)
-        allowed = exact.bound + exact.own
+    return measure(error, exact.bound + exact.own, exact.judged, actual, exact.value)
+
+
+def measure(
+    error: NDArray[Any],
+    allowed: NDArray[Any],
+    judged: NDArray[Any],
+    actual: NDArray[Any],
+    value: NDArray[Any],
+) -> Judgement:
+    """Measure errors in units of what is allowed, all of one shape.
+
+    Parameters
+    ----------
+    error, allowed
+        Not negative; an error may be NaN, what is allowed infinite.
+    judged
+        Which elements count.
+    actual, value
+        What stood there, and what was expected.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
         ratio = np.where(error == 0, 0.0, error / np.where(allowed > 0, allowed, 1.0))
         ratio = np.where((allowed == 0) & (error > 0), np.inf, ratio)
     ratio = np.where(np.isnan(error), np.nan, ratio)
-    judged = exact.judged & np.isfinite(allowed)
+    judged = judged & np.isfinite(allowed)
     ranked = np.where(judged, np.where(np.isnan(ratio), np.inf, ratio), -1.0)
     excused = int(judged.size - judged.sum())
     if excused == judged.size:
@@ -80,7 +101,7 @@ def judge(stored: NDArray[Any], dtype: str, compute: str, exact: Bounded) -> Jud
         ratio=float(ratio[where]),
         where=tuple(int(i) for i in where),
         value=actual[where].item(),
-        expected=exact.value[where].item(),
+        expected=value[where].item(),
         bound=float(allowed[where]),
         excused=excused,
         size=judged.size,

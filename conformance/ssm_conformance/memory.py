@@ -71,12 +71,13 @@ def fit(points: Sequence[Mapping[str, int]], peaks: Sequence[int]) -> Fit:
 
 
 def grid(base: Mapping[str, int]) -> list[dict[str, int]]:
-    """Sizes around a base point, each varied alone by two and four, and all of them by two.
+    """Sizes around a base point, each varied alone by four, l by two as well, and all of them by two.
 
     Parameters
     ----------
     base
         Sizes b, d, l, n, g.
     """
-    varied = [dict(base) | {size: base[size] * factor} for size in base for factor in (2, 4)]
-    return [dict(base), *varied, {size: 2 * value for size, value in base.items()}]
+    varied = [dict(base) | {size: base[size] * 4} for size in base]
+    doubled = {size: 2 * value for size, value in base.items()}
+    return [dict(base), *varied, dict(base) | {"l": doubled["l"]}, doubled]

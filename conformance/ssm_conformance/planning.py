@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ssm_backends import Op, claims_from_data, refusal
 from ssm_conformance.case import Case, Level
 from ssm_conformance.cases import catalogue
+
+GRADIENTS: Final = ("gradient", "gradient_layout", "packing_gradients", "separate_gradients")
+"""The questions that are about gradients alone."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ def plan(
 def _judge_claims(case: Case, implementations: tuple[Op, ...]) -> Planned:
     if not implementations:
         return Planned(case, "not_claimed", f"{case.op} is not claimed")
+    claimed = reason_claimed(case, implementations)
+    if claimed is not None:
+        return Planned(case, "not_claimed", claimed)
+    if case.method == "not_supported":
+        return Planned(case)
     reasons = [reason_not_asked(case, op) for op in implementations]
     if None in reasons:
         return Planned(case)
@@ -60,13 +68,13 @@ def _judge_claims(case: Case, implementations: tuple[Op, ...]) -> Planned:
 
 def reason_not_asked(case: Case, op: Op) -> str | None:
     """Why a case does not apply to an Op's claims; None if it does."""
-    if case.method == "unclaimed" and case.options["feature"] in op.features:
-        return f"feature {case.options['feature']} is claimed"
     reason = refusal(op, case.call())
     if reason is not None:
         return reason
     if case.method == "chaining" and "initial_state" not in op.features:
         return "features not claimed: initial_state"
+    if case.method == "processes" and not (op.is_deterministic("forward") or op.is_deterministic("backward")):
+        return "determinism is not claimed"
     if asks_gradient(case):
         if not op.differentiable(case.operator):
             return "no gradient is claimed"
@@ -77,6 +85,16 @@ def reason_not_asked(case: Case, op: Op) -> str | None:
     return None
 
 
+def reason_claimed(case: Case, implementations: tuple[Op, ...]) -> str | None:
+    """Why a case that must be refused is not asked: some Op claims it; None if none does."""
+    if case.method == "not_supported" and any(refusal(op, case.call()) is None for op in implementations):
+        return "it is claimed"
+    feature = case.options.get("feature")
+    if case.method == "unclaimed" and any(feature in op.features for op in implementations):
+        return f"feature {feature} is claimed"
+    return None
+
+
 def asks_gradient(case: Case) -> bool:
     """Whether a case needs gradients."""
-    return case.method == "gradient" or case.options.get("direction") == "backward"
+    return case.method in GRADIENTS or case.options.get("direction") in ("backward", "saved")

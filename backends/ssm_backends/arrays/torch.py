@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -62,7 +63,7 @@ class TorchArrays:
         if layout is None:
             return values
         strides, extent = layout.strides(tuple(values.shape))
-        storage = torch.zeros(max(extent, 1), dtype=values.dtype, device=self._device)
+        storage = self._zeros(max(extent, 1), values.dtype)
         view = storage.as_strided(values.shape, strides, layout.offset)
         if layout.broadcast:
             seed = values[tuple(slice(0, 1) if d in layout.broadcast else slice(None) for d in range(x.ndim))]
@@ -70,6 +71,36 @@ class TorchArrays:
         else:
             view.copy_(values)
         return view
+
+    def _zeros(self, count: int, dtype: Any) -> Any:
+        """Zeros; on a CPU NumPy's, which take no memory before they are touched."""
+        import torch
+
+        if self._device.type != "cpu":
+            return _allocated(lambda: torch.zeros(count, dtype=dtype, device=self._device))
+        size = torch.empty(0, dtype=dtype).element_size()
+        return torch.from_numpy(np.zeros(count * size, dtype=np.uint8)).view(dtype)
+
+    @contextmanager
+    def poisoned(self) -> Iterator[None]:
+        """Fill what PyTorch hands out uninitialised with NaN; kernels may take other, deterministic ways."""
+        import torch
+
+        fill: Any = torch.utils.deterministic
+        before = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            fill.fill_uninitialized_memory,
+        )
+        try:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            fill.fill_uninitialized_memory = True
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of kernels that have no deterministic form
+                yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            fill.fill_uninitialized_memory = before[2]
 
     def to_numpy(self, x: Any) -> NDArray[Any]:
         """See :class:`Arrays`."""
@@ -125,6 +156,16 @@ class TorchArrays:
         torch.cuda.synchronize(self._device)
         peak = torch.cuda.max_memory_allocated(self._device) - before
         return result, MemoryUse(peak=peak, held=torch.cuda.memory_allocated(self._device) - before)
+
+
+def _allocated(make: Callable[[], Any]) -> Any:
+    """What ``make`` allocates; MemoryError, as NumPy has it, where the device has no room."""
+    import torch
+
+    try:
+        return make()
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
 
 
 def _peak_on_cpu(call: Callable[[], Any]) -> tuple[Any, MemoryUse]:

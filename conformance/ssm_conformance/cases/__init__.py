@@ -8,7 +8,7 @@ from typing import Final
 
 from ssm_backends import ArgumentError
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
-from ssm_conformance.cases import _linear, _questions, _selective
+from ssm_conformance.cases import _linear, _questions, _refusals, _selective
 
 RECIPES: Final[tuple[Recipe, ...]] = (
     *_linear.ZERO_ORDER_HOLD,
@@ -54,18 +54,12 @@ def _all() -> dict[str, Case]:
 
 def _generate() -> Iterator[Case]:
     for recipe in RECIPES:
-        for dtype in dtypes_of(recipe):
-            yield Case(recipe, dtype, recipe.check, "value", level=recipe.level)
+        for dtype in _questions.dtypes_of(recipe):
+            level = recipe.level_in(dtype)
+            yield Case(recipe, dtype, recipe.check, "value", level=level)
             if _questions.has_gradient(recipe):
                 variant = "gradient" if recipe.check != "value" else ""
                 check = "gradient" if recipe.check == "value" else recipe.check
-                yield Case(recipe, dtype, check, "gradient", variant, level=recipe.level)
-    yield from _questions.questions()
-
-
-def dtypes_of(recipe: Recipe) -> tuple[str, ...]:
-    """The dtypes in which a recipe is asked: 16-bit only where the operator streams an input."""
-    streams = any(
-        form.role == "io" for argument in _questions.operator(recipe).arguments for form in argument.forms
-    )
-    return _questions.DTYPES if streams or recipe.op == "hippo_legs" else ("float64", "float32")
+                yield Case(recipe, dtype, check, "gradient", variant, level=level)
+    yield from _questions.questions(RECIPES)
+    yield from _refusals.refusals(RECIPES)

@@ -1,21 +1,20 @@
-"""Questions beyond value and gradient: properties, robustness, memory, determinism, refusals."""
+"""Questions beyond value and gradient, as data: what is asked, of which recipes, from which level on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ssm_backends import OPERATORS, Operator, choose_forms
+from ssm_backends import OPERATORS, Operator
 from ssm_backends.dtypes import HALF
-from ssm_conformance.case import Case, Check, Level, Recipe
-from ssm_conformance.cases import _linear, _selective
+from ssm_conformance.case import LEVELS, Case, Check, Level, Recipe
+from ssm_conformance.cases import _selective
 
-LAYOUTS: Final = ("transposed", "strided", "offset", "padded")
 DTYPES: Final = ("float64", "float32", *HALF)
-
-Question = tuple[Check, str, str, str, Level, dict[str, Any]]
-"""Word in the report, method, variant, clause, smallest level, what the method needs besides."""
+SINGLE: Final = ("float32",)
+COMMON: Final = ("float32", "bfloat16")
+STRIDED: Final = ("transposed", "strided", "offset", "padded", "broadcast", "broadcast-last")
 
 UNCHANGED: Final = "common-6: inputs are never written"
 IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in memory"
@@ -23,12 +22,277 @@ REPEATS: Final = "claim-3: the same call gives the same bits"
 CAUSALITY: Final = "common-5: what happens at t reaches no output before t"
 CONFINEMENT: Final = "common-5: a NaN or an infinity stays in its row, its channel or group, and its time"
 BATCHES: Final = "common-8: the rows of a batch do not know each other"
-PACKING: Final = {
-    "seq_idx": "scan-8: nothing crosses a reset, not even a NaN",
-    "cu_seqlens": "scan-9: packed sequences are the separate ones",
-}
+RESETS: Final = "scan-8: nothing crosses a reset, not even a NaN"
+PACKED: Final = "scan-9: packed sequences are the separate ones"
 SPLIT: Final = "scan-7: a scan that goes on from a last state is the whole scan"
 CHAIN: Final = "step-1: l steps equal one scan, outputs and state"
+LINEAR: Final = "scan-3: the state and the output are linear in u and the initial state together"
+PADDING: Final = "scan-3: steps with u = 0 before the first one leave a state of zero at zero"
+INVARIANT: Final = (
+    "recurrence-1: with parameters constant in time the scan is h_t = Ā h_{t−1} + B̄ u_t, and K * u"
+)
+IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
+
+Names = Mapping[str, tuple[str, ...]]
+
+SYSTEMS: Final[Names] = {
+    "discretize_zoh": ("dense", "diagonal"),
+    "discretize_bilinear": ("dense", "diagonal"),
+    "ssm_kernel": ("siso", "diagonal-complex"),
+}
+STREAMS: Final[Names] = {
+    "ssm_recurrence": ("mimo", "diagonal-complex"),
+    "causal_convolution": ("typical",),
+}
+SCANS: Final[Names] = {"selective_scan": ("typical", "plain", "groups", "complex", "packed", "offsets")}
+STEPS: Final[Names] = {"selective_state_update": ("typical", "groups", "complex", "pool")}
+EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS}
+UNPACKED: Final = ("typical", "plain", "groups", "complex")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One question, put to some recipes.
+
+    Attributes
+    ----------
+    check, method, variant, options
+        As of a case.
+    clause
+        Of the specification.
+    of
+        Operator → names of the recipes.
+    level
+        The smallest level that has it; a recipe's own level if that is larger.
+    first
+        The dtypes that are asked at that level, the others at full; all, if empty.
+    """
+
+    check: Check
+    method: str
+    variant: str
+    clause: str
+    of: Names
+    level: Level = "quick"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
+
+    def cases(self, recipe: Recipe) -> Iterator[Case]:
+        """The cases of one recipe, if it is among those that are asked."""
+        if recipe.name not in self.of.get(recipe.op, ()):
+            return
+        about = replace(recipe, clause=self.clause)
+        for dtype in dtypes_of(recipe):
+            level = self.level if not self.first or dtype in self.first else "full"
+            level = max(level, recipe.level_in(dtype), key=LEVELS.index)
+            yield Case(about, dtype, self.check, self.method, self.variant, level, self.options)
+
+
+def _placements() -> Iterator[Ask]:
+    """Where the arrays lie."""
+    for how in STRIDED:
+        options = {"layout": how}
+        yield Ask(
+            check="robustness", method="layout", variant=how, clause=IN_MEMORY, of=EVERY, options=options
+        )
+        yield Ask(
+            check="robustness",
+            method="gradient_layout",
+            variant=f"gradient-{how}",
+            clause=IN_MEMORY,
+            of={**SYSTEMS, **STREAMS, "selective_scan": ("groups",), "selective_state_update": ("groups",)},
+            options=options,
+            first=SINGLE,
+        )
+    yield Ask(check="robustness", method="guarded", variant="guarded", clause=UNCHANGED, of=EVERY)
+    yield Ask(check="robustness", method="poison", variant="poisoned", clause=IN_MEMORY, of=EVERY)
+    yield Ask(
+        check="robustness",
+        method="far",
+        variant="far",
+        clause=IN_MEMORY,
+        of={"selective_scan": ("small",), "selective_state_update": ("small",)},
+        first=SINGLE,
+    )
+
+
+def _repetitions() -> Iterator[Ask]:
+    """The same bits again."""
+    wide = {"selective_scan": (*SCANS["selective_scan"], "uneven")}
+    for direction in ("forward", "backward"):
+        yield Ask(
+            check="determinism",
+            method="repeats",
+            variant=direction,
+            clause=REPEATS,
+            of={**EVERY, **wide},
+            options={"direction": direction},
+        )
+    rooms: tuple[tuple[Names, Level], ...] = ((SCANS, "quick"), ({**SYSTEMS, **STREAMS, **STEPS}, "full"))
+    for of, level in rooms:
+        yield Ask(
+            check="determinism",
+            method="processes",
+            variant="processes",
+            clause=REPEATS,
+            of={op: names[:1] for op, names in of.items()},
+            level=level,
+            first=SINGLE,
+        )
+
+
+ASKED: Final = (
+    Ask(
+        check="robustness",
+        method="unchanged",
+        variant="inputs-unchanged",
+        clause=UNCHANGED,
+        of=EVERY,
+        level="smoke",
+    ),
+    *_placements(),
+    *_repetitions(),
+    Ask(
+        check="property",
+        method="causality",
+        variant="causality",
+        clause=CAUSALITY,
+        of={**STREAMS, **SCANS},
+        level="smoke",
+    ),
+    Ask(
+        check="property",
+        method="causality",
+        variant="causality",
+        clause=CAUSALITY,
+        of={"selective_scan": ("long",)},
+        level="full",
+        options={"cuts": (1, 63, 64, 65, 255, 256, 257, 512)},
+    ),
+    Ask(
+        check="property",
+        method="packing",
+        variant="packing",
+        clause=RESETS,
+        of={"selective_scan": ("packed", "offsets")},
+        level="smoke",
+    ),
+    *(
+        Ask(
+            check="property",
+            method=method,
+            variant=variant,
+            clause=clause,
+            of={"selective_scan": ("packed", "offsets")},
+        )
+        for method, variant, clause in (
+            ("packing_gradients", "packing-gradients", RESETS),
+            ("separate", "separate", PACKED),
+            ("separate_gradients", "separate-gradients", PACKED),
+        )
+    ),
+    Ask(
+        check="extreme",
+        method="confinement",
+        variant="confinement",
+        clause=CONFINEMENT,
+        of={
+            **STREAMS,
+            "selective_scan": ("typical", "groups", "complex", "initial"),
+            "selective_state_update": ("typical", "groups", "complex"),
+        },
+    ),
+    Ask(
+        check="property",
+        method="batches",
+        variant="batch-reversed",
+        clause=BATCHES,
+        of={**STREAMS, "selective_scan": (*UNPACKED, "packed"), "selective_state_update": UNPACKED},
+    ),
+    Ask(
+        check="property",
+        method="batches_alone",
+        variant="batch-alone",
+        clause=BATCHES,
+        of={**STREAMS, "selective_scan": (*UNPACKED, "packed"), "selective_state_update": UNPACKED},
+    ),
+    Ask(
+        check="property",
+        method="superposition",
+        variant="linear",
+        clause=LINEAR,
+        of={
+            **STREAMS,
+            "selective_scan": ("typical", "complex", "initial", "zoh"),
+            "selective_state_update": ("typical", "complex"),
+        },
+    ),
+    Ask(
+        check="property",
+        method="left_padding",
+        variant="padding",
+        clause=PADDING,
+        of={"selective_scan": (*UNPACKED, "feedthrough-only")},
+    ),
+    Ask(
+        check="property",
+        method="time_invariant",
+        variant="invariant",
+        clause=INVARIANT,
+        of={"selective_scan": (*UNPACKED, "zoh")},
+    ),
+    Ask(
+        check="property",
+        method="chaining",
+        variant="split",
+        clause=SPLIT,
+        of={"selective_scan": UNPACKED, "ssm_recurrence": ("mimo", "diagonal-complex")},
+        first=COMMON,
+    ),
+    Ask(
+        check="property",
+        method="chaining",
+        variant="split",
+        clause=SPLIT,
+        of={"selective_scan": ("long", "long-moderate-decay")},
+        level="full",
+        options={"cuts": (1, 63, 64, 65, 255, 256, 257, 511, 512, 513)},
+    ),
+    Ask(
+        check="property",
+        method="steps",
+        variant="chain",
+        clause=CHAIN,
+        of={"selective_state_update": ("typical", "plain", "groups", "complex")},
+        options={"steps": 64},
+        first=COMMON,
+    ),
+    Ask(
+        check="property",
+        method="steps",
+        variant="long-chain",
+        clause=CHAIN,
+        of={"selective_state_update": ("typical", "complex", "zoh")},
+        level="full",
+        options={"steps": 512},
+    ),
+    Ask(
+        check="property",
+        method="in_place",
+        variant="in-place",
+        clause=IN_PLACE,
+        of={"selective_state_update": ("inplace",)},
+    ),
+)
+"""Every question but those about memory and about errors."""
+
+
+def questions(recipes: tuple[Recipe, ...]) -> Iterator[Case]:
+    """All of them, recipe by recipe, then memory."""
+    for recipe in recipes:
+        for ask in ASKED:
+            yield from ask.cases(recipe)
+    yield from _memory()
 
 
 def operator(recipe: Recipe) -> Operator:
@@ -41,78 +305,16 @@ def has_gradient(recipe: Recipe) -> bool:
     return bool(operator(recipe).differentiable)
 
 
-def questions() -> Iterator[Case]:
-    """All of them, operator by operator."""
-    for recipe in _ordinary():
-        yield from _about(recipe)
-    yield from _memory()
-    for name in OPERATORS:
-        yield from _refusals(name)
-
-
-def _ordinary() -> tuple[Recipe, ...]:
-    """The recipes on which every backend is asked the general questions."""
-    names = {
-        "discretize_zoh": ("dense", "diagonal"),
-        "discretize_bilinear": ("dense", "diagonal"),
-        "ssm_recurrence": ("mimo", "diagonal-complex"),
-        "ssm_kernel": ("siso", "diagonal-complex"),
-        "causal_convolution": ("typical",),
-        "selective_scan": ("typical", "plain", "groups", "complex", "packed", "offsets"),
-        "selective_state_update": ("typical", "groups", "complex", "pool"),
-    }
-    every = (
-        *_linear.ZERO_ORDER_HOLD,
-        *_linear.GENERALISED_BILINEAR,
-        *_linear.SYSTEM_RECURRENCE,
-        *_linear.SYSTEM_KERNEL,
-        *_linear.LONG_CONVOLUTION,
-        *_selective.SCAN,
-        *_selective.STEP,
-    )
-    return tuple(recipe for recipe in every if recipe.name in names[recipe.op])
-
-
-def _about(recipe: Recipe) -> Iterator[Case]:
+def dtypes_of(recipe: Recipe) -> tuple[str, ...]:
+    """The dtypes in which a recipe is asked: 16-bit only where the operator streams an input."""
+    if recipe.dtypes:
+        return recipe.dtypes
     streams = any(form.role == "io" for argument in operator(recipe).arguments for form in argument.forms)
-    for dtype in DTYPES if streams else DTYPES[:2]:
-        for check, method, variant, clause, level, options in _general(recipe):
-            yield Case(replace(recipe, clause=clause), dtype, check, method, variant, level, options)
-    if recipe.op.startswith("selective"):
-        yield from _chains(recipe)
-
-
-def _general(recipe: Recipe) -> Iterator[Question]:
-    """What is asked of a recipe in each dtype."""
-    first: Level = recipe.level
-    yield "robustness", "unchanged", "inputs-unchanged", UNCHANGED, first, {}
-    for layout in LAYOUTS:
-        yield "robustness", "layout", layout, IN_MEMORY, "quick", {"layout": layout}
-    for direction in ("forward", "backward"):
-        yield "determinism", "repeats", direction, REPEATS, "quick", {"direction": direction}
-    if recipe.op in ("ssm_recurrence", "causal_convolution", "selective_scan"):
-        yield "property", "causality", "causality", CAUSALITY, first, {}
-    for argument, clause in PACKING.items():
-        if argument in recipe.inputs:
-            yield "property", "packing", "packing", clause, first, {}
-    if recipe.op == "selective_scan" and recipe.name in ("typical", "groups", "complex"):
-        yield "extreme", "confinement", "confinement", CONFINEMENT, "quick", {}
-    if recipe.op == "selective_scan" and "cu_seqlens" not in recipe.inputs:
-        yield "property", "batches", "batch-reversed", BATCHES, "quick", {}
-
-
-def _chains(recipe: Recipe) -> Iterator[Case]:
-    """A scan resumed at any point, and a long chain of single steps."""
-    if {"seq_idx", "cu_seqlens", "state_indices"} & set(recipe.inputs):
-        return
-    scan = recipe.op == "selective_scan"
-    method, variant, clause = ("chaining", "split", SPLIT) if scan else ("steps", "chain", CHAIN)
-    for dtype in DTYPES:
-        yield Case(replace(recipe, clause=clause), dtype, "property", method, variant, "quick")
+    return DTYPES if streams or recipe.op == "hippo_legs" else DTYPES[:2]
 
 
 def _memory() -> Iterator[Case]:
-    """Growth over a grid in which b, d, l, n vary independently; the recipe gives the base point."""
+    """Growth over a grid in which b, d, l, n, g vary independently."""
     recipe = Recipe(
         "selective_scan",
         "growth",
@@ -120,65 +322,5 @@ def _memory() -> Iterator[Case]:
         "claim-4: peak = c₀ + c₁bdl + c₂bdn + c₃bdln + c₄bgnl; fused: c₃ at most 1/8 of one state element",
         check="memory",
     )
-    for direction in ("forward", "backward"):
+    for direction in ("forward", "backward", "saved"):
         yield Case(recipe, "float32", "memory", "growth", direction, "quick", {"direction": direction})
-
-
-def _refusals(name: str) -> Iterator[Case]:
-    """One bad call for each rule that the declaration of the operator states."""
-    recipe = _BASE[name]
-    clause = "common-7: bad input raises a typed error that names the argument, and nothing is written"
-    for argument in OPERATORS[name].arguments:
-        faults = ["missing"] if argument.required else []
-        if argument.name in recipe.inputs and argument.forms:
-            faults += ["rank"] if "*" not in argument.forms[0].shape else []
-            faults += ["size"] if shared_axis(recipe, argument.name) is not None else []
-            faults += ["integer-dtype"]
-        if argument.choices and argument.kind == "choice":
-            faults += ["choice"]
-        if argument.interval is not None:
-            faults += ["interval"]
-        for fault in faults:
-            spoiled = Recipe(name, f"{argument.name}-{fault}", recipe.inputs, clause, "smoke", "error")
-            options = {"argument": argument.name, "fault": fault}
-            yield Case(spoiled, "float32", "error", "bad_input", "bad", "smoke", options)
-        if argument.feature is not None:
-            asked = Recipe(
-                name,
-                argument.name,
-                recipe.inputs,
-                "claim-1: an argument in the signature that is not claimed raises; it is never ignored",
-                "smoke",
-                "error",
-            )
-            options = {"argument": argument.name, "feature": argument.feature}
-            yield Case(asked, "float32", "error", "unclaimed", "unclaimed", "smoke", options)
-
-
-def shared_axis(recipe: Recipe, argument: str) -> int | None:
-    """An axis of an array (from the end) whose size another argument fixes too; None if there is none."""
-    forms = choose_forms(operator(recipe), recipe.inputs)
-    own = forms[argument].shape.split()
-    elsewhere = {symbol for name, form in forms.items() if name != argument for symbol in form.shape.split()}
-    for position, symbol in enumerate(reversed(own)):
-        if symbol[0] not in "*=" and (symbol in elsewhere or own.count(symbol) > 1):
-            return -1 - position
-    return None
-
-
-_BASE: Final = {
-    recipe.op: recipe
-    for recipe in reversed(
-        (
-            *_linear.ZERO_ORDER_HOLD,
-            *_linear.GENERALISED_BILINEAR,
-            *_linear.SYSTEM_RECURRENCE[1:],
-            *_linear.SYSTEM_KERNEL,
-            *_linear.LONG_CONVOLUTION,
-            *_linear.HIPPO,
-            *_selective.SCAN,
-            *_selective.STEP,
-        )
-    )
-}
-"""For each operator the first recipe: the call that is spoiled."""

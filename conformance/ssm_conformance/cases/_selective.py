@@ -252,6 +252,16 @@ _SIZES: Final[tuple[tuple[str, tuple[int, int, int, int], Level], ...]] = (
     ("primes", (3, 7, 41, 5), "quick"),
 )
 EDGES: Final = (
+    # So few elements that each may lie far from the next.
+    _scan(
+        "small",
+        scan_inputs(2, 2, 3, 2, initial_state=_state(2, 2, 2)),
+        EDGE,
+        check="robustness",
+        first=("float32",),
+    ),
+    # Wider than a block of 64 and of 32, by a little: where sums over blocks race or lose their edge.
+    _scan("uneven", scan_inputs(3, 67, 33, 5), EDGE, check="robustness", first=("float32",)),
     *(
         _scan(name, scan_inputs(b, d, l, n), EDGE, level, check="robustness")
         for name, (b, d, l, n), level in _SIZES
@@ -334,6 +344,12 @@ STEP: Final = (
         | {"delta": _small_step((3, 4)), "state": fixed(0.0, (3, 4, 2)), "D": fixed(0.0, (4,))},
         SOFTPLUS,
         check="extreme",
+    ),
+    _step("small", step_inputs(2, 2, 2), EDGE, check="robustness", first=("float32",)),
+    _step(
+        "inplace",
+        step_inputs(2, 4, 3, inplace=True),
+        "step-3: with `inplace` the new state is written into `state`",
     ),
     _step("no-batch", step_inputs(0, 3, 2), EDGE, check="robustness"),
     _step("ones", step_inputs(1, 1, 1), EDGE, check="robustness"),

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 import ssm_spec
-from ssm_backends import Layout
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
@@ -21,8 +20,7 @@ Exact = Mapping[str, ssm_spec.Bounded]
 def value(subject: Subject) -> Finding:
     """Every output that the call returns."""
     outputs = subject.forward(subject.call)
-    _check_types(outputs, subject.output_types())
-    found = _judged(subject, outputs, subject.exact_outputs)
+    found = judge_outputs(subject, outputs)
     if found.passed:
         return found
     actual = {name: item.exact for name, item in outputs.items()}
@@ -32,36 +30,20 @@ def value(subject: Subject) -> Finding:
 
 def gradient(subject: Subject) -> Finding:
     """Every claimed gradient, with a cotangent on every output."""
-    gradients = subject.gradients(subject.call)
-    types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in subject.wrt}
-    _check_types(gradients, types)
-    return _judged(subject, gradients, subject.exact_gradients)
+    return judge_gradients(subject, subject.gradients(subject.call))
 
 
-def layout(subject: Subject) -> Finding:
-    """The values again, with inputs that are not contiguous in memory."""
-    how = subject.case.options["layout"]
-    layouts = {
-        name: LAYOUT[how](item.array.ndim)
-        for name, item in subject.stored.items()
-        if item.array.ndim > 0 and item.array.size > 0
-    }
-    outputs = subject.forward(subject.into(subject.stored, layouts))
+def judge_outputs(subject: Subject, outputs: Mapping[str, Stored]) -> Finding:
+    """Shapes, dtypes and values of every output that a call returned."""
     _check_types(outputs, subject.output_types())
     return _judged(subject, outputs, subject.exact_outputs)
 
 
-def _transposed(rank: int) -> Layout:
-    return Layout(order=(*range(rank - 2), rank - 1, rank - 2)) if rank > 1 else Layout(step=2)
-
-
-LAYOUT: Mapping[str, Callable[[int], Layout]] = {
-    "transposed": _transposed,
-    "strided": lambda rank: Layout(step=2),
-    "offset": lambda rank: Layout(offset=3),
-    "padded": lambda rank: Layout(pad=5),
-}
-"""Name → how an array of that rank lies in memory."""
+def judge_gradients(subject: Subject, gradients: Mapping[str, Stored]) -> Finding:
+    """Shapes, dtypes and values of every claimed gradient."""
+    types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in subject.wrt}
+    _check_types(gradients, types)
+    return _judged(subject, gradients, subject.exact_gradients)
 
 
 def _check_types(actual: Mapping[str, Stored], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:

@@ -8,57 +8,59 @@ from typing import Any, Final
 import numpy as np
 
 import ssm_spec
-from ssm_backends import choose_forms
 from ssm_conformance.case import Case
 from ssm_conformance.checks.accuracy import judge_all, summary
+from ssm_conformance.checks.agreement import worst_of
 from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.pieces import cut_time, joined
 from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.draw import Draw
+from ssm_conformance.judge import Judgement
 
-STEPS: Final = 64
-"""Length of a chain of single steps; drift was reported beyond some thirty."""
+STREAMED: Final = ("u", "delta", "z", "B", "C")
+"""The arguments of a step that have a time axis in a scan."""
 
 
 def chaining(subject: Subject) -> Finding:
-    """Split at several k, the state handed on: the pieces together are the whole, within its bound."""
+    """Split at every k, the state handed on: the pieces together are the whole, within its bound.
+
+    The option ``cuts`` names the ks where every one would take long. Then once more in
+    three pieces, of which the middle one is a single step.
+    """
     length = subject.call.sizes["l"]
-    for cut in sorted({1, length // 3, length - 1}):
-        first = _piece(subject, slice(0, cut), None)
-        second = _piece(subject, slice(cut, length), first["last_state"])
-        y = Stored(np.concatenate([first["y"].array, second["y"].array], axis=-1), first["y"].dtype)
-        judgements = judge_all(subject, {"y": y, "last_state": second["last_state"]}, subject.exact)
-        found = summary(judgements)
+    cuts = subject.case.options.get("cuts") or tuple(range(1, length))
+    worst: dict[str, Judgement] = {}
+    for bounds in [(k,) for k in cuts] + [(length // 2, length // 2 + 1)]:
+        judgements = judge_all(subject, _in_pieces(subject, bounds), subject.exact)
+        worst = worst_of(worst, judgements)
+        found = summary(worst)
         if not found.passed:
-            return replace(found, message=f"split at {cut}: {found.message}")
+            return replace(found, message=f"split at {', '.join(map(str, bounds))}: {found.message}")
     return found
 
 
-def _piece(subject: Subject, span: slice, state: Stored | None) -> dict[str, Stored]:
-    """The scan of a span of time, from a given state."""
-    forms = choose_forms(subject.case.operator, subject.case.draws | subject.case.plain)
-    stored = {
-        name: Stored(np.ascontiguousarray(item.array[..., span]), item.dtype)
-        if forms[name].shape.split()[-1] == "l"
-        else item
-        for name, item in subject.stored.items()
-    }
-    if state is not None:
-        stored["initial_state"] = state
-    return subject.forward(subject.into(stored))
+def _in_pieces(subject: Subject, bounds: tuple[int, ...]) -> dict[str, Stored]:
+    """The call's outputs, evaluated piece by piece; each piece goes on from the last state before it."""
+    pieces: list[dict[str, Stored]] = []
+    for start, stop in zip((0, *bounds), (*bounds, subject.call.sizes["l"]), strict=True):
+        stored = cut_time(subject, slice(start, stop))
+        if pieces:
+            stored["initial_state"] = pieces[-1]["last_state"]
+        piece = subject.put(stored)
+        pieces.append(piece.forward(piece.call))
+    return {"y": joined(pieces, "y", -1), "last_state": pieces[-1]["last_state"]}
 
 
 def steps(subject: Subject) -> Finding:
     """A long chain of single steps against the oracle's scan over the same inputs, within its bound."""
-    whole = _over_time(subject.case)
+    length = subject.case.options["steps"]
+    whole = _over_time(subject.case, length)
     key = (subject.case.op, subject.case.recipe.name, "chain")
     dtypes = subject.case.dtypes()
     inputs = {name: subject.draw(draw, dtypes[name], *key, name) for name, draw in whole.items()}
     state, outputs = inputs["state"], []
-    for t in range(STEPS):
-        now = {
-            name: Stored(np.ascontiguousarray(item.array[..., t]), item.dtype) if name in STREAMED else item
-            for name, item in inputs.items()
-        }
+    for t in range(length):
+        now = {name: item.take((..., t)) if name in STREAMED else item for name, item in inputs.items()}
         result = subject.forward(subject.into(now | {"state": state}))
         state = result["state"]
         outputs.append(result["y"].array)
@@ -67,13 +69,10 @@ def steps(subject: Subject) -> Finding:
     return summary(judge_all(subject, {"y": y, "last_state": state}, exact))
 
 
-STREAMED: Final = ("u", "delta", "z", "B", "C")
-
-
-def _over_time(case: Case) -> dict[str, Draw]:
+def _over_time(case: Case, length: int) -> dict[str, Draw]:
     """The step's arrays, with a time axis where they have one in a scan."""
     return {
-        name: replace(draw, shape=(*draw.shape, STEPS)) if name in STREAMED else draw
+        name: replace(draw, shape=(*draw.shape, length)) if name in STREAMED else draw
         for name, draw in case.draws.items()
     }
 

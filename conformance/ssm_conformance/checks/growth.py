@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, Literal
 
+from ssm_backends import outputs_of
 from ssm_conformance.cases._selective import scan_inputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Subject
 from ssm_conformance.memory import STATES_A_FUSED_SCAN_MAY_KEEP, Fit, fit, grid
 
-ELEMENT_BYTES = 4
+ELEMENT_BYTES: Final = 4
 """The grid is run in float32, whose states are float32."""
+BASE: Final = {"b": 1, "d": 8, "l": 256, "n": 8}
+"""Where the grid begins: at a whole chunk of 256, so that what one chunk holds is not taken for a law."""
+
+Direction = Literal["forward", "backward", "saved"]
 
 
 def growth(subject: Subject) -> Finding:
-    """Fit the law of one pass and hold it against the class that is claimed for it."""
-    direction = subject.case.options["direction"]
+    """Fit the law of one pass and hold it against the class that is claimed for it.
+
+    The option ``direction`` is "forward", "backward" (both passes), or "saved": what the
+    forward pass leaves for the backward pass.
+    """
+    direction: Direction = subject.case.options["direction"]
+    if direction == "saved" and _saves_nothing(subject):
+        return Finding(details={"claimed": subject.op.memory_class("backward"), "law": "nothing is saved"})
     grouped = "grouped" in subject.op.features
-    base = {"b": 1, "d": 16, "l": 128, "n": 8} | ({"g": 2} if grouped else {})
-    points = grid(base)
+    points = grid(dict(BASE) | ({"g": 2} if grouped else {}))
     _use(_at(subject, points[0]), direction)  # the first call pays for what is made once
     peaks = [_use(_at(subject, point), direction) for point in points]
     law = fit([{"g": 1} | point for point in points], peaks)
-    claimed = subject.op.memory_class(direction)
-    details = {"claimed": claimed, "law": str(law), "coefficients": dict(law.coefficients)}
+    claimed = subject.op.memory_class("forward" if direction == "forward" else "backward")
+    details = {
+        "claimed": claimed,
+        "law": str(law),
+        "states_in": law.states / ELEMENT_BYTES,
+        "coefficients": dict(law.coefficients),
+    }
     return Finding(message=_complaint(claimed, direction, law), details=details)
 
 
-def _complaint(claimed: str, direction: str, law: Fit) -> str:
+def _complaint(claimed: str, direction: Direction, law: Fit) -> str:
     allowed = STATES_A_FUSED_SCAN_MAY_KEEP * ELEMENT_BYTES
     if claimed == "materialised" or law.states <= allowed:
         return ""
+    what = "what is saved for the backward pass" if direction == "saved" else f"the {direction} pass"
     return (
-        f"{direction} is claimed fused: at most {allowed:g} bytes for each of b·d·l·n; "
+        f"{what} is claimed fused: at most {allowed:g} bytes for each of b·d·l·n; "
         f"the fit has {law.states:.3g}: {law}"
     )
 
 
-def _at(subject: Subject, sizes: dict[str, int]) -> Subject:
+def _saves_nothing(subject: Subject) -> bool:
+    """A ``vjp`` without a ``forward`` is given the inputs alone."""
+    return subject.op.vjp is not None and subject.op.forward is None
+
+
+def _at(subject: Subject, sizes: Mapping[str, int]) -> Subject:
     groups = sizes.get("g")
     inputs = scan_inputs(
         sizes["b"], sizes["d"], sizes["l"], sizes["n"], g_B=groups, g_C=groups, return_last_state=False
@@ -47,14 +69,36 @@ def _at(subject: Subject, sizes: dict[str, int]) -> Subject:
     return replace(subject, case=replace(subject.case, recipe=recipe))
 
 
-def _use(subject: Subject, direction: str) -> int:
-    """Peak bytes of one pass beyond its inputs and its results."""
+def _use(subject: Subject, direction: Direction) -> int:
+    """Peak bytes of one pass beyond its inputs and its results; or the bytes that are saved."""
     call = subject.call
+    if direction == "saved":
+        return _saved(subject)
     if direction == "forward":
         result, used = subject.arrays.peak_memory(lambda: subject.op.fn(**call.inputs))
         return used.peak - _bytes(result)
     result, used = subject.arrays.peak_memory(subject.backward(call))
     return used.peak - _bytes(tuple(result.values()))
+
+
+def _saved(subject: Subject) -> int:
+    """Bytes that are held between the forward and the backward pass, beyond inputs and outputs."""
+    call = subject.call
+    saving = subject.op.forward
+    if saving is not None:
+        (outputs, _), used = subject.arrays.peak_memory(lambda: saving(**call.inputs))
+        return used.held - _bytes(outputs)
+    held: list[int] = []
+
+    def forward(**given: Any) -> Mapping[str, Any]:
+        fixed = {name: value for name, value in call.inputs.items() if name not in given}
+        result, used = subject.arrays.peak_memory(lambda: subject.op.fn(**fixed, **given))
+        held.append(used.held - _bytes(result))
+        return outputs_of(call, result)
+
+    primals = {name: call.inputs[name] for name in subject.wrt}
+    subject.arrays.vjp(forward, primals, subject.into_cotangents())
+    return held[0]
 
 
 def _bytes(result: Any) -> int:

@@ -8,8 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_conformance.checks.agreement import apart
 from ssm_conformance.checks.subject import Stored, Subject
-from ssm_conformance.storage import preimage, store
+from ssm_conformance.storage import store
+from ssm_spec import Bounded
 
 NOT_IN_TIME_ORDER: Final = ("fft", "matmul_chunk")
 """Declared evaluations whose results may move by two bounds where another element changes."""
@@ -21,19 +23,19 @@ def in_time_order(subject: Subject) -> bool:
     return subject.arithmetic().evaluation not in NOT_IN_TIME_ORDER
 
 
-def spoil(subject: Subject, chosen: Mapping[str, Mask], how: str) -> dict[str, Stored]:
-    """The case's inputs with chosen elements replaced.
+def spoil(arrays: Mapping[str, Stored], chosen: Mapping[str, Mask], how: str) -> dict[str, Stored]:
+    """Inputs, or cotangents, with chosen elements replaced.
 
     Parameters
     ----------
-    subject
-        Whose inputs.
+    arrays
+        By name.
     chosen
         Argument name → mask, broadcastable to its shape.
     how
         "other numbers", "nan" or "inf".
     """
-    spoiled = dict(subject.stored)
+    spoiled = dict(arrays)
     for name, mask in chosen.items():
         item = spoiled[name]
         exact = item.exact
@@ -45,7 +47,11 @@ def spoil(subject: Subject, chosen: Mapping[str, Mask], how: str) -> dict[str, S
 
 
 def changed(
-    subject: Subject, before: Mapping[str, Stored], after: Mapping[str, Stored], kept: Mapping[str, Mask]
+    subject: Subject,
+    before: Mapping[str, Stored],
+    after: Mapping[str, Stored],
+    kept: Mapping[str, Mask],
+    exact: Mapping[str, Bounded],
 ) -> str:
     """What moved that had to stay; "" if nothing did.
 
@@ -56,17 +62,18 @@ def changed(
     subject
         Whose outputs.
     before, after
-        Output name → array, of two calls of one shape.
+        Output or gradient → array, of two calls of one shape.
     kept
-        Output name → mask of the elements that must stay, broadcastable to its shape.
+        Name → mask of the elements that must stay, broadcastable to its shape.
+    exact
+        The bounds of all.
     """
     for name, mask in kept.items():
         a, b = before[name], after[name]
-        moved = (
-            _bits(a.array) != _bits(b.array)
-            if in_time_order(subject)
-            else beyond_two_bounds(subject, name, a, b)
-        )
+        if in_time_order(subject):
+            moved = _bits(a.array) != _bits(b.array)
+        else:
+            moved = beyond_two_bounds(a, b, exact[name], subject.call.compute)
         moved &= mask
         if moved.any():
             where = tuple(int(i) for i in np.argwhere(moved)[0])
@@ -77,16 +84,10 @@ def changed(
     return ""
 
 
-def beyond_two_bounds(subject: Subject, name: str, a: Stored, b: Stored) -> Mask:
+def beyond_two_bounds(a: Stored, b: Stored, exact: Bounded, compute: str) -> Mask:
     """Where two results lie further apart than two bounds; a NaN on either side counts."""
-    exact = subject.exact[name]
-    with np.errstate(invalid="ignore"):
-        if a.dtype in (subject.call.compute, "complex64", "complex128"):
-            apart = np.abs(a.exact - b.exact)
-        else:
-            (low_a, high_a), (low_b, high_b) = preimage(a.array, a.dtype), preimage(b.array, b.dtype)
-            apart = np.maximum(np.maximum(low_a - high_b, low_b - high_a), 0.0)
-        return np.asarray(~(apart <= 2 * (exact.bound + exact.own)) & exact.judged)
+    allowed = 2 * (exact.bound + exact.own)
+    return np.asarray(~(apart(a, b, compute) <= allowed) & exact.judged)
 
 
 def _bits(x: NDArray[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What must hold between two calls of one shape: causality, packing, confinement, batches, repetition."""
+"""What one part of a call may not do to another, bit by bit: causality, packing, confinement."""
 
 from __future__ import annotations
 
@@ -6,74 +6,57 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ssm_backends import choose_forms
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.perturb import Mask, beyond_two_bounds, changed, in_time_order, spoil
+from ssm_conformance.checks.perturb import Mask, changed, in_time_order, spoil
+from ssm_conformance.checks.pieces import axes, streamed
+from ssm_conformance.checks.sequences import spans
 from ssm_conformance.checks.subject import Stored, Subject
 
 
 def causality(subject: Subject) -> Finding:
     """What happens from t = k on, a NaN too, changes no output before k."""
     length = subject.call.sizes["l"]
-    cut = length // 2
-    late = np.arange(length) >= cut
-    chosen = dict.fromkeys(_streamed(subject), late)
+    cuts = subject.case.options.get("cuts") or sorted({1, length // 3, length // 2, length - 1})
+    comparisons = []
+    for cut in cuts:
+        late = np.arange(length) >= cut
+        comparisons.append((dict.fromkeys(streamed(subject), late), {"y": ~late}, f"from t = {cut} on"))
     how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
-    return _compare(subject, [(chosen, {"y": ~late}, f"from t = {cut} on")], how)
+    return _compare(subject, comparisons, how)
 
 
 def packing(subject: Subject) -> Finding:
-    """Nothing of the first sequence reaches the next: no number, no NaN, not its initial state."""
-    first = _first_sequence(subject)
-    chosen = {
-        name: first.reshape(first.shape[0], *[1] * (item.array.ndim - 2), first.shape[1])
-        for name, item in subject.stored.items()
-        if name in _streamed(subject)
-    }
-    if "initial_state" in subject.stored:
-        rows = np.ones(subject.stored["initial_state"].array.shape[0], dtype=bool)
-        if "cu_seqlens" in subject.stored:
-            rows[1:] = False
-        chosen["initial_state"] = rows[:, None, None]
-    kept = {"y": ~first[:, None, :]}
-    return _compare(subject, [(chosen, kept, "in the first sequence")], ("other numbers", "nan"))
+    """Nothing of one sequence reaches another: no number, no NaN, not its initial state."""
+    comparisons = []
+    for which in (0, -1):
+        own, states = _sequence(subject, which)
+        chosen = _of_sequence(subject, own, states)
+        kept = {"y": ~own[:, None, :]}
+        comparisons.append((chosen, kept, f"in the {'last' if which else 'first'} sequence"))
+    return _compare(subject, comparisons, ("other numbers", "nan"))
+
+
+def packing_gradients(subject: Subject) -> Finding:
+    """No gradient of one sequence depends on another: not on its inputs, not on its cotangents."""
+    exact = subject.exact_gradients(subject.arithmetic())
+    before = subject.gradients(subject.call)
+    for which in (0, -1):
+        own, states = _sequence(subject, which)
+        inputs = spoil(subject.stored, _of_sequence(subject, own, states), "other numbers")
+        given = {"y": own[:, None, :]} | ({"last_state": states} if which else {})
+        known = {name: mask for name, mask in given.items() if name in subject.cotangents}
+        other = subject.put(inputs, cotangents=spoil(subject.cotangents, known, "other numbers"))
+        kept = {name: ~_masks(own, subject.stored[name]) for name in streamed(subject) if name in before}
+        complaint = changed(subject, before, other.gradients(other.call), kept, exact)
+        if complaint:
+            word = "last" if which else "first"
+            return Finding(message=f"other numbers in the {word} sequence: gradient of {complaint}")
+    return Finding()
 
 
 def confinement(subject: Subject) -> Finding:
     """A NaN or an infinity in one element of one input stays where that element may reach."""
     return _compare(subject, list(_reaches(subject)), ("nan", "inf"))
-
-
-def batches(subject: Subject) -> Finding:
-    """Rows of a batch do not know each other: reversed inputs give reversed outputs, within two bounds."""
-    forms = choose_forms(subject.case.operator, subject.case.draws | subject.case.plain)
-    turned = {
-        name: Stored(item.array[::-1].copy(), item.dtype) if forms[name].shape[0] in "br" else item
-        for name, item in subject.stored.items()
-    }
-    before = subject.forward(subject.call)
-    after = subject.forward(subject.into(turned))
-    for name, item in before.items():
-        back = Stored(after[name].array[::-1].copy(), item.dtype)
-        moved = beyond_two_bounds(subject, name, item, back)
-        if moved.any():
-            where = tuple(int(i) for i in np.argwhere(moved)[0])
-            return Finding(
-                message=f"with the batch reversed, {name}{list(where)} = {back.exact[where]:.9g} "
-                f"where it was {item.exact[where]:.9g}"
-            )
-    return Finding()
-
-
-def repeats(subject: Subject) -> Finding:
-    """The same call gives the same bits."""
-    run = subject.gradients if subject.case.options["direction"] == "backward" else subject.forward
-    first, second = run(subject.call), run(subject.call)
-    differing = [name for name in first if first[name].array.tobytes() != second[name].array.tobytes()]
-    if not differing:
-        return Finding()
-    names = ", ".join(f"`{name}`" for name in differing)
-    return Finding(message=f"{names} came out with other bits when the call was repeated")
 
 
 Comparison = tuple[dict[str, Mask], dict[str, Mask], str]
@@ -84,33 +67,79 @@ def _compare(subject: Subject, comparisons: list[Comparison], how: tuple[str, ..
     before = subject.forward(subject.call)
     for chosen, kept, place in comparisons:
         for other in how:
-            after = subject.forward(subject.into(spoil(subject, chosen, other)))
-            complaint = changed(subject, before, after, kept)
+            after = subject.forward(subject.into(spoil(subject.stored, chosen, other)))
+            complaint = changed(subject, before, after, kept, subject.exact)
             if complaint:
                 return Finding(message=f"{other} {place}: {complaint}")
     return Finding()
 
 
-def _streamed(subject: Subject) -> list[str]:
-    """The floating inputs that have a time axis."""
-    forms = choose_forms(subject.case.operator, subject.case.draws | subject.case.plain)
-    return [
-        name
-        for name, draw in subject.case.draws.items()
-        if draw.dtype is None and forms[name].shape.split()[-1] == "l"
-    ]
+def _sequence(subject: Subject, which: int) -> tuple[Mask, Mask]:
+    """The first or the last sequence of each row: its steps (b, l), and its rows of state (r, 1, 1).
+
+    Of offsets, the first or the last sequence that is not empty.
+    """
+    sizes = subject.call.sizes
+    own = np.zeros((sizes["b"], sizes["l"]), dtype=bool)
+    whole = [span for span in spans(subject) if span.times.start < span.times.stop]
+    if "cu_seqlens" in subject.stored:
+        chosen = [whole[which]]
+        rows = np.zeros(subject.stored["cu_seqlens"].array.size - 1, dtype=bool)
+    else:
+        chosen = [[s for s in whole if s.row == row][which] for row in range(sizes["b"])]
+        rows = np.zeros(sizes["b"], dtype=bool)
+    for span in chosen:
+        own[span.row, span.times] = True
+        state = span.last if which else span.initial
+        if state is not None:
+            rows[state] = True
+    return own, rows[:, None, None]
 
 
-def _first_sequence(subject: Subject) -> Mask:
-    """(b, l): the elements of each row's first sequence."""
-    if "seq_idx" in subject.stored:
-        index = subject.stored["seq_idx"].array
-        return np.asarray(np.cumprod(index == index[:, :1], axis=1), dtype=bool)
-    offsets = subject.stored["cu_seqlens"].array
-    return np.asarray(np.arange(offsets[-1]) < offsets[1])[None, :]
+def _of_sequence(subject: Subject, own: Mask, states: Mask) -> dict[str, Mask]:
+    """Input → the elements that belong to a sequence."""
+    chosen = {name: _masks(own, subject.stored[name]) for name in streamed(subject)}
+    begins = own[:, 0].any() or "cu_seqlens" in subject.stored
+    if "initial_state" in subject.stored and begins:
+        chosen["initial_state"] = states
+    return chosen
+
+
+def _masks(own: Mask, item: Stored) -> Mask:
+    """(b, l) over the axes in between."""
+    return own.reshape(own.shape[0], *[1] * (item.array.ndim - 2), own.shape[1])
 
 
 def _reaches(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input: what it may not reach."""
+    scan = subject.case.op == "selective_scan"
+    yield from _reaches_of_scan(subject) if scan else _reaches_of_stream(subject)
+
+
+def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input that has a batch: the other rows; its time too, where it has one."""
+    outputs = {output.name: output.shape.split() for output in subject.case.operator.outputs}
+    for name, symbols in axes(subject).items():
+        item = subject.stored[name]
+        if symbols[0] != "b" or item.index or not item.array.size:
+            continue
+        chosen = np.zeros(item.array.shape, dtype=bool)
+        index = (0, *(size // 3 for size in item.array.shape[1:]))
+        chosen[index] = True
+        kept = {}
+        for output, shape in outputs.items():
+            if output not in subject.exact:
+                continue
+            size = subject.exact[output].value.shape
+            reached = np.arange(size[0]) == 0
+            mask = ~reached.reshape(-1, *[1] * (len(size) - 1))
+            if symbols[-1] == "l" and shape[-1] == "l" and in_time_order(subject):
+                mask = mask | (np.arange(size[-1]) < index[-1])
+            kept[output] = mask
+        yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _reaches_of_scan(subject: Subject) -> Iterator[Comparison]:
     """For one element of each input of a selective scan: what it may not reach."""
     sizes = subject.call.sizes
     b, d, l = sizes["b"], sizes["d"], sizes["l"]
@@ -129,6 +158,8 @@ def _reaches(subject: Subject) -> Iterator[Comparison]:
             index, mine = (row, 0, time), channels >= 0
         elif name in ("A", "D", "delta_bias"):
             index, mine = (channel, 0)[: item.array.ndim], channels == channel
+        elif name == "initial_state":
+            index, mine, time = (row, channel, 0), channels == channel, 0
         else:
             continue
         chosen = np.zeros(item.array.shape, dtype=bool)

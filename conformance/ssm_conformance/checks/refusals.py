@@ -1,102 +1,173 @@
-"""Bad input is refused with its name, what is not claimed is refused too, and nothing is written."""
+"""Bad input is refused with its name, and what is not claimed is refused too."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
 
 from ssm_backends import NotSupportedError, call
-from ssm_conformance.cases._questions import shared_axis
+from ssm_conformance.cases._refusals import shared_axis
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.checks.inputs import written
+from ssm_conformance.checks.subject import NotAsked, Stored, Subject, Unobservable
 from ssm_conformance.draw import Draw
 
-
-def unchanged(subject: Subject) -> Finding:
-    """A call writes none of its inputs, forward and backward."""
-    inputs = subject.call
-    subject.forward(inputs)
-    messages = [_written(subject, inputs.inputs, "the forward call")]
-    if subject.wrt and _has_gradient(subject):
-        subject.gradients(inputs)
-        messages.append(_written(subject, inputs.inputs, "the backward call"))
-    return Finding(message="; ".join(filter(None, messages)))
+SHARED: Final = ("size", "device", "groups", "together", "batch", "rows")
+"""Faults that are between arguments: an error may name the other one."""
 
 
 def bad_input(subject: Subject) -> Finding:
     """One rule is broken: the error is a ValueError or TypeError that names an argument."""
     argument, fault = subject.case.options["argument"], subject.case.options["fault"]
     inputs = dict(subject.call.inputs)
-    _spoil(subject, inputs, argument, fault)
+    spoiled = _spoil(subject, inputs, argument, fault)
     others = {name: value for name, value in inputs.items() if name != argument}
     try:
-        call(subject.backend, subject.case.op, **inputs)
+        call(subject.backend, subject.case.op, **spoiled)
     except (ValueError, TypeError) as error:
         names = [a.name for a in subject.case.operator.arguments]
-        accepted = names if fault == "size" else [argument]
+        accepted = names if fault in SHARED else [argument]
         if not any(re.search(rf"\b{re.escape(name)}\b", str(error)) for name in accepted):
             return Finding(message=f"the error does not name `{argument}`: {type(error).__name__}: {error}")
-        return Finding(message=_written(subject, others, "the refused call"))
-    return Finding(message=f"`{argument}` with a wrong {fault} was accepted")
+        return Finding(
+            message=written(subject, subject.stored, others, "the refused call"),
+            details={"raised": f"{type(error).__name__}: {error}"},
+        )
+    except Exception as error:
+        return Finding(
+            message=f"`{argument}`, {_words(fault)}, must raise a ValueError or a TypeError; "
+            f"got {type(error).__name__}: {error}"
+        )
+    return Finding(message=f"`{argument}`, {_words(fault)}, was accepted")
+
+
+def not_supported(subject: Subject) -> Finding:
+    """A valid call that is not claimed raises NotSupportedError, and writes nothing."""
+    try:
+        inputs = dict(subject.call.inputs)
+    except NotSupportedError as error:  # the library itself has no such array
+        raise NotAsked(str(error)) from error
+    needs = ", ".join(sorted(subject.call.features)) or "no feature"
+    what = f"{subject.case.dtype}, {needs}"
+    try:
+        call(subject.backend, subject.case.op, **inputs)
+    except NotSupportedError as error:
+        message = written(subject, subject.stored, inputs, "the refused call")
+        return Finding(message=message, details={"raised": f"NotSupportedError: {error}"})
+    except Exception as error:
+        return Finding(
+            message=f"an unclaimed call ({what}) must raise NotSupportedError; "
+            f"got {type(error).__name__}: {error}"
+        )
+    return Finding(message=f"an unclaimed call ({what}) was accepted")
 
 
 def unclaimed(subject: Subject) -> Finding:
     """An argument that ``fn`` has in its signature and does not claim must raise, not be ignored."""
-    argument = subject.case.options["argument"]
+    argument, value = subject.case.options["argument"], subject.case.options["value"]
     if not _accepts(subject.op.fn, argument):
         return Finding(details={"signature": f"`{argument}` is not in the signature"})
-    inputs = dict(subject.call.inputs) | {argument: _example(subject, argument)}
+    inputs = dict(subject.call.inputs) | {argument: _example(subject, argument) if value is None else value}
+    shown = f"`{argument}`" if value is None else f"`{argument}` = {value!r}"
     try:
         subject.op.fn(**inputs)
     except (NotSupportedError, ValueError, TypeError) as error:
         return Finding(details={"raised": f"{type(error).__name__}: {error}"})
-    return Finding(
-        message=f"`{argument}` is in the signature of `fn`, is not claimed, and was accepted without an error"
-    )
+    return Finding(message=f"{shown}: in the signature of `fn`, not claimed, and accepted without an error")
 
 
-def _has_gradient(subject: Subject) -> bool:
-    allowed = subject.op.dtypes if subject.op.grad_dtypes is None else subject.op.grad_dtypes
-    return subject.case.dtype in allowed
-
-
-def _written(subject: Subject, inputs: dict[str, Any] | Any, what: str) -> str:
-    changed = [
-        f"`{name}`"
-        for name, item in subject.stored.items()
-        if name in inputs and subject.arrays.to_numpy(inputs[name]).tobytes() != item.array.tobytes()
-    ]
-    return f"{what} changed its input {', '.join(changed)}" if changed else ""
-
-
-def _spoil(subject: Subject, inputs: dict[str, Any], argument: str, fault: str) -> None:
-    """Break one rule about one argument."""
+def _spoil(subject: Subject, inputs: Mapping[str, Any], argument: str, fault: str) -> dict[str, Any]:
+    """The call with one rule broken."""
     if fault == "missing":
-        del inputs[argument]
-    elif fault == "choice":
-        inputs[argument] = "no such choice"
-    elif fault == "interval":
-        inputs[argument] = -1 if isinstance(subject.case.plain.get(argument), int) else -1.0
-    else:
-        inputs[argument] = _spoiled_array(subject, argument, fault)
+        return {name: value for name, value in inputs.items() if name != argument}
+    if fault in PLAIN:
+        value = PLAIN[fault]
+        whole = isinstance(subject.case.plain.get(argument), int)
+        return dict(inputs) | {argument: int(value) if fault == "interval" and whole else value}
+    if fault == "device":
+        return dict(inputs) | {argument: _elsewhere(subject, argument)}
+    if fault in ("together", "batch"):
+        return dict(inputs) | {argument: _offsets(subject)}
+    item = ARRAYS[fault](subject, argument)
+    return dict(inputs) | {argument: subject.arrays.from_numpy(item.array, item.dtype)}
 
 
-def _spoiled_array(subject: Subject, argument: str, fault: str) -> Any:
+PLAIN: Final[Mapping[str, Any]] = {
+    "unknown": 1,
+    "choice": "no such choice",
+    "not-a-flag": "yes",
+    "not-a-number": "many",
+    "not-an-array": [0.5, 0.25],
+    "interval": -1.0,
+}
+"""Fault → a value that is no array and that the rule does not allow."""
+
+
+def _deeper(subject: Subject, argument: str) -> Stored:
     item = subject.stored[argument]
-    if fault == "rank":
-        spoiled = Stored(np.expand_dims(item.array, (0, 1)), item.dtype)
-    elif fault == "size":
-        axis = shared_axis(subject.case.recipe, argument)
-        if axis is None:
-            raise AssertionError(f"no size of `{argument}` is shared with another argument")
-        repeated = np.concatenate([item.array, np.take(item.array, [0], axis=axis)], axis=axis)
-        spoiled = Stored(repeated, item.dtype)
-    else:
-        spoiled = Stored(np.ones(item.array.shape, dtype=np.int64), "int64")
-    return subject.arrays.from_numpy(spoiled.array, spoiled.dtype)
+    return Stored(np.expand_dims(item.array, (0, 1)), item.dtype)
+
+
+def _longer(subject: Subject, argument: str, axis: int) -> Stored:
+    item = subject.stored[argument]
+    repeated = np.concatenate([item.array, np.take(item.array, [0], axis=axis)], axis=axis)
+    return Stored(repeated, item.dtype)
+
+
+def _another_size(subject: Subject, argument: str) -> Stored:
+    axis = shared_axis(subject.case.recipe, argument)
+    if axis is None:
+        raise AssertionError(f"no size of `{argument}` is shared with another argument")
+    return _longer(subject, argument, axis)
+
+
+def _groups(subject: Subject, argument: str) -> Stored:
+    """One group more than there are channels."""
+    item, groups = subject.stored[argument], subject.call.sizes["d"] + 1
+    first = np.take(item.array, [0], axis=1)
+    return Stored(np.repeat(first, groups, axis=1), item.dtype)
+
+
+def _of_dtype(dtype: str) -> Callable[[Subject, str], Stored]:
+    def ones(subject: Subject, argument: str) -> Stored:
+        return Stored(np.ones(subject.stored[argument].array.shape, dtype=dtype), dtype)
+
+    return ones
+
+
+ARRAYS: Final[Mapping[str, Callable[[Subject, str], Stored]]] = {
+    "rank": _deeper,
+    "size": _another_size,
+    "rows": lambda subject, argument: _longer(subject, argument, 0),
+    "groups": _groups,
+    "bool-dtype": _of_dtype("bool"),
+    "integer-dtype": _of_dtype("int64"),
+    "float-dtype": _of_dtype("float32"),
+    "half-dtype": _of_dtype("float16"),
+    "complex": _of_dtype("complex64"),
+    "real": _of_dtype("float32"),
+}
+"""Fault → the array that has it."""
+
+
+def _words(fault: str) -> str:
+    return f"with a wrong {fault}" if fault in ("rank", "size", "choice", "device") else fault
+
+
+def _offsets(subject: Subject) -> Any:
+    """cu_seqlens of one sequence."""
+    return subject.arrays.from_numpy(np.array([0, subject.call.sizes["l"]], dtype=np.int32), "int32")
+
+
+def _elsewhere(subject: Subject, argument: str) -> Any:
+    """The array on another device, without its values."""
+    if subject.arrays.name != "torch" or len(subject.stored) < 2:
+        raise Unobservable(f"{subject.arrays.name} arrays have no second device here")
+    return subject.call.inputs[argument].to("meta")
 
 
 def _accepts(fn: Any, argument: str) -> bool:
@@ -114,7 +185,7 @@ def _example(subject: Subject, argument: str) -> Any:
     declared = subject.case.operator.argument(argument)
     sizes.setdefault("r", sizes["b"])
     if argument == "cu_seqlens":
-        return subject.arrays.from_numpy(np.array([0, sizes["l"]], dtype=np.int32), "int32")
+        return _offsets(subject)
     shape: list[int] = []
     for symbol in declared.forms[0].shape.split():
         shape += [*subject.call.system] if symbol[0] in "*=" else [sizes[symbol]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,13 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ssm_spec
-from ssm_backends import Arrays, Backend, Call, Layout, NotSupportedError, Op, outputs_of, run_vjp, validate
+from ssm_backends import (
+    Arrays,
+    Backend,
+    Call,
+    Layout,
+    NotSupportedError,
+    Op,
+    outputs_of,
+    refusal,
+    run_vjp,
+    validate,
+)
 from ssm_backends.dtypes import COMPLEX_OF, dtype_name, is_complex
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.case import Case
 from ssm_conformance.draw import Draw
 from ssm_conformance.manners import manners_kept
 from ssm_conformance.storage import store, widen
+
+
+class NotAsked(Exception):  # noqa: N818  it is a verdict, not an error of the suite
+    """The backend does not claim what the question needs besides the case's own call."""
+
+
+class Unobservable(Exception):  # noqa: N818  it is a verdict, not an error of the suite
+    """There is no instrument for the question here; the message says which is missing."""
 
 
 class CheckFailed(Exception):  # noqa: N818  it is a verdict, not an error of the suite
@@ -50,9 +69,18 @@ class Stored:
     dtype: str
 
     @property
+    def index(self) -> bool:
+        """Whether it holds integers."""
+        return self.dtype.startswith("int")
+
+    @property
     def exact(self) -> NDArray[Any]:
         """The numbers it stands for, float64 or complex128."""
         return widen(self.array, self.dtype)
+
+    def take(self, key: Any) -> Stored:
+        """A part of it, contiguous."""
+        return Stored(np.ascontiguousarray(self.array[key]), self.dtype)
 
 
 @dataclass(frozen=True)
@@ -65,16 +93,25 @@ class Subject:
         The question.
     backend, op, arrays
         Who answers, and in which library.
+    given, given_cotangents
+        Arrays in place of those that the case draws.
+    elsewhere
+        Case id and library → what another process gets, each result as a hash; None if none can be had.
     """
 
     case: Case
     backend: Backend
     op: Op
     arrays: Arrays
+    given: Mapping[str, Stored] | None = None
+    given_cotangents: Mapping[str, Stored] | None = None
+    elsewhere: Callable[[str, str], Mapping[str, str]] | None = None
 
     @cached_property
     def stored(self) -> dict[str, Stored]:
         """The case's arrays, rounded to their dtypes: these numbers are what is meant."""
+        if self.given is not None:
+            return dict(self.given)
         dtypes = self.case.dtypes()
         key = self.case.recipe.seed or self.case.recipe.name
         return {
@@ -86,7 +123,43 @@ class Subject:
     def draw(draw: Draw, dtype: str, *key: str) -> Stored:
         """Draw an array from the stream of that name and round it to its dtype."""
         values = draw.values(*key)
-        return Stored(values if draw.dtype is not None else store(values, dtype), dtype)
+        return Stored(values if draw.index else store(values, dtype), dtype)
+
+    def put(
+        self,
+        stored: Mapping[str, Stored],
+        plain: Mapping[str, Any] | None = None,
+        cotangents: Mapping[str, Stored] | None = None,
+    ) -> Subject:
+        """The same backend under another call of the operator.
+
+        Parameters
+        ----------
+        stored
+            Its arrays.
+        plain
+            Its other arguments; the case's if None.
+        cotangents
+            Output name → cotangent; drawn if None.
+
+        Raises
+        ------
+        NotAsked
+            If the backend's claims do not cover it.
+        """
+        inputs = dict(self.case.plain if plain is None else plain) | {
+            name: Draw(item.array.shape, complex=np.iscomplexobj(item.array), dtype=item.dtype)
+            for name, item in stored.items()
+        }
+        case = replace(self.case, recipe=replace(self.case.recipe, inputs=inputs))
+        call = case.call()
+        reasons = []
+        for op in self.backend.implementations(case.op):
+            reason = refusal(op, call)
+            if reason is None:
+                return replace(self, case=case, op=op, given=stored, given_cotangents=cotangents)
+            reasons.append(reason)
+        raise NotAsked("; ".join(reasons))
 
     def into(self, stored: Mapping[str, Stored], layouts: Mapping[str, Layout] | None = None) -> Call:
         """The call with its arrays in the backend's library.
@@ -125,6 +198,8 @@ class Subject:
     @cached_property
     def cotangents(self) -> dict[str, Stored]:
         """One cotangent for each returned output that the claim takes one for."""
+        if self.given_cotangents is not None:
+            return dict(self.given_cotangents)
         claimed = self.op.takes_cotangents(self.case.operator)
         shapes = self.output_types()
         return {
@@ -150,20 +225,45 @@ class Subject:
             types[name] = (bounded.value.shape, dtype)
         return types
 
-    def gradients(self, call: Call) -> dict[str, Stored]:
-        """Gradients of the claimed arguments under the case's cotangents."""
-        run = self.backward(call)
+    @property
+    def claims_gradients(self) -> bool:
+        """Whether the call has a gradient that is claimed in the case's dtype."""
+        allowed = self.op.dtypes if self.op.grad_dtypes is None else self.op.grad_dtypes
+        return bool(self.wrt) and self.case.dtype in allowed
+
+    def gradients(self, call: Call, cotangents: Mapping[str, Any] | None = None) -> dict[str, Stored]:
+        """Gradients of the claimed arguments; arguments as for :meth:`backward`."""
+        return self.finish(self.backward(call, cotangents))
+
+    def backward(
+        self, call: Call, cotangents: Mapping[str, Any] | None = None
+    ) -> Callable[[], dict[str, Any]]:
+        """The forward and backward pass of a call, ready to run: gradients in the library's arrays.
+
+        Parameters
+        ----------
+        call
+            The call.
+        cotangents
+            Output name → array of the library; the case's, contiguous, if None.
+        """
+        moved = self.into_cotangents() if cotangents is None else cotangents
+        return lambda: run_vjp(self.op, self.arrays, call, moved, self.wrt)
+
+    def into_cotangents(self, layouts: Mapping[str, Layout] | None = None) -> dict[str, Any]:
+        """The case's cotangents in the backend's library, in the layouts of some of them."""
+        layouts = layouts or {}
+        return {
+            name: self.arrays.from_numpy(item.array, item.dtype, layouts.get(name))
+            for name, item in self.cotangents.items()
+        }
+
+    def finish(self, run: Callable[[], dict[str, Any]]) -> dict[str, Stored]:
+        """Run what :meth:`backward` made ready; the gradients by name."""
         with _backend_at_work():
             gradients = run()
             self.arrays.synchronize()
         return {name: self.out(x) for name, x in gradients.items()}
-
-    def backward(self, call: Call) -> Callable[[], dict[str, Any]]:
-        """The forward and backward pass of a call, ready to run: gradients in the library's arrays."""
-        moved = {
-            name: self.arrays.from_numpy(item.array, item.dtype) for name, item in self.cotangents.items()
-        }
-        return lambda: run_vjp(self.op, self.arrays, call, moved, self.wrt)
 
     def out(self, x: Any) -> Stored:
         """One array of the backend's library, as the suite holds it."""
@@ -181,8 +281,7 @@ class Subject:
     @cached_property
     def oracle_inputs(self) -> dict[str, Any]:
         """The inputs as the oracle takes them: exact numbers, integer arrays as they are."""
-        index = {name for name, draw in self.case.draws.items() if draw.dtype is not None}
-        arrays = {name: item.array if name in index else item.exact for name, item in self.stored.items()}
+        arrays = {name: item.array if item.index else item.exact for name, item in self.stored.items()}
         return arrays | self.case.plain
 
     @cached_property

@@ -65,7 +65,9 @@ def limit_gpu_memory(devices: list[str], fraction: float) -> None:
             torch.cuda.set_per_process_memory_fraction(fraction, device)
 
 
-def judge(case_id: str, backend: Backend, *, alone: bool = False) -> tuple[Verdict, str]:
+def judge(
+    case_id: str, backend: Backend, order: Mapping[str, Any], *, alone: bool = False
+) -> tuple[Verdict, str]:
     """One case; its verdict, and why this process must not be used again ("" if it may).
 
     Parameters
@@ -74,12 +76,15 @@ def judge(case_id: str, backend: Backend, *, alone: bool = False) -> tuple[Verdi
         The id of the case.
     backend
         The backend, loaded.
+    order
+        How it was loaded: another process is given the same.
     alone
         Whether this process is a worker: what raises KeyboardInterrupt in one is the backend,
         for a user's Ctrl-C goes to the parent.
     """
     from ssm_conformance.cases import find_case
     from ssm_conformance.checks import perform
+    from ssm_conformance.engine.elsewhere import Elsewhere
     from ssm_conformance.verdict import Verdict
 
     case = find_case(case_id)
@@ -87,7 +92,7 @@ def judge(case_id: str, backend: Backend, *, alone: bool = False) -> tuple[Verdi
     retire = ""
     try:
         with manners_kept():
-            verdict = perform(case, backend)
+            verdict = perform(case, backend, Elsewhere(order))
     except Exception as error:
         traceback.print_exc()
         last = traceback.extract_tb(error.__traceback__)[-1]

@@ -118,8 +118,8 @@ class LocalSeat:
     """
 
     def __init__(self, target: Target, limits: Limits) -> None:
-        order = {"load": target.to_json(), "path": sys.path, "gpu_fraction": limits.gpu_fraction}
-        backend, answer = answering.load(order)
+        self._order = {"load": target.to_json(), "path": sys.path, "gpu_fraction": limits.gpu_fraction}
+        backend, answer = answering.load(self._order)
         if backend is None:
             raise LoadError(answer["failure"]["kind"], answer["failure"]["message"])
         self._backend = backend
@@ -128,7 +128,8 @@ class LocalSeat:
 
     def judge(self, case: Case) -> Verdict:
         """See :class:`Seat`."""
-        return Verdict.from_json(answering.judge(case.id, self._backend)[0].to_json())  # as a worker's
+        verdict, _ = answering.judge(case.id, self._backend, self._order)
+        return Verdict.from_json(verdict.to_json())  # as a worker's
 
     def stop(self) -> None:
         """Nothing was started."""

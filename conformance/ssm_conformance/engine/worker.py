@@ -31,7 +31,7 @@ def main() -> None:
     backend, answer = load(order, alone=True)
     channel.answer(answer)
     while backend is not None:
-        verdict, retire = judge(channel.next()["case"], backend, alone=True)
+        verdict, retire = judge(channel.next()["case"], backend, order, alone=True)
         channel.answer({"verdict": verdict.to_json(), "retire": retire})
 
 

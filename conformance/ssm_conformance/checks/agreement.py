@@ -1,0 +1,87 @@
+"""Two results of one meaning, against each other: each may lie one bound from the truth, so two apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_conformance.checks.finding import Finding, worst_message
+from ssm_conformance.checks.subject import Stored
+from ssm_conformance.judge import Judgement, measure
+from ssm_conformance.storage import preimage
+from ssm_spec import Bounded
+
+Ends = tuple[NDArray[Any], NDArray[Any]]
+
+
+def ends(item: Stored, compute: str) -> Ends:
+    """The least and the greatest real that may stand behind each stored element.
+
+    Parameters
+    ----------
+    item
+        What was stored.
+    compute
+        The type it was computed in: a narrower one was rounded once more on the way out.
+    """
+    if item.dtype in (compute, "complex64", "complex128"):
+        return item.exact, item.exact
+    return preimage(item.array, item.dtype)
+
+
+def apart(a: Stored, b: Stored, compute: str) -> NDArray[np.float64]:
+    """How far two results lie apart at the least, before they were rounded into their dtype."""
+    (low_a, high_a), (low_b, high_b) = ends(a, compute), ends(b, compute)
+    with np.errstate(invalid="ignore"):
+        if np.iscomplexobj(low_a):
+            return np.asarray(np.abs(low_a - low_b))
+        return np.asarray(np.maximum(np.maximum(low_a - high_b, low_b - high_a), 0.0))
+
+
+def agree(got: Stored, reference: Stored, exact: Bounded, compute: str) -> Judgement:
+    """One result against another of the same meaning: two bounds apart at most.
+
+    Parameters
+    ----------
+    got, reference
+        The result that is judged, and the one it must agree with.
+    exact
+        The bounds of both.
+    compute
+        The type they were computed in.
+    """
+    allowed = 2 * (exact.bound + exact.own)
+    return measure(apart(got, reference, compute), allowed, exact.judged, got.exact, reference.exact)
+
+
+def part(exact: Bounded, key: Any) -> Bounded:
+    """The bounds of a part of an array."""
+    return exact.map(lambda x: x[key])
+
+
+def worst_of(found: Mapping[str, Judgement], other: Mapping[str, Judgement]) -> dict[str, Judgement]:
+    """Name by name the judgement with the greater ratio; NaN is the greatest."""
+    merged = dict(found)
+    for name, judgement in other.items():
+        kept = merged.get(name)
+        if kept is None or (kept.passed and not judgement.ratio <= kept.ratio):
+            merged[name] = judgement
+    return merged
+
+
+def finding(judgements: Mapping[str, Judgement], when: str) -> Finding:
+    """The judgements as a finding; a failure says under which circumstances.
+
+    Parameters
+    ----------
+    judgements
+        By output.
+    when
+        Under which circumstances: the beginning of the message.
+    """
+    message = worst_message(judgements)
+    return replace(Finding(judgements), message=f"{when}: {message}" if message else "")

@@ -1,0 +1,55 @@
+"""Inputs are never written, but for the state of a step that is asked to write it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.subject import Stored, Subject
+
+
+def unchanged(subject: Subject) -> Finding:
+    """A call writes none of its inputs, nor a backward pass its cotangents."""
+    inputs = subject.call
+    subject.forward(inputs)
+    messages = [written(subject, subject.stored, inputs.inputs, "the forward call")]
+    if subject.claims_gradients:
+        cotangents = subject.into_cotangents()
+        subject.gradients(inputs, cotangents)
+        messages.append(written(subject, subject.stored, inputs.inputs, "the backward call"))
+        messages.append(written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent"))
+    return Finding(message="; ".join(filter(None, messages)))
+
+
+def in_place(subject: Subject) -> Finding:
+    """The array that was given as the state holds the new state, and nothing else was written."""
+    inputs = subject.call
+    new = subject.forward(inputs)["state"]
+    held = subject.out(inputs.inputs["state"])
+    if held.array.tobytes() != new.array.tobytes():
+        return Finding(message="with `inplace`, the array given as `state` does not hold the new state")
+    others = {name: item for name, item in subject.stored.items() if name != "state"}
+    return Finding(message=written(subject, others, inputs.inputs, "the forward call"))
+
+
+def written(subject: Subject, stored: Mapping[str, Stored], arrays: Mapping[str, Any], what: str) -> str:
+    """Which arrays of a call no longer hold what was put into them; "" if all do.
+
+    Parameters
+    ----------
+    subject
+        Whose arrays.
+    stored
+        What was put into them.
+    arrays
+        The arrays in the library; some may be missing.
+    what
+        Who may have written, as a message says it.
+    """
+    changed = [
+        f"`{name}`"
+        for name, item in stored.items()
+        if name in arrays and subject.arrays.to_numpy(arrays[name]).tobytes() != item.array.tobytes()
+    ]
+    return f"{what} changed {', '.join(changed)}" if changed else ""
