@@ -13,7 +13,7 @@ from ssm_backends import NotSupportedError, call
 from ssm_conformance.cases._refusals import shared_axis
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.inputs import written
-from ssm_conformance.checks.subject import NotAsked, Stored, Subject, Unobservable
+from ssm_conformance.checks.subject import NotAsked, Stored, Subject
 from ssm_conformance.draw import Draw
 
 SHARED: Final = ("size", "device", "groups", "together", "batch", "rows")
@@ -166,7 +166,7 @@ def _offsets(subject: Subject) -> Any:
 def _elsewhere(subject: Subject, argument: str) -> Any:
     """The array on another device, without its values."""
     if subject.arrays.name != "torch" or len(subject.stored) < 2:
-        raise Unobservable(f"{subject.arrays.name} arrays have no second device here")
+        raise NotAsked(f"{subject.arrays.name} arrays live on one device: no other can be given")
     return subject.call.inputs[argument].to("meta")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.subject import Stored, Subject, Unobservable
+from ssm_conformance.checks.subject import NotAsked, Stored, Subject
 
 REPETITIONS: Final = 4
 """Calls that must give the same bits: a race does not show every time."""
@@ -29,7 +29,7 @@ def repeats(subject: Subject) -> Finding:
 def processes(subject: Subject) -> Finding:
     """Another process, that loads the backend anew, gives the same bits: outputs and gradients."""
     if subject.elsewhere is None:
-        raise Unobservable("the backend is not loaded from a plugin: no other process can load it")
+        raise NotAsked("the backend was not loaded from a plugin: no other process can load it")
     here, there = digests(subject), subject.elsewhere(subject.case.id, subject.arrays.name)
     differing = [name for name in here if here[name] != there.get(name)]
     if not differing:

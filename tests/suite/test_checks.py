@@ -1,0 +1,111 @@
+"""Each question is failed by a backend that is wrong in just that, and passed by a right one."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssm_backends import Backend
+from ssm_conformance.cases import find_case
+from ssm_conformance.checks import perform
+from ssm_conformance.verdict import Verdict
+
+from . import wrong
+
+SCAN = "selective_scan/{}/float32/{}"
+DEFECTS = [
+    ("robustness", "transposed-typical", wrong.backend(wrong.as_if_contiguous), "times the bound"),
+    ("robustness", "far-small", wrong.backend(wrong.short_offsets), "`u` spread over 2³¹ elements"),
+    ("robustness", "poisoned-typical", wrong.backend(wrong.before_it_is_written), "NaN in fresh memory"),
+    ("robustness", "guarded-typical", wrong.backend(wrong.neighbour_written), "`u` was written"),
+    ("robustness", "guarded-plain", wrong.backend(wrong.neighbour_read), "with NaN before and after"),
+    (
+        "robustness",
+        "inputs-unchanged-typical",
+        wrong.backend(vjp=wrong.cotangent_written),
+        "as a cotangent changed `y`",
+    ),
+    (
+        "robustness",
+        "gradient-broadcast-last-groups",
+        wrong.backend(vjp=wrong.expanded_cotangent),
+        "times the bound",
+    ),
+    (
+        "property",
+        "packing-gradients-packed",
+        wrong.backend(vjp=wrong.gradients(wrong.leaks_back)),
+        "in the last sequence: gradient of u",
+    ),
+    (
+        "property",
+        "packing-gradients-offsets",
+        wrong.backend(vjp=wrong.gradients(wrong.leaks_back)),
+        "in the last sequence: gradient of u",
+    ),
+    (
+        "property",
+        "separate-gradients-packed",
+        wrong.backend(vjp=wrong.gradients(wrong.unsummed)),
+        "of its sequences alone: A",
+    ),
+    (
+        "property",
+        "separate-packed",
+        wrong.backend(wrong.outputs(wrong.of_batch)),
+        "against the sequence at [0, 9) of row 0 alone",
+    ),
+    ("property", "batch-alone-typical", wrong.backend(wrong.outputs(wrong.of_batch)), "row 0 alone"),
+    ("property", "padding-typical", wrong.backend(wrong.outputs(wrong.by_position)), "not zero"),
+    ("property", "linear-typical", wrong.backend(wrong.outputs(wrong.quadratic)), "the sum of two inputs"),
+    ("property", "invariant-zoh", wrong.backend(wrong.unchecked_value), "against the recurrence"),
+    ("property", "split-typical", wrong.backend(wrong.resumed), "split at 34"),
+    ("determinism", "forward-typical", wrong.backend(wrong.race()), "in call 3 of 4"),
+    (
+        "error",
+        "unclaimed-b_discretization-zoh",
+        wrong.backend(wrong.unchecked_value, features=("complex", "grouped", "constant")),
+        "`b_discretization` = 'zoh': in the signature of `fn`",
+    ),
+]
+
+
+def verdict(check: str, name: str, subject: Backend) -> Verdict:
+    return perform(find_case(SCAN.format(check, name)), subject)
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "subject", "message"), DEFECTS, ids=[f"{d[0]}-{d[1]}" for d in DEFECTS]
+)
+def test_the_defect_fails_the_question(check: str, name: str, subject: Backend, message: str) -> None:
+    found = verdict(check, name, subject)
+    assert found.status == "fail", found
+    assert message in found.message
+
+
+@pytest.mark.parametrize(("check", "name"), sorted({(d[0], d[1]) for d in DEFECTS if d[0] != "error"}))
+def test_a_right_scan_passes_it(check: str, name: str) -> None:
+    found = verdict(check, name, wrong.backend())
+    assert found.status == "pass", found.message
+
+
+def test_an_unclaimed_call_that_is_served_fails() -> None:
+    subject = wrong.backend(features=("complex",))
+    assert verdict("error", "unclaimed-feature-zoh", subject).status == "pass"
+    assert verdict("error", "unclaimed-feature-complex", subject).status == "not_claimed"
+
+
+def test_another_process_is_compared_bit_by_bit() -> None:
+    case = find_case(SCAN.format("determinism", "processes-typical"))
+    subject = wrong.backend()
+    asked: list[str] = []
+
+    def elsewhere(case_id: str, library: str) -> dict[str, str]:
+        asked.append(f"{case_id} in {library}")
+        return {"`y`": "other bits"}
+
+    found = perform(case, subject, elsewhere)
+    assert found.status == "fail"
+    assert "`y`" in found.message
+    assert "another process" in found.message
+    assert asked == [f"{case.id} in numpy"]
+    assert perform(case, subject).status == "not_claimed"
