@@ -135,7 +135,7 @@ def _row(
         checks=dict(Counter(verdict.check for verdict in failed)),
         ratio=_worst(verdicts),
         cases=len(verdicts),
-        errors=tuple(f"{v.id}: {v.message}" for v in verdicts if v.status not in ("pass", "fail")),
+        errors=tuple(f"{v.id}: {v.message}" for v in verdicts if v.status in ("error", "unavailable")),
         rejections={verdict.id: verdict.message.partition("\n")[0] for verdict in failed},
         allclose=allclose[0],
         allclose_there=allclose[1],
