@@ -67,6 +67,7 @@ def ssm_backend(device: str | None) -> Backend:
                 dtypes=_ALL,
                 gradients="all",
                 features=(*_SELECTIVE, "constant", "initial_state", "seq_idx", "cu_seqlens"),
+                memory="fused",
                 deterministic=True,
                 arithmetic={"evaluation": "scan", "decayed_state": "direct"},
             ),

@@ -66,16 +66,21 @@ def held_step(delta: Tensor, A: Tensor) -> Tensor:
     return held
 
 
+def held_values(delta: Tensor, A: Tensor) -> Tensor:
+    """The values of :func:`held_step`, without a gradient."""
+    p = delta * A
+    # There the limit is right to a quarter of a rounding, while ΔA may have lost bits to underflow.
+    small = p.abs() < torch.finfo(p.dtype).eps / 4
+    return torch.where(small, delta.to(p.dtype), expm1(p) / torch.where(small, 1, A))
+
+
 class _HeldStep(torch.autograd.Function):
     """With ∂/∂Δ = exp(ΔA) and ∂/∂A = Δ² ψ(ΔA), which autograd would take as 0/0 at A = 0."""
 
     @staticmethod
     def forward(ctx: Any, delta: Tensor, A: Tensor) -> Tensor:
         ctx.save_for_backward(delta, A)
-        p = delta * A
-        # There the limit is right to a quarter of a rounding, while ΔA may have lost bits to underflow.
-        small = p.abs() < torch.finfo(p.dtype).eps / 4
-        return torch.where(small, delta.to(p.dtype), expm1(p) / torch.where(small, 1, A))
+        return held_values(delta, A)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
-from ssm_torch.selective_scan import selective_terms
+from ssm_torch.terms import selective_terms
 
 
 def selective_state_update(

@@ -1,0 +1,75 @@
+"""The gradients of a call, filled and summed block by block in a fixed order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm_torch.blockwise.problem import Problem
+
+
+class Gradients:
+    """One for each input, in its own shape; those of parameters are summed in the compute type."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        given = {"u": problem.u, "delta": problem.delta, "z": problem.z}
+        self._streams = {name: torch.empty_like(x, memory_format=torch.contiguous_format)
+                         for name, x in given.items() if x is not None}
+        self._modes = torch.zeros_like(problem.modes)
+        self._channels = {name: torch.zeros_like(self._modes[:, :1], dtype=problem.compute) for name in ("D", "bias")}
+        self._matrices = {name: self._room(x) for name, x in (("B", problem.B), ("C", problem.C))}
+        self.initial_state = problem.A.new_zeros((problem.rows, *problem.A.shape))
+
+    def _room(self, x: Tensor) -> Tensor:
+        """For a constant matrix in the states' layout, else in its own."""
+        return torch.zeros_like(self._modes) if x.ndim == 2 else torch.zeros_like(x, memory_format=torch.contiguous_format)
+
+    def write(self, name: str, x: Tensor, batch: slice, time: slice) -> None:
+        """A block (t, b, g, 1, p) of the gradient of u, delta or z."""
+        self._problem.write(self._streams[name], batch, time, x)
+
+    def add_step(self, x: Tensor, batch: slice, time: slice) -> None:
+        """A block of the gradient of delta, which is that of delta_bias too."""
+        self.write("delta", x, batch, time)
+        self._channels["bias"] += x.sum((0, 1))
+
+    def add_feedthrough(self, x: Tensor) -> None:
+        """A block q u (t, b, g, 1, p)."""
+        self._channels["D"] += x.sum((0, 1))
+
+    def add_modes(self, x: Tensor) -> None:
+        """A block (t, b, g, n, p) of the terms of dA."""
+        self._modes += x.sum((0, 1))
+
+    def add_matrix(self, name: str, x: Tensor, batch: slice, time: slice) -> None:
+        """A block (t, b, g, n, p) of the terms of dB, or of conj(dC)."""
+        own, total = getattr(self._problem, name), self._matrices[name]
+        if name == "C":
+            x = x.conj()
+        if own.ndim == 2:
+            total += x.sum((0, 1))
+            return
+        grouped = total.unsqueeze(1) if own.ndim == 3 else total
+        rows = x.sum(-1).unflatten(2, (grouped.shape[1], -1)).sum(3).permute(1, 2, 3, 0)
+        grouped[batch, :, :, time] = rows if own.is_complex() else _real(rows)
+
+    def as_inputs(self) -> dict[str, Tensor]:
+        """Name → gradient with its input's shape and dtype; a real input gets the real part."""
+        problem = self._problem
+        given = {"A": self._modes} | {
+            name: total for name, total in self._matrices.items() if getattr(problem, name).ndim == 2
+        }
+        by_channel = {name: problem.by_channel(x) for name, x in given.items()}
+        per_channel = {"D": self._channels["D"].flatten(), "delta_bias": self._channels["bias"].flatten()}
+        whole = self._streams | self._matrices | by_channel | per_channel | {"initial_state": self.initial_state}
+        return {name: _like(x, getattr(problem, name)) for name, x in whole.items() if getattr(problem, name) is not None}
+
+
+def _like(gradient: Tensor, x: Tensor) -> Tensor:
+    part = gradient if x.is_complex() else _real(gradient)
+    return part.to(x.dtype).contiguous()
+
+
+def _real(x: Tensor) -> Tensor:
+    return x.real if x.is_complex() else x

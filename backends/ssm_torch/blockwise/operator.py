@@ -1,0 +1,125 @@
+"""The blockwise scan as an operator of PyTorch: opaque to a compiler, differentiable once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssm_torch.blockwise.backward import backward
+from ssm_torch.blockwise.forward import forward
+from ssm_torch.blockwise.problem import Problem
+from ssm_torch.blockwise.sizes import slots
+
+INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "seq_idx", "cu_seqlens")
+DIFFERENTIABLE = INPUTS[:9]
+
+
+def scan_blockwise(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    cu_seqlens: Tensor | None,
+    softplus: bool,
+    zoh: bool,
+) -> tuple[Tensor, Tensor]:
+    """y and the last state; the states before the blocks are kept only if a gradient may be asked for."""
+    tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
+    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    y, last_state, _ = _scan(*tensors, seq_idx, cu_seqlens, softplus, zoh, keep)
+    return y, last_state
+
+
+@torch.library.custom_op("ssm_torch::selective_scan", mutates_args=())
+def _scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    cu_seqlens: Tensor | None,
+    softplus: bool,
+    zoh: bool,
+    keep_starts: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)
+    return forward(_problem(tensors, softplus, zoh), keep_starts)
+
+
+@torch.library.custom_op("ssm_torch::selective_scan_backward", mutates_args=())
+def _scan_backward(
+    dy: Tensor | None,
+    dlast: Tensor | None,
+    starts: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    cu_seqlens: Tensor | None,
+    softplus: bool,
+    zoh: bool,
+) -> list[Tensor]:
+    tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)
+    gradients = backward(_problem(tensors, softplus, zoh), starts, dy, dlast).as_inputs()
+    return [gradients[name] for name in DIFFERENTIABLE if name in gradients]
+
+
+def _problem(tensors: Sequence[Tensor | None], softplus: bool, zoh: bool) -> Problem:
+    given: dict[str, Any] = dict(zip(INPUTS, tensors, strict=True))
+    return Problem(**given, softplus=softplus, zoh=zoh)
+
+
+@_scan.register_fake
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *tensors, softplus, zoh, keep_starts = arguments
+    problem = _problem(tensors, softplus, zoh)
+    b, d, l = problem.u.shape
+    n, g = problem.A.shape[1], problem.groups
+    kept = slots(b, d, l, n, problem.u.device.type, problem.packed) if keep_starts else 0
+    y = torch.empty_like(problem.u, memory_format=torch.contiguous_format)
+    return y, problem.A.new_empty((problem.rows, d, n)), problem.A.new_empty((kept, b, g, n, d // g))
+
+
+@_scan_backward.register_fake
+def _(dy: Tensor | None, dlast: Tensor | None, starts: Tensor, *arguments: Any) -> list[Tensor]:
+    return [
+        torch.empty_like(x, memory_format=torch.contiguous_format)
+        for x in arguments[: len(DIFFERENTIABLE)]
+        if x is not None
+    ]
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *tensors, ctx.softplus, ctx.zoh, _ = inputs
+    ctx.save_for_backward(output[2], *tensors)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    starts, *tensors = ctx.saved_tensors
+    gradients = iter(_scan_backward(dy, dlast, starts, *tensors, ctx.softplus, ctx.zoh))
+    found = [None if x is None else next(gradients) for x in tensors[: len(DIFFERENTIABLE)]]
+    return (*found, None, None, None, None, None)
+
+
+_scan.register_autograd(_differentiate, setup_context=_save)
