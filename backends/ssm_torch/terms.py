@@ -1,4 +1,4 @@
-"""One step of the selective scan as a recurrence h = a h⁻ + x, differentiable by autograd as often as one likes."""
+"""One step of the selective scan as a recurrence h = a h⁻ + x, differentiable by autograd."""
 
 from __future__ import annotations
 
@@ -91,5 +91,3 @@ def _in_groups(x: Tensor, matrix: Tensor) -> Tensor:
     l, b, d, k = x.shape
     g = matrix.shape[2]
     return x.reshape(l, b, g, d // max(g, 1), k)
-
-

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ssm_torch.blockwise.forward import before_gate
 from ssm_torch.blockwise.gradients import Gradients
-from ssm_torch.blockwise.plan import Span, spans
+from ssm_torch.blockwise.plan import Span, pieces, spans
 from ssm_torch.blockwise.problem import Problem
 from ssm_torch.blockwise.recurrence import run_backward, run_forward
-from ssm_torch.blockwise.terms import Terms, load, real
+from ssm_torch.blockwise.terms import Terms, load, over_modes
 from ssm_torch.functions import psi, silu
 
 
@@ -35,12 +35,16 @@ def backward(problem: Problem, starts: Tensor, dy: Tensor | None, dlast: Tensor 
     total = Gradients(problem)
     for span in spans(problem):
         carried = _initial_cotangent(problem, span, dlast)
-        length = problem.block_length
-        room = torch.empty((4, length, *carried.shape), dtype=carried.dtype, device=carried.device)
-        blocks = list(enumerate(span.blocks(length), span.slot))
-        for slot, time in reversed(blocks):
-            block = _Block(problem, span, time, room[:, : time.stop - time.start], total)
-            carried = block.run(starts[slot, span.batch], dy, carried)
+        size = (4, problem.block_length, *carried.shape)
+        room = torch.empty(size, dtype=carried.dtype, device=carried.device)
+        slot = span.slot + -(-(span.time.stop - span.time.start) // problem.block_length)
+        for time in reversed(span.chunks()):
+            chunk = _Chunk(problem, span, time, dy, total)
+            for steps in reversed(list(pieces(slice(0, len(chunk.q)), problem.block_length))):
+                slot -= 1
+                block = _Block(chunk, steps, room[:, : steps.stop - steps.start])
+                carried = block.run(starts[slot, span.batch], carried)
+            chunk.finish()
         total.initial_state[span.rows] = problem.by_channel(carried)
     return total
 
@@ -51,74 +55,110 @@ def _initial_cotangent(problem: Problem, span: Span, dlast: Tensor | None) -> Te
     return problem.modes.new_zeros((span.rows.stop - span.rows.start, *problem.modes.shape))
 
 
+class _Chunk:
+    """What the blocks of a chunk read and fill, all (t, b, g, 1, p), or (t, b, g, n) for B and C.
+
+    Attributes
+    ----------
+    q
+        The cotangent of the output before the gate.
+    v
+        That output, up to γ and D; filled if there is a gate.
+    du, dstep
+        What u and Δ get.
+    rows
+        What B and C get, in the order of :class:`Gradients`.
+    """
+
+    def __init__(
+        self, problem: Problem, span: Span, time: slice, dy: Tensor | None, total: Gradients
+    ) -> None:
+        self.problem, self.batch, self.time, self.total = problem, span.batch, time, total
+        self.terms = load(problem, span.batch, time)
+        u = self.terms.u
+        self.r = torch.zeros_like(u) if dy is None else problem.stream(dy, span.batch, time)
+        self.z = None if problem.z is None else problem.stream(problem.z, span.batch, time)
+        self.q = self.r if self.z is None else self.r * silu(self.z)
+        self.v = torch.empty_like(u)
+        self.du = torch.zeros_like(u) if problem.D is None else self.q * problem.channels(problem.D)
+        self.dstep = torch.empty_like(u)
+        size = (*u.shape[:3], problem.A.shape[1])
+        self.rows = {name: problem.A.new_empty(size) for name in ("B", "C")}
+
+    def finish(self) -> None:
+        """Through the gate, D and softplus, and into place."""
+        problem, total, where = self.problem, self.total, (self.batch, self.time)
+        if self.z is not None:
+            v = before_gate(problem, self.terms, self.v)
+            slope = torch.sigmoid(self.z) * (1 + self.z * torch.sigmoid(-self.z))
+            total.write("z", self.r * v * slope, *where)
+        if problem.D is not None:
+            total.add_feedthrough(self.q * self.terms.u)
+        if problem.softplus:
+            self.dstep.mul_(torch.sigmoid(self.terms.raw))
+        total.add_step(self.dstep, *where)
+        total.write("u", self.du, *where)
+        for name, rows in self.rows.items():
+            total.write_matrix(name, rows, *where)
+
+
 class _Block:
     """One block: its states, their cotangents, and what these give to each input."""
 
-    def __init__(self, problem: Problem, span: Span, time: slice, room: Tensor, total: Gradients) -> None:
-        self.problem, self.batch, self.time, self.total = problem, span.batch, time, total
+    def __init__(self, chunk: _Chunk, steps: slice, room: Tensor) -> None:
+        self.chunk, self.steps = chunk, steps
         self.a, self.h, self.adjoint, self.spare = room
-        self.terms: Terms = load(problem, span.batch, time)
+        self.terms: Terms = chunk.terms.part(steps)
 
-    def run(self, start: Tensor, dy: Tensor | None, carried: Tensor) -> Tensor:
+    def run(self, start: Tensor, carried: Tensor) -> Tensor:
         """Add this block's gradients; from the cotangent of its last state to that of `start`."""
         terms = self.terms
         terms.decay(self.a)
         run_forward(self.a, terms.drive(self.h), start, terms.resets)
-        du = self._output(dy)
+        self._output()
         carried = run_backward(self.a, self.adjoint, carried, terms.resets)
-        dstep = self._drive(du)
-        self._decay(start, dstep)
-        if self.problem.softplus:
-            dstep.mul_(torch.sigmoid(terms.raw))
-        self.total.add_step(dstep, self.batch, self.time)
-        self.total.write("u", du, self.batch, self.time)
+        self.chunk.dstep[self.steps] = self._drive().add_(self._decay(start))
         return carried
 
-    def _output(self, dy: Tensor | None) -> Tensor:
-        """Through D, z and C; leaves c in `adjoint` and returns what u gets through D."""
-        problem, terms = self.problem, self.terms
-        if dy is None:
-            self.adjoint.zero_()
-            return torch.zeros_like(terms.u)
-        q = problem.stream(dy, self.batch, self.time)
-        if problem.z is not None:
-            z = problem.stream(problem.z, self.batch, self.time)
-            v = before_gate(problem, terms, self.h, self.spare)
-            dz = q * v * torch.sigmoid(z) * (1 + z * torch.sigmoid(-z))
-            self.total.write("z", dz, self.batch, self.time)
-            q = q * silu(z)
-        scaled = terms.gamma * q
-        self.total.add_matrix("C", torch.mul(self.h, scaled, out=self.spare), self.batch, self.time)
+    def _output(self) -> None:
+        """Through C: fills what it gets, and v, and leaves c in `adjoint`."""
+        chunk, terms = self.chunk, self.terms
+        if chunk.z is not None:
+            chunk.v[self.steps] = terms.output(self.h, self.spare)
+        scaled = terms.gamma * chunk.q[self.steps]
+        self._give_matrix("C", torch.mul(self.h, scaled, out=self.spare))
         torch.mul(scaled, terms.C.conj(), out=self.adjoint)
-        if problem.D is None:
-            return torch.zeros_like(q)
-        self.total.add_feedthrough(q * terms.u)
-        return q * problem.channels(problem.D)
 
-    def _drive(self, du: Tensor) -> Tensor:
-        """Through b̄ u: adds to dB and du, and returns what Δ gets."""
-        terms, adjoint, spare = self.terms, self.adjoint, self.spare
+    def _drive(self) -> Tensor:
+        """Through b̄ u: gives to B and u, and returns what Δ gets."""
+        terms, adjoint, spare, du = self.terms, self.adjoint, self.spare, self.chunk.du[self.steps]
         if terms.hold is None:
-            by_B = real(torch.mul(adjoint, terms.B.conj(), out=spare)).sum(3, keepdim=True)
+            by_B = over_modes(torch.mul(adjoint, terms.B.conj(), out=spare))
             du.addcmul_(terms.step, by_B)
-            self.total.add_matrix("B", torch.mul(adjoint, terms.step * terms.u, out=spare), self.batch, self.time)
+            self._give_matrix("B", torch.mul(adjoint, terms.step * terms.u, out=spare))
             return by_B.mul_(terms.u)
-        torch.mul(adjoint, terms.hold.conj(), out=spare)
-        du.add_(real(spare * terms.B.conj()).sum(3, keepdim=True))
-        self.total.add_matrix("B", spare.mul_(terms.u), self.batch, self.time)
+        held = torch.mul(adjoint, terms.hold.conj(), out=spare)
+        du.add_(over_modes(held * terms.B.conj()))
+        self._give_matrix("B", held.mul_(terms.u))
         dhold = torch.mul(adjoint, terms.B.conj(), out=spare).mul_(terms.u)
         p = terms.step * terms.modes
-        self.total.add_modes(dhold * (terms.step.square() * psi(p)).conj())
-        return real(dhold * torch.exp(p).conj()).sum(3, keepdim=True)
+        self.chunk.total.add_modes(dhold * (terms.step.square() * psi(p)).conj())
+        return over_modes(dhold * torch.exp(p).conj())
 
-    def _decay(self, start: Tensor, dstep: Tensor) -> None:
-        """Through a_t h_{t−1}: adds to dA and dΔ. Overwrites `a`."""
-        terms = self.terms
-        decayed = self.a
+    def _decay(self, start: Tensor) -> Tensor:
+        """Through a_t h_{t−1}: gives to A, and returns what Δ gets. Overwrites `a`."""
+        terms, decayed = self.terms, self.a
         decayed[0].mul_(start)
         decayed[1:].mul_(self.h[:-1])
         if terms.resets is not None:
             decayed.masked_fill_(terms.resets.mask, 0)
         dp = decayed.conj_physical_().mul_(self.adjoint)
-        dstep.add_(real(torch.mul(dp, terms.modes.conj(), out=self.spare)).sum(3, keepdim=True))
-        self.total.add_modes(torch.mul(dp, terms.step, out=self.spare))
+        self.chunk.total.add_modes(torch.mul(dp, terms.step, out=self.spare))
+        return over_modes(torch.mul(dp, terms.modes.conj(), out=self.spare))
+
+    def _give_matrix(self, name: str, x: Tensor) -> None:
+        """The terms (t, b, g, n, p) of dB, or of conj(dC)."""
+        if getattr(self.chunk.problem, name).ndim == 2:
+            self.chunk.total.add_matrix(name, x)
+        else:
+            torch.sum(x, -1, out=self.chunk.rows[name][self.steps])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssm_torch.blockwise.plan import Span, spans
+from ssm_torch.blockwise.plan import Span, pieces, spans
 from ssm_torch.blockwise.problem import Problem
 from ssm_torch.blockwise.recurrence import run_forward
 from ssm_torch.blockwise.sizes import slots
@@ -47,22 +47,28 @@ def _scan(problem: Problem, span: Span, y: Tensor, starts: Tensor | None) -> Ten
     h = initial_states(problem, span.rows)
     length = problem.block_length
     decays, states, spare = torch.empty((3, length, *h.shape), dtype=h.dtype, device=h.device)
-    for slot, time in enumerate(span.blocks(length), span.slot):
-        if starts is not None:
-            starts[slot, span.batch] = h
-        t = time.stop - time.start
+    slot = span.slot
+    for time in span.chunks():
         terms = load(problem, span.batch, time)
-        x = terms.drive(states[:t])
-        run_forward(terms.decay(decays[:t]), x, h, terms.resets)
-        h = x[-1].clone()
-        v = before_gate(problem, terms, x, spare[:t])
+        v = torch.empty_like(terms.u)
+        for steps in pieces(slice(0, len(v)), length):
+            if starts is not None:
+                starts[slot, span.batch] = h
+            block, t = terms.part(steps), steps.stop - steps.start
+            x = block.drive(states[:t])
+            run_forward(block.decay(decays[:t]), x, h, block.resets)
+            h = x[-1].clone()
+            v[steps] = block.output(x, spare[:t])
+            slot += 1
+        v = before_gate(problem, terms, v)
         if problem.z is not None:
-            v = v * silu(problem.stream(problem.z, span.batch, time))
+            v.mul_(silu(problem.stream(problem.z, span.batch, time)))
         problem.write(y, span.batch, time, v)
     return h
 
 
-def before_gate(problem: Problem, terms: Terms, h: Tensor, room: Tensor) -> Tensor:
-    """γ Re Σ_n C_t h_t + D u_t, (t, b, g, 1, p)."""
-    v = terms.output(h, room)
+def before_gate(problem: Problem, terms: Terms, v: Tensor) -> Tensor:
+    """γ v + D u, (t, b, g, 1, p), in place of v = Re Σ_n C_t h_t."""
+    if terms.gamma != 1:
+        v.mul_(terms.gamma)
     return v if problem.D is None else v.addcmul_(problem.channels(problem.D), terms.u)

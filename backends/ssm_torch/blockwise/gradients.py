@@ -14,16 +14,25 @@ class Gradients:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         given = {"u": problem.u, "delta": problem.delta, "z": problem.z}
-        self._streams = {name: torch.empty_like(x, memory_format=torch.contiguous_format)
-                         for name, x in given.items() if x is not None}
+        self._streams = {
+            name: torch.empty_like(x, memory_format=torch.contiguous_format)
+            for name, x in given.items()
+            if x is not None
+        }
         self._modes = torch.zeros_like(problem.modes)
-        self._channels = {name: torch.zeros_like(self._modes[:, :1], dtype=problem.compute) for name in ("D", "bias")}
+        self._channels = {
+            name: torch.zeros_like(self._modes[:, :1], dtype=problem.compute) for name in ("D", "bias")
+        }
         self._matrices = {name: self._room(x) for name, x in (("B", problem.B), ("C", problem.C))}
         self.initial_state = problem.A.new_zeros((problem.rows, *problem.A.shape))
 
     def _room(self, x: Tensor) -> Tensor:
         """For a constant matrix in the states' layout, else in its own."""
-        return torch.zeros_like(self._modes) if x.ndim == 2 else torch.zeros_like(x, memory_format=torch.contiguous_format)
+        return (
+            torch.zeros_like(self._modes)
+            if x.ndim == 2
+            else torch.zeros_like(x, memory_format=torch.contiguous_format)
+        )
 
     def write(self, name: str, x: Tensor, batch: slice, time: slice) -> None:
         """A block (t, b, g, 1, p) of the gradient of u, delta or z."""
@@ -42,17 +51,19 @@ class Gradients:
         """A block (t, b, g, n, p) of the terms of dA."""
         self._modes += x.sum((0, 1))
 
-    def add_matrix(self, name: str, x: Tensor, batch: slice, time: slice) -> None:
-        """A block (t, b, g, n, p) of the terms of dB, or of conj(dC)."""
+    def add_matrix(self, name: str, x: Tensor) -> None:
+        """A block (t, b, g, n, p) of the terms of dB, or of conj(dC), where it is constant."""
+        self._matrices[name] += x.sum((0, 1)) if name == "B" else x.sum((0, 1)).conj()
+
+    def write_matrix(self, name: str, rows: Tensor, batch: slice, time: slice) -> None:
+        """A chunk (t, b, g, n) of dB, or of conj(dC), where it varies; groups that share a row are summed."""
         own, total = getattr(self._problem, name), self._matrices[name]
-        if name == "C":
-            x = x.conj()
         if own.ndim == 2:
-            total += x.sum((0, 1))
             return
         grouped = total.unsqueeze(1) if own.ndim == 3 else total
-        rows = x.sum(-1).unflatten(2, (grouped.shape[1], -1)).sum(3).permute(1, 2, 3, 0)
-        grouped[batch, :, :, time] = rows if own.is_complex() else _real(rows)
+        summed = rows.view(*rows.shape[:2], grouped.shape[1], -1, rows.shape[3]).sum(3).permute(1, 2, 3, 0)
+        summed = summed if name == "B" else summed.conj()
+        grouped[batch, :, :, time] = summed if own.is_complex() else _real(summed)
 
     def as_inputs(self) -> dict[str, Tensor]:
         """Name → gradient with its input's shape and dtype; a real input gets the real part."""
@@ -62,8 +73,14 @@ class Gradients:
         }
         by_channel = {name: problem.by_channel(x) for name, x in given.items()}
         per_channel = {"D": self._channels["D"].flatten(), "delta_bias": self._channels["bias"].flatten()}
-        whole = self._streams | self._matrices | by_channel | per_channel | {"initial_state": self.initial_state}
-        return {name: _like(x, getattr(problem, name)) for name, x in whole.items() if getattr(problem, name) is not None}
+        whole = (
+            self._streams | self._matrices | by_channel | per_channel | {"initial_state": self.initial_state}
+        )
+        return {
+            name: _like(x, getattr(problem, name))
+            for name, x in whole.items()
+            if getattr(problem, name) is not None
+        }
 
 
 def _like(gradient: Tensor, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssm_backends import ArgumentError
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.sizes import rows_together
+from ssm_torch.blockwise.sizes import CHUNK, rows_together
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,15 @@ class Span:
     rows: slice
     slot: int
 
-    def blocks(self, length: int) -> list[slice]:
-        """Its time in blocks of a length."""
-        stop = self.time.stop
-        return [slice(t, min(t + length, stop)) for t in range(self.time.start, stop, length)]
+    def chunks(self) -> list[slice]:
+        """Its time in chunks."""
+        return list(pieces(self.time, CHUNK))
+
+
+def pieces(time: slice, length: int) -> Iterator[slice]:
+    """A span of time, cut at multiples of a length from its start."""
+    for start in range(time.start, time.stop, length):
+        yield slice(start, min(start + length, time.stop))
 
 
 def spans(problem: Problem) -> Iterator[Span]:

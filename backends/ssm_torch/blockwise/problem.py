@@ -69,12 +69,13 @@ class Problem:
     @property
     def block_length(self) -> int:
         """Steps of a block."""
-        return block_length(self.u.shape[0], *self.A.shape, self.u.device.type)
+        d, n = self.A.shape
+        return block_length(self.u.shape[0], d, n, self.u.device.type)
 
     def by_mode(self, x: Tensor) -> Tensor:
         """(…, d, n) as (…, g, n, p), contiguous."""
-        p = x.shape[-2] // self.groups
-        return x.unflatten(-2, (self.groups, p)).mT.contiguous()
+        *before, d, n = x.shape
+        return x.reshape(*before, self.groups, d // self.groups, n).mT.contiguous()
 
     def by_channel(self, x: Tensor) -> Tensor:
         """(…, g, n, p) as (…, d, n)."""
@@ -82,13 +83,14 @@ class Problem:
 
     def channels(self, x: Tensor) -> Tensor:
         """(…, d) as (…, g, 1, p), in the compute type."""
-        return widen(x, self.compute).unflatten(-1, (self.groups, 1, x.shape[-1] // self.groups))
+        *before, d = x.shape
+        return widen(x, self.compute).view(*before, self.groups, 1, d // self.groups)
 
     def stream(self, x: Tensor, batch: slice, time: slice) -> Tensor:
         """A block of (b, d, l) as (t, b, g, 1, p), in the compute type."""
         block = widen(x[batch, :, time], self.compute).contiguous()
-        by_time = _transposed(block.flatten(0, 1)).unflatten(1, block.shape[:2])
-        return self.channels(by_time)
+        b, d, t = block.shape
+        return self.channels(_transposed(block.view(b * d, t)).view(t, b, d))
 
     def write(self, x: Tensor, batch: slice, time: slice, block: Tensor) -> None:
         """A block (t, b, g, 1, p) into its place in x (b, d, l)."""
@@ -105,5 +107,5 @@ class Problem:
 
 
 def _transposed(x: Tensor) -> Tensor:
-    """The transpose of a contiguous matrix, contiguous: PyTorch does that in tiles, ten times faster than by strides."""
+    """The transpose of a contiguous matrix, contiguous; PyTorch makes it in tiles, not stride by stride."""
     return x.t().contiguous()

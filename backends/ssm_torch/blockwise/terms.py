@@ -1,8 +1,8 @@
-"""One block of time, loaded into the compute type and discretised."""
+"""One chunk of time, loaded into the compute type and discretised."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from ssm_torch.functions import held_values, softplus
 
 @dataclass(frozen=True)
 class Terms:
-    """What a block needs of its inputs.
+    """What a chunk, or a block of it, needs of the inputs.
 
     Attributes
     ----------
@@ -42,6 +42,19 @@ class Terms:
     gamma: int
     resets: Resets | None
 
+    def part(self, steps: slice) -> Terms:
+        """Some of its steps."""
+        return replace(
+            self,
+            raw=self.raw[steps],
+            step=self.step[steps],
+            u=self.u[steps],
+            B=self.B if self.B.ndim == 3 else self.B[steps],
+            C=self.C if self.C.ndim == 3 else self.C[steps],
+            hold=None if self.hold is None else self.hold[steps],
+            resets=None if self.resets is None else Resets(self.resets.mask[steps]),
+        )
+
     def decay(self, room: Tensor) -> Tensor:
         """a_t = exp(Δ_t A) into a room (t, b, g, n, p); 0 at a reset."""
         a = torch.mul(self.step, self.modes, out=room).exp_()
@@ -54,13 +67,12 @@ class Terms:
         return torch.mul(self.hold, self.B, out=room).mul_(self.u)
 
     def output(self, h: Tensor, room: Tensor) -> Tensor:
-        """γ Re Σ_n C_t h_t, (t, b, g, 1, p); the room is used up."""
-        products = torch.mul(h, self.C, out=room)
-        return self.gamma * real(products).sum(3, keepdim=True)
+        """Re Σ_n C_t h_t, (t, b, g, 1, p); the room is used up."""
+        return over_modes(torch.mul(h, self.C, out=room))
 
 
 def load(problem: Problem, batch: slice, time: slice) -> Terms:
-    """A block of the call's inputs."""
+    """A chunk of the call's inputs."""
     raw = problem.stream(problem.delta, batch, time)
     if problem.delta_bias is not None:
         raw = raw + problem.channels(problem.delta_bias)
@@ -87,6 +99,11 @@ def _resets(seq_idx: Tensor | None, batch: slice, time: slice) -> Resets | None:
     if time.start == 0:
         before = torch.cat([now[:, :1], before], dim=1)
     return Resets((now != before).t()[:, :, None, None, None])
+
+
+def over_modes(x: Tensor) -> Tensor:
+    """The real part of the sum over n, (t, b, g, 1, p)."""
+    return real(x).sum(3, keepdim=True)
 
 
 def real(x: Tensor) -> Tensor:
