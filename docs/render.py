@@ -112,7 +112,47 @@ def _worst(matrix: dict[str, dict[str, dict[str, Any]]], check: str) -> str:
     return f"{max(ratios):.2f}" if ratios else ""
 
 
-TABLES = {"verdicts": verdicts, "failures": failures, "matrix": matrix}
+def bench(data: dict[str, Any]) -> str:
+    """Problems down, backends across: median milliseconds, times over the floor, peak memory."""
+    names = list(data["backends"])
+    lines = [
+        "| pass | b, d, l, n | " + " | ".join(names) + " |",
+        "|---|---|" + "--:|" * len(names),
+    ]
+    problems: dict[tuple[str, str], dict[str, str]] = {}
+    for row in data["rows"]:
+        key = PASS_NAMES[row["pass"]], ", ".join(map(str, row["shape"]))
+        problems.setdefault(key, {})[row["backend"]] = _timed(row)
+    lines += [
+        f"| {pass_} | {shape} | " + " | ".join(cells.get(name, "") for name in names) + " |"
+        for (pass_, shape), cells in problems.items()
+    ]
+    made_of, ceilings = data["environment"], data["ceilings"]
+    versions = ", ".join(f"{k} {v}" for k, v in made_of["versions"].items() if v)
+    machine = ", ".join(gpu["name"] for gpu in made_of["gpus"]) or made_of["cpu"]
+    rate = ceilings["exponentials_per_s"]
+    known = "" if rate is None else f", {rate / 1e9:.2f}e9 exponentials a second ({ceilings['how'][1]})"
+    lines += [
+        "",
+        "A cell: median milliseconds · times the floor · peak MiB above the inputs. "
+        f"Ceilings of that run: {ceilings['bytes_per_s'] / 1e9:.1f} GB/s ({ceilings['how'][0]}){known}.",
+        "",
+        f"`{data['command']}` on {machine}; {versions}.",
+    ]
+    return "\n".join(lines)
+
+
+PASS_NAMES = {"forward": "forward", "both": "forward and backward", "step": "step"}
+
+
+def _timed(row: dict[str, Any]) -> str:
+    if "median_s" not in row:
+        return ""
+    peak = "" if row["peak_bytes"] is None else f" · {row['peak_bytes'] / 2**20:.3g}"
+    return f"{1e3 * row['median_s']:.3g} · {row['over_floor']:.1f}{peak}"
+
+
+TABLES = {"verdicts": verdicts, "failures": failures, "matrix": matrix, "bench": bench}
 
 
 def render(text: str) -> str:
