@@ -20,7 +20,8 @@ from ssm_backends import (
     choose_forms,
     validate,
 )
-from ssm_backends.operators import SELECTIVE_SCAN, SELECTIVE_STATE_UPDATE, SSM_RECURRENCE
+from ssm_backends.operators.linear import SSM_RECURRENCE
+from ssm_backends.operators.selective import SELECTIVE_SCAN, SELECTIVE_STATE_UPDATE
 
 from .calls import SIZES, Meta, array, arrays, call, call_with, plain_value, shape_of
 

@@ -1,0 +1,30 @@
+"""Every operator of the specification, declared once: documentation, validation and cases come from here.
+
+Symbols: b batch, d channels, l length, n state, g groups, m inputs, p outputs of a system,
+k kernel length, r rows of state (the batch, the packed sequences, or the slots of a pool).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ssm_backends.operators import hippo, linear, selective
+from ssm_backends.schema import Operator
+
+OPERATORS: Final[Mapping[str, Operator]] = {
+    operator.name: operator
+    for operator in (
+        linear.DISCRETIZE_ZOH,
+        linear.DISCRETIZE_BILINEAR,
+        linear.SSM_RECURRENCE,
+        linear.SSM_KERNEL,
+        linear.CAUSAL_CONVOLUTION,
+        hippo.HIPPO_LEGS,
+        selective.SELECTIVE_SCAN,
+        selective.SELECTIVE_STATE_UPDATE,
+    )
+}
+"""Name → operator, in the order of the specification."""
+
+__all__ = ["OPERATORS"]
