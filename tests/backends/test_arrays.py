@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -215,3 +216,11 @@ def test_memory_sees_temporaries_and_what_is_kept(arrays: Arrays) -> None:
 @BOTH
 def test_synchronising_is_harmless(arrays: Arrays) -> None:
     arrays.synchronize()
+
+
+def test_tensors_without_pytorch_are_unavailable_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UnavailableError, match="PyTorch is not installed; run: pip install torch"):
+        TorchArrays()

@@ -301,3 +301,15 @@ def test_in_process_the_backend_is_in_this_process(write_plugin: Write) -> None:
     found = {v.id: v.status for v in session.judge(session.plan("smoke", Selection(cases=(BAD, RIGHT))))}
     assert found == {BAD: "pass", RIGHT: "pass"}
     assert module in sys.modules
+
+
+def test_a_plugin_that_does_not_load_shows_its_own_frames_alone(write_plugin: Write) -> None:
+    write_plugin("inner", top="def fail():\n    return 1 / 0\n\n")
+    module = write_plugin("broken", top="import inner\ninner.fail()\n")
+    with pytest.raises(LoadError, match="ZeroDivisionError") as caught:
+        open_session(module_target(module), LIMITS, workers=1)
+    told = [line.strip() for line in caught.value.log.splitlines() if "^" not in line]
+    assert told[0] == "Traceback (most recent call last):"
+    assert "broken.py" in told[1]
+    assert "inner.py" in told[3]
+    assert told[4:] == ["return 1 / 0", "ZeroDivisionError: division by zero"]

@@ -316,6 +316,14 @@ def test_the_terminal_shows_only_columns_that_hold_anything(capsys: pytest.Captu
     assert heading.split() == ["operator", "check", "pass", "unverified", "worst", "ratio"]
 
 
+def test_of_many_like_findings_a_few_commands_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    same = [verdict("fail", f"x{i}", message="it is wrong") for i in range(20)]
+    print_run(Console(width=80), make(*same))
+    said = capsys.readouterr().out
+    assert said.count("ssm-spec conform b --case") == 8
+    assert "… and 12 more cases say the same" in said
+
+
 def test_a_long_stack_is_shortened_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
     log = "\n".join(f"line {i}" for i in range(100))
     print_run(Console(width=80), make(verdict("fail", message="it crashed", details={"log": log})))

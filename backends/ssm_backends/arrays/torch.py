@@ -30,7 +30,7 @@ class TorchArrays:
     Raises
     ------
     UnavailableError
-        If PyTorch has no such device here.
+        If PyTorch is not installed, or has no such device here.
     """
 
     name = "torch"
@@ -39,8 +39,10 @@ class TorchArrays:
     autograd = True
 
     def __init__(self, device: str | None = None) -> None:
-        import torch
-
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            raise UnavailableError("PyTorch is not installed; run: pip install torch") from error
         try:
             self._device = torch.device(device or "cpu")
             torch.empty(0, device=self._device)

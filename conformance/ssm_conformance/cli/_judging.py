@@ -21,6 +21,7 @@ from ssm_conformance.engine.target import module_target
 from ssm_conformance.planning import Planned
 from ssm_conformance.reports import FolderError, ReportFolder
 from ssm_conformance.reports.terminal import (
+    excerpt,
     print_comparison,
     print_headline,
     print_run,
@@ -144,5 +145,5 @@ def _print(out: Console, request: Request, run: Run) -> None:
 def _print_load_error(name: str, error: LoadError) -> None:
     out = console(stderr=True)
     out.print(Text.assemble((f"{name}: ", "bold"), (str(error), "bold red")), soft_wrap=True)
-    for line in error.log.splitlines()[-12:]:
+    for line in excerpt(error.log.splitlines()):
         out.print(Text(f"  | {line}", "dim"), soft_wrap=True)

@@ -41,6 +41,8 @@ def backends(load: bool, explain: bool, device: str | None, op: str | None, dtyp
         table.add_column(heading, overflow="fold")
     for plugin in plugins:
         state = f"needs {', '.join(plugin.missing)}: {plugin.remedy}" if plugin.missing else "installed"
+        if [other.name for other in plugins].count(plugin.name) > 1:
+            state = "cannot be told from another of this name: uninstall one"
         table.add_row(plugin.name, f"{plugin.distribution} {plugin.version}", plugin.module, state)
     out.print(table, markup=False)
     if load:

@@ -41,7 +41,8 @@ def load(order: Mapping[str, Any], *, alone: bool = False) -> tuple[Backend | No
     except UnavailableError as error:
         return None, {"failure": {"kind": "unavailable", "message": str(error)}}
     except (PluginError, UnknownBackendError) as error:
-        traceback.print_exception(error)
+        if error.__cause__ is not None:  # otherwise the message says it all
+            traceback.print_exception(error.__cause__)
         return None, {"failure": {"kind": "plugin", "message": str(error)}}
     except KeyboardInterrupt:
         if not alone:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Iterator
 from typing import IO, Final
 
 KEPT: Final = 2**16
 """Bytes of a worker's output that are remembered."""
 TAIL: Final = 4000
 """Bytes of it that go into the message of its end."""
-OURS: Final = re.compile(r"ssm_conformance[./\\](?!mutants)|<frozen runpy>|^Extension modules:")
+OURS: Final = re.compile(
+    r"ssm_conformance[./\\](?!mutants)|ssm_backends[/\\]registry|[/\\]pluggy[/\\]|"
+    r"<frozen (runpy|importlib)|importlib[/\\]__init__|^Extension modules:"
+)
 """Lines of a stack that say nothing of the backend."""
 
 
@@ -42,8 +46,7 @@ class Log:
         with self._lock:
             size = min(self._total - self._mark, TAIL)
             text = self._text[len(self._text) - min(size, len(self._text)) :]
-        lines = text.decode(errors="replace").splitlines()
-        return "\n".join(line for line in lines if not OURS.search(line)).strip()
+        return "\n".join(_of_the_backend(text.decode(errors="replace").splitlines())).strip()
 
     def wait(self, seconds: float) -> None:
         """Give what was printed last the time to arrive: until the pipe ends, or for some seconds."""
@@ -59,3 +62,13 @@ class Log:
             with self._lock:
                 self._total += len(chunk)
                 self._text = (self._text + chunk)[-KEPT:]
+
+
+def _of_the_backend(lines: list[str]) -> Iterator[str]:
+    """The lines without the frames of our own: of each its place, its source, and the marks below that."""
+    ours = False
+    for line in lines:
+        if not (ours and line.startswith("    ")):
+            ours = OURS.search(line) is not None
+            if not ours:
+                yield line

@@ -142,6 +142,7 @@ class WorkerProcess:
             raise LoadError("timeout" if lost.kind == "timeout" else "crash", what, lost.log) from lost
         if "failure" in answer:
             failure = answer["failure"]
+            self._log.wait(10 * POLL)  # the worker ends now, and its last words with it
             raise LoadError(failure["kind"], failure["message"], self._log.tail())
         self.claims, self.devices = answer["claims"], answer["devices"]
 

@@ -48,6 +48,8 @@ HEADINGS: Final[dict[Status, str]] = {
 OUTCOME_STYLE: Final = {"passed": "bold green", "failed": "bold red", "undecided": "bold yellow"}
 SHOWN: Final = 40
 """Findings printed in full; the report has all."""
+RERUNS: Final = 8
+"""Commands printed with one finding; the report has all of them too."""
 
 
 class Watch(Protocol):
@@ -185,10 +187,13 @@ def print_finding(out: Console, members: Sequence[Verdict], *, whole: bool) -> N
         lines.append(f"clause: {verdict.details['clause']}")
     for line in lines:
         out.print(Text(f"      {line}"), soft_wrap=True)
-    for line in _excerpt(str(verdict.details.get("log", "")).splitlines()):
+    for line in excerpt(str(verdict.details.get("log", "")).splitlines()):
         out.print(Text(f"      | {line}", "dim"), soft_wrap=True)
-    for member in members:
+    told = members if whole or len(members) <= RERUNS + 1 else members[:RERUNS]
+    for member in told:
         out.print(Text(f"      {member.rerun}", "cyan"), soft_wrap=True)
+    if len(told) < len(members):
+        out.print(Text(f"      … and {len(members) - len(told)} more cases say the same", "dim"))
     out.print()
 
 
@@ -197,7 +202,7 @@ def _size(ratio: float) -> str:
     return "not a number" if math.isnan(ratio) else f"{show_ratio(ratio)} times the bound"
 
 
-def _excerpt(lines: list[str]) -> list[str]:
+def excerpt(lines: list[str]) -> list[str]:
     """What was printed, shortened in the middle: a stack says most at its head, other output at its end."""
     head, tail = 6, 6
     return lines if len(lines) <= head + tail + 1 else [*lines[:head], "…", *lines[-tail:]]
