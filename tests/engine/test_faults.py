@@ -288,7 +288,8 @@ def test_several_workers_judge_each_case_once(write_plugin: Write) -> None:
 
 def test_leaving_early_leaves_no_process_behind(write_plugin: Write) -> None:
     before = set(psutil.Process().children(recursive=True))
-    session = open_session(module_target(write_plugin("slow", "time.sleep(60)")), LIMITS, workers=2)
+    patient = Limits(seconds=200.0)  # the second worker may take long to start on a busy machine
+    session = open_session(module_target(write_plugin("slow", "time.sleep(600)")), patient, workers=2)
     verdicts = session.judge(session.plan("smoke", Selection(cases=(RIGHT, BAD))))
     assert next(verdicts).id == RIGHT
     verdicts.close()
