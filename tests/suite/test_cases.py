@@ -29,7 +29,7 @@ def test_every_case_is_a_valid_call_and_has_its_method() -> None:
 
 def test_every_operator_and_every_feature_of_the_scan_is_asked() -> None:
     asked = {op: set().union(*(c.call().features for c in FULL if c.op == op)) for op in OPERATORS}
-    assert asked["selective_scan"] == set(OPERATORS["selective_scan"].features) - {"mixed_dtypes"}
+    assert asked["selective_scan"] == set(OPERATORS["selective_scan"].features)
     assert all(any(case.op == op for case in FULL) for op in OPERATORS)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.draw import Draw
 
@@ -22,6 +24,7 @@ RESET: Final = (
 )
 OFFSETS: Final = "scan-9: cu_seqlens: one state a sequence, empty sequences allowed"
 EDGE: Final = "common-2: b, d, l may be 0 or 1"
+MIXED: Final = "common-1: the inputs are the numbers given, each in a dtype of its own"
 SOFTPLUS: Final = "scan-1: Δ = log(1 + exp(delta + delta_bias)) for every argument, exactly"
 
 
@@ -86,11 +89,18 @@ def _state(b: int, d: int, n: int, complex_: bool = False) -> Draw:
     return Draw((b, d, n), complex=complex_)
 
 
+def _wider(inputs: dict[str, Any], *names: str) -> dict[str, Any]:
+    """A call in 16 bits with some streams in float32."""
+    return inputs | {name: replace(inputs[name], dtype="float32") for name in names}
+
+
 def _small_step(shape: tuple[int, ...]) -> Draw:
     """delta before softplus, of steps between 1e-14 and 1e-6 once the bias is added."""
     return Draw(shape, "uniform", parameters={"low": -26.0, "high": -12.0})
 
 
+WIDER: Final = ("delta", "z", "B", "C")
+"""The streams that may be in float32 where u is in 16 bits."""
 TYPICAL: Final = _scan("typical", scan_inputs(2, 6, 37, 4), OUTPUT, "smoke")
 """A Mamba layer at an irregular size."""
 PACKED: Final = _scan(
@@ -126,6 +136,12 @@ ORDINARY: Final = (
         COMPLEX,
     ),
     _scan("complex-groups", scan_inputs(1, 6, 15, 2, complex_=True, g_B=2, g_C=3), COMPLEX),
+    # Kernels that dot two operands of two dtypes fail, or round the wider one.
+    _scan("mixed", _wider(scan_inputs(2, 4, 15, 3, g_B=2), *WIDER), MIXED, dtypes=HALF),
+    *(
+        _scan(f"mixed-{name}", _wider(scan_inputs(1, 4, 9, 3), name), MIXED, dtypes=HALF, first=HALF[:1])
+        for name in WIDER
+    ),
     _scan("initial", scan_inputs(2, 5, 16, 3, initial_state=_state(2, 5, 3)), INITIAL, "smoke"),
     _scan(
         "complex-initial",
@@ -320,6 +336,7 @@ STEP: Final = (
     _step("groups", step_inputs(2, 6, 3, g=3), GROUPS),
     _step("group-a-channel", step_inputs(2, 5, 3, g=5), GROUPS),
     _step("complex", step_inputs(2, 4, 3, complex_=True), COMPLEX),
+    _step("mixed", _wider(step_inputs(2, 4, 3), *WIDER), MIXED, dtypes=HALF),
     _step("zoh", step_inputs(2, 4, 3, b_discretization="zoh"), ZOH),
     _step(
         "pool",

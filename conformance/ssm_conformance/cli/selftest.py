@@ -76,7 +76,8 @@ def selftest(
     from ssm_conformance.reports.folder import FolderError, check_writable
     from ssm_conformance.selftest import pairs, run
     from ssm_conformance.selftest import report as as_data
-    from ssm_conformance.selftest.tables import markdown, sentence
+    from ssm_conformance.selftest.pages import markdown
+    from ssm_conformance.selftest.tables import sentence
 
     try:
         asked = pairs(names, checks, fast=fast)
@@ -115,7 +116,7 @@ def _table(data: dict[str, Any]) -> Table:
     """The kill matrix, red where the suite was wrong; then the honest ones."""
     from rich.table import Table
 
-    from ssm_conformance.selftest.tables import cell, kill_matrix
+    from ssm_conformance.selftest.pages import cell, kill_matrix
 
     heading, _, *lines = [[part.strip() for part in line.strip("|").split("|")] for line in kill_matrix(data)]
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -16,7 +16,9 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
+from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.promises import PROMISES
+from ssm_conformance.mutants.defects.relations import RELATIONS
 from ssm_conformance.mutants.defects.rounding import ROUNDING
 from ssm_conformance.mutants.defects.sequences import SEQUENCES
 from ssm_conformance.mutants.defects.steps import STEPS
@@ -37,6 +39,8 @@ TABLES: Final = (
     GRADIENTS,
     SUMS,
     PROMISES,
+    RELATIONS,
+    MEMORY,
     STEPS,
     DISCRETISATION,
     SYSTEMS,

@@ -33,7 +33,9 @@ class Mutant:
     claims
         What it claims otherwise than the honest implementation.
     isolated
-        Whether a call may take the process with it: it is then put to the suite in a worker.
+        Whether it must be put to the suite in a worker: a call may take the process with it.
+    patience
+        Seconds that its case may take there.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Mutant:
     only: tuple[str, ...] = ()
     claims: Mapping[str, Any] = field(default_factory=dict)
     isolated: bool = False
+    patience: float = 60.0
 
     @property
     def op(self) -> str:

@@ -14,7 +14,7 @@ from ssm_conformance.cases import find_case
 from ssm_conformance.engine import Limits, Selection, open_session
 from ssm_conformance.engine.limits import GIB
 from ssm_conformance.engine.target import module_target
-from ssm_conformance.mutants import MUTANTS, backend
+from ssm_conformance.mutants import MUTANTS, Mutant, backend
 from ssm_conformance.planning import plan
 from ssm_conformance.selftest.customary import allclose_accepts
 from ssm_conformance.selftest.rounding import NUMERIC, Loss, lost_in_rounding
@@ -23,8 +23,8 @@ from ssm_conformance.verdict import Verdict
 Outcome = Literal["rejected", "lost in rounding", "missed", "passed", "wrongly rejected", "not judged"]
 RIGHT: Final[tuple[Outcome, ...]] = ("rejected", "lost in rounding", "passed")
 """Outcomes that speak for the suite."""
-LIMITS: Final = Limits(seconds=3.0, first_call=1.0, memory=GIB // 2)
-"""For a mutant that only a worker may call."""
+MEMORY: Final = GIB // 2
+"""Bytes that a mutant may take which only a worker may call."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def row(name: str, dtype: str, level: Level | None, search: float = 0.0) -> Row:
     mutant = MUTANTS.get(name)
     expected = mutant.case_id(dtype) if mutant else ""
     if mutant and mutant.isolated:
-        return _row(name, dtype, expected, _in_a_worker(name, expected), (None, None))
+        return _row(name, dtype, expected, _in_a_worker(mutant, expected), (None, None))
     from ssm_conformance.checks import perform
 
     cases = _cases(subject, dtype, "smoke" if level is None and not expected else level, expected)
@@ -134,8 +134,8 @@ def _row(
         caught=any(verdict.id == expected for verdict in failed),
         checks=dict(Counter(verdict.check for verdict in failed)),
         ratio=_worst(verdicts),
-        cases=len(verdicts),
-        errors=tuple(f"{v.id}: {v.message}" for v in verdicts if v.status in ("error", "unavailable")),
+        cases=sum(verdict.judged for verdict in verdicts),
+        errors=tuple(f"{v.id}: {v.message}" for v in verdicts if v.status == "error"),
         rejections={verdict.id: verdict.message.partition("\n")[0] for verdict in failed},
         allclose=allclose[0],
         allclose_there=allclose[1],
@@ -169,9 +169,10 @@ def _ordinary(subject: Backend, op: str, dtype: str) -> list[Case]:
     return [item.case for item in planned if item.status is None][:1]
 
 
-def _in_a_worker(name: str, expected: str) -> list[Verdict]:
-    target = module_target("ssm_conformance.mutants.plugin", name)
-    session = open_session(target, LIMITS, workers=1)
+def _in_a_worker(mutant: Mutant, expected: str) -> list[Verdict]:
+    target = module_target("ssm_conformance.mutants.plugin", mutant.name)
+    limits = Limits(seconds=mutant.patience, first_call=1.0, memory=MEMORY)
+    session = open_session(target, limits, workers=1)
     return list(session.judge(session.plan("full", Selection(cases=(expected,)))))
 
 

@@ -1,4 +1,4 @@
-"""The outcome of a self-test as data, as the kill matrix, and in one sentence."""
+"""The outcome of a self-test as data, and in one sentence."""
 
 from __future__ import annotations
 
@@ -112,59 +112,3 @@ def sentence(found: Mapping[str, Any]) -> str:
     if found["wrong"]:
         parts.append(f"wrong: {', '.join(found['wrong'])}")
     return "; ".join(parts)
-
-
-def markdown(data: Mapping[str, Any]) -> str:
-    """A self-test as a page: the sentence, the matrix by check, and every row that is not as it must be."""
-    found = data["summary"]
-    lines = ["# Self-test", "", sentence(found) + ".", "", *by_check(found), "", *kill_matrix(data)]
-    return "\n".join(lines) + "\n"
-
-
-def by_check(found: Mapping[str, Any]) -> list[str]:
-    """The checks down, counts of pairs of mutant and dtype across."""
-    lines = [
-        "| check | pairs | rejected by it | lost in rounding | by allclose, typical | by allclose, there |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
-    for check, cell in [*found["checks"].items(), ("all", found["known_bad"])]:
-        numbers = [cell[key] for key in ("rows", "rejected", "lost", "allclose_typical", "allclose_there")]
-        lines.append(f"| {check} | {' | '.join(map(str, numbers))} |")
-    return lines
-
-
-def kill_matrix(data: Mapping[str, Any]) -> list[str]:
-    """The mutants down, the dtypes across: the worst ratio where rejected, and what allclose says there."""
-    lines = [
-        f"| mutant | must be rejected by | {' | '.join(CUSTOMARY)} | allclose, there |",
-        "|---|---|" + "--:|" * len(CUSTOMARY) + "---|",
-    ]
-    for name, about in data["mutants"].items():
-        rows = {item["dtype"]: item for item in data["rows"] if item["name"] == name}
-        cells = [cell(rows.get(dtype)) for dtype in CUSTOMARY]
-        says = customary([item["allclose_there"] for item in rows.values()])
-        lines.append(f"| {name} | {about['rejected_by']} | {' | '.join(cells)} | {says} |")
-    return lines
-
-
-def customary(accepts: Sequence[bool | None]) -> str:
-    """What allclose says of one mutant in several dtypes."""
-    if None in accepts:
-        return "no answer"
-    if not any(accepts):
-        return "rejects"
-    return "accepts" if all(accepts) else f"accepts {sum(map(bool, accepts))} of {len(accepts)}"
-
-
-def cell(item: Mapping[str, Any] | None) -> str:
-    """One mutant in one dtype: the worst ratio if that rejects it, otherwise the outcome in words."""
-    if item is None:
-        return ""
-    if item["outcome"] != "rejected":
-        return str(item["outcome"])
-    if not item["caught"]:
-        return "by another check"
-    ratio = item["ratio"]
-    if ratio is None or float(ratio) <= 1:
-        return "rejected"
-    return f"{float(ratio):.0e}" if float(ratio) >= 100 else f"{float(ratio):.2g}"

@@ -42,14 +42,14 @@ class _EatsMemory(Honest):
             time.sleep(0.01)
 
 
-def _fault(name: str, summary: str, rejected_by: str, kernel: Honest) -> Mutant:
-    return Mutant(name, None, summary, rejected_by, kernel, only=("float32",), isolated=True)
+def _fault(name: str, summary: str, rejected_by: str, kernel: Honest, **more: Any) -> Mutant:
+    return Mutant(name, None, summary, rejected_by, kernel, only=("float32",), isolated=True, **more)
 
 
 FAULTS: Final = (
     _fault("crash", "The forward pass reads address zero.", "value/typical", _Crashes()),
     _fault("abort", "The backward pass aborts the process.", "gradient/typical", _Aborts()),
-    _fault("hang", "The forward pass never ends.", "value/typical", _Hangs()),
+    _fault("hang", "The forward pass never ends.", "value/typical", _Hangs(), patience=3.0),
     _fault(
         "exit", "The forward pass ends the process, with a status of success.", "value/typical", _Leaves()
     ),

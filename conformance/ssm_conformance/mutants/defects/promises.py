@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import cycle
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, Bfloat16
-from ssm_conformance.mutants.kernels.scan import Problem, State
+from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.mutant import Mutant
 
 
@@ -22,6 +21,18 @@ class _WritesDelta(Honest):
         return super().biased(delta, None, compute)
 
 
+class _WritesCotangent(Honest):
+    def gate(self, p: Problem, v: Array) -> Array:
+        if p.z is not None:
+            v *= p.z * self.sigmoid(p.z)
+        return v
+
+    def cotangent(self, cotangents: Any, name: str, like: Array, compute: str) -> Array:
+        given = cotangents.get(name)
+        same = given is not None and str(given.dtype) == compute
+        return np.asarray(given) if same else super().cotangent(cotangents, name, like, compute)
+
+
 class _OutputOverInput(Honest):
     def finish(self, p: Problem, v: Array) -> Array:
         p.u[...] = super().finish(p, v)
@@ -30,24 +41,6 @@ class _OutputOverInput(Honest):
     def load(self, x: Any, compute: str) -> Array:
         same = not isinstance(x, Bfloat16) and x.dtype == compute
         return np.asarray(x) if same else super().load(x, compute)
-
-
-class _StridesAssumed(Honest):
-    def load(self, x: Any, compute: str) -> Array:
-        return super().load(
-            Bfloat16(_from_start(x.bits)) if isinstance(x, Bfloat16) else _from_start(x), compute
-        )
-
-
-def _from_start(x: Array) -> Array:
-    """The memory behind an array, read as if the array were contiguous. The storage is never shorter."""
-    dense = np.empty(x.shape, x.dtype)
-    return np.lib.stride_tricks.as_strided(x, x.shape, dense.strides)
-
-
-class _StatesKept(Honest):
-    def states(self, p: Problem, times: range, h: Array) -> Iterator[State]:
-        yield from list(super().states(p, times, h))
 
 
 class _Alternating(Honest):
@@ -109,36 +102,20 @@ PROMISES: Final = (
         only=("float64", "float32"),
     ),
     Mutant(
+        "writes-cotangent",
+        None,
+        "The backward pass multiplies the cotangent by the gate in place.",
+        "robustness/inputs-unchanged-typical",
+        _WritesCotangent(),
+        only=("float64", "float32"),
+    ),
+    Mutant(
         "output-over-input",
         None,
         "y is written over u.",
         "robustness/inputs-unchanged-plain",
         _OutputOverInput(),
         only=("float64", "float32"),
-    ),
-    Mutant(
-        "strides-assumed",
-        31,
-        "Every input is read as if it were contiguous.",
-        "robustness/transposed-typical",
-        _StridesAssumed(),
-    ),
-    Mutant(
-        "states-kept-forward",
-        35,
-        "The forward pass is claimed fused and keeps every state.",
-        "memory/forward-growth",
-        _StatesKept(),
-        only=("float32",),
-    ),
-    Mutant(
-        "states-kept-backward",
-        35,
-        "The backward pass is claimed fused and keeps every state.",
-        "memory/backward-growth",
-        Honest(),
-        only=("float32",),
-        claims={"memory": "fused"},
     ),
     Mutant(
         "order-of-states-varies",

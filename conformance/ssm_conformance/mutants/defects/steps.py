@@ -27,11 +27,6 @@ class _KeptInBfloat16(Step):
         return rounded(h, "bfloat16")
 
 
-class _WritesState(Step):
-    def target(self, state: Array, inplace: bool) -> Array:
-        return state
-
-
 class _ReadsOldState(Step):
     def read_state(self, before: Array, h: Array) -> Array:
         return before
@@ -111,13 +106,6 @@ STEPS: Final = (
         "The new state is rounded to bfloat16: a chain of steps drifts from the scan.",
         "property/chain-typical",
         _KeptInBfloat16(Honest()),
-    ),
-    Mutant(
-        "step-writes-state",
-        None,
-        "The state is updated in place where that is not asked for.",
-        "robustness/inputs-unchanged-typical",
-        _WritesState(Honest()),
     ),
     Mutant(
         "step-reads-old-state",

@@ -1,4 +1,4 @@
-"""What the implementations have in common: an operator, what they claim, how arrays come in and go out."""
+"""What the implementations have in common: an operator, claims, how arrays come in and go out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDE: Final = ("float64", "float32")
 
 
 class Kernel(ABC):
-    """One implementation of one operator. With a method ``vjp`` it has gradients.
+    """One implementation of one operator. With a method ``vjp`` it has gradients; ``forward`` may save.
 
     Attributes
     ----------
@@ -43,7 +43,8 @@ class Kernel(ABC):
         **claims
             What it claims otherwise.
         """
-        return Op(self, vjp=getattr(self, "vjp", None), **dict(self.claims) | claims)
+        passes: dict[str, Any] = {name: getattr(self, name, None) for name in ("vjp", "forward")}
+        return Op(self, **passes | dict(self.claims) | claims)
 
     def load(self, x: Any, compute: str) -> Array:
         """An argument in the compute type."""
