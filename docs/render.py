@@ -98,6 +98,33 @@ def matrix(data: dict[str, Any]) -> str:
     return "\n".join(parts).rstrip()
 
 
+def certification(data: dict[str, Any]) -> str:
+    """Operators down: elements of values and of gradients, and how much of their bounds their errors fill."""
+    lines = [
+        "| operator | l | values | median | 99 % | worst | gradients | median | 99 % | worst |",
+        "|---|---|" + "--:|" * 8,
+    ]
+    for op, row in data["operators"].items():
+        low, high = row["lengths"]
+        length = "" if high == 1 else f"{low} to {high}"
+        cells = [cell for part in ("values", "gradients") for cell in _tightness(row[part])]
+        lines.append(f"| `{op}` | {length} | " + " | ".join(cells) + " |")
+    versions = ", ".join(f"{k} {v}" for k, v in data["environment"]["versions"].items())
+    lines += [
+        "",
+        f"{data['elements']:,} elements held to their bounds, {len(data['violations'])} outside, "
+        f"{len(data['undecided'])} undecided; {data['excused']:,} excused. `{data['command']}`; {versions}.",
+    ]
+    return "\n".join(lines)
+
+
+def _tightness(part: dict[str, Any]) -> list[str]:
+    """How many elements, and quantiles of |error|/own."""
+    if not part["elements"]:
+        return [""] * 4
+    return [f"{part['elements']:,}", *(f"{part[key]:.3g}" for key in ("median", "99 in 100", "worst"))]
+
+
 def _cell(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return ""
@@ -152,7 +179,13 @@ def _timed(row: dict[str, Any]) -> str:
     return f"{1e3 * row['median_s']:.3g} · {row['over_floor']:.1f}{peak}"
 
 
-TABLES = {"verdicts": verdicts, "failures": failures, "matrix": matrix, "bench": bench}
+TABLES = {
+    "verdicts": verdicts,
+    "failures": failures,
+    "matrix": matrix,
+    "bench": bench,
+    "certification": certification,
+}
 
 
 def render(text: str) -> str:

@@ -53,8 +53,8 @@ class Draw:
         return bool(self.rng.random() < chance)
 
     def size(self, *choices: int) -> int:
-        """One of some sizes; the least where the sequence is long."""
-        return min(choices) if self.regime == "long" else int(self.rng.choice(choices))
+        """One of some sizes, given in order; one of the first two where the sequence is long."""
+        return int(self.rng.choice(choices[:2] if self.regime == "long" else choices))
 
     def length(self) -> int:
         """l."""
