@@ -198,9 +198,10 @@ def _settled(
 
 
 def _decided(distance: Distance, bounded: Bounded) -> bool:
-    """Whether each judged element is inside its bound or outside, and its error is known to 0.01 of it."""
-    sharp = distance.far - distance.near <= 0.01 * bounded.own
-    return bool(np.all(sharp | (distance.far == 0) | ~bounded.judged | ~np.isfinite(bounded.own)))
+    """Whether each judged element is outside its bound, or its error is known to 0.01 of it."""
+    with np.errstate(invalid="ignore"):  # an infinite value is infinitely far from both ends
+        known = (distance.far - distance.near <= 0.01 * bounded.own) | (distance.near > bounded.own)
+    return bool(np.all(known | (distance.far == 0) | ~bounded.judged | ~np.isfinite(bounded.own)))
 
 
 def _values(op: str, inputs: Mapping[str, Any]) -> dict[str, Array]:

@@ -9,6 +9,7 @@ import pytest
 
 from ssm_spec import REFERENCES, Bounded
 from ssm_spec.certify import _certification as room
+from ssm_spec.certify import enclose
 from ssm_spec.certify.__main__ import main
 from ssm_spec.certify._certification import Certification
 from ssm_spec.certify._draws import DRAWS
@@ -74,6 +75,22 @@ def test_a_bound_that_promises_too_much_is_found(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(room, "draw", lambda op, seed, number: ("typical", {"n": 7}))
     assert wrong(monkeypatch, "hippo_legs", bounds=bounds).findings
+
+
+def test_an_infinity_is_a_finding_that_takes_no_more_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def spied(op: str, *, bits: int, **inputs: Any) -> Any:
+        asked.append(bits)
+        return enclose(op, bits=bits, **inputs)
+
+    def value(u: Any, K: Any) -> Any:
+        return np.full(u.shape, np.inf)
+
+    monkeypatch.setattr(room, "enclose", spied)
+    found = wrong(monkeypatch, "causal_convolution", value=value)
+    assert all(finding.proven for finding in found.findings)
+    assert asked == [128]
 
 
 def test_a_nan_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
