@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ssm_conformance.cli.group import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -42,6 +44,11 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
     names = {"__name__": page.stem}
     for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)):
         exec(compile(block, f"{page.name}, block {i}", "exec"), names)
+
+
+def test_the_readme_names_every_command() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in COMMANDS if f"| `ssm-spec {name}" not in text] == []
 
 
 def test_the_readme_shows_the_message_of_a_forgotten_softplus() -> None:
