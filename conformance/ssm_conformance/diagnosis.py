@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ssm_spec
-from ssm_backends import OPERATORS
+from ssm_conformance.mistakes import changed_array, changed_inputs, changed_outputs, values
 
 CLOSER: Final = 100.0
 """A mistake explains a failure if it brings the worst error down at least this far."""
 
 Outputs = Mapping[str, NDArray[Any]]
 Inputs = Mapping[str, Any]
+REFUSED = (ssm_spec.ShapeError, ssm_spec.DTypeError, ssm_spec.DomainError)
+"""A call that a mistake makes impossible: without cu_seqlens, say, the states fit no longer."""
 
 
 def likely_mistake(op: str, inputs: Inputs, actual: Outputs, exact: Mapping[str, ssm_spec.Bounded]) -> str:
@@ -32,9 +34,26 @@ def likely_mistake(op: str, inputs: Inputs, actual: Outputs, exact: Mapping[str,
     exact
         Output name → the oracle's value and bounds.
     """
+    right = {name: bounded.value for name, bounded in exact.items() if name in actual}
+    return _closest(actual, right, exact, _wrong_outputs(op, inputs, right))
+
+
+def likely_gradient_mistake(
+    op: str, inputs: Inputs, cotangents: Inputs, actual: Outputs, exact: Mapping[str, ssm_spec.Bounded]
+) -> str:
+    """The same for gradients: input name → gradient, and output name → its cotangent."""
     right = {name: bounded.value for name, bounded in exact.items()}
+    return _closest(actual, right, exact, _wrong_gradients(op, inputs, cotangents, right))
+
+
+def _closest(
+    actual: Outputs,
+    right: Outputs,
+    exact: Mapping[str, ssm_spec.Bounded],
+    mistakes: Iterator[tuple[str, Outputs]],
+) -> str:
     best, found = _distance(actual, right, exact) / CLOSER, ""
-    for mistake, wrong in _mistakes(op, inputs, right):
+    for mistake, wrong in mistakes:
         distance = _distance(actual, wrong, exact)
         if distance < best:
             best, found = distance, mistake
@@ -42,11 +61,13 @@ def likely_mistake(op: str, inputs: Inputs, actual: Outputs, exact: Mapping[str,
 
 
 def _distance(actual: Outputs, expected: Outputs, exact: Mapping[str, ssm_spec.Bounded]) -> float:
-    """The worst error in units of the bound; infinite if anything is not finite."""
+    """The worst error in units of the bound; infinite if a shape differs or anything is not finite."""
     worst = 0.0
     for name, bounded in exact.items():
-        if name not in expected or expected[name].shape != actual[name].shape or not actual[name].size:
+        if name not in expected or not actual[name].size:
             continue
+        if expected[name].shape != actual[name].shape:
+            return np.inf
         unit = np.maximum(bounded.bound + bounded.own, np.finfo(np.float64).tiny)
         with np.errstate(invalid="ignore", over="ignore"):
             ratio = np.abs(actual[name] - expected[name]) / unit
@@ -54,57 +75,30 @@ def _distance(actual: Outputs, expected: Outputs, exact: Mapping[str, ssm_spec.B
     return worst
 
 
-def _mistakes(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[str, Outputs]]:
-    """Each mistake in words, with the outputs it would give."""
-    for mistake, changed in _changed_inputs(op, inputs):
+def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[str, Outputs]]:
+    for mistake, call in changed_inputs(op, inputs):
         try:
-            result = ssm_spec.REFERENCES[op].value(**changed)
-        except ssm_spec.ShapeError:  # without cu_seqlens or state_indices the states fit no longer
+            wrong = values(op, tuple(right), call)
+        except REFUSED:
             continue
-        values = result if isinstance(result, tuple) else (result,)
-        yield mistake, dict(zip(right, values, strict=False))
-    for mistake, change in _CHANGED_OUTPUTS.items():
-        yield mistake, {name: change(value) for name, value in right.items()}
+        yield mistake, wrong
+    yield from changed_outputs(op, inputs, right)
 
 
-def _changed_inputs(op: str, inputs: Inputs) -> Iterator[tuple[str, dict[str, Any]]]:
-    for argument in OPERATORS[op].arguments:
-        name = argument.name
-        if name in inputs and not argument.required and argument.kind in ("array", "index"):
-            yield f"`{name}` is ignored", {key: value for key, value in inputs.items() if key != name}
-    if "delta_softplus" in inputs:
-        yield "softplus is not applied to delta", dict(inputs) | {"delta_softplus": False}
-    if op.startswith("selective"):
-        other = "euler" if inputs.get("b_discretization", "euler") == "zoh" else "zoh"
-        yield f"B is discretised by the rule {other!r}", dict(inputs) | {"b_discretization": other}
-        yield from _wrong_groups(inputs)
-
-
-def _wrong_groups(inputs: Inputs) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Channel i read from group i mod g, as ``repeat`` expands, instead of i // (d/g)."""
-    d, rank = inputs["A"].shape[0], inputs["u"].ndim
-    tiled = {
-        name: np.take(inputs[name], np.arange(d) % inputs[name].shape[1], axis=1)
-        for name in ("B", "C")
-        if inputs[name].ndim == rank + 1
-    }
-    if tiled:
-        yield "groups are repeated, not interleaved: channel i uses group i mod g", dict(inputs) | tiled
-
-
-def _late(x: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([np.zeros_like(x[..., :1]), x[..., :-1]], axis=-1)
-
-
-def _early(x: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([x[..., 1:], np.zeros_like(x[..., :1])], axis=-1)
-
-
-_CHANGED_OUTPUTS: Final[Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]]] = {
-    "the output is one step late": _late,
-    "the output is one step early": _early,
-    "the output is reversed in time": lambda x: x[..., ::-1],
-    "the output is half of what it should be": lambda x: x / 2,
-    "the output is twice what it should be": lambda x: 2 * x,
-    "the output is all zero": np.zeros_like,
-}
+def _wrong_gradients(
+    op: str, inputs: Inputs, cotangents: Inputs, right: Outputs
+) -> Iterator[tuple[str, Outputs]]:
+    vjp = ssm_spec.REFERENCES[op].vjp
+    assert vjp is not None
+    names = tuple(right)
+    for output in cotangents:
+        kept = {name: value for name, value in cotangents.items() if name != output}
+        yield f"the cotangent of {output} is ignored", vjp(kept, names, **inputs)
+    for mistake, call in changed_inputs(op, inputs):
+        try:
+            wrong = vjp(cotangents, tuple(name for name in names if name in call), **call)
+        except REFUSED:
+            continue
+        yield mistake, dict(right) | wrong
+    for mistake, wrong in changed_array(right):
+        yield f"the gradient of {mistake}", wrong

@@ -1,0 +1,125 @@
+"""One call as the oracle is asked about it: exact inputs, the types in which it was computed and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ssm_spec
+from ssm_backends import OPERATORS, ArgumentError, outputs_of, validate
+from ssm_backends.dtypes import compute_dtype, dtype_name, real_of
+from ssm_conformance.storage import widen
+
+Stored = tuple[NDArray[Any], str]
+"""An array as its dtype stores it, bfloat16 as its bits, and the dtype's name."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the oracle is asked.
+
+    Attributes
+    ----------
+    op
+        The operator's name.
+    inputs
+        Its arguments as the oracle takes them.
+    compute, storage
+        The type of the arithmetic, the widest input type and at least float32, and that of the streams.
+    answers
+        Output name → what the kernel gave.
+    """
+
+    op: str
+    inputs: dict[str, Any]
+    compute: str
+    storage: str
+    answers: dict[str, Stored]
+
+
+def question(op: str, actual: Any, inputs: Mapping[str, Any]) -> Question:
+    """Put a call and what a kernel made of it.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such operator, or `actual` does not hold its outputs.
+    ShapeError, DTypeError
+        If the inputs are no valid call.
+    """
+    if op in OPERATORS:
+        call = validate(op, **inputs)
+        one = not isinstance(actual, Sequence | Mapping) and bool(call.operator.outputs[0].when)
+        named = {call.operator.outputs[0].name: actual} if one else actual
+        answers = _stored(named if isinstance(named, Mapping) else outputs_of(call, named))
+        asked = Question(op, _exact(call.inputs), call.compute, call.dtype, answers)
+    else:
+        answers = _stored(_by_name(op, actual))
+        types = [real_of(name) for name in _float_types(inputs)] or [real_of(t) for _, t in answers.values()]
+        asked = Question(op, _exact(inputs), compute_dtype(types), types[0], answers)
+    outputs = ssm_spec.REFERENCES[op].outputs
+    for name in answers:
+        if name not in outputs:
+            raise ArgumentError(f"`actual` must name outputs of {op}, {', '.join(outputs)}; got {name!r}")
+    return asked
+
+
+def stored(value: Any) -> Stored:
+    """An array of any library as NumPy storage, and its dtype's name; bfloat16 as its bits."""
+    name = dtype_name(value)
+    if hasattr(value, "detach"):
+        value = value.detach().resolve_conj().resolve_neg().cpu()
+        if name == "bfloat16":
+            import torch
+
+            return np.asarray(value.contiguous().view(torch.int16).numpy()).view(np.uint16), name
+        return np.asarray(value.numpy()), name
+    array = np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
+    return (np.ascontiguousarray(array).view(np.uint16) if name == "bfloat16" else array), name
+
+
+def exact(value: Any) -> Any:
+    """An argument as the oracle takes it: exact numbers, index arrays and plain values as they are."""
+    if not _is_array(value):
+        return value
+    array, dtype = stored(value)
+    return widen(array, dtype) if array.dtype.kind in "fc" or dtype == "bfloat16" else array
+
+
+def _exact(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: exact(value) for name, value in inputs.items()}
+
+
+def _stored(arrays: Mapping[str, Any]) -> dict[str, Stored]:
+    for name, value in arrays.items():
+        if not _is_array(value):
+            raise ArgumentError(f"`actual` must hold arrays; got {type(value).__name__} for {name}")
+    return {name: stored(value) for name, value in arrays.items()}
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _float_types(inputs: Mapping[str, Any]) -> list[str]:
+    names = [dtype_name(value) for value in inputs.values() if _is_array(value)]
+    return [name for name in names if "float" in name or "complex" in name]
+
+
+def _by_name(op: str, actual: Any) -> dict[str, Any]:
+    """Outputs by name: one array is the first output, several are all of them in order."""
+    if op not in ssm_spec.REFERENCES:
+        raise ArgumentError(f"`op` must be one of {', '.join(ssm_spec.REFERENCES)}; got {op!r}")
+    outputs = ssm_spec.REFERENCES[op].outputs
+    if isinstance(actual, Mapping):
+        return dict(actual)
+    several = list(actual) if isinstance(actual, Sequence) else [actual]
+    if isinstance(actual, Sequence) and len(several) != len(outputs):
+        raise ArgumentError(
+            f"`actual` must hold the outputs ({', '.join(outputs)}); got {len(several)} arrays"
+        )
+    return dict(zip(outputs, several, strict=False))
