@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from math import inf, isnan
 from typing import Any, Final
 
+import ssm_spec
 from ssm_backends import Arrays, Backend, Op, refusal
 from ssm_conformance.case import Case
 from ssm_conformance.checks.accuracy import gradient, value, worst_ratio
@@ -134,6 +135,10 @@ def _put(subject: Subject) -> Verdict:
         return _verdict(case, "not_claimed", message=str(refused))
     except Unobservable as missing:
         return _verdict(case, "unavailable", message=str(missing))
+    except ssm_spec.DomainError as error:  # the case's numbers are in the domain: the declaration is not
+        if not subject.op.arithmetic:
+            raise
+        return _verdict(case, "fail", message=f"what it declares has no meaning here: {error}")
     except Exception as error:  # the suite's own: the case could not be judged, and the run goes on
         where = traceback.format_exc(limit=-4)
         return _verdict(case, "error", message=f"the suite raised {type(error).__name__}: {error}\n{where}")
