@@ -1,6 +1,6 @@
 # make conform   judge every backend that can run here, and write the report
 # make test      run the linters, the type checker and the tests
-# Both set everything up in .venv first; nothing else is touched.
+# All set everything up in .venv first; nothing else is touched.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,11 +8,19 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: conform test lint clean
+EXAMPLES := docs/examples
+
+.PHONY: conform outsiders test lint clean
 
 conform: $(INSTALLED)
 	$(BIN)/ssm-spec conform --all-available --level quick --report report \
 		--expected docs/examples/ssm-mambapy/expected-failures.toml
+
+# Their failures are news, and no failure of this command.
+outsiders: $(INSTALLED)
+	$(PIP_INSTALL) --editable $(EXAMPLES)/ssm-transformers --editable $(EXAMPLES)/ssm-jax-scan
+	-$(BIN)/ssm-spec conform transformers-mamba transformers-mamba2 --timeout 200 --report report/outsiders
+	-$(BIN)/ssm-spec conform jax-scan --level smoke --timeout 200 --report report/outsiders
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest -n auto

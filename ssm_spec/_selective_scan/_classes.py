@@ -24,7 +24,7 @@ from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory
 
 Float = NDArray[np.float64]
 
-EVALUATIONS = ("any", "sequential", "scan", "right_fold", "chunk")
+EVALUATIONS = ("any", "sequential", "scan", "right_fold", "chunk", "matmul_chunk")
 
 
 def alternatives(arithmetic: Arithmetic) -> tuple[Arithmetic, ...]:
@@ -34,6 +34,14 @@ def alternatives(arithmetic: Arithmetic) -> tuple[Arithmetic, ...]:
             f"`arithmetic.evaluation` of a selective scan must be one of {EVALUATIONS}; "
             f"got {arithmetic.evaluation!r}"
         )
+    if arithmetic.evaluation == "matmul_chunk":
+        if arithmetic.operands != "compute":
+            raise DomainError(
+                "`arithmetic.operands` of a selective scan must be 'compute': its bound has no term for "
+                f"rounded operands; got {arithmetic.operands!r}"
+            )
+        # The products of a chunk, in another order: each is still bounded by Q u of its row's sum M.
+        return (replace(arithmetic, evaluation="chunk"),)
     if arithmetic.evaluation == "any":
         return replace(arithmetic, evaluation="scan"), replace(arithmetic, evaluation="chunk", chunk=256)
     return (arithmetic,)

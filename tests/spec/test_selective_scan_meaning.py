@@ -261,6 +261,17 @@ def test_bad_cotangents_and_names_are_refused() -> None:
         ssm_spec.selective_scan_bounds(arithmetic=Arithmetic(evaluation="fft"), **PLAIN)
 
 
+def test_a_chunk_by_matrix_products_has_the_bound_of_a_chunk() -> None:
+    by_sums = ssm_spec.selective_scan_bounds(arithmetic=Arithmetic(evaluation="chunk", chunk=8), **PLAIN)
+    products = Arithmetic(evaluation="matmul_chunk", chunk=8)
+    by_products = ssm_spec.selective_scan_bounds(arithmetic=products, **PLAIN)
+    for name, bounded in by_sums.items():
+        np.testing.assert_array_equal(by_products[name].bound, bounded.bound)
+    rounded = Arithmetic(evaluation="matmul_chunk", operands="bfloat16")
+    with pytest.raises(DomainError, match=r"`arithmetic.operands` .* must be 'compute'.* got 'bfloat16'"):
+        ssm_spec.selective_scan_bounds(arithmetic=rounded, **PLAIN)
+
+
 def test_inputs_are_never_written() -> None:
     inputs = {
         name: np.array(value) if isinstance(value, np.ndarray) else value for name, value in PLAIN.items()
