@@ -37,6 +37,6 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt docs/examples/ssm-mambapy/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; run: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) --editable '.[dev,torch,triton]'
+	$(PIP_INSTALL) --editable '.[dev,torch,triton,cpu]'
 	$(PIP_INSTALL) --editable docs/examples/ssm-mambapy
 	touch $@

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("ssm_spec", "ssm_backends", "ssm_numpy", "ssm_torch", "ssm_triton", "ssm_conformance")
+PACKAGES = ("ssm_spec", "ssm_backends", "ssm_cpu", "ssm_numpy", "ssm_torch", "ssm_triton", "ssm_conformance")
 
 
 def run(*command: object, **options) -> subprocess.CompletedProcess[str]:

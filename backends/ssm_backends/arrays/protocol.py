@@ -80,6 +80,9 @@ class Arrays(Protocol):
         Whether ``peak_memory`` is an instrument: if not, memory claims stay unverified.
     autograd
         Whether ``vjp`` is offered.
+
+    An adapter may also have ``lacks``, the names of dtypes that its library has not: cases in them are
+    put to the backend's other libraries alone.
     """
 
     name: str

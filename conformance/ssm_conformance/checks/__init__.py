@@ -78,13 +78,18 @@ def perform(case: Case, backend: Backend, elsewhere: Elsewhere | None = None) ->
     Returns
     -------
     Verdict
-        The worst of its libraries. What the backend raises on a claimed call is its failure;
-        what the suite raises is an error.
+        The worst of its libraries, those aside that have no such dtypes. What the backend raises
+        on a claimed call is its failure; what the suite raises is an error.
     """
     op, reason = _serving(case, backend)
     if op is None:
         return _verdict(case, "not_claimed", message=reason)
-    subjects = [Subject(case, backend, op, arrays, elsewhere=elsewhere) for arrays in backend.adapters]
+    wanted = set(case.dtypes().values())
+    able = [arrays for arrays in backend.adapters if wanted.isdisjoint(getattr(arrays, "lacks", ()))]
+    if not able:
+        names = " and ".join(arrays.name for arrays in backend.adapters)
+        return _verdict(case, "unavailable", message=f"{names} arrays have no dtype of this case")
+    subjects = [Subject(case, backend, op, arrays, elsewhere=elsewhere) for arrays in able]
     return max((_put(subject) for subject in subjects), key=_severity)
 
 

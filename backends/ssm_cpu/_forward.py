@@ -1,0 +1,132 @@
+"""The forward kernel: a thread takes some channels of a row, and walks through time in tiles of 64 steps.
+
+In a tile one mode of sixteen channels after the other is scanned, its state in registers; the outputs
+of all modes are added up in the tile.
+"""
+
+from __future__ import annotations
+
+from ssm_cpu import _call as names
+from ssm_cpu import _rooms as places
+from ssm_cpu._blocks import (
+    Task,
+    fetch_states,
+    is_fresh,
+    load_inputs,
+    load_matrices,
+    load_stream,
+    look_ahead,
+    next_reset,
+    put_states,
+    settle,
+    state_bytes,
+)
+from ssm_cpu._call import STEPS, Call
+from ssm_cpu._emit import Function, Variable
+from ssm_cpu._functions import sigmoid
+from ssm_cpu._kinds import Kind, by_kind
+from ssm_cpu._modes import Mode
+from ssm_cpu._tiles import store_tile
+from ssm_cpu._values import Int, fma, real_fma
+
+
+def forward(f: Function, table: Int, scratch: Int) -> None:
+    """Work on tasks until there are none left."""
+    call = Call(f, table, scratch)
+    task = Variable(f, f.take(table + 8 * names.COUNTER))
+    with f.while_(lambda: task.integer < call.number(names.TASKS)):
+        f.call("scan", _scan, *Task.numbered(call, task.integer).integers)
+        task.set(f.take(table + 8 * names.COUNTER))
+
+
+def _scan(f: Function, *integers: Int) -> None:
+    """One row of one chunk, from its first step to its last."""
+    task = Task.of(f, *integers)
+    with f.loop(task.blocks) as i:
+        settle(task, i)
+        fetch_states(task, i, places.STATE, names.INITIAL)
+    time = Variable(f, task.start)
+    with f.while_(lambda: time.integer < task.stop):
+        t = time.integer
+        end = f.least(t + STEPS - (t - task.start) % STEPS, task.stop)
+        end = next_reset(task, t, end)
+        load_matrices(task, t, end - t)
+        fresh = f.pick(is_fresh(task, t), 0, -1)
+        with f.loop(task.blocks) as i:
+            f.call("tile", _tile, *task.integers, i, t, end - t, fresh)
+        time.set(end)
+    with f.when(task.call.given(names.LAST)), f.loop(task.blocks) as i:
+        put_states(task, i, places.STATE, names.LAST)
+
+
+def _tile(f: Function, *integers: Int) -> None:
+    """All modes of block i over one tile, and its outputs."""
+    *given, i, t, steps, fresh = integers
+    task = Task.of(f, *given)
+    call, p = task.call, f.program
+    n = call.number(names.N)
+    with f.when(call.flag(names.SAVED) & ((t - task.start) % STEPS).equals(0)), f.loop(n) as j:
+        f.store(
+            task.saved(i, t) + j * state_bytes(f),
+            f.load(task.states(places.STATE, i) + j * state_bytes(f), p.parts),
+        )
+    load_inputs(task, i, t, steps, keep=False)
+    with f.when(t + STEPS < task.stop):
+        look_ahead(task, i, t + STEPS, {names.U: False, names.DELTA: False, names.Z: False, names.Y: True})
+    vs = call.room(places.TILE_V)
+    with f.loop(steps) as s:
+        f.store(vs + s * p.vector, f.zeros())
+    with f.loop(n) as j:
+        state = task.states(places.STATE, i) + j * state_bytes(f)
+        tiles = [call.room(place) for place in (places.TILE_X, places.TILE_G, places.TILE_V)]
+        by_kind(task, i, j, "advance", _advance, *tiles, state, task.record(i, j), steps, fresh)
+    with f.when(call.given(names.Z)):
+        load_stream(task, names.Z, places.TILE_Z, i, t, steps)
+    D, us, zs = f.load(task.head(i, 1)), call.room(places.TILE_U), call.room(places.TILE_Z)
+    with f.loop(steps) as s:
+        v = f.load(vs + s * p.vector)
+        v = fma(D, f.load(us + s * p.vector), v + v if p.complex else v)
+        f.store(vs + s * p.vector, v)
+        with f.when(call.given(names.Z)):
+            z = f.load(zs + s * p.vector)
+            f.store(vs + s * p.vector, v * (z * sigmoid(z)))
+    store_tile(
+        f, vs, call.room(places.CORNER), call.at(names.Y, task.batch, task.channel(i), t), call.code(names.Y),
+        call.stride(names.Y, 1), call.stride(names.Y, 2), task.count(i), steps,
+    )  # fmt: skip
+
+
+def _advance(
+    kind: Kind,
+    f: Function,
+    Bs: Int,
+    Cs: Int,
+    xs: Int,
+    gs: Int,
+    vs: Int,
+    state: Int,
+    record: Int,
+    steps: Int,
+    fresh: Int,
+) -> None:
+    """h_t = exp(Δ_t A) h_{t−1} + b̄_t u_t of one mode, and v_t += Re C_t h_t.
+
+    At t = `fresh` the state before is not used: it is replaced, not multiplied by zero.
+    """
+    p = f.program
+    mode = Mode.recall(f, record)
+    h = Variable(f, f.load(state, p.parts))
+    with f.loop(steps) as t:
+        at = t * p.vector
+        x = f.load(xs + at)
+        a = mode.decay(x)
+        held = f.load(gs + at) * kind.matrix(f, Bs, t, kind.constant_B)
+        if kind.zoh:
+            held = mode.hold(x, a) * held
+        before = h.lanes
+        h.set(held)
+        with f.when(t.differs(fresh)):
+            h.set(fma(a, before, held))
+        c = kind.matrix(f, Cs, t, kind.constant_C)
+        f.store(vs + at, real_fma(c, h.lanes, f.load(vs + at)))
+    f.store(state, h.lanes)

@@ -1,0 +1,120 @@
+"""The inputs of one scan, their sizes, and how the call is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from ssm_backends.dtypes import dtype_name, is_complex, real_of
+from ssm_cpu import _plan
+from ssm_cpu._call import STEPS
+from ssm_cpu._library import Library
+from ssm_cpu._values import LANES
+
+_ORDER: Final = (
+    "u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "seq_idx", "cu_seqlens",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The arrays of a valid call.
+
+    Attributes
+    ----------
+    library
+        Whose arrays they are.
+    u, delta, z : (b, d, l)
+    A : (d, n)
+    B, C : (d, n), (b, n, l) or (b, g, n, l)
+    D, delta_bias : (d)
+    initial_state : (r, d, n)
+    seq_idx : (b, l)
+    cu_seqlens : (r + 1)
+    softplus, zoh
+        The flags of the operator.
+    """
+
+    library: Library
+    u: Any
+    delta: Any
+    A: Any
+    B: Any
+    C: Any
+    D: Any = None
+    z: Any = None
+    delta_bias: Any = None
+    softplus: bool = False
+    initial_state: Any = None
+    seq_idx: Any = None
+    cu_seqlens: Any = None
+    zoh: bool = False
+
+    @classmethod
+    def of(cls, library: Library, arrays: tuple[Any, ...], *, softplus: bool, zoh: bool) -> Inputs:
+        """From the arrays in the operator's order, those that are not given being None."""
+        return cls(library=library, softplus=softplus, zoh=zoh, **dict(zip(_ORDER, arrays, strict=True)))
+
+    @cached_property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """b, d, l, n."""
+        b, d, l = self.u.shape
+        return b, d, l, self.A.shape[1]
+
+    @cached_property
+    def state_dtype(self) -> str:
+        """Of the states: A's dtype, which the rules make the compute type."""
+        return dtype_name(self.A)
+
+    @cached_property
+    def real_dtype(self) -> str:
+        """The compute type."""
+        return real_of(self.state_dtype)
+
+    @cached_property
+    def parts(self) -> int:
+        """2 if the states are complex, else 1."""
+        return 2 if is_complex(self.state_dtype) else 1
+
+    @cached_property
+    def width(self) -> int:
+        """Bytes of a real number of the compute type."""
+        return 8 if self.real_dtype == "float64" else 4
+
+    @cached_property
+    def constant(self) -> tuple[bool, bool]:
+        """Whether B and C are constant in time."""
+        return self.B.ndim == 2, self.C.ndim == 2
+
+    @cached_property
+    def groups(self) -> tuple[int, int]:
+        """Groups of B and C; 1 where they have none."""
+        return tuple(x.shape[1] if x.ndim == 4 else 1 for x in (self.B, self.C))  # type: ignore[return-value]
+
+    @cached_property
+    def row_count(self) -> int:
+        """Rows of states: the batch, or the packed sequences."""
+        return self.sizes[0] if self.cu_seqlens is None else len(self.cu_seqlens) - 1
+
+    @cached_property
+    def rows(self) -> _plan.Table:
+        """The table of rows in time."""
+        b, _, l, _ = self.sizes
+        if self.cu_seqlens is None:
+            return _plan.batch_rows(b, l)
+        return _plan.packed_rows(tuple(self.cu_seqlens.tolist()), l)
+
+    @cached_property
+    def chunks(self) -> _plan.Table:
+        """The table of chunks of channels."""
+        d = self.sizes[1]
+        return _plan.chunk_table(d, self.groups, _plan.channels_in_chunk(self.row_count, d))
+
+    @cached_property
+    def saved_shape(self) -> tuple[int, ...]:
+        """Shape of what the forward pass saves, in real numbers: (slots, lanes)."""
+        b, _, l, n = self.sizes
+        packed = self.cu_seqlens is not None
+        slots = l // STEPS + self.row_count if packed else b * _plan.slots_of(l)
+        return slots, _plan.blocks_of(self.chunks) * n * self.parts * LANES

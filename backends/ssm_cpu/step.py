@@ -1,0 +1,81 @@
+"""The decode step for NumPy arrays and PyTorch tensors: in place or not, over rows or over slots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssm_backends import ArgumentError, validate
+from ssm_cpu._launch import run_step
+from ssm_cpu._library import library_of
+
+
+def selective_state_update(
+    state: Any,
+    u: Any,
+    delta: Any,
+    A: Any,
+    B: Any,
+    C: Any,
+    D: Any = None,
+    z: Any = None,
+    delta_bias: Any = None,
+    delta_softplus: bool = False,
+    *,
+    b_discretization: str = "euler",
+    state_indices: Any = None,
+    inplace: bool = False,
+) -> tuple[Any, Any]:
+    """One step of :func:`ssm_cpu.selective_scan`: h ← exp(ΔA) h + b̄ u, y = (γ Re Σ_n C h + D u) silu(z).
+
+    It has no gradient: the scan over one step does.
+
+    Parameters
+    ----------
+    state
+        (b, d, n), or a pool (slots, d, n) with `state_indices`; A's dtype, float16 or bfloat16.
+    u, delta, z
+        (b, d); float64, float32, float16 or bfloat16. delta and z: u's dtype or float32.
+    A
+        (d, n), float32 or float64, real or complex.
+    B, C
+        (b, n) or (b, g, n); u's dtype or float32, complex only with complex A.
+    D, delta_bias
+        (d,), A's real dtype.
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)).
+    b_discretization
+        "euler" or "zoh".
+    state_indices
+        (b,), int32 or int64: each row's slot in the pool; −1 skips the row, and its y is 0.
+    inplace
+        Write the new state over `state`.
+
+    Returns
+    -------
+    (y, new state): y (b, d) in u's dtype; the state in its own dtype, `state` itself if `inplace`.
+
+    Raises
+    ------
+    ShapeError, DTypeError, DeviceError, ArgumentError
+        Naming the argument, the rule, and what was given; before any work.
+    """
+    validate(
+        "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
+        delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
+        state_indices=state_indices, inplace=inplace,
+    )  # fmt: skip
+    library = library_of(u)
+    if state_indices is not None:
+        _check_slots(state_indices, len(state))
+    new = state if inplace else library.empty_like(state) if state_indices is None else library.copy(state)
+    streams = (library.plain(x) for x in (u, delta, A, B, C, D, z, delta_bias))
+    arrays = (library.plain(state), new, *streams, state_indices)
+    y = run_step(library, arrays, softplus=delta_softplus, zoh=b_discretization == "zoh")
+    return y, new
+
+
+def _check_slots(state_indices: Any, slots: int) -> None:
+    if len(state_indices) and not (int(state_indices.min()) >= -1 and int(state_indices.max()) < slots):
+        raise ArgumentError(
+            f"`state_indices` must lie in -1..{slots - 1}, the slots of `state`; got {state_indices.tolist()}"
+        )

@@ -1,0 +1,66 @@
+"""The same bits for any number of threads, from several callers at once, and after a fork."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssm_backends import ArgumentError
+from ssm_cpu import get_num_threads, selective_scan_forward, selective_scan_vjp, set_num_threads
+
+from .problems import problem, same
+
+
+@pytest.fixture(autouse=True)
+def _default_after() -> Any:
+    yield
+    set_num_threads(None)
+
+
+def _all(call: dict[str, Any]) -> list[np.ndarray]:
+    call = call | {"return_last_state": True}
+    outputs, saved = selective_scan_forward(**call)
+    wrt = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
+    cotangents = dict(zip(("y", "last_state"), outputs, strict=True))
+    return [*outputs, *selective_scan_vjp(cotangents, wrt, saved, **call).values()]
+
+
+CALL = problem(b=2, d=150, l=130, n=4)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 16])
+def test_the_same_bits_for_any_number_of_threads(threads: int) -> None:
+    set_num_threads(1)
+    expected = _all(CALL)
+    set_num_threads(threads)
+    assert get_num_threads() == threads
+    assert same(_all(CALL), expected)
+
+
+def test_several_callers_at_once() -> None:
+    expected = _all(CALL)
+    set_num_threads(4)
+    with ThreadPoolExecutor(4) as callers:
+        found = list(callers.map(lambda _: _all(CALL), range(12)))
+    assert all(same(each, expected) for each in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_child_forked_after_use_has_threads_of_its_own() -> None:
+    set_num_threads(2)
+    expected = _all(CALL)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if same(_all(CALL), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_a_number_of_threads_that_is_none(count: Any) -> None:
+    with pytest.raises(ArgumentError, match="`count`"):
+        set_num_threads(count)

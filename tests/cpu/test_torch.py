@@ -1,0 +1,97 @@
+"""The scan and the step for PyTorch tensors: autograd, bfloat16, torch.compile, and no copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from ssm_backends import DeviceError  # noqa: E402  torch is optional
+from ssm_cpu import selective_scan, selective_scan_forward, selective_scan_vjp, selective_state_update  # noqa: E402
+from ssm_cpu._operator import _scan, _scan_backward  # noqa: E402
+
+from .problems import problem  # noqa: E402
+
+
+def _tensors(call: dict[str, Any]) -> dict[str, Any]:
+    return {k: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for k, v in call.items()}
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_autograd_gives_the_bits_of_numpys_gradient(complex_: bool) -> None:
+    call = problem(d=20, l=70, complex_=complex_) | {"return_last_state": True}
+    outputs, saved = selective_scan_forward(**call)
+    wrt = tuple(k for k, v in call.items() if isinstance(v, np.ndarray))
+    cotangents = dict(zip(("y", "last_state"), outputs, strict=True))
+    expected = selective_scan_vjp(cotangents, wrt, saved, **call)
+    tensors = _tensors(call)
+    leaves = [tensors[name].requires_grad_() for name in wrt]
+    found = selective_scan(**tensors)
+    for x, y in zip(found, outputs, strict=True):
+        assert np.array_equal(x.detach().numpy(), y)
+    gradients = torch.autograd.grad(found, leaves, [torch.from_numpy(x) for x in outputs])
+    for name, gradient in zip(wrt, gradients, strict=True):
+        assert np.array_equal(gradient.numpy(), expected[name]), name
+
+
+def test_only_the_last_state_is_used() -> None:
+    tensors = _tensors(problem())
+    leaf = tensors["u"].requires_grad_()
+    _, last = selective_scan(**tensors, return_last_state=True)
+    assert torch.autograd.grad(last.sum(), leaf)[0].abs().sum() > 0
+
+
+def test_bfloat16_is_float32_inside() -> None:
+    streams = ("u", "delta", "z", "B", "C")
+    tensors = _tensors(problem(d=20, l=70))
+    half = tensors | {name: tensors[name].bfloat16() for name in streams}
+    wide = half | {name: half[name].float() for name in streams}
+    assert torch.equal(selective_scan(**half), selective_scan(**wide).bfloat16())
+
+
+def test_a_conjugate_view_is_what_it_says() -> None:
+    tensors = _tensors(problem(complex_=True))
+    lazy = tensors | {"B": tensors["B"].conj()}
+    assert lazy["B"].is_conj()
+    assert torch.equal(selective_scan(**lazy), selective_scan(**tensors | {"B": lazy["B"].resolve_conj()}))
+
+
+def test_a_step_in_place_writes_the_tensor_it_was_given() -> None:
+    tensors = _tensors(problem(l=1))
+    state = tensors.pop("initial_state")
+    given = {k: v[..., 0] if k in ("u", "delta", "z", "B", "C") else v for k, v in tensors.items()}
+    y, new = selective_state_update(state.clone(), **given)
+    y_again, same = selective_state_update(state, **given, inplace=True)
+    assert same is state
+    assert torch.equal(new, state)
+    assert torch.equal(y, y_again)
+
+
+def test_a_tensor_elsewhere_is_refused() -> None:
+    tensors = {k: v.to("meta") if torch.is_tensor(v) else v for k, v in _tensors(problem()).items()}
+    with pytest.raises(DeviceError, match="`u` must be on the CPU; got a tensor on meta"):
+        selective_scan(**tensors)
+
+
+@pytest.mark.parametrize("check", ["test_schema", "test_faketensor"])
+def test_the_operators_keep_torchs_contract(check: str) -> None:
+    x = _tensors(problem(b=1, d=3, l=3, n=2))
+    arrays = [x[k] for k in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")]
+    arguments = (*arrays, None, None, True, False, True, True)
+    torch.library.opcheck(_scan, arguments, test_utils=check)
+    y, last, saved = _scan(*arguments)
+    backward = (torch.ones_like(y), torch.ones_like(last), saved, *arguments[:-2])
+    torch.library.opcheck(_scan_backward, backward, test_utils=check)
+
+
+def test_compiled_as_one_graph() -> None:
+    tensors = _tensors(problem(d=20, l=70))
+    leaf = tensors["u"].requires_grad_()
+    eager = selective_scan(**tensors)
+    compiled = torch.compile(selective_scan, fullgraph=True, backend="aot_eager")(**tensors)
+    assert torch.equal(compiled, eager)
+    one, other = (torch.autograd.grad(y.square().sum(), leaf)[0] for y in (eager, compiled))
+    assert torch.equal(one, other)
