@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ssm_conformance import real
 
 SEED: Final = 1
 """Version of the drawn numbers: a change makes other cases, under the same ids."""
@@ -119,30 +117,6 @@ def _legs(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.broadcast_to(matrix, shape)
 
 
-def _text(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Real text, byte by byte, in [−1, 1): each channel reads it from its own place."""
-    data = np.frombuffer(_zen(), dtype=np.uint8).astype(np.float64) / 128.0 - 1.0
-    rows = int(np.prod(shape[:-1]))
-    starts = rng.integers(0, data.size, rows)
-    index = (starts[:, None] + np.arange(shape[-1])) % data.size
-    return np.asarray(data[index].reshape(shape))
-
-
-@cache
-def _zen() -> bytes:
-    """The Zen of Python as the standard library ships it, still in its cipher; read, not imported."""
-    spec = importlib.util.find_spec("this")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("the standard library's module `this` has no source here")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    literal = next(
-        node.value.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-    )
-    return str(literal).encode("ascii")
-
-
 KINDS: Final[Mapping[str, Callable[..., NDArray[Any]]]] = {
     "normal": _normal,
     "uniform": _uniform,
@@ -154,5 +128,8 @@ KINDS: Final[Mapping[str, Callable[..., NDArray[Any]]]] = {
     "s4d_lin": _s4d_lin,
     "stable_matrix": _stable_matrix,
     "legs": _legs,
-    "text": _text,
+    "text": real.text,
+    "signal": real.signal,
+    "tokens": real.tokens,
+    "lines": real.lines,
 }

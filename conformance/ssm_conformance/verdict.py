@@ -13,6 +13,9 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 unavailable: there was nothing to judge, or no instrument to judge it with."""
 JUDGED: Final[tuple[Status, ...]] = ("pass", "fail")
 """The statuses that say something about the backend."""
+EDGES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 10.0)
+"""Upper edges of the bins in which ``details["headroom"]`` counts elements by their ratio of error
+to bound; one more bin holds what exceeds the last, and NaN."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,17 @@ from typing import Any
 from xml.etree import ElementTree
 
 import jsonschema
+import numpy as np
 import pytest
 from rich.console import Console
 
 from ssm_conformance.case import LEVELS
+from ssm_conformance.checks.accuracy import _headroom
 from ssm_conformance.engine import Run, Selection
 from ssm_conformance.engine.environment import environment
 from ssm_conformance.engine.run import exit_status
 from ssm_conformance.engine.target import LoadError
+from ssm_conformance.judge import measure
 from ssm_conformance.reports import (
     FolderError,
     ReportFolder,
@@ -30,8 +33,9 @@ from ssm_conformance.reports import (
 from ssm_conformance.reports.badge import badge
 from ssm_conformance.reports.declared import declarations
 from ssm_conformance.reports.folder import FORMS, replace_file
+from ssm_conformance.reports.headroom import headroom, headroom_data
 from ssm_conformance.reports.junit import junit
-from ssm_conformance.reports.matrix import alike, headroom, show_ratio, tabulate, worse
+from ssm_conformance.reports.matrix import alike, show_ratio, tabulate, worse
 from ssm_conformance.reports.pages import html, markdown
 from ssm_conformance.reports.statement import levels_reached
 from ssm_conformance.reports.terminal import print_run
@@ -257,11 +261,31 @@ def test_a_cell_whose_failures_were_all_announced_says_so() -> None:
     assert cell.mark == "fail"
 
 
-def test_headroom_counts_outputs_and_puts_nan_beyond_the_bound() -> None:
-    bad = verdict("fail", outputs=(OutputRatio("y", math.nan, (0,)), OutputRatio("s", 1.0, (0,))))
-    bins = headroom([bad])
-    assert bins[-1][1:] == (1, False)
-    assert [count for _, count, within in bins if within][-1] == 1
+def test_headroom_adds_the_elements_of_an_operator_and_shows_them_everywhere() -> None:
+    first = [5, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+    second = [0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1]
+    verdicts = [
+        verdict("pass", "a", details={"headroom": first, "excused": 3}),
+        verdict("fail", "b", details={"headroom": second, "excused": 0}),
+        verdict("pass", "c"),
+    ]
+    entry = headroom(verdicts)["selective_scan"]
+    assert entry.counts == [5, 1, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 1]
+    assert (entry.judged, entry.excused) == (10, 3)
+    assert entry.share(0.1) == 0.8
+    assert entry.share(1.0) == 0.9
+    assert len(entry.bars) == 13
+    assert [bar != " " for bar in entry.bars] == [count > 0 for count in entry.counts]
+    assert entry.bars[0] == "█"
+    data = headroom_data(verdicts)
+    assert data["operators"]["selective_scan"]["counts"][-1] == 1
+    assert len(data["edges"]) == len(entry.counts) - 1
+
+
+def test_the_judge_counts_elements_up_to_an_edge_and_nan_beyond_all() -> None:
+    ratios = np.array([0.0, 0.001, 0.0011, 1.0, 1.5, 11.0, np.nan])
+    judgement = measure(ratios, np.ones(7), np.ones(7, dtype=bool), ratios, ratios)
+    assert _headroom({"y": judgement}) == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 2]
 
 
 def test_like_findings_are_told_once() -> None:

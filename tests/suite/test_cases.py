@@ -1,14 +1,20 @@
 """The catalogue: well-formed, stable, drawn the same everywhere, planned from claims alone."""
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
 
 from ssm_backends import OPERATORS, ArgumentError, Backend, NumpyArrays, Op, claims_as_data
+from ssm_conformance import real
 from ssm_conformance.case import LEVELS
-from ssm_conformance.cases import RECIPES, catalogue, find_case
+from ssm_conformance.cases import RECIPES, _options, catalogue, find_case
 from ssm_conformance.checks import METHODS
+from ssm_conformance.checks.subject import Subject
+from ssm_conformance.draw import Draw
+from ssm_conformance.judge import EXCUSED_AT_MOST
+from ssm_conformance.mutants.kernels.bits import BitArrays
 from ssm_conformance.planning import plan
 
 FULL = catalogue("full")
@@ -92,3 +98,81 @@ def test_filters_keep_only_what_they_name() -> None:
     kept = plan(scan_backend(), level="full", ops=["selective_scan"], dtypes=["float32"], checks=["value"])
     assert kept
     assert {(p.case.op, p.case.dtype, p.case.check) for p in kept} == {("selective_scan", "float32", "value")}
+
+
+def pairs(chosen: list[tuple[str, str]]) -> set[frozenset[tuple[str, str]]]:
+    return {frozenset(pair) for pair in itertools.combinations(chosen, 2)}
+
+
+def choices(row: str, factors: tuple[tuple[str, ...], ...]) -> list[tuple[str, str]]:
+    """For each factor, by its last name, the one of its words that the row has; "" for none."""
+    words = row.split()
+    return [(factor[-1], next((word for word in factor[1:] if word in words), "")) for factor in factors]
+
+
+@pytest.mark.parametrize(
+    ("rows", "factors"),
+    [
+        (_options.PLAIN_ROWS, tuple(("", word) for word in _options.PLAIN_OPTIONS)),
+        (
+            _options.SCAN_ROWS,
+            (*(("", word) for word in _options.PLAIN_OPTIONS), *_options.SCAN_OPTIONS),
+        ),
+        (_options.STEP_ROWS, tuple(("", word) for word in _options.STEP_OPTIONS)),
+    ],
+    ids=["plain", "scan", "step"],
+)
+def test_every_pair_of_options_occurs_in_some_call(rows: tuple[str, ...], factors) -> None:
+    wanted = set()
+    for one, other in itertools.combinations(factors, 2):
+        wanted |= {frozenset(((one[-1], a), (other[-1], b))) for a in one for b in other}
+    found = set().union(*(pairs(choices(row, factors)) for row in rows))
+    assert wanted - found == set()
+
+
+def test_each_optional_argument_of_a_differentiable_call_is_present_and_absent() -> None:
+    for op in ("selective_scan", "selective_state_update"):
+        calls = [case.recipe.inputs for case in FULL if case.op == op and case.check == "gradient"]
+        for argument in OPERATORS[op].arguments:
+            if not argument.required:
+                given = {inputs.get(argument.name) not in (None, False) for inputs in calls}
+                assert given == {True, False}, argument.name
+
+
+def test_lengths_lie_around_every_power_of_two_and_a_width_is_real() -> None:
+    scans = [case.call().sizes for case in FULL if case.op == "selective_scan" and case.check == "value"]
+    lengths = {sizes["l"] for sizes in scans}
+    assert {2**k + e for k in range(1, 11) for e in (-1, 0, 1)} <= lengths
+    assert any(sizes["d"] == 4096 for sizes in scans)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_case_excuses_more_than_a_twentieth_of_its_elements(dtype: str) -> None:
+    """The oracle alone knows: no backend is run."""
+    extremes = [
+        case
+        for case in FULL
+        if case.dtype == dtype and case.method in ("value", "gradient") and case.check == "extreme"
+    ]
+    assert len(extremes) > 15
+    for case in extremes:
+        op = Op(lambda **_: None, dtypes=(dtype,), gradients="all", features=tuple(case.operator.features))
+        subject = Subject(case, Backend(name="x", version="0", arrays=BitArrays(), ops={}), op, BitArrays())
+        exact = subject.exact
+        if case.method == "gradient":
+            exact = subject.exact_gradients(subject.arithmetic())
+        judged = [bounded.judged & np.isfinite(bounded.bound) for bounded in exact.values()]
+        elements = sum(mask.size for mask in judged)
+        assert elements - sum(mask.sum() for mask in judged) <= EXCUSED_AT_MOST * elements, case.id
+
+
+def test_real_data_is_what_it_says() -> None:
+    tokens = Draw((2, 3, 40), "tokens").values("a", "b")
+    same_byte = real._stream(2, 40, 0)
+    first, later = np.argwhere(same_byte == same_byte[0, 0])[:2]
+    assert np.array_equal(tokens[first[0], :, first[1]], tokens[later[0], :, later[1]])
+    lines = Draw((1, 300), "lines", dtype="int32").values("a", "b")
+    assert np.all(np.diff(lines) >= 0)
+    assert lines.max() > 3
+    signal = Draw((2, 4, 100), "signal").values("a", "b")
+    assert -4 < signal.min() < signal.max() < 4

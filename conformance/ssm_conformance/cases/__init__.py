@@ -8,7 +8,15 @@ from typing import Final
 
 from ssm_backends import ArgumentError
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
-from ssm_conformance.cases import _linear, _questions, _refusals, _selective
+from ssm_conformance.cases import (
+    _linear,
+    _options,
+    _questions,
+    _real,
+    _refusals,
+    _selective,
+    _sizes,
+)
 
 RECIPES: Final[tuple[Recipe, ...]] = (
     *_linear.ZERO_ORDER_HOLD,
@@ -17,8 +25,13 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_linear.SYSTEM_KERNEL,
     *_linear.LONG_CONVOLUTION,
     *_linear.HIPPO,
+    *_sizes.LINEAR,
     *_selective.SCAN,
+    *_options.SCAN,
     *_selective.STEP,
+    *_options.STEP,
+    *_sizes.SCAN_AND_STEP,
+    *_real.REAL,
 )
 
 

@@ -89,7 +89,8 @@ def _system(*s: int, n: int, m: int = 1, p: int = 1) -> dict[str, Any]:
     return {"A_bar": _matrix(*s, n, n, radius=0.9), "B_bar": Draw((*s, n, m)), "C": Draw((*s, p, n))}
 
 
-def _diagonal_system(*s: int, n: int, m: int = 1, p: int = 1, complex_: bool = False) -> dict[str, Any]:
+def diagonal_system(*s: int, n: int, m: int = 1, p: int = 1, complex_: bool = False) -> dict[str, Any]:
+    """A diagonal system that decays; complex modes, one of each conjugate pair, if asked for."""
     modes = {"low": -0.7, "high": 0.7}
     return {
         "A_bar": Draw((*s, n), "uniform", complex_, parameters=modes),
@@ -114,12 +115,12 @@ _SYSTEM_RECURRENCE_ROWS: Final[tuple[Row, ...]] = (
         "value",
         _system(3, n=4) | {"u": Draw((2, 3, 1, 17)), "initial_state": Draw((2, 3, 4))},
     ),
-    ("diagonal", "smoke", "value", _diagonal_system(3, n=4) | {"u": Draw((2, 3, 1, 29))}),
+    ("diagonal", "smoke", "value", diagonal_system(3, n=4) | {"u": Draw((2, 3, 1, 29))}),
     (
         "diagonal-complex",
         "smoke",
         "value",
-        _diagonal_system(3, n=4, complex_=True)
+        diagonal_system(3, n=4, complex_=True)
         | {
             "u": Draw((2, 3, 1, 29)),
             "D": Draw((3, 1, 1)),
@@ -130,7 +131,7 @@ _SYSTEM_RECURRENCE_ROWS: Final[tuple[Row, ...]] = (
     ("empty", "quick", "robustness", _system(n=3) | {"u": Draw((2, 1, 0))}),
     ("single", "quick", "robustness", _system(n=3) | {"u": Draw((2, 1, 1))}),
     ("no-batch", "quick", "robustness", _system(n=3) | {"u": Draw((0, 1, 7))}),
-    ("long", "full", "value", _diagonal_system(2, n=8) | {"u": Draw((1, 2, 1, 2053))}),
+    ("long", "full", "value", diagonal_system(2, n=8) | {"u": Draw((1, 2, 1, 2053))}),
 )
 SYSTEM_RECURRENCE: Final = tuple(
     Recipe("ssm_recurrence", name, inputs | {"return_last_state": True}, RECURRENCE, level, check)
@@ -141,11 +142,11 @@ _SYSTEM_KERNEL_ROWS: Final[tuple[Row, ...]] = (
     ("siso", "smoke", "value", _system(n=4) | {"length": 21}),
     ("mimo", "quick", "value", _system(n=5, m=2, p=3) | {"length": 13}),
     ("per-channel", "quick", "value", _system(3, n=4) | {"length": 17}),
-    ("diagonal", "smoke", "value", _diagonal_system(3, n=5) | {"length": 31}),
-    ("diagonal-complex", "smoke", "value", _diagonal_system(3, n=5, complex_=True) | {"length": 31}),
+    ("diagonal", "smoke", "value", diagonal_system(3, n=5) | {"length": 31}),
+    ("diagonal-complex", "smoke", "value", diagonal_system(3, n=5, complex_=True) | {"length": 31}),
     ("empty", "quick", "robustness", _system(n=3) | {"length": 0}),
     ("single", "quick", "robustness", _system(n=3) | {"length": 1}),
-    ("long", "full", "value", _diagonal_system(4, n=16, complex_=True) | {"length": 1021}),
+    ("long", "full", "value", diagonal_system(4, n=16, complex_=True) | {"length": 1021}),
 )
 SYSTEM_KERNEL: Final = tuple(
     Recipe("ssm_kernel", name, inputs, KERNEL, level, check)

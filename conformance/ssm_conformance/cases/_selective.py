@@ -101,6 +101,9 @@ def _small_step(shape: tuple[int, ...]) -> Draw:
 
 WIDER: Final = ("delta", "z", "B", "C")
 """The streams that may be in float32 where u is in 16 bits."""
+_COMMON: Final = ("float32", "bfloat16")
+"""The dtypes that the longest calls are asked in before the full level."""
+
 TYPICAL: Final = _scan("typical", scan_inputs(2, 6, 37, 4), OUTPUT, "smoke")
 """A Mamba layer at an irregular size."""
 PACKED: Final = _scan(
@@ -174,22 +177,25 @@ ORDINARY: Final = (
         ZOH,
     ),
     # Past two chunks of 256 and off their grid, with decays that a chunk's last state must carry.
-    _scan("long", scan_inputs(1, 2, 517, 2, initial_state=_state(1, 2, 2)), STATE),
-    _scan("long-weak-decay", _plain(1, 3, 771, 2) | {"A": fixed(-1e-4, (3, 2))}, STATE),
+    _scan("long", scan_inputs(1, 2, 517, 2, initial_state=_state(1, 2, 2)), STATE, first=_COMMON),
+    _scan("long-weak-decay", _plain(1, 3, 771, 2) | {"A": fixed(-1e-4, (3, 2))}, STATE, first=_COMMON),
     # Decays of 0.02 to 0.5 over a chunk: what a chunk hands on differs from chunk to chunk, and is seen.
     _scan(
         "long-moderate-decay",
         _plain(1, 3, 771, 2)
         | {"A": Draw((3, 2), "log_uniform", parameters={"low": 0.05, "high": 0.3, "sign": -1.0})},
         STATE,
+        first=_COMMON,
     ),
     _scan("wide-state", scan_inputs(1, 2, 9, 64), OUTPUT),
     _scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
     _scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
     _scan("wide", scan_inputs(1, 4096, 5, 2), OUTPUT, "full"),
     _scan("longer", scan_inputs(1, 4, 4099, 4), STATE, "full"),
-    *(_scan(f"length-{l}", scan_inputs(2, 3, l, 2), STATE, "full") for l in (2, 3, 7, 63, 64, 65, 127, 129)),
 )
+
+_FAR: Final = (-1e4, -88.0, -20.0, 0.0, 20.0, 88.0, 1e4)
+_BOUNDARIES: Final = (31, 32, 63, 64, 127, 128, 255, 256)
 
 EXTREME: Final = (
     # log(exp(x) + 1) loses all of small x; exp overflows at large x; −∞ means no step at all.
@@ -256,6 +262,51 @@ EXTREME: Final = (
         },
         STATE,
         check="extreme",
+    ),
+    # The same, at the last and the first step of blocks of 32, 64, 128 and 256.
+    _scan(
+        "forget-at-boundaries",
+        _plain(1, 2, 300, 2)
+        | {"delta": fixed([500.0 if t in _BOUNDARIES else 1e-2 for t in range(300)], (1, 2, 300))},
+        STATE,
+        "full",
+        check="extreme",
+    ),
+    # Differences of a cumulative sum reach 1e5 in one chunk: exponentials of unclamped numbers overflow.
+    _scan(
+        "strong-decay",
+        _plain(1, 3, 270, 2)
+        | {
+            "A": Draw((3, 2), "log_uniform", parameters={"low": 10.0, "high": 1e3, "sign": -1.0}),
+            "delta": Draw((1, 3, 270), "log_uniform", parameters={"low": 0.1, "high": 1.0}),
+        },
+        STATE,
+        check="extreme",
+        first=_COMMON,
+    ),
+    _scan(
+        "gate-far",
+        scan_inputs(2, 4, 19, 2) | {"z": Draw((2, 4, 19), "choice", parameters={"values": _FAR})},
+        OUTPUT,
+        check="extreme",
+    ),
+    # Subnormal in float32 and bfloat16: flushed to zero or not, both are right.
+    _scan(
+        "subnormal",
+        _plain(2, 3, 17, 2) | {"u": Draw((2, 3, 17), parameters={"scale": 3e-40})},
+        STATE,
+        check="extreme",
+    ),
+    _scan(
+        "zoh-near-zero-complex",
+        _plain(1, 6, 9, 2, b_discretization="zoh")
+        | {
+            "A": Draw(
+                (6, 2), "choice", True, parameters={"values": (0.0, -1e-9 + 1e-8j, -1e-5j, 1e-7j, -1 + 3j)}
+            ),
+            "delta": Draw((1, 6, 9), "log_uniform", parameters={"low": 1e-7, "high": 1e-2}),
+        },
+        ZOH,
     ),
 )
 

@@ -13,6 +13,7 @@ from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
 from ssm_conformance.diagnosis import likely_mistake
 from ssm_conformance.judge import EXCUSED_AT_MOST, Judgement, judge
+from ssm_conformance.verdict import EDGES
 
 Exact = Mapping[str, ssm_spec.Bounded]
 
@@ -98,8 +99,7 @@ def worst_ratio(judgements: Mapping[str, Judgement]) -> float:
 
 
 def _headroom(judgements: Mapping[str, Judgement]) -> list[int]:
-    """How many elements lie in each tenth of the bound; the last counts what exceeds it."""
-    edges = np.append(np.linspace(0.0, 1.0, 11), np.inf)
+    """How many elements lie in each bin of ``EDGES``; the last counts what exceeds them all."""
     ratios = np.concatenate([found.ratios for found in judgements.values()] or [np.empty(0)])
-    counts = np.histogram(np.where(np.isnan(ratios), np.inf, ratios), edges)[0]
-    return [int(count) for count in counts]
+    bins = np.searchsorted(EDGES, np.where(np.isnan(ratios), np.inf, ratios), side="left")
+    return [int(count) for count in np.bincount(bins, minlength=len(EDGES) + 1)]

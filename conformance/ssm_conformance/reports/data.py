@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ssm_conformance.engine.environment import version_of
 from ssm_conformance.engine.run import Run
+from ssm_conformance.reports.headroom import headroom_data
 from ssm_conformance.verdict import plain
 from ssm_spec.vectors import VECTORS_VERSION
 
@@ -36,6 +37,7 @@ def report_data(run: Run) -> dict[str, Any]:
         "ended": run.ended,
         "not_run": run.not_run,
         "summary": run.summary,
+        "headroom": headroom_data(run.ordered),
         "cases": [verdict.to_json() for verdict in run.ordered],
     }
 

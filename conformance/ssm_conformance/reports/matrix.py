@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -103,22 +103,3 @@ def side_effects(verdicts: Iterable[Verdict]) -> str:
     """What a backend left changed in its process, with the number of cases; "" if nothing."""
     counts = Counter(effect for verdict in verdicts for effect in verdict.details.get("side_effects", ()))
     return ", ".join(f"{effect} ({count} case{'s' * (count > 1)})" for effect, count in counts.items())
-
-
-EDGES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 10.0)
-"""Upper edges of the bins of :func:`headroom`; the last bin is open and holds NaN."""
-
-
-def headroom(verdicts: Sequence[Verdict]) -> list[tuple[str, int, bool]]:
-    """How near the outputs come to their bounds: label, number of outputs, whether within the bound."""
-    counts = [0] * (len(EDGES) + 1)
-    for verdict in verdicts:
-        for output in verdict.outputs:
-            counts[_bin(output.ratio)] += 1
-    labels = [f"≤{edge:g}" for edge in EDGES] + [">10"]
-    return [(labels[i], count, i < len(EDGES) and EDGES[i] <= 1.0) for i, count in enumerate(counts)]
-
-
-def _bin(ratio: float) -> int:
-    """The first bin whose upper edge is not exceeded; NaN exceeds all."""
-    return next((i for i, edge in enumerate(EDGES) if ratio <= edge), len(EDGES))

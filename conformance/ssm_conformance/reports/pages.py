@@ -9,12 +9,12 @@ import jinja2
 
 from ssm_conformance.engine.run import Run
 from ssm_conformance.reports.declared import declarations
+from ssm_conformance.reports.headroom import WITHIN, headroom, labels
 from ssm_conformance.reports.matrix import (
     CHECKS,
     Cell,
     alike,
     asked,
-    headroom,
     show_ratio,
     side_effects,
     tabulate,
@@ -70,6 +70,8 @@ def _context(run: Run) -> dict[str, Any]:
         "matrix": matrix,
         "empty": Cell(),
         "headroom": headroom(verdicts),
+        "bins": labels(),
+        "within": WITHIN,
         "side_effects": side_effects(verdicts),
         "versions": _versions(run.environment),
     }

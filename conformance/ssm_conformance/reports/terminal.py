@@ -17,6 +17,7 @@ from ssm_conformance.case import Case
 from ssm_conformance.console import console
 from ssm_conformance.engine.run import Run
 from ssm_conformance.reports.declared import declarations
+from ssm_conformance.reports.headroom import headroom, labels
 from ssm_conformance.reports.matrix import (
     Cell,
     Mark,
@@ -46,6 +47,8 @@ HEADINGS: Final[dict[Status, str]] = {
 }
 """Status → its column."""
 OUTCOME_STYLE: Final = {"passed": "bold green", "failed": "bold red", "undecided": "bold yellow"}
+SHARES: Final = (0.01, 0.1, 0.5, 1.0)
+"""Ratios of error to bound up to which a share of the elements is told."""
 SHOWN: Final = 40
 """Findings printed in full; the report has all."""
 RERUNS: Final = 8
@@ -122,6 +125,7 @@ def print_run(out: Console, run: Run) -> None:
         style = "yellow" if declaration.unnecessary else "dim"
         out.print(Text(declaration.sentence, style))
     out.print()
+    _print_headroom(out, verdicts)
     findings = [v for v in verdicts if v.unexpected or v.status in ("fail", "error")]
     groups = alike(findings)
     for members in groups[:SHOWN]:
@@ -150,6 +154,30 @@ def _table(matrix: Matrix) -> Table:
         table.add_row("" if op == last else op, check, *counts, show_ratio(cell.worst), style=_dim(cell))
         last = op
     return table
+
+
+def _print_headroom(out: Console, verdicts: Sequence[Verdict]) -> None:
+    """For each operator a histogram of its elements in one line, and what share has how much room."""
+    histograms = headroom(verdicts)
+    if not histograms:
+        return
+    first, last = labels()[0], labels()[-1]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("headroom", no_wrap=True)
+    table.add_column(f"{first} … {last}", no_wrap=True)
+    for heading in (*(f"≤{edge:g}" for edge in SHARES), "elements", "excused"):
+        table.add_column(heading, justify="right")
+    for op, entry in histograms.items():
+        shares = [_percent(entry.share(edge)) for edge in SHARES]
+        excused = str(entry.excused) if entry.excused else ""
+        table.add_row(op, entry.bars, *shares, str(entry.judged), excused)
+    out.print(table)
+    out.print()
+
+
+def _percent(share: float) -> str:
+    """A share for a reader; only what is whole is 100%."""
+    return "100%" if share == 1 else f"{math.floor(1000 * share) / 10:.1f}%"
 
 
 def print_headline(out: Console, run: Run) -> None:

@@ -1,0 +1,121 @@
+"""Optional arguments, each present and absent, and every pair of them together in some call."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ssm_conformance.case import Recipe
+from ssm_conformance.cases._selective import GROUPS, OUTPUT, fixed, scan_inputs, step_inputs
+from ssm_conformance.draw import Draw
+
+PLAIN_OPTIONS: Final = ("D", "z", "bias", "softplus", "last")
+"""The options of a scan that need no feature."""
+SCAN_OPTIONS: Final[tuple[tuple[str, ...], ...]] = (
+    ("", "initial"),
+    ("", "seq_idx", "cu_seqlens"),
+    ("", "zoh"),
+    ("", "B-grouped", "B-constant"),
+    ("", "C-grouped", "C-constant"),
+    ("", "complex"),
+)
+"""Its other options: of each tuple one, "" for the plain one."""
+STEP_OPTIONS: Final = (
+    *("D", "z", "bias", "softplus", "zoh", "B-grouped", "C-grouped", "complex", "pool", "inplace"),
+)
+"""The options of a step."""
+
+PLAIN_ROWS: Final = (
+    "D z",
+    "D bias softplus last",
+    "bias",
+    "z softplus last",
+    "last",
+    "D z bias softplus",
+)
+"""Calls in which every pair of the plain options occurs in every combination."""
+SCAN_ROWS: Final = (
+    "bias last zoh C-grouped",
+    "D z bias softplus initial seq_idx B-constant complex",
+    "D initial cu_seqlens zoh B-grouped C-constant complex",
+    "z softplus last B-grouped C-constant",
+    "last seq_idx zoh B-constant",
+    "z softplus last initial cu_seqlens C-grouped complex",
+    "D z bias softplus cu_seqlens zoh",
+    "D z bias B-constant C-grouped complex",
+    "bias softplus initial seq_idx C-constant",
+    "D bias last seq_idx zoh B-grouped C-grouped",
+    "D bias last initial zoh B-grouped complex",
+    "D softplus last cu_seqlens B-constant C-constant",
+)
+"""The same for all options of a scan."""
+STEP_ROWS: Final = (
+    "D z B-grouped complex",
+    "bias softplus C-grouped pool inplace",
+    "z bias softplus zoh B-grouped pool",
+    "D zoh C-grouped complex inplace",
+    "bias zoh B-grouped complex pool inplace",
+    "z softplus zoh C-grouped",
+    "D bias B-grouped C-grouped",
+    "D z softplus zoh complex pool inplace",
+)
+"""The same for a step."""
+
+
+def _options(inputs: dict[str, Any], words: list[str], d: int, time: tuple[int, ...]) -> dict[str, Any]:
+    """What a scan and a step have in common: D, z, bias and softplus, each on its own."""
+    del inputs["delta"]
+    inputs["delta"] = Draw(time, "log_uniform", parameters={"low": 1e-3, "high": 0.3})
+    if "bias" in words:
+        inputs["delta_bias"] = Draw((d,), "uniform", parameters={"low": -0.2, "high": 0.2})
+    if "softplus" in words:
+        inputs["delta_softplus"] = True
+    if "zoh" in words:
+        inputs["b_discretization"] = "zoh"
+    return inputs
+
+
+def _matrix(words: list[str], name: str, b: int, d: int, n: int, time: tuple[int, ...], g: int) -> Draw:
+    complex_ = "complex" in words
+    if f"{name}-constant" in words:
+        return Draw((d, n), complex=complex_)
+    groups = (g,) if f"{name}-grouped" in words else ()
+    return Draw((b, *groups, n, *time), complex=complex_)
+
+
+def _scan(row: str) -> Recipe:
+    words = row.split()
+    packed = "cu_seqlens" in words
+    b, d, l, n, complex_ = 1 if packed else 2, 4, 11, 2, "complex" in words
+    inputs = scan_inputs(
+        b, d, l, n, complex_=complex_, gate="z" in words, feedthrough="D" in words, softplus=False
+    )
+    inputs = _options(inputs, words, d, (b, d, l))
+    inputs["B"], inputs["C"] = (_matrix(words, name, b, d, n, (l,), g) for name, g in (("B", 2), ("C", 4)))
+    inputs["return_last_state"] = "last" in words
+    if packed:
+        inputs["cu_seqlens"] = fixed([0, 4, 4, 11], dtype="int32")
+    if "seq_idx" in words:
+        inputs["seq_idx"] = fixed([[0] * 3 + [1] * 8, [5] * 6 + [4] * 5], dtype="int32")
+    if "initial" in words:
+        inputs["initial_state"] = Draw((3 if packed else b, d, n), complex=complex_)
+    return Recipe("selective_scan", f"with-{'-'.join(words)}", inputs, OUTPUT, first=("float32",))
+
+
+def _step(row: str) -> Recipe:
+    words = row.split()
+    b, d, n = 3, 4, 2
+    inputs = step_inputs(b, d, n, complex_="complex" in words, gate="z" in words, softplus=False)
+    if "D" not in words:
+        del inputs["D"]
+    inputs = _options(inputs, words, d, (b, d))
+    inputs["B"], inputs["C"] = (_matrix(words, name, b, d, n, (), g) for name, g in (("B", 2), ("C", 4)))
+    if "pool" in words:
+        inputs["state"] = Draw((5, d, n), complex="complex" in words)
+        inputs["state_indices"] = fixed([3, -1, 0], dtype="int32")
+    if "inplace" in words:
+        inputs["inplace"] = True
+    return Recipe("selective_state_update", f"with-{'-'.join(words)}", inputs, GROUPS, first=("float32",))
+
+
+SCAN: Final = tuple(_scan(row) for row in (*PLAIN_ROWS, *SCAN_ROWS))
+STEP: Final = tuple(_step(row) for row in STEP_ROWS)
