@@ -52,6 +52,20 @@ def plan(
     ]
 
 
+def plan_cases(claims: Mapping[str, Any], cases: Sequence[Case]) -> list[Planned]:
+    """Match given cases against claims.
+
+    Parameters
+    ----------
+    claims
+        As for :func:`plan`.
+    cases
+        Of the catalogue, or found by a search.
+    """
+    known = claims_from_data(claims)
+    return [_judge_claims(case, known.get(case.op, ())) for case in cases]
+
+
 def _judge_claims(case: Case, implementations: tuple[Op, ...]) -> Planned:
     if not implementations:
         return Planned(case, "not_claimed", f"{case.op} is not claimed")

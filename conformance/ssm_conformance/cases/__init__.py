@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
-from ssm_backends import ArgumentError
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
+    _found,
     _linear,
     _options,
     _questions,
@@ -48,11 +48,9 @@ def catalogue(level: Level) -> tuple[Case, ...]:
 
 
 def find_case(case_id: str) -> Case:
-    """The case of this id; ArgumentError if there is none."""
-    try:
-        return _all()[case_id]
-    except KeyError:
-        raise ArgumentError(f"`case` must be the id of a case; got {case_id!r}") from None
+    """The case of this id, of the catalogue or found by a search; ArgumentError if there is none."""
+    known = _all().get(case_id)
+    return _found.found_case(case_id) if known is None else known
 
 
 @cache

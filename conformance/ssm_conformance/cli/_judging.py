@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Final
 
@@ -16,6 +17,7 @@ from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status,
 from ssm_conformance.engine.environment import environment
 from ssm_conformance.engine.expected import Expectation, ExpectedFileError, expectations_for
 from ssm_conformance.engine.pool import NoWorkerError
+from ssm_conformance.engine.search import Search
 from ssm_conformance.engine.session import SelectionError
 from ssm_conformance.engine.target import module_target
 from ssm_conformance.planning import Planned
@@ -120,6 +122,8 @@ def _judge(
                 if request.fail_fast and verdict.unexpected:
                     run.ended = "stopped at the first failure" if run.not_run else ""
                     break
+        if request.search and not run.ended:
+            _search(request, session.target, run)
     except KeyboardInterrupt:
         run.ended = INTERRUPTED
     except NoWorkerError as error:
@@ -128,6 +132,18 @@ def _judge(
         folder.finish(run)
         run.report_trouble = folder.trouble
     return run
+
+
+def _search(request: Request, target: Target, run: Run) -> None:
+    """Draw calls for as long as was asked, with a worker of its own; what fails joins the run."""
+    with closing(open_session(target, request.limits, 1, in_process=request.in_process)) as session:
+        search = Search(session.claims, session.first.judge, request.search, request.selection)
+        found = 0
+        for verdict in search:
+            found += 1
+            run.planned = [*run.planned, verdict.id]
+            run.add(session.dress(verdict))
+        run.searched = {"seconds": request.search, "calls": search.calls, "found": found}
 
 
 def _print(out: Console, request: Request, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ class Request:
         What they are asked.
     limits, workers, in_process, fail_fast
         How.
+    search
+        Seconds of property-based search after the cases; 0 for none.
     report, quiet
         What is written.
     """
@@ -50,6 +53,7 @@ class Request:
     workers: int | Literal["auto"]
     in_process: bool
     fail_fast: bool
+    search: float
     report: Path | None
     quiet: bool
 
@@ -78,6 +82,8 @@ def request_from(
             check_writable(options["report"])
     except (SelectionError, ExpectedFileError, FolderError) as error:
         raise click.UsageError(str(error)) from error
+    if options["search"] and importlib.util.find_spec("hypothesis") is None:
+        raise click.UsageError("`--search` needs hypothesis; pip install hypothesis")
     memory = options["memory"]
     return Request(
         names=(*names, *dict.fromkeys(others)),
@@ -91,6 +97,7 @@ def request_from(
         workers=options["workers"],
         in_process=options["in_process"],
         fail_fast=options["fail_fast"],
+        search=options["search"],
         report=options["report"],
         quiet=options["quiet"],
     )

@@ -56,6 +56,13 @@ def worker_count(ctx: click.Context, param: click.Parameter, value: str) -> int 
     metavar="N|auto",
     help="Worker processes; a device other than the CPU has one.",
 )
+@click.option(
+    "--search",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Then draw calls within the claims for so long; what fails is printed as a case.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--in-process", is_flag=True, help="Without workers, for a debugger: no limits hold.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write DIR/NAME/report.*")

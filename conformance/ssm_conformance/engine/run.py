@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from ssm_conformance.case import Level
+from ssm_conformance.case import Case, Level
 from ssm_conformance.engine.target import LoadError
 from ssm_conformance.verdict import STATUSES, Verdict
 
@@ -41,6 +41,13 @@ class Selection:
         """Whether anything is left out: then a pass is not conformance."""
         return bool(self.ops or self.dtypes or self.checks or self.cases)
 
+    def keeps(self, case: Case) -> bool:
+        """Whether a case passes the filters on operator, dtype and check."""
+        return all(
+            not wanted or value in wanted
+            for value, wanted in ((case.op, self.ops), (case.dtype, self.dtypes), (case.check, self.checks))
+        )
+
     def to_json(self) -> dict[str, list[str]]:
         """The filters as JSON data."""
         return {
@@ -71,6 +78,8 @@ class Run:
         By id, as they came.
     ended
         Why the run stopped before its end; "" if it did not.
+    searched
+        Seconds of search, calls that it judged and failures that it found; None if none was asked for.
     report_trouble
         Why its report could not be written; "" if it was, or none was asked for.
     started, seconds
@@ -87,6 +96,7 @@ class Run:
     levels: Mapping[str, Level] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ended: str = ""
+    searched: dict[str, float] | None = None
     report_trouble: str = ""
     started: float = field(default_factory=time.time)
     seconds: float = 0.0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ssm_backends import ArgumentError
 from ssm_conformance.case import Case, Level
 from ssm_conformance.cases import catalogue, find_case
 from ssm_conformance.engine.expected import Expectation
@@ -16,7 +17,7 @@ from ssm_conformance.engine.pool import judge_all
 from ssm_conformance.engine.run import Selection
 from ssm_conformance.engine.seat import LocalSeat, Seat, WorkerSeat
 from ssm_conformance.engine.target import Target
-from ssm_conformance.planning import Planned, plan
+from ssm_conformance.planning import Planned, plan, plan_cases
 from ssm_conformance.verdict import Verdict
 
 
@@ -67,15 +68,21 @@ class Session:
             If a selected id does not exist, or nothing is left.
         """
         check_ids(selection.cases)
-        planned = plan(
-            self.claims,
-            level="full" if selection.cases else level,
-            ops=selection.ops,
-            dtypes=selection.dtypes,
-            checks=selection.checks,
-        )
         if selection.cases:
-            planned = [item for item in planned if item.case.id in selection.cases]
+            chosen = dict.fromkeys(selection.cases)
+            listed = [case for case in catalogue("full") if case.id in chosen]
+            others = [find_case(name) for name in chosen if name not in {case.id for case in listed}]
+            planned = [
+                item for item in plan_cases(self.claims, [*listed, *others]) if selection.keeps(item.case)
+            ]
+        else:
+            planned = plan(
+                self.claims,
+                level=level,
+                ops=selection.ops,
+                dtypes=selection.dtypes,
+                checks=selection.checks,
+            )
         if not planned:
             raise SelectionError(f"no case of level {level} is left by the filters")
         return planned
@@ -107,7 +114,7 @@ class Session:
         expected = expected or {}
         for item in planned:
             if item.status is not None:
-                yield self._dress(not_asked(item), expected)
+                yield self.dress(not_asked(item), expected)
         cases = [item.case for item in planned if item.status is None]
         more = min(self.workers, len(cases)) - 1
         others = [WorkerSeat(self.target, self.limits, self.workers, start=False) for _ in range(more)]
@@ -115,18 +122,20 @@ class Session:
         if isinstance(self.first, LocalSeat):  # a debugger wants the main thread
             found = (self.first.judge(case) for case in cases)
         for verdict in found:
-            yield self._dress(verdict, expected)
+            yield self.dress(verdict, expected)
 
     def judge_one(self, planned: Planned) -> Verdict:
         """The verdict of one case; the session goes on."""
         verdict = not_asked(planned) if planned.status is not None else self.first.judge(planned.case)
-        return self._dress(verdict, {})
+        return self.dress(verdict, {})
 
     def close(self) -> None:
         """End the worker."""
         self.first.stop()
 
-    def _dress(self, verdict: Verdict, expected: Mapping[str, Expectation]) -> Verdict:
+    def dress(self, verdict: Verdict, expected: Mapping[str, Expectation] | None = None) -> Verdict:
+        """A verdict with its clause, its rerun command, and what was announced of it."""
+        expected = expected or {}
         reason = expected[verdict.id].text if verdict.id in expected else None
         details = {"clause": find_case(verdict.id).clause} | dict(verdict.details)
         return replace(verdict, expected=reason, rerun=self.rerun(verdict.id), details=details)
@@ -172,7 +181,9 @@ def check_ids(ids: Sequence[str]) -> None:
     """Refuse an id that no case has, with the nearest ones."""
     known = [case.id for case in catalogue("full")]
     for given in ids:
-        if given not in known:
+        try:
+            find_case(given)
+        except ArgumentError as error:
             near = difflib.get_close_matches(given, known, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise SelectionError(f"`--case` must be the id of a case; got {given!r}{hint}")
+            raise SelectionError(f"`--case` must be the id of a case; got {given!r}{hint}") from error

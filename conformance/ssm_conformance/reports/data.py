@@ -37,6 +37,7 @@ def report_data(run: Run) -> dict[str, Any]:
         "ended": run.ended,
         "not_run": run.not_run,
         "summary": run.summary,
+        "search": run.searched,
         "headroom": headroom_data(run.ordered),
         "cases": [verdict.to_json() for verdict in run.ordered],
     }

@@ -135,6 +135,9 @@ def print_run(out: Console, run: Run) -> None:
     effects = side_effects(verdicts)
     if effects:
         out.print(Text(f"the backend changed, and the suite put back: {effects}", "yellow"), soft_wrap=True)
+    if run.searched is not None:
+        calls, seconds = int(run.searched["calls"]), run.searched["seconds"]
+        out.print(Text(f"search: {calls} calls in {seconds:g} s, {int(run.searched['found'])} found wrong"))
     print_headline(out, run)
 
 
