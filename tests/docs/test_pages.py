@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ssm_conformance.cases._questions import ASKED
 from ssm_conformance.cli.group import COMMANDS
+from ssm_conformance.reports.matrix import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -68,3 +70,12 @@ def test_the_plugin_of_the_readme_conforms(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "conforms" in run.stdout
+
+
+def test_the_page_of_checks_names_every_question() -> None:
+    text = (ROOT / "docs" / "what-the-checks-mean.md").read_text()
+    variants = {ask.variant for ask in ASKED} | {"forward", "backward", "saved"}
+    named = {word.strip("`").removesuffix("…") for word in re.findall(r"`[^`]+`", text)}
+    assert {v for v in variants if v not in named and not v.startswith("gradient-")} == set()
+    headings = re.findall(r"^## (\w+)$", text, re.MULTILINE)
+    assert set(CHECKS) <= set(headings)
