@@ -16,6 +16,8 @@ from ssm_backends.errors import (
 )
 from ssm_backends.front import Choice, FallbackError, FallbackWarning, explain, use
 from ssm_backends.front.functions import (
+    causal_conv1d,
+    causal_conv1d_update,
     causal_convolution,
     discretize_bilinear,
     discretize_zoh,
@@ -63,6 +65,8 @@ __all__ = [
     "UnavailableError",
     "UnknownBackendError",
     "call",
+    "causal_conv1d",
+    "causal_conv1d_update",
     "causal_convolution",
     "choose_forms",
     "claims_as_data",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from ssm_backends import Backend, NumpyArrays, Op, hookimpl
+from ssm_numpy.causal_conv1d import causal_conv1d, causal_conv1d_update
 from ssm_numpy.convolution import causal_convolution
 from ssm_numpy.discretize import discretize_bilinear, discretize_zoh
 from ssm_numpy.hippo import hippo_legs
@@ -14,6 +15,8 @@ from ssm_numpy.selective_scan_vjp import selective_scan_vjp
 from ssm_numpy.state_update import selective_state_update
 
 __all__ = [
+    "causal_conv1d",
+    "causal_conv1d_update",
     "causal_convolution",
     "discretize_bilinear",
     "discretize_zoh",
@@ -65,6 +68,15 @@ def ssm_backend(device: str | None) -> Backend:
                 features=(*_SELECTIVE, "state_indices", "inplace"),
                 deterministic=True,
                 arithmetic={"evaluation": "scan"},
+            ),
+            "causal_conv1d": Op(
+                causal_conv1d,
+                dtypes=_DTYPES,
+                features=("mixed_dtypes", "initial_state", "seq_idx"),
+                deterministic=True,
+            ),
+            "causal_conv1d_update": Op(
+                causal_conv1d_update, dtypes=_DTYPES, features=("mixed_dtypes",), deterministic=True
             ),
         },
     )

@@ -6,6 +6,7 @@ from functools import partial
 from importlib.metadata import version
 
 from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
+from ssm_torch.causal_conv1d import causal_conv1d, causal_conv1d_update
 from ssm_torch.convolution import causal_convolution
 from ssm_torch.discretize import discretize_bilinear, discretize_zoh
 from ssm_torch.hippo import hippo_legs
@@ -14,6 +15,8 @@ from ssm_torch.selective_scan import selective_scan
 from ssm_torch.state_update import selective_state_update
 
 __all__ = [
+    "causal_conv1d",
+    "causal_conv1d_update",
     "causal_convolution",
     "discretize_bilinear",
     "discretize_zoh",
@@ -87,6 +90,20 @@ def ssm_backend(device: str | None) -> Backend:
                     deterministic=True,
                     arithmetic={"evaluation": "scan"},
                 ),
+            ),
+            "causal_conv1d": Op(
+                causal_conv1d,
+                dtypes=_ALL,
+                gradients="all",
+                features=("mixed_dtypes", "initial_state", "seq_idx"),
+                deterministic=True,
+            ),
+            "causal_conv1d_update": Op(
+                causal_conv1d_update,
+                dtypes=_ALL,
+                gradients="all",
+                features=("mixed_dtypes",),
+                deterministic=True,
             ),
         },
     )

@@ -9,7 +9,7 @@ from typing import Any
 from ssm_backends import OPERATORS, Argument, Form, Operator
 
 SIZES: Mapping[str, int] = {
-    "b": 2, "d": 6, "l": 5, "n": 3, "m": 2, "p": 4, "k": 7, "r": 2, "g_B": 3, "g_C": 2,
+    "b": 2, "d": 6, "l": 5, "n": 3, "m": 2, "p": 4, "k": 7, "r": 2, "g_B": 3, "g_C": 2, "v": 3,
 }  # fmt: skip
 SYSTEM = (5, 1)
 """What "*s" stands for; "=s" stands for the same, since all arguments are given it."""

@@ -1,7 +1,8 @@
 """Every operator of the specification, declared once: documentation, validation and cases come from here.
 
 Symbols: b batch, d channels, l length, n state, g groups, m inputs, p outputs of a system,
-k kernel length, r rows of state (the batch, the packed sequences, or the slots of a pool).
+k kernel length, r rows of state (the batch, the packed sequences, or the slots of a pool),
+v inputs that the state of a short convolution holds.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ssm_backends.operators import hippo, linear, selective
+from ssm_backends.operators import hippo, linear, selective, short_convolution
 from ssm_backends.schema import Operator
 
 OPERATORS: Final[Mapping[str, Operator]] = {
@@ -23,6 +24,8 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         hippo.HIPPO_LEGS,
         selective.SELECTIVE_SCAN,
         selective.SELECTIVE_STATE_UPDATE,
+        short_convolution.CAUSAL_CONV1D,
+        short_convolution.CAUSAL_CONV1D_UPDATE,
     )
 }
 """Name → operator, in the order of the specification."""

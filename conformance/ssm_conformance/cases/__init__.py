@@ -15,6 +15,7 @@ from ssm_conformance.cases import (
     _real,
     _refusals,
     _selective,
+    _short_convolution,
     _sizes,
 )
 
@@ -32,6 +33,8 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_options.STEP,
     *_sizes.SCAN_AND_STEP,
     *_real.REAL,
+    *_short_convolution.SHORT_CONVOLUTION,
+    *_short_convolution.SHORT_CONVOLUTION_STEP,
 )
 
 

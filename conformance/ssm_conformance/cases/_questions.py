@@ -46,7 +46,9 @@ STREAMS: Final[Names] = {
 }
 SCANS: Final[Names] = {"selective_scan": ("typical", "plain", "groups", "complex", "packed", "offsets")}
 STEPS: Final[Names] = {"selective_state_update": ("typical", "groups", "complex", "pool")}
-EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS}
+SHORT: Final[Names] = {"causal_conv1d": ("typical", "packed")}
+SHORT_STEPS: Final[Names] = {"causal_conv1d_update": ("typical",)}
+EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **SHORT_STEPS}
 UNPACKED: Final = ("typical", "plain", "groups", "complex")
 
 
@@ -100,7 +102,14 @@ def _placements() -> Iterator[Ask]:
             method="gradient_layout",
             variant=f"gradient-{how}",
             clause=IN_MEMORY,
-            of={**SYSTEMS, **STREAMS, "selective_scan": ("groups",), "selective_state_update": ("groups",)},
+            of={
+                **SYSTEMS,
+                **STREAMS,
+                **SHORT,
+                **SHORT_STEPS,
+                "selective_scan": ("groups",),
+                "selective_state_update": ("groups",),
+            },
             options=options,
             first=SINGLE,
         )
@@ -128,7 +137,10 @@ def _repetitions() -> Iterator[Ask]:
             of={**EVERY, **wide},
             options={"direction": direction},
         )
-    rooms: tuple[tuple[Names, Level], ...] = ((SCANS, "quick"), ({**SYSTEMS, **STREAMS, **STEPS}, "full"))
+    rooms: tuple[tuple[Names, Level], ...] = (
+        (SCANS, "quick"),
+        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **SHORT_STEPS}, "full"),
+    )
     for of, level in rooms:
         yield Ask(
             check="determinism",
@@ -157,7 +169,7 @@ ASKED: Final = (
         method="causality",
         variant="causality",
         clause=CAUSALITY,
-        of={**STREAMS, **SCANS},
+        of={**STREAMS, **SCANS, **SHORT},
         level="smoke",
     ),
     Ask(
@@ -174,7 +186,7 @@ ASKED: Final = (
         method="packing",
         variant="packing",
         clause=RESETS,
-        of={"selective_scan": ("packed", "offsets")},
+        of={"selective_scan": ("packed", "offsets"), "causal_conv1d": ("packed",)},
         level="smoke",
     ),
     *(
@@ -183,7 +195,7 @@ ASKED: Final = (
             method=method,
             variant=variant,
             clause=clause,
-            of={"selective_scan": ("packed", "offsets")},
+            of={"selective_scan": ("packed", "offsets"), "causal_conv1d": ("packed",)},
         )
         for method, variant, clause in (
             ("packing_gradients", "packing-gradients", RESETS),
@@ -198,6 +210,8 @@ ASKED: Final = (
         clause=CONFINEMENT,
         of={
             **STREAMS,
+            **SHORT,
+            **SHORT_STEPS,
             "selective_scan": ("typical", "groups", "complex", "initial"),
             "selective_state_update": ("typical", "groups", "complex"),
         },
@@ -207,14 +221,26 @@ ASKED: Final = (
         method="batches",
         variant="batch-reversed",
         clause=BATCHES,
-        of={**STREAMS, "selective_scan": (*UNPACKED, "packed"), "selective_state_update": UNPACKED},
+        of={
+            **STREAMS,
+            **SHORT,
+            **SHORT_STEPS,
+            "selective_scan": (*UNPACKED, "packed"),
+            "selective_state_update": UNPACKED,
+        },
     ),
     Ask(
         check="property",
         method="batches_alone",
         variant="batch-alone",
         clause=BATCHES,
-        of={**STREAMS, "selective_scan": (*UNPACKED, "packed"), "selective_state_update": UNPACKED},
+        of={
+            **STREAMS,
+            **SHORT,
+            **SHORT_STEPS,
+            "selective_scan": (*UNPACKED, "packed"),
+            "selective_state_update": UNPACKED,
+        },
     ),
     Ask(
         check="property",
@@ -246,7 +272,11 @@ ASKED: Final = (
         method="chaining",
         variant="split",
         clause=SPLIT,
-        of={"selective_scan": UNPACKED, "ssm_recurrence": ("mimo", "diagonal-complex")},
+        of={
+            "selective_scan": UNPACKED,
+            "ssm_recurrence": ("mimo", "diagonal-complex"),
+            "causal_conv1d": ("typical", "initial"),
+        },
         first=COMMON,
     ),
     Ask(
@@ -263,7 +293,7 @@ ASKED: Final = (
         method="steps",
         variant="chain",
         clause=CHAIN,
-        of={"selective_state_update": ("typical", "plain", "groups", "complex")},
+        of={"selective_state_update": ("typical", "plain", "groups", "complex"), **SHORT_STEPS},
         options={"steps": 64},
         first=COMMON,
     ),

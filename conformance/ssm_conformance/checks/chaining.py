@@ -17,8 +17,11 @@ from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.draw import Draw
 from ssm_conformance.judge import Judgement
 
-STREAMED: Final = ("u", "delta", "z", "B", "C")
-"""The arguments of a step that have a time axis in a scan."""
+WHOLE: Final = {
+    "selective_state_update": ("selective_scan", ("u", "delta", "z", "B", "C")),
+    "causal_conv1d_update": ("causal_conv1d", ("x",)),
+}
+"""Step → what many of them make, and the arguments that have a time axis there."""
 
 
 def chaining(subject: Subject) -> Finding:
@@ -54,13 +57,14 @@ def _in_pieces(subject: Subject, bounds: tuple[int, ...]) -> dict[str, Stored]:
 def steps(subject: Subject) -> Finding:
     """A long chain of single steps against the oracle's scan over the same inputs, within its bound."""
     length = subject.case.options["steps"]
-    whole = _over_time(subject.case, length)
+    streamed = WHOLE[subject.case.op][1]
+    whole = _over_time(subject.case, streamed, length)
     key = (subject.case.op, subject.case.recipe.name, "chain")
     dtypes = subject.case.dtypes()
     inputs = {name: subject.draw(draw, dtypes[name], *key, name) for name, draw in whole.items()}
     state, outputs = inputs["state"], []
     for t in range(length):
-        now = {name: item.take((..., t)) if name in STREAMED else item for name, item in inputs.items()}
+        now = {name: item.take((..., t)) if name in streamed else item for name, item in inputs.items()}
         result = subject.forward(subject.into(now | {"state": state}))
         state = result["state"]
         outputs.append(result["y"].array)
@@ -69,16 +73,16 @@ def steps(subject: Subject) -> Finding:
     return summary(judge_all(subject, {"y": y, "last_state": state}, exact))
 
 
-def _over_time(case: Case, length: int) -> dict[str, Draw]:
+def _over_time(case: Case, streamed: tuple[str, ...], length: int) -> dict[str, Draw]:
     """The step's arrays, with a time axis where they have one in a scan."""
     return {
-        name: replace(draw, shape=(*draw.shape, length)) if name in STREAMED else draw
+        name: replace(draw, shape=(*draw.shape, length)) if name in streamed else draw
         for name, draw in case.draws.items()
     }
 
 
 def _scan(subject: Subject, inputs: dict[str, Any]) -> dict[str, ssm_spec.Bounded]:
     initial = inputs.pop("state")
-    return ssm_spec.REFERENCES["selective_scan"].bounds(
+    return ssm_spec.REFERENCES[WHOLE[subject.case.op][0]].bounds(
         arithmetic=subject.arithmetic(), initial_state=initial, **inputs, **subject.case.plain
     )

@@ -21,6 +21,7 @@ from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.relations import RELATIONS
 from ssm_conformance.mutants.defects.rounding import ROUNDING
 from ssm_conformance.mutants.defects.sequences import SEQUENCES
+from ssm_conformance.mutants.defects.short_convolution import SHORT_CONVOLUTION
 from ssm_conformance.mutants.defects.steps import STEPS
 from ssm_conformance.mutants.defects.structure import STRUCTURE
 from ssm_conformance.mutants.defects.sums import SUMS
@@ -45,6 +46,7 @@ TABLES: Final = (
     DISCRETISATION,
     SYSTEMS,
     CONVOLUTION,
+    SHORT_CONVOLUTION,
     FAULTS,
 )
 """Every table of mutants: one a kind of defect."""

@@ -14,6 +14,7 @@ from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
 from ssm_conformance.mutants.mutant import serving
@@ -78,7 +79,16 @@ HONEST: Final[Mapping[str, Variant]] = {
         Variant(
             "linear",
             "The time-invariant rooms, step by step and lag by lag.",
-            (ZeroOrderHold(), Bilinear(), Recurrence(), ConvolutionKernel(), Convolution(), Legs()),
+            (
+                ZeroOrderHold(),
+                Bilinear(),
+                Recurrence(),
+                ConvolutionKernel(),
+                Convolution(),
+                Legs(),
+                ShortConvolution(),
+                ShortConvolutionStep(),
+            ),
         ),
         Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
     )
