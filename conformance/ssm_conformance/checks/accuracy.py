@@ -43,16 +43,20 @@ def judge_outputs(subject: Subject, outputs: Mapping[str, Stored]) -> Finding:
 def judge_gradients(subject: Subject, gradients: Mapping[str, Stored]) -> Finding:
     """Shapes, dtypes and values of every claimed gradient."""
     types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in subject.wrt}
-    _check_types(gradients, types)
-    return _judged(subject, gradients, subject.exact_gradients)
+    _check_types(gradients, types, "the gradient of ")
+    found = _judged(subject, gradients, subject.exact_gradients)
+    named = {f"gradient of {name}": judgement for name, judgement in found.judgements.items()}
+    return replace(found, message=worst_message(named))
 
 
-def _check_types(actual: Mapping[str, Stored], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+def _check_types(
+    actual: Mapping[str, Stored], expected: Mapping[str, tuple[tuple[int, ...], str]], what: str = ""
+) -> None:
     for name, (shape, dtype) in expected.items():
         found = actual[name]
         if found.array.shape != shape or found.dtype != dtype:
             raise CheckFailed(
-                f"`{name}` must have shape {shape} and dtype {dtype}; "
+                f"{what}`{name}` must have shape {shape} and dtype {dtype}; "
                 f"got shape {found.array.shape} and dtype {found.dtype}"
             )
 

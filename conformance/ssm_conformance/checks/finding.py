@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ssm_conformance.judge import Judgement
 
 
@@ -37,8 +39,10 @@ def describe(name: str, judgement: Judgement) -> str:
     """One sentence on the worst element of one output."""
     index = ", ".join(map(str, judgement.where or ()))
     expected = f"{judgement.expected:.9g} ± {judgement.bound:.2g}"
+    beyond = int(np.sum(~(judgement.ratios <= 1.0)))
     return (
-        f"{name}[{index}] = {judgement.value:.9g}; expected {expected}: {judgement.ratio:.3g} times the bound"
+        f"{name}[{index}] = {judgement.value:.9g}; expected {expected}: "
+        f"{judgement.ratio:.3g} times the bound ({beyond} of {judgement.size} elements are beyond theirs)"
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.perturb import bits
 from ssm_conformance.checks.subject import Stored, Subject
 
 
@@ -48,8 +51,31 @@ def written(subject: Subject, stored: Mapping[str, Stored], arrays: Mapping[str,
         Who may have written, as a message says it.
     """
     changed = [
-        f"`{name}`"
+        difference(f"`{name}`", item, Stored(subject.arrays.to_numpy(arrays[name]), item.dtype))
         for name, item in stored.items()
-        if name in arrays and subject.arrays.to_numpy(arrays[name]).tobytes() != item.array.tobytes()
+        if name in arrays
     ]
-    return f"{what} changed {', '.join(changed)}" if changed else ""
+    return f"{what} changed {'; '.join(filter(None, changed))}" if any(changed) else ""
+
+
+def difference(name: str, before: Stored, after: Stored) -> str:
+    """Where two arrays differ in their bits first, and how often; "" if nowhere.
+
+    Parameters
+    ----------
+    name
+        As a message calls them.
+    before, after
+        Two arrays that should be one.
+    """
+    a, b = before.array, after.array
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return f"{name} from {a.dtype}{list(a.shape)} to {b.dtype}{list(b.shape)}"
+    moved = bits(a) != bits(b)
+    if not moved.any():
+        return ""
+    where = tuple(int(i) for i in np.argwhere(moved)[0])
+    return (
+        f"{name}{list(where) if where else ''} from {before.exact[where]:.9g} to {after.exact[where]:.9g} "
+        f"({int(moved.sum())} of {moved.size} elements)"
+    )

@@ -71,15 +71,16 @@ def changed(
     for name, mask in kept.items():
         a, b = before[name], after[name]
         if in_time_order(subject):
-            moved = _bits(a.array) != _bits(b.array)
+            moved = bits(a.array) != bits(b.array)
         else:
             moved = beyond_two_bounds(a, b, exact[name], subject.call.compute)
         moved &= mask
         if moved.any():
             where = tuple(int(i) for i in np.argwhere(moved)[0])
+            allowed = "must keep its bits" if in_time_order(subject) else "may move by two bounds"
             return (
-                f"{name}{list(where)} went from {a.exact[where]:.9g} to {b.exact[where]:.9g} "
-                f"({int(moved.sum())} elements in all)"
+                f"{name}{list(where)} went from {a.exact[where]:.9g} to {b.exact[where]:.9g}, and {allowed} "
+                f"({int(moved.sum())} of {int(np.sum(np.broadcast_to(mask, moved.shape)))} elements moved)"
             )
     return ""
 
@@ -90,6 +91,6 @@ def beyond_two_bounds(a: Stored, b: Stored, exact: Bounded, compute: str) -> Mas
     return np.asarray(~(apart(a, b, compute) <= allowed) & exact.judged)
 
 
-def _bits(x: NDArray[Any]) -> NDArray[Any]:
+def bits(x: NDArray[Any]) -> NDArray[Any]:
     """Each element as an opaque block of bytes, so that equal means the same bits."""
     return np.ascontiguousarray(x).view(f"V{x.itemsize}").reshape(x.shape)

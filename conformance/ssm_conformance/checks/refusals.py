@@ -42,7 +42,7 @@ def bad_input(subject: Subject) -> Finding:
             message=f"`{argument}`, {_words(fault)}, must raise a ValueError or a TypeError; "
             f"got {type(error).__name__}: {error}"
         )
-    return Finding(message=f"`{argument}`, {_words(fault)}, was accepted")
+    return Finding(message=f"`{argument}`, {_words(fault)}, was accepted; expected an error that names it")
 
 
 def not_supported(subject: Subject) -> Finding:
@@ -63,7 +63,7 @@ def not_supported(subject: Subject) -> Finding:
             message=f"an unclaimed call ({what}) must raise NotSupportedError; "
             f"got {type(error).__name__}: {error}"
         )
-    return Finding(message=f"an unclaimed call ({what}) was accepted")
+    return Finding(message=f"an unclaimed call ({what}) was accepted; expected NotSupportedError")
 
 
 def unclaimed(subject: Subject) -> Finding:
@@ -77,7 +77,9 @@ def unclaimed(subject: Subject) -> Finding:
         subject.op.fn(**inputs)
     except Exception as error:  # whatever it raises, it does not ignore the argument
         return Finding(details={"raised": f"{type(error).__name__}: {error}"})
-    return Finding(message=f"{shown}: in the signature of `fn`, not claimed, and accepted without an error")
+    return Finding(
+        message=f"{shown}: in the signature of `fn`, not claimed, and accepted; expected NotSupportedError"
+    )
 
 
 def _spoil(subject: Subject, inputs: Mapping[str, Any], argument: str, fault: str) -> dict[str, Any]:

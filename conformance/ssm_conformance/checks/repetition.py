@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.inputs import difference
 from ssm_conformance.checks.subject import NotAsked, Stored, Subject
 
 REPETITIONS: Final = 4
@@ -19,10 +20,10 @@ def repeats(subject: Subject) -> Finding:
     first = run(subject.call)
     for number in range(2, REPETITIONS + 1):
         again = run(subject.call)
-        differing = [name for name in first if not _same(first[name], again[name])]
-        if differing:
-            names = ", ".join(f"`{name}`" for name in differing)
-            return Finding(message=f"{names} came out with other bits in call {number} of {REPETITIONS}")
+        differing = [difference(name, first[name], again[name]) for name in first]
+        if any(differing):
+            said = "; ".join(filter(None, differing))
+            return Finding(message=f"other bits in call {number} of {REPETITIONS} of the same: {said}")
     return Finding()
 
 
@@ -55,7 +56,3 @@ def _hashed(results: Mapping[str, Stored], words: str) -> dict[str, str]:
     return {
         words.format(name): hashlib.sha256(item.array.tobytes()).hexdigest() for name, item in results.items()
     }
-
-
-def _same(a: Stored, b: Stored) -> bool:
-    return a.array.tobytes() == b.array.tobytes()

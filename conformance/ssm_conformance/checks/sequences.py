@@ -118,7 +118,11 @@ def left_padding(subject: Subject) -> Finding:
             found = worst_of(found, {name: agree(moved, reference, exact, subject.call.compute)})
         silent = after["y"].take((..., slice(0, width)))
         if np.any(silent.exact != 0):
-            return Finding(message=f"{width} steps of padding with u = 0 gave outputs that are not zero")
+            where = tuple(int(i) for i in np.argwhere(silent.exact != 0)[0])
+            return Finding(
+                message=f"{width} steps of padding with u = 0 in front: y{list(where)} = "
+                f"{silent.exact[where]:.9g} there, which is not zero"
+            )
         complaint = finding(found, f"with {width} steps of padding in front")
         if not complaint.passed:
             return complaint
