@@ -1,6 +1,7 @@
 """Tables of the README and the docs, made from the data under docs/results and never typed by hand.
 
 python docs/render.py collect REPORT_DIR NAME "COMMAND"   keep a run's verdicts as docs/results/NAME.json
+python docs/render.py teeth REPORT_DIR NAME "COMMAND"     keep a self-test's outcome as docs/results/NAME.json
 python docs/render.py                                     write the tables between their marks
 """
 
@@ -10,8 +11,12 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ssm_conformance.selftest import pages
+from ssm_conformance.selftest.tables import sentence
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -25,12 +30,25 @@ MARK = re.compile(
 def collect(reports: Path, name: str, command: str) -> None:
     """Keep what the tables need of every report below a folder."""
     backends = [_digest(json.loads(path.read_text())) for path in sorted(reports.glob("*/report.json"))]
+    _keep(name, command, {"backends": backends})
+
+
+def teeth(reports: Path, name: str, command: str) -> None:
+    """Keep what the tables need of a self-test."""
+    data = json.loads((reports / "selftest.json").read_text())
+    del data["seconds"]  # of a machine that others may have shared
+    for row in data["rows"]:
+        del row["rejections"], row["expected"]
+    _keep(name, command, data)
+
+
+def _keep(name: str, command: str, data: dict[str, Any]) -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
-    data = {"command": command, "commit": commit, "backends": backends}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    kept = {"command": command, "commit": commit, **data}
+    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 def _digest(report: dict[str, Any]) -> dict[str, Any]:
@@ -179,12 +197,34 @@ def _timed(row: dict[str, Any]) -> str:
     return f"{1e3 * row['median_s']:.3g} · {row['over_floor']:.1f}{peak}"
 
 
+def outcome(data: dict[str, Any]) -> str:
+    """A self-test in one sentence, and how it was run."""
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    return f"{sentence(data['summary'])}.\n\n`{data['command']}`; {versions}."
+
+
+def lost(data: dict[str, Any]) -> str:
+    """The pairs that are lost in rounding, and how they were looked for."""
+    return "\n".join([*pages.lost(data), "", f"`{data['command']}`"])
+
+
+def _lines(table: Callable[[dict[str, Any]], list[str]]) -> Callable[[dict[str, Any]], str]:
+    return lambda data: "\n".join(table(data))
+
+
 TABLES = {
     "verdicts": verdicts,
     "failures": failures,
     "matrix": matrix,
     "bench": bench,
     "certification": certification,
+    "teeth-summary": outcome,
+    "teeth-checks": _lines(pages.by_check),
+    "teeth-honest": _lines(pages.honest),
+    "teeth-lost": lost,
+    "teeth-failures": _lines(pages.failures),
+    "teeth-kills": _lines(pages.by_question),
+    "teeth-defects": _lines(pages.defects),
 }
 
 
@@ -200,8 +240,8 @@ def render(text: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """See the module's docstring."""
-    if arguments and arguments[0] == "collect":
-        collect(Path(arguments[1]), arguments[2], arguments[3])
+    if arguments:
+        {"collect": collect, "teeth": teeth}[arguments[0]](Path(arguments[1]), arguments[2], arguments[3])
     for page in PAGES:
         page.write_text(render(page.read_text()))
 

@@ -22,7 +22,7 @@ class NumpyArrays:
     strides = True
     memory = True
     autograd = False
-    lacks = ("bfloat16",)
+    lacks: tuple[str, ...] = ("bfloat16",)
 
     def __init__(self, device: str | None = None) -> None:
         if device not in (None, "cpu"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssm_conformance.mutants.failures import FAILURES
+from ssm_conformance.reports.matrix import CHECKS
 from ssm_conformance.selftest.customary import CUSTOMARY
 from ssm_conformance.selftest.tables import sentence
 
@@ -18,6 +19,7 @@ def markdown(data: Data) -> str:
     parts = {
         "By check": by_check(data),
         "Known-bad implementations": kill_matrix(data),
+        "Which checks reject them": by_question(data),
         "Honest implementations": honest(data),
         "Lost in rounding": lost(data),
         "Recorded failures": failures(data),
@@ -76,6 +78,17 @@ def defects(data: Data) -> list[str]:
         ]
         lines.append("")
     return lines[:-1]
+
+
+def by_question(data: Data) -> list[str]:
+    """The mutants down, the checks across: of how many dtypes a case of that check rejected it."""
+    lines = [f"| mutant | {' | '.join(CHECKS)} |", "|---|" + "--:|" * len(CHECKS)]
+    for name in data["mutants"]:
+        rows = _rows(data, name).values()
+        counts = [sum(check in item["checks"] for item in rows) for check in CHECKS]
+        cells = ["" if not count else f"{count}/{len(rows)}" for count in counts]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def honest(data: Data) -> list[str]:

@@ -40,6 +40,7 @@ class BitArrays(NumpyArrays):
     """The adapter to NumPy, with bfloat16 as its bits."""
 
     name = "numpy-bits"
+    lacks: tuple[str, ...] = ()
 
     def from_numpy(self, x: Array, dtype: str, layout: Layout | None = None) -> Any:
         """See ``ssm_backends.Arrays``."""
