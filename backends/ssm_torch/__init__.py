@@ -9,8 +9,11 @@ from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
 from ssm_torch.causal_conv1d import causal_conv1d, causal_conv1d_update
 from ssm_torch.convolution import causal_convolution
 from ssm_torch.discretize import discretize_bilinear, discretize_zoh
-from ssm_torch.hippo import hippo_legs
+from ssm_torch.h3 import h3
+from ssm_torch.hippo import hippo_fout, hippo_lagt, hippo_legs, hippo_legt
+from ssm_torch.lssl import lssl
 from ssm_torch.recurrence import ssm_kernel, ssm_recurrence
+from ssm_torch.s5 import s5
 from ssm_torch.selective_scan import selective_scan
 from ssm_torch.state_update import selective_state_update
 
@@ -20,7 +23,13 @@ __all__ = [
     "causal_convolution",
     "discretize_bilinear",
     "discretize_zoh",
+    "h3",
+    "hippo_fout",
+    "hippo_lagt",
     "hippo_legs",
+    "hippo_legt",
+    "lssl",
+    "s5",
     "selective_scan",
     "selective_state_update",
     "ssm_backend",
@@ -32,6 +41,7 @@ _DEVICES = ("cpu", "cuda")
 _WIDE = ("float32", "float64")
 _ALL = ("bfloat16", "float16", *_WIDE)
 _SYSTEM = ("dense", "diagonal", "complex")
+_EULER = ("forward_euler", "backward_euler")
 _SELECTIVE = ("complex", "mixed_dtypes", "grouped", "zoh")
 _STEP = (*_SELECTIVE, "half_state", "state_indices")
 
@@ -64,7 +74,31 @@ def ssm_backend(device: str | None) -> Backend:
                 features=("mixed_dtypes",),
                 arithmetic={"evaluation": "fft"},
             ),
-            "hippo_legs": Op(partial(hippo_legs, device=arrays.device), dtypes=_ALL, deterministic=True),
+            **{
+                function.__name__: Op(
+                    partial(function, device=arrays.device), dtypes=_ALL, deterministic=True
+                )
+                for function in (hippo_legs, hippo_legt, hippo_lagt, hippo_fout)
+            },
+            "lssl": Op(
+                lssl,
+                dtypes=_ALL,
+                gradients="all",
+                features=("mixed_dtypes", "initial_state", "zoh", *_EULER),
+            ),
+            "s5": Op(
+                s5,
+                dtypes=_ALL,
+                gradients="all",
+                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER),
+            ),
+            "h3": Op(
+                h3,
+                dtypes=_ALL,
+                gradients="all",
+                features=("complex", "mixed_dtypes", "bilinear", *_EULER),
+                arithmetic={"evaluation": "fft"},
+            ),
             "selective_scan": Op(
                 selective_scan,
                 dtypes=_ALL,

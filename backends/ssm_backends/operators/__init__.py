@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ssm_backends.operators import hippo, linear, selective, short_convolution
+from ssm_backends.operators import hippo, layers, linear, selective, short_convolution
 from ssm_backends.schema import Operator
 
 OPERATORS: Final[Mapping[str, Operator]] = {
@@ -22,6 +22,12 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         linear.SSM_KERNEL,
         linear.CAUSAL_CONVOLUTION,
         hippo.HIPPO_LEGS,
+        hippo.HIPPO_LEGT,
+        hippo.HIPPO_LAGT,
+        hippo.HIPPO_FOUT,
+        layers.LSSL,
+        layers.S5,
+        layers.H3,
         selective.SELECTIVE_SCAN,
         selective.SELECTIVE_STATE_UPDATE,
         short_convolution.CAUSAL_CONV1D,

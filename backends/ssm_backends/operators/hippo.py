@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import sys
 from math import inf
 from typing import Final
 
 from ssm_backends.dtypes import REAL
-from ssm_backends.schema import Argument, Operator, Output
+from ssm_backends.schema import Argument, Operator, Output, Rule
 
-HIPPO_LEGS: Final = Operator(
-    name="hippo_legs",
-    doc="A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 above; B_n = √(2n+1).",
-    primary="dtype",
-    arguments=(
-        Argument(name="n", kind="integer", interval=(1, inf), binds="n", doc="Number of states."),
-        Argument(
-            name="dtype",
-            kind="dtype",
-            default="float64",
-            keyword_only=True,
-            choices=REAL,
-            doc="Type of the result.",
+
+def _hippo(name: str, doc: str, *more: Argument, rules: tuple[Rule, ...] = ()) -> Operator:
+    return Operator(
+        name=name,
+        doc=doc,
+        primary="dtype",
+        arguments=(
+            Argument(name="n", kind="integer", interval=(1, inf), binds="n", doc="Number of states."),
+            *more,
+            Argument(
+                name="dtype",
+                kind="dtype",
+                default="float64",
+                keyword_only=True,
+                choices=REAL,
+                doc="Type of the result.",
+            ),
         ),
+        outputs=(
+            Output(name="A", shape="n n", doc="State matrix."),
+            Output(name="B", shape="n 1", doc="Input matrix."),
+        ),
+        rules=rules,
+        minimum={"n": 1},
+    )
+
+
+HIPPO_LEGS: Final = _hippo(
+    "hippo_legs", "A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 above; B_n = √(2n+1)."
+)
+
+HIPPO_LEGT: Final = _hippo(
+    "hippo_legt",
+    "A_nk = −√((2n+1)(2k+1))/θ · {1 for k ≤ n; (−1)^(n−k) for k > n}, B_n = √(2n+1)/θ.",
+    Argument(
+        name="theta",
+        kind="number",
+        default=1.0,
+        keyword_only=True,
+        interval=(sys.float_info.min, sys.float_info.max),
+        doc="θ, the length of the window.",
     ),
-    outputs=(
-        Output(name="A", shape="n n", doc="State matrix."),
-        Output(name="B", shape="n 1", doc="Input matrix."),
+)
+
+HIPPO_LAGT: Final = _hippo("hippo_lagt", "A_nk = −1 for n ≥ k, 0 for n < k; B_n = 1.")
+
+HIPPO_FOUT: Final = _hippo(
+    "hippo_fout",
+    "β = (1, 0, √2, 0, √2, 0, …): A = R − 2ββᵀ, R_{2k,2k+1} = −2πk = −R_{2k+1,2k}, B = 2β.",
+    rules=(
+        Rule("n", "it must be even: one cosine and one sine a frequency", lambda c: c.sizes["n"] % 2 == 0),
     ),
-    minimum={"n": 1},
 )

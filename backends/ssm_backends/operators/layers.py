@@ -1,0 +1,146 @@
+"""The linear layers of the field: LSSL, S5 and H3. Further symbols: h heads or channels, p modes, s taps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ssm_backends.operators._common import BASE_FEATURES
+from ssm_backends.schema import Argument, Form, Operator, Output, Rule
+
+RULES: Final = {
+    "zoh": "the zero-order hold",
+    "bilinear": "the bilinear rule",
+    "forward_euler": "the forward Euler rule",
+    "backward_euler": "the backward Euler rule",
+}
+_INITIAL: Final = {"initial_state": "a state before the first step may be given"}
+
+
+def _array(name: str, shape: str, doc: str, **more: object) -> Argument:
+    return Argument(name=name, doc=doc, forms=(Form(shape),), differentiable=True, **more)  # type: ignore[arg-type]
+
+
+def _stream(name: str, shape: str, doc: str, role: str = "io") -> Argument:
+    return Argument(name=name, doc=doc, forms=(Form(shape, role),), differentiable=True)  # type: ignore[arg-type]
+
+
+def _discretization(default: str, *others: str) -> Argument:
+    return Argument(
+        name="discretization",
+        kind="choice",
+        default=default,
+        keyword_only=True,
+        choices=(default, *others),
+        value_features={rule: rule for rule in others},
+        doc="The rule from the continuous to the discrete system.",
+    )
+
+
+def _features(*rules: str) -> dict[str, str]:
+    return {rule: RULES[rule] for rule in rules}
+
+
+_LAST: Final = Argument(
+    name="return_last_state", kind="flag", default=False, keyword_only=True, doc="Return (y, last_state)."
+)
+
+
+def _initial_state(shape: str, complex_: bool) -> Argument:
+    return Argument(
+        name="initial_state",
+        doc="State before the first step; zeros if not given.",
+        forms=(Form(shape, "state"),),
+        default=None,
+        keyword_only=True,
+        differentiable=True,
+        complex="as A" if complex_ else "never",
+        feature="initial_state",
+    )
+
+
+LSSL: Final = Operator(
+    name="lssl",
+    doc="(Ā, B̄) = rule(A, B, Δ) for each channel; h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k, "
+    "m outputs side by side.",
+    primary="u",
+    arguments=(
+        _stream("u", "b d l", "Input."),
+        _array("delta", "d", "Step size of each channel."),
+        _array("A", "d n n", "State matrices."),
+        _array("B", "d n", "Input vectors."),
+        _array("C", "d m n", "Output matrices, m rows a channel."),
+        _array("D", "d m", "Feedthrough.", default=None),
+        _initial_state("b d n", complex_=False),
+        _discretization("bilinear", "zoh", "forward_euler", "backward_euler"),
+        _LAST,
+    ),
+    outputs=(
+        Output(name="y", shape="b d m l", doc="Output."),
+        Output(
+            name="last_state",
+            shape="b d n",
+            role="state",
+            when="return_last_state",
+            doc="State after the last step.",
+        ),
+    ),
+    features={"mixed_dtypes": BASE_FEATURES["mixed_dtypes"]}
+    | _features("zoh", "forward_euler", "backward_euler")
+    | _INITIAL,
+    minimum={"n": 1, "m": 1},
+)
+
+S5: Final = Operator(
+    name="s5",
+    doc="ā = exp(Δλ), b̄ = expm1(Δλ)/λ B for p modes; h_k = ā h_{k−1} + b̄ u_k, "
+    "y_k = γ Re(C h_k) + D u_k, γ = 2 if A is complex, else 1.",
+    primary="u",
+    arguments=(
+        _stream("u", "b h l", "Input."),
+        _array("delta", "p", "Step size of each mode."),
+        _array("A", "p", "Modes.", complex="free"),
+        _array("B", "p h", "Input matrix.", complex="with A"),
+        _array("C", "h p", "Output matrix.", complex="with A"),
+        _array("D", "h", "Feedthrough, element by element.", default=None),
+        _initial_state("b p", complex_=True),
+        _discretization("zoh", "bilinear", "forward_euler", "backward_euler"),
+        _LAST,
+    ),
+    outputs=(
+        Output(name="y", shape="b h l", doc="Output."),
+        Output(
+            name="last_state",
+            shape="b p",
+            role="state",
+            when="return_last_state",
+            complex="as A",
+            doc="State after the last step.",
+        ),
+    ),
+    features=BASE_FEATURES | _features("bilinear", "forward_euler", "backward_euler") | _INITIAL,
+    minimum={"p": 1},
+)
+
+H3: Final = Operator(
+    name="h3",
+    doc="k' = shift(K) + D_k K; per head y = Σ_i q_i (SSM(k'_i v) + D k'_i v); then the output projection.",
+    primary="q",
+    arguments=(
+        _stream("q", "b d l", "Queries."),
+        _stream("k", "b d l", "Keys.", "stream"),
+        _stream("v", "b d l", "Values.", "stream"),
+        _array("shift", "d s", "Kernel of the shift system."),
+        _array("shift_D", "d", "Feedthrough of the shift system."),
+        _array("delta", "h", "Step size of each head's diagonal system; h divides d."),
+        _array("A", "h n", "Modes.", complex="free"),
+        _array("B", "h n", "Input vectors.", complex="with A"),
+        _array("C", "h n", "Output vectors.", complex="with A"),
+        _array("D", "h", "Feedthrough of the diagonal system.", default=None),
+        _array("out_proj", "o d", "Output projection; none: the identity.", default=None),
+        _discretization("zoh", "bilinear", "forward_euler", "backward_euler"),
+    ),
+    outputs=(Output(name="y", shape="b o l | b d l", doc="Output."),),
+    features=BASE_FEATURES | _features("bilinear", "forward_euler", "backward_euler"),
+    rules=(Rule("delta", "its size h must divide d", lambda c: c.sizes["d"] % max(c.sizes["h"], 1) == 0),),
+    minimum={"n": 1, "s": 1, "h": 1},
+)

@@ -1,0 +1,132 @@
+"""Inputs of the linear layers, LSSL, S5 and H3, and of HiPPO's other matrices."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ssm_conformance.case import Check, Level, Recipe
+from ssm_conformance.draw import Draw
+
+Row = tuple[str, Level, Check, dict[str, Any]]
+"""Name, smallest level, word in the report, inputs."""
+
+LSSL: Final = "lssl-1: channel i runs its own system; its m outputs stand side by side, unmixed"
+S5: Final = "s5-1: y = 2 Re(C h) + D u for complex A, C h + D u for real A; one step size a mode"
+H3: Final = "h3-2: k'_i v_j enters the diagonal system of its head for every i and j; q_i gates what comes out"
+HIPPO: Final = {
+    "hippo_legt": "legt-1: A_nk = −√((2n+1)(2k+1))/θ · {1 for k ≤ n; (−1)^(n−k) for k > n}",
+    "hippo_lagt": "lagt-1: A_nk = −1 for n ≥ k, 0 for n < k; B_n = 1",
+    "hippo_fout": "fout-1: B = 2β, A = R − 2ββᵀ",
+}
+
+
+def _steps(*shape: int) -> Draw:
+    return Draw(shape, "log_uniform", parameters={"low": 1e-2, "high": 0.5})
+
+
+def _decays(*shape: int) -> Draw:
+    return Draw(shape, "log_uniform", parameters={"low": 0.05, "high": 4.0, "sign": -1.0})
+
+
+def _modes(*shape: int, complex_: bool) -> Draw:
+    """Real decays, or S4D-Lin's modes."""
+    return Draw(shape, "s4d_lin", complex=True) if complex_ else _decays(*shape)
+
+
+def _lssl(b: int, d: int, l: int, n: int, m: int, u: str = "normal") -> dict[str, Any]:
+    return {
+        "u": Draw((b, d, l), u),
+        "delta": _steps(d),
+        "A": Draw((d, n, n), "stable_matrix", parameters={"radius": 2.0}),
+        "B": Draw((d, n)),
+        "C": Draw((d, m, n)),
+        "D": Draw((d, m)),
+    }
+
+
+_LSSL_ROWS: Final[tuple[Row, ...]] = (
+    ("typical", "smoke", "value", _lssl(2, 3, 19, 4, 2)),
+    ("zoh", "quick", "value", _lssl(2, 3, 19, 4, 2) | {"discretization": "zoh"}),
+    ("forward-euler", "quick", "value", _lssl(1, 2, 13, 3, 1) | {"discretization": "forward_euler"}),
+    ("backward-euler", "quick", "value", _lssl(1, 2, 13, 3, 1) | {"discretization": "backward_euler"}),
+    ("initial", "quick", "value", _lssl(2, 3, 17, 4, 2) | {"initial_state": Draw((2, 3, 4))}),
+    ("text", "quick", "value", _lssl(1, 2, 120, 4, 1, "text")),
+    ("empty", "quick", "robustness", _lssl(2, 3, 0, 4, 2)),
+    ("single", "quick", "robustness", _lssl(2, 3, 1, 4, 2)),
+    ("no-batch", "quick", "robustness", _lssl(0, 3, 7, 4, 2)),
+    ("long", "full", "value", _lssl(1, 2, 1021, 8, 1)),
+)
+
+
+def _s5(b: int, h: int, l: int, p: int, complex_: bool) -> dict[str, Any]:
+    return {
+        "u": Draw((b, h, l)),
+        "delta": _steps(p),
+        "A": _modes(p, complex_=complex_),
+        "B": Draw((p, h), complex=complex_),
+        "C": Draw((h, p), complex=complex_),
+        "D": Draw((h,)),
+    }
+
+
+_S5_ROWS: Final[tuple[Row, ...]] = (
+    ("typical", "smoke", "value", _s5(2, 3, 23, 5, False)),
+    ("complex", "smoke", "value", _s5(2, 3, 23, 5, True)),
+    ("bilinear", "quick", "value", _s5(2, 2, 17, 4, True) | {"discretization": "bilinear"}),
+    ("forward-euler", "quick", "value", _s5(1, 2, 11, 3, False) | {"discretization": "forward_euler"}),
+    ("backward-euler", "quick", "value", _s5(1, 2, 11, 3, True) | {"discretization": "backward_euler"}),
+    ("initial", "quick", "value", _s5(2, 3, 17, 4, True) | {"initial_state": Draw((2, 4), complex=True)}),
+    ("empty", "quick", "robustness", _s5(2, 3, 0, 4, True)),
+    ("single", "quick", "robustness", _s5(2, 3, 1, 4, True)),
+    ("no-batch", "quick", "robustness", _s5(0, 3, 7, 4, False)),
+    ("long", "full", "value", _s5(1, 4, 1021, 8, True)),
+)
+
+
+def _h3(b: int, d: int, l: int, h: int, n: int, complex_: bool, s: int = 4) -> dict[str, Any]:
+    return {
+        "q": Draw((b, d, l)),
+        "k": Draw((b, d, l)),
+        "v": Draw((b, d, l)),
+        "shift": Draw((d, s)),
+        "shift_D": Draw((d,)),
+        "delta": _steps(h),
+        "A": _modes(h, n, complex_=complex_),
+        "B": Draw((h, n), complex=complex_),
+        "C": Draw((h, n), complex=complex_),
+    }
+
+
+_PROJECTED: Final = {"D": Draw((2,)), "out_proj": Draw((5, 6))}
+_H3_ROWS: Final[tuple[Row, ...]] = (
+    ("typical", "smoke", "value", _h3(2, 6, 19, 2, 4, False) | _PROJECTED),
+    ("complex", "smoke", "value", _h3(2, 6, 19, 2, 4, True) | _PROJECTED),
+    ("plain", "quick", "value", _h3(1, 4, 17, 4, 3, False)),
+    ("one-head", "quick", "value", _h3(1, 3, 13, 1, 4, True)),
+    ("bilinear", "quick", "value", _h3(1, 4, 17, 2, 3, True) | {"discretization": "bilinear"}),
+    ("forward-euler", "quick", "value", _h3(1, 2, 11, 2, 3, False) | {"discretization": "forward_euler"}),
+    ("backward-euler", "quick", "value", _h3(1, 2, 11, 2, 3, True) | {"discretization": "backward_euler"}),
+    ("long-shift", "quick", "value", _h3(1, 2, 7, 2, 3, False, s=11)),
+    ("empty", "quick", "robustness", _h3(2, 4, 0, 2, 3, True)),
+    ("single", "quick", "robustness", _h3(2, 4, 1, 2, 3, True)),
+    ("no-batch", "quick", "robustness", _h3(0, 4, 7, 2, 3, False)),
+    ("long", "full", "value", _h3(1, 4, 509, 2, 8, True)),
+)
+
+LAYERS: Final = (
+    *(
+        Recipe("lssl", name, inputs | {"return_last_state": True}, LSSL, level, check)
+        for name, level, check, inputs in _LSSL_ROWS
+    ),
+    *(
+        Recipe("s5", name, inputs | {"return_last_state": True}, S5, level, check)
+        for name, level, check, inputs in _S5_ROWS
+    ),
+    *(Recipe("h3", name, inputs, H3, level, check) for name, level, check, inputs in _H3_ROWS),
+)
+
+_SIZES: Final[tuple[tuple[int, Level], ...]] = ((2, "smoke"), (6, "quick"), (64, "quick"), (256, "full"))
+MATRICES: Final = (
+    *(Recipe(op, f"n-{n}", {"n": n}, clause, level) for op, clause in HIPPO.items() for n, level in _SIZES),
+    Recipe("hippo_legt", "window", {"n": 9, "theta": 0.3}, HIPPO["hippo_legt"], "quick"),
+)
