@@ -49,7 +49,7 @@ def h3(
     products = keys.view(by_head).unsqueeze(3) * v_.view(by_head).unsqueeze(2)  # (b, h, i, j, l)
     a, hold = discretize_modes(A, delta.unsqueeze(-1), discretization)
     kernel = ssm_kernel(a, (hold * B).unsqueeze(-1), C.unsqueeze(-2), l, diagonal=True)[:, 0, 0]
-    flat = products.transpose(0, 1).reshape(heads, -1, l).transpose(0, 1)  # (b·i·j, h, l)
+    flat = products.transpose(0, 1).flatten(1, 3).transpose(0, 1)  # (b·i·j, h, l)
     run = causal_convolution(flat.contiguous(), kernel)
     if D is not None:
         run = run + D[:, None] * flat

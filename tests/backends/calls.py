@@ -9,7 +9,8 @@ from typing import Any
 from ssm_backends import OPERATORS, Argument, Form, Operator
 
 SIZES: Mapping[str, int] = {
-    "b": 2, "d": 6, "l": 5, "n": 3, "m": 2, "p": 4, "k": 7, "r": 2, "g_B": 3, "g_C": 2, "v": 3,
+    "b": 2, "d": 6, "l": 5, "n": 3, "m": 2, "p": 5, "k": 7, "h": 3, "s": 2, "o": 5, "r": 2, "v": 3,
+    "g_B": 3, "g_C": 2,
 }  # fmt: skip
 SYSTEM = (5, 1)
 """What "*s" stands for; "=s" stands for the same, since all arguments are given it."""
@@ -36,11 +37,16 @@ def shape_of(pattern: str, sizes: Mapping[str, int] = SIZES) -> tuple[int, ...]:
     return shape
 
 
-def plain_value(argument: Argument) -> Any:
+def sizes_of(operator: Operator) -> Mapping[str, int]:
+    """Those of an operator's calls: FouT has an even number of states."""
+    return {**SIZES, "n": 4} if operator.name == "hippo_fout" else SIZES
+
+
+def plain_value(argument: Argument, sizes: Mapping[str, int] = SIZES) -> Any:
     """A value of an argument that is not an array, other than its default where it has another."""
     match argument.kind:
         case "integer":
-            return SIZES[argument.binds] if argument.binds else 3
+            return sizes[argument.binds] if argument.binds else 3
         case "number":
             return 0.25
         case "flag":
@@ -53,12 +59,15 @@ def array(form: Form, argument: Argument, dtype: str = "float64", sizes: Mapping
     return Meta(shape_of(form.shape, sizes), argument.choices[0] if argument.kind == "index" else dtype)
 
 
-def call(operator: Operator, dtype: str = "float64", sizes: Mapping[str, int] = SIZES) -> dict[str, Any]:
+def call(
+    operator: Operator, dtype: str = "float64", sizes: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Every required argument, each array in its first form."""
+    sizes = sizes_of(operator) if sizes is None else sizes
     return {
         argument.name: array(argument.forms[0], argument, dtype, sizes)
         if argument.forms
-        else plain_value(argument)
+        else plain_value(argument, sizes)
         for argument in operator.arguments
         if argument.required
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from ssm_backends import (
     choose_forms,
     validate,
 )
+from ssm_backends.operators.hippo import HIPPO_FOUT
+from ssm_backends.operators.layers import H3
 from ssm_backends.operators.linear import SSM_RECURRENCE
 from ssm_backends.operators.selective import SELECTIVE_SCAN, SELECTIVE_STATE_UPDATE
 
-from .calls import SIZES, Meta, array, arrays, call, call_with, plain_value, shape_of
+from .calls import SIZES, Meta, array, arrays, call, call_with, plain_value, shape_of, sizes_of
 
 EVERY = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 FORMS = pytest.mark.parametrize(
@@ -67,7 +70,8 @@ def test_the_required_arguments_suffice(operator: Operator) -> None:
     assert found.operator is operator
     assert found.dtype == found.compute == "float64"
     assert set(inputs) - found.given <= {a.name for a in operator.arguments if not a.required}
-    assert all(found.sizes[symbol] == SIZES[symbol] for symbol in found.sizes if symbol in SIZES)
+    sizes = sizes_of(operator)
+    assert all(found.sizes[symbol] == sizes[symbol] for symbol in found.sizes if symbol in sizes)
 
 
 @FORMS
@@ -252,12 +256,18 @@ def test_streams_share_the_dtype_of_u_or_are_float32() -> None:
         assert "bfloat16 or float32" in message
 
 
+def outside(argument: Argument) -> list[tuple[type[Exception], object]]:
+    """Numbers beyond an argument's interval."""
+    low, high = argument.interval or (-inf, inf)
+    return [(ArgumentError, value) for value in (1.5, -0.1) if not low <= value <= high]
+
+
 @PLAIN
 def test_plain_arguments_have_a_kind_and_a_range(operator: Operator, argument: Argument) -> None:
     wrong: dict[str, list[tuple[type[Exception], object]]] = {
         "flag": [(DTypeError, 1), (DTypeError, "yes")],
         "integer": [(DTypeError, 2.0), (DTypeError, True), (ArgumentError, -1)],
-        "number": [(DTypeError, "half"), (DTypeError, True), (ArgumentError, 1.5), (ArgumentError, -0.1)],
+        "number": [(DTypeError, "half"), (DTypeError, True), *outside(argument)],
         "choice": [(ArgumentError, "ZOH"), (ArgumentError, 3)],
         "dtype": [(ArgumentError, "float8"), (ArgumentError, "int32")],
     }
@@ -300,6 +310,13 @@ RULES: list[tuple[Operator, str, str, dict[str, Any]]] = [
     (SELECTIVE_SCAN, "cu_seqlens", "it needs b = 1", {"cu_seqlens": Meta((3,), "int32")}),
     (SELECTIVE_SCAN, "initial_state", "its first dimension is b", {"initial_state": Meta((3, 6, 3))}),
     (SELECTIVE_STATE_UPDATE, "state", "its first dimension is b", {"state": Meta((3, 6, 3))}),
+    (HIPPO_FOUT, "n", "it must be even: a cosine and a sine a frequency", {"n": 5}),
+    (
+        H3,
+        "delta",
+        "its size h must divide d",
+        {"delta": Meta((4,)), **{name: Meta((4, 3)) for name in ("A", "B", "C")}},
+    ),
 ]
 
 

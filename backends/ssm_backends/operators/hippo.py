@@ -10,13 +10,13 @@ from ssm_backends.dtypes import REAL
 from ssm_backends.schema import Argument, Operator, Output, Rule
 
 
-def _hippo(name: str, doc: str, *more: Argument, rules: tuple[Rule, ...] = ()) -> Operator:
+def _hippo(name: str, doc: str, *more: Argument, rules: tuple[Rule, ...] = (), least: int = 1) -> Operator:
     return Operator(
         name=name,
         doc=doc,
         primary="dtype",
         arguments=(
-            Argument(name="n", kind="integer", interval=(1, inf), binds="n", doc="Number of states."),
+            Argument(name="n", kind="integer", interval=(least, inf), binds="n", doc="Number of states."),
             *more,
             Argument(
                 name="dtype",
@@ -32,7 +32,7 @@ def _hippo(name: str, doc: str, *more: Argument, rules: tuple[Rule, ...] = ()) -
             Output(name="B", shape="n 1", doc="Input matrix."),
         ),
         rules=rules,
-        minimum={"n": 1},
+        minimum={"n": least},
     )
 
 

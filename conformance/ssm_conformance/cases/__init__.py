@@ -9,6 +9,7 @@ from typing import Final
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
     _found,
+    _layers,
     _linear,
     _options,
     _questions,
@@ -27,6 +28,8 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_linear.LONG_CONVOLUTION,
     *_linear.HIPPO,
     *_sizes.LINEAR,
+    *_layers.MATRICES,
+    *_layers.LAYERS,
     *_selective.SCAN,
     *_options.SCAN,
     *_selective.STEP,

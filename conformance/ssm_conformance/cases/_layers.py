@@ -12,7 +12,7 @@ Row = tuple[str, Level, Check, dict[str, Any]]
 
 LSSL: Final = "lssl-1: channel i runs its own system; its m outputs stand side by side, unmixed"
 S5: Final = "s5-1: y = 2 Re(C h) + D u for complex A, C h + D u for real A; one step size a mode"
-H3: Final = "h3-2: k'_i v_j enters the diagonal system of its head for every i and j; q_i gates what comes out"
+H3: Final = "h3-2: k'_i v_j enters the diagonal system of its head for every i and j; q_i gates it"
 HIPPO: Final = {
     "hippo_legt": "legt-1: A_nk = −√((2n+1)(2k+1))/θ · {1 for k ≤ n; (−1)^(n−k) for k > n}",
     "hippo_lagt": "lagt-1: A_nk = −1 for n ≥ k, 0 for n < k; B_n = 1",
@@ -75,7 +75,13 @@ _S5_ROWS: Final[tuple[Row, ...]] = (
     ("bilinear", "quick", "value", _s5(2, 2, 17, 4, True) | {"discretization": "bilinear"}),
     ("forward-euler", "quick", "value", _s5(1, 2, 11, 3, False) | {"discretization": "forward_euler"}),
     ("backward-euler", "quick", "value", _s5(1, 2, 11, 3, True) | {"discretization": "backward_euler"}),
-    ("initial", "quick", "value", _s5(2, 3, 17, 4, True) | {"initial_state": Draw((2, 4), complex=True)}),
+    ("initial", "quick", "value", _s5(2, 3, 17, 4, False) | {"initial_state": Draw((2, 4))}),
+    (
+        "initial-complex",
+        "quick",
+        "value",
+        _s5(2, 3, 17, 4, True) | {"initial_state": Draw((2, 4), complex=True)},
+    ),
     ("empty", "quick", "robustness", _s5(2, 3, 0, 4, True)),
     ("single", "quick", "robustness", _s5(2, 3, 1, 4, True)),
     ("no-batch", "quick", "robustness", _s5(0, 3, 7, 4, False)),

@@ -40,10 +40,14 @@ SYSTEMS: Final[Names] = {
     "discretize_bilinear": ("dense", "diagonal"),
     "ssm_kernel": ("siso", "diagonal-complex"),
 }
-STREAMS: Final[Names] = {
+SYSTEMS_RUN: Final[Names] = {
     "ssm_recurrence": ("mimo", "diagonal-complex"),
     "causal_convolution": ("typical",),
+    "lssl": ("typical",),
+    "s5": ("typical", "complex"),
 }
+"""Linear in what streams in."""
+STREAMS: Final[Names] = {**SYSTEMS_RUN, "h3": ("typical", "complex")}
 SCANS: Final[Names] = {"selective_scan": ("typical", "plain", "groups", "complex", "packed", "offsets")}
 STEPS: Final[Names] = {"selective_state_update": ("typical", "groups", "complex", "pool")}
 SHORT: Final[Names] = {"causal_conv1d": ("typical", "packed")}
@@ -248,7 +252,7 @@ ASKED: Final = (
         variant="linear",
         clause=LINEAR,
         of={
-            **STREAMS,
+            **SYSTEMS_RUN,
             "selective_scan": ("typical", "complex", "initial", "zoh"),
             "selective_state_update": ("typical", "complex"),
         },
@@ -340,7 +344,8 @@ def dtypes_of(recipe: Recipe) -> tuple[str, ...]:
     if recipe.dtypes:
         return recipe.dtypes
     streams = any(form.role == "io" for argument in operator(recipe).arguments for form in argument.forms)
-    return DTYPES if streams or recipe.op == "hippo_legs" else DTYPES[:2]
+    asked_for = operator(recipe).argument(operator(recipe).primary).kind == "dtype"
+    return DTYPES if streams or asked_for else DTYPES[:2]
 
 
 def _memory() -> Iterator[Case]:

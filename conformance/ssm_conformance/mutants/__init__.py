@@ -17,6 +17,7 @@ from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.memory import MEMORY
+from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.relations import RELATIONS
 from ssm_conformance.mutants.defects.rounding import ROUNDING
@@ -47,6 +48,7 @@ TABLES: Final = (
     SYSTEMS,
     CONVOLUTION,
     SHORT_CONVOLUTION,
+    LAYERS,
     FAULTS,
 )
 """Every table of mutants: one a kind of defect."""

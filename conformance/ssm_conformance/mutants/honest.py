@@ -13,6 +13,8 @@ from ssm_conformance.mutants.kernels.convolution import Convolution, Legs, Trans
 from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
 from ssm_conformance.mutants.kernels.kernel import Kernel
+from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
+from ssm_conformance.mutants.kernels.matrices import Fout, Lagt, Legt
 from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
 from ssm_conformance.mutants.kernels.step import Step
@@ -89,6 +91,11 @@ HONEST: Final[Mapping[str, Variant]] = {
                 ShortConvolution(),
                 ShortConvolutionStep(),
             ),
+        ),
+        Variant(
+            "layers",
+            "LSSL, S5 and H3 from the time-invariant rooms, and HiPPO's other matrices; forward alone.",
+            (Lssl(), S5(), H3(), Legt(), Lagt(), Fout()),
         ),
         Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
     )
