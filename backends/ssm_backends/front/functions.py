@@ -69,6 +69,8 @@ def _documentation(operator: Operator) -> str:
 
 causal_conv1d = front_door("causal_conv1d")
 causal_conv1d_update = front_door("causal_conv1d_update")
+causal_conv1d = front_door("causal_conv1d")
+causal_conv1d_update = front_door("causal_conv1d_update")
 causal_convolution = front_door("causal_convolution")
 discretize_bilinear = front_door("discretize_bilinear")
 discretize_zoh = front_door("discretize_zoh")

@@ -22,13 +22,13 @@ BACKENDS_VARIABLE: Final = "SSM_BACKENDS"
 FALLBACK_VARIABLE: Final = "SSM_BACKENDS_FALLBACK"
 
 SCANS: Final = frozenset({"selective_scan", "selective_state_update"})
-SCANS_ALONE: Final = frozenset({"triton"})
+SCANS_ALONE: Final = frozenset({"triton", "cpu"})
 """Backends that serve these operators and no others."""
 
 FASTEST: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("torch", "cuda"): ("triton", "torch"),
-    ("torch", "cpu"): ("torch",),
-    ("numpy", "cpu"): ("numpy",),
+    ("torch", "cpu"): ("cpu", "torch"),
+    ("numpy", "cpu"): ("cpu", "numpy"),
 }
 """(library, kind of device) → the built-in backends, fastest first."""
 

@@ -16,8 +16,8 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
-from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.layers import LAYERS
+from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.relations import RELATIONS
 from ssm_conformance.mutants.defects.rounding import ROUNDING
