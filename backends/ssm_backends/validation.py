@@ -110,7 +110,10 @@ def is_default(argument: Argument, value: Any) -> bool:
         return False
     if value is argument.default:
         return True
-    return isinstance(value, bool | int | float | str) and value == argument.default
+    plain = isinstance(value, bool | int | float | str)
+    return (
+        plain and value == argument.default and isinstance(value, bool) == isinstance(argument.default, bool)
+    )
 
 
 def _given(operator: Operator, inputs: Mapping[str, Any]) -> dict[str, Any]:

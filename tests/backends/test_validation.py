@@ -84,7 +84,7 @@ def test_every_form_is_accepted_and_asks_for_its_features(
 
 @PLAIN
 def test_every_other_value_asks_for_its_features(operator: Operator, argument: Argument) -> None:
-    value = plain_value(argument)
+    value = plain_value(argument, sizes_of(operator))
     inputs = call(operator) | {argument.name: value}
     if argument.name == "diagonal":
         inputs |= {name: Meta(shape_of("*s n")) for name in ("A", "A_bar") if name in inputs}

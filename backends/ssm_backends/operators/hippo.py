@@ -58,7 +58,6 @@ HIPPO_LAGT: Final = _hippo("hippo_lagt", "A_nk = −1 for n ≥ k, 0 for n < k; 
 HIPPO_FOUT: Final = _hippo(
     "hippo_fout",
     "β = (1, 0, √2, 0, √2, 0, …): A = R − 2ββᵀ, R_{2k,2k+1} = −2πk = −R_{2k+1,2k}, B = 2β.",
-    rules=(
-        Rule("n", "it must be even: one cosine and one sine a frequency", lambda c: c.sizes["n"] % 2 == 0),
-    ),
+    rules=(Rule("n", "it must be even: a cosine and a sine a frequency", lambda c: c.sizes["n"] % 2 == 0),),
+    least=2,
 )
