@@ -1,4 +1,8 @@
-"""What holds for the call of every public function, whatever it computes: names, flags, the arithmetic."""
+"""What holds for the call of every public function, whatever it computes: names, flags, the arithmetic.
+
+And silence: infinities and NaN follow the rules of IEEE 754, and what overflows is not judged; no
+floating-point warning leaves a public function.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,13 @@ def operator(function: Callable[P, R]) -> Callable[P, R]:
     """
     signature = inspect.signature(function)
     flags = _flags(signature)
-    if not flags:
-        return function
 
     @wraps(function)
     def held(*args: P.args, **kwargs: P.kwargs) -> R:
-        _check_flags(signature.bind(*args, **kwargs).arguments, flags)
-        return function(*args, **kwargs)
+        if flags:
+            _check_flags(signature.bind(*args, **kwargs).arguments, flags)
+        with np.errstate(all="ignore"):
+            return function(*args, **kwargs)
 
     return held
 
@@ -66,7 +70,8 @@ def arguments_of(value: Callable[..., Any]) -> Callable[[Callable[P, R]], Callab
             if not isinstance(call.get("arithmetic", _NONE_NEEDED), Arithmetic):
                 given = call["arithmetic"]
                 raise DTypeError(f"`arithmetic` must be an `Arithmetic`; got {type(given).__name__}")
-            return function(*args, **kwargs)
+            with np.errstate(all="ignore"):
+                return function(*args, **kwargs)
 
         return held
 
