@@ -131,7 +131,8 @@ def certification(data: dict[str, Any]) -> str:
     lines += [
         "",
         f"{data['elements']:,} elements held to their bounds, {len(data['violations'])} outside, "
-        f"{len(data['undecided'])} undecided; {data['excused']:,} excused. `{data['command']}` at {data['commit'][:7]}; {versions}.",
+        f"{len(data['undecided'])} undecided; {data['excused']:,} excused. "
+        f"`{data['command']}` at {data['commit'][:7]}; {versions}.",
     ]
     return "\n".join(lines)
 

@@ -129,17 +129,15 @@ def test_empty_and_single_sizes_are_values(op: str, sizes: dict[str, int]) -> No
 
 
 @every_operator
-def test_what_overflows_does_so_in_silence(op: str) -> None:
+def test_what_is_not_finite_is_so_in_silence(op: str) -> None:
     """common-4: no floating-point warning leaves a public function; pytest makes errors of them."""
     call = CALLS[op]
     for name, array in call.items():
         if isinstance(array, np.ndarray) and array.dtype.kind in "fc":
-            # What is exponentiated overflows early; more would cost the oracle hundreds of squarings.
-            for scale in (3e3 if name in ("A", "delta", "times") else 1e200, np.inf):
-                with np.errstate(all="ignore"):
-                    large = scale * array.astype(np.result_type(array, np.float64))
-                with contextlib.suppress(*TYPED):  # points outside their interval, a singular matrix
-                    all_four(op, {**call, name: large})
+            infinite = array.copy()
+            infinite.flat[0] = np.inf
+            with contextlib.suppress(*TYPED):  # a point outside its interval, a singular matrix
+                all_four(op, {**call, name: infinite})
 
 
 def bad_values(value: Any, required: bool) -> Iterator[tuple[str, Any]]:
