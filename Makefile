@@ -19,8 +19,8 @@ conform: $(INSTALLED)
 # Their failures are news, and no failure of this command.
 outsiders: $(INSTALLED)
 	$(PIP_INSTALL) --editable $(EXAMPLES)/ssm-transformers --editable $(EXAMPLES)/ssm-jax-scan
-	-$(BIN)/ssm-spec conform transformers-mamba transformers-mamba2 --timeout 200 --report report/outsiders
-	-$(BIN)/ssm-spec conform jax-scan --level smoke --timeout 200 --report report/outsiders
+	-$(BIN)/ssm-spec conform transformers-mamba transformers-mamba2 --timeout 300 --report report/outsiders
+	-$(BIN)/ssm-spec conform jax-scan --level smoke --dtype float32 --timeout 300 --report report/outsiders
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest -n auto

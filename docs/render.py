@@ -52,23 +52,31 @@ def _keep(name: str, command: str, data: dict[str, Any]) -> None:
 
 
 def _digest(report: dict[str, Any]) -> dict[str, Any]:
-    """A report without its passing cases: counts and worst ratios by operator and check, and what failed."""
-    matrix: dict[str, dict[str, dict[str, Any]]] = {}
-    for case in report["cases"]:
-        if case["status"] in ("pass", "fail"):
-            cell = matrix.setdefault(case["op"], {}).setdefault(
-                case["check"], {"pass": 0, "fail": 0, "worst": None}
-            )
-            cell[case["status"]] += 1
-            if case["ratio"] is not None:
-                cell["worst"] = max(float(case["ratio"]), cell["worst"] or 0.0)
+    """A report without its passing cases: counts and worst ratios in two tables, and what failed."""
+    matrix = _counted(report["cases"], "check")
     failed = [
         {"id": case["id"], "message": case["message"].splitlines()[0]}
         for case in report["cases"]
         if case["status"] == "fail"
     ]
-    kept = ("backend", "device", "environment", "level", "headline", "summary", "started", "seconds")
-    return {key: report[key] for key in kept} | {"matrix": matrix, "failed": failed}
+    kept = ("backend", "device", "environment", "level", "filters", "headline", "not_run", "summary",
+            "started", "seconds")  # fmt: skip
+    tables = {"matrix": matrix, "by_dtype": _counted(report["cases"], "dtype")}
+    return {key: report[key] for key in kept} | tables | {"failed": failed}
+
+
+def _counted(cases: list[dict[str, Any]], column: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Operator → value of that column → how many passed and failed, and the worst ratio."""
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for case in cases:
+        if case["status"] in ("pass", "fail"):
+            cell = table.setdefault(case["op"], {}).setdefault(
+                case[column], {"pass": 0, "fail": 0, "worst": None}
+            )
+            cell[case["status"]] += 1
+            if case["ratio"] is not None:
+                cell["worst"] = max(float(case["ratio"]), cell["worst"] or 0.0)
+    return table
 
 
 def verdicts(data: dict[str, Any]) -> str:
@@ -89,6 +97,28 @@ def verdicts(data: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in first["environment"]["versions"].items())
     lines += ["", f"`{data['command']}` on {first['environment']['cpu']}; {versions}."]
     return "\n".join(lines)
+
+
+def by_dtype(data: dict[str, Any]) -> str:
+    """One row a backend, operator and dtype: what was asked, what passed, and the worst ratio."""
+    lines = [
+        "| backend | asked | operator | dtype | passed | failed | worst ratio |",
+        "|---|---|---|---|--:|--:|--:|",
+    ]
+    for backend in data["backends"]:
+        narrowed = [word for words in backend["filters"].values() for word in words]
+        asked = ", ".join([backend["level"], *narrowed])
+        if backend["not_run"]:
+            asked += f"; {backend['not_run']} cases not run"
+        name = f"{backend['backend']['name']} {backend['backend']['version']}"
+        for op, row in backend["by_dtype"].items():
+            for dtype, cell in row.items():
+                if cell["worst"] is not None:  # else it was only seen to refuse this dtype
+                    counts = f"{cell['pass']} | {cell['fail']} | {cell['worst']:.2g}"
+                    lines.append(f"| {name} | {asked} | {op} | {dtype} | {counts} |")
+    first = data["backends"][0]["environment"]
+    libraries = ", ".join(f"{name} {first['versions'][name]}" for name in ("ssm-spec", "numpy", "torch"))
+    return "\n".join([*lines, "", f"`{data['command']}` on {first['cpu']}; {libraries}."])
 
 
 def failures(data: dict[str, Any]) -> str:
@@ -215,6 +245,7 @@ def _lines(table: Callable[[dict[str, Any]], list[str]]) -> Callable[[dict[str, 
 
 TABLES = {
     "verdicts": verdicts,
+    "by-dtype": by_dtype,
     "failures": failures,
     "matrix": matrix,
     "bench": bench,

