@@ -65,6 +65,7 @@ def machine_code(body: Callable[..., None], dtype: str, *, assembly: bool = Fals
     """A kernel as an object file for this processor, or as readable assembly."""
     double, complex_ = dtype in ("float64", "complex128"), dtype.startswith("complex")
     program = Program(double=double, complex=complex_, halves=converts_halves())
+    program.processor = llvm.get_default_triple().partition("-")[0]
     program.function(f"{body.__name__}_{dtype}", 2, body, public=True)
     machine = _machine()
     module = llvm.parse_assembly(str(program.module))

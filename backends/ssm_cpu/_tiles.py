@@ -24,8 +24,11 @@ def gather(f: Function, tile: Int, source: Int, stride: Int, code: Int, count: I
 def _gather_real(f: Function, tile: Int, source: Int, stride: Int, code: Int, count: Int) -> None:
     whole = stride.equals(size_of(f, code)) & count.equals(LANES)
     with f.either(whole) as (neighbours, apart):
-        with neighbours:
-            read(f, tile, source, code, WHOLE)
+        with neighbours, f.either(code.equals(own_code(f))) as (same, other):
+            with same:
+                f.store(tile, f.load(source))
+            with other:
+                read(f, tile, source, code, WHOLE)
         with apart:
             f.store(tile, f.zeros())
             with f.loop(count) as i:
@@ -48,8 +51,11 @@ def scatter(f: Function, tile: Int, target: Int, stride: Int, code: Int, count: 
         width, part = f.program.width, part_of(f, code)
         whole = stride.equals(size_of(f, code)) & count.equals(LANES) & (code < COMPLEX64)
         with f.either(whole) as (neighbours, apart):
-            with neighbours:
-                write(f, target, tile, code, WHOLE)
+            with neighbours, f.either(code.equals(own_code(f))) as (same, other):
+                with same:
+                    f.store(target, f.load(tile))
+                with other:
+                    write(f, target, tile, code, WHOLE)
             with apart, f.loop(count) as i:
                 write(f, target + i * stride, tile + i * width, part)
                 if parts == 2:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ssm_backends import validate
+from ssm_cpu._checked import check
 from ssm_cpu._inputs import Inputs
 from ssm_cpu._launch import run_backward, run_forward
 from ssm_cpu._library import NUMPY, library_of
@@ -69,7 +69,7 @@ def selective_scan(
         Naming the argument, the rule, and what was given; before any work.
     """
     if not _compiling():
-        validate(
+        check(
             "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
             delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
             seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssm_backends import ArgumentError, validate
+from ssm_backends import ArgumentError
+from ssm_cpu._checked import check
 from ssm_cpu._launch import run_step
 from ssm_cpu._library import library_of
 
@@ -59,7 +60,7 @@ def selective_state_update(
     ShapeError, DTypeError, DeviceError, ArgumentError
         Naming the argument, the rule, and what was given; before any work.
     """
-    validate(
+    check(
         "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
         delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
         state_indices=state_indices, inplace=inplace,

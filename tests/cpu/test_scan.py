@@ -93,6 +93,13 @@ def test_any_strides_and_no_change_of_bits(d: int) -> None:
     assert y.strides == call["u"].strides
 
 
+def test_a_state_below_the_normal_numbers_is_zero_or_right() -> None:
+    call = problem(b=1, d=2, l=40, n=2, plain=True)
+    call["u"][..., 1:] = 0
+    call["u"] *= np.float32(1e-37)
+    judge(call | {"delta_softplus": True})
+
+
 def test_inputs_may_be_read_only() -> None:
     call = problem()
     for x in call.values():
@@ -131,3 +138,10 @@ def test_an_array_of_another_library_is_refused() -> None:
 
     with pytest.raises(DeviceError, match="`u` must be a NumPy array or a PyTorch tensor"):
         selective_scan(**problem() | {"u": Foreign()})
+
+
+def test_a_call_that_was_valid_before_does_not_excuse_the_next() -> None:
+    call = problem()
+    selective_scan(**call)
+    with pytest.raises(TypeError, match="`delta_softplus` must be True or False"):
+        selective_scan(**call | {"delta_softplus": 1})
