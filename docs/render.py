@@ -243,6 +243,52 @@ def _lines(table: Callable[[dict[str, Any]], list[str]]) -> Callable[[dict[str, 
     return lambda data: "\n".join(table(data))
 
 
+def memory(data: dict[str, Any]) -> str:
+    """Sizes of the state down: the error of LegS in three readings, and of random systems."""
+    lines = [
+        "| n | LegS, exact steps | LegS, bilinear steps | LegS, best reading | random A, best reading |",
+        "|--:|" + "--:|" * 4,
+    ]
+    for row in data["rows"]:
+        random = row["random, best reading"]
+        ours = [row[f"legs, {kind}"] for kind in ("exact steps", "bilinear steps", "best reading")]
+        cells = [f"{x:.2g}" for x in ours] + [f"{random[0]:.2g} to {random[-1]:.2g}"]
+        lines.append(f"| {row['n']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def speed(data: dict[str, Any]) -> str:
+    """Functions down with their time, and what it is measured by; then peak memory while l and n grow."""
+    lines = ["| function | sizes | ms | measured by | ratio | limit |", "|---|---|--:|---|--:|--:|"]
+    for row in data["speed"]:
+        sizes = ", ".join(f"{letter} {size}" for letter, size in row["sizes"].items())
+        lines.append(
+            f"| `{row['function']}` | {sizes} | {row['ms']:.0f} | {row['against']} | {row['ratio']:.2f} "
+            f"| {row['limit']:g} |"
+        )
+    lines += [
+        "",
+        "| b, d, l, n | peak MB | over 8 (bdl + bdn) bytes | over 8 bdln bytes |",
+        "|---|--:|--:|--:|",
+    ]
+    for row in data["memory"]:
+        sizes = ", ".join(str(size) for size in row["sizes"].values())
+        lines.append(f"| {sizes} | {row['bytes'] / 1e6:.1f} | {row['over']:.1f} | {row['share']:.2f} |")
+    made_of = data["environment"]
+    lines += ["", f"`python docs/benchmarks/oracle.py keep` on {made_of['cpu']}; {made_of['versions']}."]
+    return "\n".join(lines)
+
+
+def operators(data: dict[str, Any]) -> str:
+    """Operators down: outputs, equation, source."""
+    lines = ["| operator | outputs | equation | source |", "|---|---|---|---|"]
+    for name, row in data.items():
+        outputs = ", ".join(row.outputs)
+        cells = (f"`{name}`", outputs, row.equation, row.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "verdicts": verdicts,
     "by-dtype": by_dtype,
@@ -257,6 +303,9 @@ TABLES = {
     "teeth-failures": _lines(pages.failures),
     "teeth-kills": _lines(pages.by_question),
     "teeth-defects": _lines(pages.defects),
+    "memory": memory,
+    "speed": speed,
+    "operators": operators,
 }
 
 
@@ -264,10 +313,21 @@ def render(text: str) -> str:
     """A page with every marked table made anew from its data."""
 
     def fill(mark: re.Match[str]) -> str:
-        data = json.loads((RESULTS / f"{mark['data']}.json").read_text())
+        data = _references() if mark["data"] == "REFERENCES" else _result(mark["data"])
         return f"{mark[1]}{TABLES[mark['name']](data)}\n{mark[4]}"
 
     return MARK.sub(fill, text)
+
+
+def _result(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def _references() -> dict[str, Any]:
+    from ssm_spec import REFERENCES
+
+    return dict(REFERENCES)
 
 
 def main(arguments: list[str]) -> None:

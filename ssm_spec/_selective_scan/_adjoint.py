@@ -119,8 +119,7 @@ def _segment(
     out.add_C(span, scan.gamma * q, conj(h))
 
     u, step, B = scan.u[span], s[span], conj(scan.B.at(span))
-    dp = previous_states(scan, h, span, before)
-    dp *= a
+    dp = _decayed_states(scan, a, h, span, before)
     dp = np.multiply(adjoint, conj(dp), out=dp)
     ds = over_states(dp, conj(scan.A))
     out.A += over_times(dp, step)[:, None]
@@ -167,14 +166,30 @@ def previous_states(scan: Scan, h: Array, span: slice, before: Array | None) -> 
     previous = np.empty_like(h)
     previous[1:] = h[:-1]
     previous[0] = 0.0 if before is None else before
-    slots = scan.sequences.starts[span]
+    t, row, entering = _entering(scan, h, span)
+    previous[t, :, row] = entering
+    return previous
+
+
+def _decayed_states(scan: Scan, a: Array, h: Array, span: slice, before: Array | None) -> Array:
+    """a_t h_{t−1}, without a copy of the states; nothing is multiplied across a reset."""
+    decayed = np.empty_like(h)
+    np.multiply(a[1:], h[:-1], out=decayed[1:])
+    decayed[0] = 0.0 if before is None else a[0] * before
+    t, row, entering = _entering(scan, h, span)
+    decayed[t, :, row] = a[t, :, row] * entering
+    return decayed
+
+
+def _entering(scan: Scan, h: Array, span: slice) -> tuple[Array, Array, Array]:
+    """Where in a span sequences start, and the states from which they do, (starts, n, d)."""
     t, row = np.nonzero(scan.sequences.fresh[span])
     entering = np.zeros((len(t), h.shape[1], h.shape[3]), h.dtype)
     if scan.initial_state is not None:
-        given = slots[t, row] >= 0
-        entering[given] = scan.initial_state[:, slots[t, row][given]].swapaxes(0, 1)
-    previous[t, :, row] = entering
-    return previous
+        slots = scan.sequences.starts[span][t, row]
+        given = slots >= 0
+        entering[given] = scan.initial_state[:, slots[given]].swapaxes(0, 1)
+    return t, row, entering
 
 
 def hold_slope(scan: Scan, s: Float, span: slice) -> Array:

@@ -1,6 +1,7 @@
 """Clauses of the specification: each stands in the docs once, and each is held by a case or a test."""
 
 import ast
+import inspect
 import re
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ CITATION = re.compile(r"([a-z0-9-]+-\d+): \S")
 
 SPEC = "tests/spec/test_"
 MEANING = f"{SPEC}selective_scan_meaning.py::"
+EVERY = f"{SPEC}every_operator.py::"
 STEP = f"{SPEC}selective_state_update.py::"
 LINEAR = f"{SPEC}lti_semantics.py::"
 STARTS = f"{SPEC}initialisations.py::"
@@ -32,9 +34,12 @@ CONTINUOUS = f"{SPEC}continuous.py::"
 H3 = f"{SPEC}h3.py::"
 
 HELD_BY_TEST = {
-    "common-1": f"{MEANING}test_inputs_are_never_written",
+    "common-1": f"{EVERY}test_half_precision_inputs_stand_for_their_exact_numbers",
+    "common-2": f"{EVERY}test_empty_and_single_sizes_are_values",
     "common-3": f"{SPEC}lti_exact.py::test_recurrence",
     "common-4": f"{MEANING}test_elements_beyond_the_range_of_the_type_are_not_judged",
+    "common-6": f"{EVERY}test_inputs_are_read_in_any_layout_and_never_written",
+    "common-7": f"{EVERY}test_a_bad_argument_is_named_by_a_typed_error",
     "zoh-2": f"{LINEAR}test_singular_and_zero_matrices_are_held_like_any_other",
     "zoh-3": f"{LINEAR}test_a_mode_at_zero_has_its_limits",
     "zoh-4": f"{SPEC}lti_exact.py::test_legs_is_right_in_every_entry",
@@ -55,6 +60,7 @@ HELD_BY_TEST = {
     "step-response-1": f"{CONTINUOUS}test_impulse_and_step_lie_within_their_own_bounds",
     "associative-1": f"{SPEC}associative_scan.py::test_every_order_lies_within_its_own_bound",
     "associative-2": f"{SPEC}associative_scan.py::test_the_orders_are_one_function",
+    "associative-4": f"{SPEC}associative_scan.py::test_work_and_depth",
     "associative-3": f"{SPEC}associative_scan.py::test_slips_leave_the_bound",
     "legs-2": f"{LINEAR}test_legs_is_correctly_rounded",
     "legt-1": f"{STARTS}test_legt_remembers_a_window",
@@ -184,6 +190,14 @@ def test_every_operator_has_its_clauses() -> None:
     assert found.keys() == ssm_spec.REFERENCES.keys()
     assert [name for name, text in found.items() if "- **" not in text] == []
     assert OPERATORS.keys() <= found.keys()
+
+
+def test_every_public_function_is_an_operators_or_has_a_clause() -> None:
+    kinds = ("", "_vjp", "_bounds", "_vjp_bounds")
+    of_operators = {f"{name}{kind}" for name in ssm_spec.REFERENCES for kind in kinds}
+    functions = {name for name in ssm_spec.__all__ if inspect.isfunction(getattr(ssm_spec, name))}
+    named = set(re.findall(r"`(\w+)`", PAGE))
+    assert functions - of_operators <= named
 
 
 @pytest.mark.parametrize("name", sections())
