@@ -151,7 +151,8 @@ def environment() -> dict[str, str]:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     versions = {name: version(name) for name in ("numpy", "scipy", "torch")}
-    return {"cpu": f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, one thread"} | {
+    cpu = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, one thread"
+    return {"cpu": f"{cpu}, load average {os.getloadavg()[0]:.0f}"} | {
         "versions": ", ".join(
             [f"Python {platform.python_version()}", *(f"{k} {v}" for k, v in versions.items())]
         )

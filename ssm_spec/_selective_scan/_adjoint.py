@@ -14,7 +14,7 @@ from ssm_spec._selective_scan._blocks import CACHE, blocks, spans
 from ssm_spec._selective_scan._inputs import Projection, Scan
 from ssm_spec._selective_scan._recurrence import recur
 from ssm_spec._selective_scan._sums import add_products_by_group, over_states, over_times
-from ssm_spec._selective_scan._value import discretised, gate, read_out, states, step_sizes
+from ssm_spec._selective_scan._value import discretised, states, step_sizes
 
 Array = NDArray[Any]
 Float = NDArray[np.float64]
@@ -50,10 +50,18 @@ def gradients(scan: Scan, cotangents: Cotangents) -> dict[str, Array]:
     if cotangents.last_state is not None:
         empty = scan.sequences.empty
         out["initial_state"][:, empty] = cotangents.last_state[:, empty]
-    for batch, channels in blocks(b, d, n * (isqrt(l) + 1), CACHE):
+    for batch, channels in blocks(b, d, n * _shortest_segment(l), CACHE):
         block = scan.block(batch, channels)
         _accumulate(block, cotangents.block(batch, channels), _Views(out, batch, channels, block))
     return out
+
+
+def _shortest_segment(l: int) -> int:
+    """√l/2 steps: 2 √l saved states, and room for twice the channels side by side that √l steps would leave.
+
+    At (2, 256, 1024, 16) a tenth faster than √l: half as many steps of Python.
+    """
+    return isqrt(l) // 2 + 1
 
 
 class _Views:
@@ -76,10 +84,10 @@ class _Views:
 
 
 def _accumulate(scan: Scan, cotangents: Cotangents, out: _Views) -> None:
-    """Forward once to save the states between segments of about √l; then backward through each."""
+    """Forward once to save the states between segments; then backward through each."""
     b, d, l, n = scan.sizes
     s = step_sizes(scan)
-    segments = spans(l, max(isqrt(l) + 1, CACHE // (n * b * d)))
+    segments = spans(l, max(_shortest_segment(l), CACHE // (n * b * d)))
     entering: list[Array | None] = [None]
     for span in segments[:-1]:
         h = states(scan, *discretised(scan, s, span), span, entering[-1])
@@ -110,9 +118,10 @@ def _segment(
     h = states(scan, a, phi, span, before)
     q = cotangents.y[span]
     if scan.z is not None:
-        z = scan.z[span]
-        out.z[span] = q * gate_slope(z) * read_out(scan, h, span)
-        q = q * gate(z)
+        gate, slope = _gate_and_slope(scan.z[span])
+        v = scan.gamma * over_states(h, scan.C.at(span))
+        out.z[span] = q * slope * (v if scan.D is None else v + scan.D * scan.u[span])
+        q = q * gate
     if scan.D is not None:
         out.D += (q * scan.u[span]).sum(axis=(0, 1))
     adjoint = adjoint_states(scan, cotangents, q, a, span, carried)
@@ -201,5 +210,9 @@ def hold_slope(scan: Scan, s: Float, span: slice) -> Array:
 
 def gate_slope(z: Float) -> Float:
     """silu'(z) = σ(z)(1 + z(1 − σ(z)))."""
+    return _gate_and_slope(z)[1]
+
+
+def _gate_and_slope(z: Float) -> tuple[Float, Float]:
     sigma, rest = sigmoids(z)
-    return sigma * (1.0 + z * rest)
+    return z * sigma, sigma * (1.0 + z * rest)
