@@ -92,6 +92,8 @@ def test_an_unclaimed_call_that_is_served_fails() -> None:
     subject = wrong.backend(features=("complex",))
     assert verdict("error", "unclaimed-feature-zoh", subject).status == "pass"
     assert verdict("error", "unclaimed-feature-complex", subject).status == "not_claimed"
+    sixteen_bits = find_case("selective_scan/error/bfloat16/unclaimed-dtype")
+    assert perform(sixteen_bits, subject).status == "not_claimed"
 
 
 def test_another_process_is_compared_bit_by_bit() -> None:

@@ -99,7 +99,13 @@ def _placements() -> Iterator[Ask]:
     for how in STRIDED:
         options = {"layout": how}
         yield Ask(
-            check="robustness", method="layout", variant=how, clause=IN_MEMORY, of=EVERY, options=options
+            check="robustness",
+            method="layout",
+            variant=how,
+            clause=IN_MEMORY,
+            of=EVERY,
+            options=options,
+            first=COMMON if how.startswith("broadcast") else (),
         )
         yield Ask(
             check="robustness",
@@ -117,8 +123,12 @@ def _placements() -> Iterator[Ask]:
             options=options,
             first=SINGLE,
         )
-    yield Ask(check="robustness", method="guarded", variant="guarded", clause=UNCHANGED, of=EVERY)
-    yield Ask(check="robustness", method="poison", variant="poisoned", clause=IN_MEMORY, of=EVERY)
+    yield Ask(
+        check="robustness", method="guarded", variant="guarded", clause=UNCHANGED, of=EVERY, first=COMMON
+    )
+    yield Ask(
+        check="robustness", method="poison", variant="poisoned", clause=IN_MEMORY, of=EVERY, first=COMMON
+    )
     yield Ask(
         check="robustness",
         method="far",
@@ -200,6 +210,7 @@ ASKED: Final = (
             variant=variant,
             clause=clause,
             of={"selective_scan": ("packed", "offsets"), "causal_conv1d": ("packed",)},
+            first=COMMON,
         )
         for method, variant, clause in (
             ("packing_gradients", "packing-gradients", RESETS),
@@ -245,6 +256,7 @@ ASKED: Final = (
             "selective_scan": (*UNPACKED, "packed"),
             "selective_state_update": UNPACKED,
         },
+        first=COMMON,
     ),
     Ask(
         check="property",
@@ -256,6 +268,7 @@ ASKED: Final = (
             "selective_scan": ("typical", "complex", "initial", "zoh"),
             "selective_state_update": ("typical", "complex"),
         },
+        first=COMMON,
     ),
     Ask(
         check="property",
@@ -263,6 +276,7 @@ ASKED: Final = (
         variant="padding",
         clause=PADDING,
         of={"selective_scan": (*UNPACKED, "feedthrough-only")},
+        first=COMMON,
     ),
     Ask(
         check="property",
@@ -270,6 +284,7 @@ ASKED: Final = (
         variant="invariant",
         clause=INVARIANT,
         of={"selective_scan": (*UNPACKED, "zoh")},
+        first=COMMON,
     ),
     Ask(
         check="property",

@@ -328,7 +328,7 @@ EDGES: Final = (
         first=("float32",),
     ),
     # Wider than a block of 64 and of 32, by a little: where sums over blocks race or lose their edge.
-    _scan("uneven", scan_inputs(3, 67, 33, 5), EDGE, check="robustness", first=("float32",)),
+    _scan("uneven", scan_inputs(2, 67, 17, 3), EDGE, check="robustness", first=("float32",)),
     *(
         _scan(name, scan_inputs(b, d, l, n), EDGE, level, check="robustness")
         for name, (b, d, l, n), level in _SIZES

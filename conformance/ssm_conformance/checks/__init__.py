@@ -88,7 +88,9 @@ def perform(case: Case, backend: Backend, elsewhere: Elsewhere | None = None) ->
     able = [arrays for arrays in backend.adapters if wanted.isdisjoint(getattr(arrays, "lacks", ()))]
     if not able:
         names = " and ".join(arrays.name for arrays in backend.adapters)
-        return _verdict(case, "unavailable", message=f"{names} arrays have no dtype of this case")
+        # Of what is not claimed, nothing is left unverified where the library itself cannot hold it.
+        status = "not_claimed" if case.method == "not_supported" else "unavailable"
+        return _verdict(case, status, message=f"{names} arrays have no dtype of this case")
     subjects = [Subject(case, backend, op, arrays, elsewhere=elsewhere) for arrays in able]
     return max((_put(subject) for subject in subjects), key=_severity)
 
