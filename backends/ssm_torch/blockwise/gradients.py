@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_torch.blockwise.problem import Problem
+from ssm_torch.blockwise.terms import real
 
 
 class Gradients:
@@ -28,11 +29,8 @@ class Gradients:
 
     def _room(self, x: Tensor) -> Tensor:
         """For a constant matrix in the states' layout, else in its own."""
-        return (
-            torch.zeros_like(self._modes)
-            if x.ndim == 2
-            else torch.zeros_like(x, memory_format=torch.contiguous_format)
-        )
+        like = self._modes if x.ndim == 2 else x
+        return torch.zeros_like(like, memory_format=torch.contiguous_format)
 
     def write(self, name: str, x: Tensor, batch: slice, time: slice) -> None:
         """A block (t, b, g, 1, p) of the gradient of u, delta or z."""
@@ -63,7 +61,7 @@ class Gradients:
         grouped = total.unsqueeze(1) if own.ndim == 3 else total
         summed = rows.view(*rows.shape[:2], grouped.shape[1], -1, rows.shape[3]).sum(3).permute(1, 2, 3, 0)
         summed = summed if name == "B" else summed.conj()
-        grouped[batch, :, :, time] = summed if own.is_complex() else _real(summed)
+        grouped[batch, :, :, time] = summed if own.is_complex() else real(summed)
 
     def as_inputs(self) -> dict[str, Tensor]:
         """Name → gradient with its input's shape and dtype; a real input gets the real part."""
@@ -84,9 +82,5 @@ class Gradients:
 
 
 def _like(gradient: Tensor, x: Tensor) -> Tensor:
-    part = gradient if x.is_complex() else _real(gradient)
+    part = gradient if x.is_complex() else real(gradient)
     return part.to(x.dtype).contiguous()
-
-
-def _real(x: Tensor) -> Tensor:
-    return x.real if x.is_complex() else x
