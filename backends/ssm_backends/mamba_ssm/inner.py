@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssm_backends.errors import ArgumentError, ShapeError
-from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn, selective_scan_ref
+from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +77,7 @@ def mamba_inner_fn(
     norms = _Norms(b_rms_weight, c_rms_weight, dt_rms_weight, b_c_dt_rms_eps)
 
     def inner(*given: Any) -> Tensor:
-        return _inner(selective_scan_fn, norms, delta_softplus, *given)
+        return _inner(norms, delta_softplus, *given)
 
     inputs = (
         xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, D, delta_bias,
@@ -110,9 +109,8 @@ def mamba_inner_ref(
     C_proj_bias: Tensor | None = None,
     delta_softplus: bool = True,
 ) -> Tensor:
-    """The same in PyTorch's own operations, by the backend "torch"; nothing is recomputed."""
-    y = _inner(
-        selective_scan_ref, _Norms(), delta_softplus, xz, conv1d_weight, conv1d_bias, x_proj_weight,
+    """The same stages one by one, by the best backend, as in mamba-ssm; nothing is recomputed."""
+    y = _inner( _Norms(), delta_softplus, xz, conv1d_weight, conv1d_bias, x_proj_weight,
         delta_proj_weight, A, B, C, D, delta_bias, B_proj_bias, C_proj_bias,
     )  # fmt: skip
     return _out(y, out_proj_weight, out_proj_bias)
@@ -137,7 +135,6 @@ class _Norms:
 
 
 def _inner(
-    scan: Callable[..., Any],
     norms: _Norms,
     delta_softplus: bool,
     xz: Tensor,
@@ -172,7 +169,9 @@ def _inner(
     if C is None:
         C = _matrix(projected[..., -width:], C_proj_bias, norms, norms.C, A)
     delta = norms.apply(norms.delta, delta).transpose(1, 2)
-    y: Tensor = scan(x, delta, A, B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus)
+    y: Tensor = selective_scan_fn(
+        x, delta, A, B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus
+    )
     return y
 
 

@@ -69,30 +69,43 @@ def on_gpu(contestants: Mapping[str, Calls], repeats: int) -> dict[str, Times]:
     """
     import torch
 
-    counts = {}
+    counts, ahead = {}, {}
     for name, calls in contestants.items():
         for call in calls:
             call()
         torch.cuda.synchronize()
-        counts[name] = repeats_for(_between_events(calls[0]), repeats)
+        ahead[name] = _cycles_ahead(calls[0])
+        counts[name] = repeats_for(_between_events(calls[0], ahead[name]), repeats)
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for k in range(repeats):
         for name, calls in contestants.items():
             if k < counts[name]:
-                found[name].append(_between_events(calls[k % len(calls)]))
+                found[name].append(_between_events(calls[k % len(calls)], ahead[name]))
     return {name: Times(tuple(seconds)) for name, seconds in found.items()}
 
 
-AHEAD_CYCLES: Final = 2_000_000
-"""What the device sleeps, about a millisecond, while the host issues a call."""
+CYCLES_PER_SECOND: Final = 2e9
+"""Of a GPU, rather too many than too few."""
+LONGEST_AHEAD: Final = 0.2
+"""Seconds that the device sleeps at most while the host issues a call."""
 
 
-def _between_events(call: Callable[[], Any]) -> float:
+def _cycles_ahead(call: Callable[[], Any]) -> int:
+    """What the device has to sleep so that the host has issued the call before it is over."""
+    import torch
+
+    torch.cuda.synchronize()
+    issuing = _once(call)
+    torch.cuda.synchronize()
+    return int(min(2 * issuing + 1e-3, LONGEST_AHEAD) * CYCLES_PER_SECOND)
+
+
+def _between_events(call: Callable[[], Any], ahead: int) -> float:
     import torch
 
     cuda: Any = torch.cuda  # its events and its sleep have no types
     start, end = (cuda.Event(enable_timing=True) for _ in range(2))
-    cuda._sleep(AHEAD_CYCLES)
+    cuda._sleep(ahead)
     start.record()
     call()
     end.record()
