@@ -189,6 +189,15 @@ ASKED: Final = (
     Ask(
         check="property",
         method="causality",
+        variant="causality-elsewhere",
+        clause=CAUSALITY,
+        of={**STREAMS, **SCANS},
+        options={"cuts": ()},
+        first=COMMON,
+    ),
+    Ask(
+        check="property",
+        method="causality",
         variant="causality",
         clause=CAUSALITY,
         of={"selective_scan": ("long",)},
