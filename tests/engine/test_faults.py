@@ -20,7 +20,8 @@ from ssm_conformance.verdict import Verdict
 
 from .conftest import BAD, RIGHT, Write
 
-LIMITS = Limits(seconds=2.0, first_call=1.0)
+LIMITS = Limits(seconds=20.0, first_call=1.0)
+"""For faults that do not hang: a busy machine may take its time."""
 
 
 def judge(module: str, limits: Limits = LIMITS, cases: tuple[str, ...] = (BAD, RIGHT)) -> dict[str, Verdict]:
@@ -191,7 +192,8 @@ def test_children_end_with_their_worker(write_plugin: Write, tmp_path: Path, end
     code = 'import subprocess as s; print(s.Popen(["sleep", "60"], start_new_session=True, stdout=-3).pid)'
     orphan = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE).stdout
     open({str(note)!r}, 'w').write(f"{{child.pid}} {{int(orphan)}}"); {ending}"""
-    found = judge(write_plugin("parent", fault), cases=(BAD,))
+    limits = Limits(seconds=4.0, first_call=1.0) if "sleep" in ending else LIMITS
+    found = judge(write_plugin("parent", fault), limits, (BAD,))
     assert found[BAD].status == ("pass" if ending == "pass" else "fail")
     gone = time.monotonic() + 5
     for child in map(int, note.read_text().split()):
