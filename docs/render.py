@@ -218,6 +218,14 @@ def bench(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def outcomes(data: dict[str, Any]) -> str:
+    """Tests down: how many passed and failed."""
+    lines = ["| test | passed | failed |", "|---|--:|--:|"]
+    lines += [f"| {row['name']} | {row['passed']} | {row['failed']} |" for row in data["tests"]]
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    return "\n".join([*lines, "", f"{data['device']}; {versions}. {data['note']}"])
+
+
 PASS_NAMES = {"forward": "forward", "both": "forward and backward", "step": "step"}
 
 
@@ -295,6 +303,7 @@ TABLES = {
     "failures": failures,
     "matrix": matrix,
     "bench": bench,
+    "outcomes": outcomes,
     "certification": certification,
     "teeth-summary": outcome,
     "teeth-checks": _lines(pages.by_check),
