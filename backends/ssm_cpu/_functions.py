@@ -183,8 +183,10 @@ def exp(x: Lanes) -> Lanes:
 def softplus(x: Lanes) -> Lanes:
     """log(1 + exp(x)), without a threshold and relatively accurate everywhere; 0 at −∞."""
     tail = exp(-absolute(x))
-    s = tail / (tail + x.f.constant(2.0))
-    logarithm = s * polynomial(_LOGARITHM, s * s)
+    half = x.f.constant(0.5)
+    twice = tail / (half * tail + x.f.constant(1.0))  # 2s, since s may be flushed where the result is normal
+    s = half * twice
+    logarithm = twice * (half * polynomial(_LOGARITHM, s * s))
     return choose(x < x.f.zeros(), logarithm, x + logarithm)
 
 

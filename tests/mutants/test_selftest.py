@@ -43,7 +43,7 @@ def test_a_mutant_is_rejected_by_the_checks_that_see_it() -> None:
     assert found.checks.items() >= {"value": 1, "gradient": 1}.items()
     assert found.ratio is not None
     assert found.ratio > 1e4
-    assert found.cases > 30
+    assert found.cases > 20
     assert found.errors == ()
     assert "times the bound" in found.rejections[found.expected]
     assert found.allclose, "typical inputs have one group"
