@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 import ssm_spec
-from ssm_backends import ArgumentError
+from ssm_backends import OPERATORS, ArgumentError
 from ssm_conformance import ConformanceError, assert_conforms
 from tests.spec.sample_calls import Call, sample_calls
 
 CALLS = sample_calls()
 LONG = sample_calls(L=70)
 RETURNS = {
-    "selective_scan": "return_last_state",
-    "ssm_recurrence": "return_last_state",
+    name: output.when for name, operator in OPERATORS.items() for output in operator.outputs if output.when
 }
 """The flag of the operators whose call says which outputs it returns."""
 
@@ -194,14 +193,14 @@ def test_the_likely_mistake_is_named(mistake: str) -> None:
     [
         ({"op": "nonsense", "actual": np.ones(2)}, "`op` must be one of"),
         (
-            {"op": "hippo_lagt", "actual": (np.ones(2),), "n": 4},
-            r"`actual` must hold the outputs \(A, B\); got 1",
+            {"op": "s4d_lin", "actual": (np.ones(2),), "n": 4},
+            r"`actual` must hold the outputs \(Lambda, B\); got 1",
         ),
         (
-            {"op": "hippo_lagt", "actual": {"Q": np.ones(2)}, "n": 4},
-            "`actual` must name outputs of hippo_lagt",
+            {"op": "s4d_lin", "actual": {"Q": np.ones(2)}, "n": 4},
+            "`actual` must name outputs of s4d_lin",
         ),
-        ({"op": "hippo_lagt", "actual": None, "n": 4}, "`actual` must hold arrays; got NoneType"),
+        ({"op": "s4d_lin", "actual": None, "n": 4}, "`actual` must hold arrays; got NoneType"),
     ],
 )
 def test_what_cannot_be_judged_is_said(arguments: dict[str, Any], message: str) -> None:
