@@ -141,8 +141,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_run_prints_a_table_and_writes_data_and_plots(tmp_path: Path) -> None:
+def test_a_run_prints_a_table_and_writes_data_and_plots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib")
+    monkeypatch.setenv("COLUMNS", "160")
     options = (
         "--device",
         "cpu",
