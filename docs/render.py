@@ -232,8 +232,12 @@ PASS_NAMES = {"forward": "forward", "both": "forward and backward", "step": "ste
 def _timed(row: dict[str, Any]) -> str:
     if "median_s" not in row:
         return ""
-    peak = "" if row["peak_bytes"] is None else f" · {row['peak_bytes'] / 2**20:.3g}"
-    return f"{1e3 * row['median_s']:.3g} · {row['over_floor']:.1f}{peak}"
+    peak = "" if row["peak_bytes"] is None else f" · {_three_digits(row['peak_bytes'] / 2**20)}"
+    return f"{_three_digits(1e3 * row['median_s'])} · {row['over_floor']:.1f}{peak}"
+
+
+def _three_digits(x: float) -> str:
+    return f"{x:.3g}" if x < 1000 else f"{x:.0f}"
 
 
 def outcome(data: dict[str, Any]) -> str:
