@@ -67,9 +67,8 @@ def test_a_crash_and_a_hang_say_where(write_plugin: Write) -> None:
     assert "SIGABRT" in crash.message
     assert "last words" in crash.details["log"]
     assert "in misbehave" in crash.details["log"]
-    limits = Limits(
-        seconds=3.0, first_call=1.0
-    )  # time to reach the plugin: the first case makes the catalogue
+    # Long enough to reach the plugin: the first case makes the catalogue.
+    limits = Limits(seconds=3.0, first_call=1.0)
     hang = judge(write_plugin("hanging", "time.sleep(60)"), limits, cases=(BAD,))[BAD]
     assert "time limit was 3 s" in hang.message
     assert hang.details["cause"] == "timeout"
