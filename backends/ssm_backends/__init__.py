@@ -30,6 +30,8 @@ from ssm_backends.front.functions import (
     s5,
     selective_scan,
     selective_state_update,
+    ssd,
+    ssd_update,
     ssm_kernel,
     ssm_recurrence,
 )
@@ -97,6 +99,8 @@ __all__ = [
     "select",
     "selective_scan",
     "selective_state_update",
+    "ssd",
+    "ssd_update",
     "ssm_kernel",
     "ssm_recurrence",
     "use",

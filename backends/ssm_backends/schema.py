@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from ssm_backends.validation import Call
 
-Kind = Literal["array", "index", "integer", "number", "flag", "choice", "dtype"]
+Kind = Literal["array", "index", "integer", "number", "pair", "flag", "choice", "dtype"]
 Role = Literal["io", "stream", "parameter", "state"]
 ComplexRule = Literal["never", "free", "with A", "as A"]
 
@@ -58,7 +58,8 @@ class Argument:
     name, doc
         The keyword, and one sentence on its meaning.
     kind
-        "array" (floating), "index" (integer array), or a plain Python value.
+        "array" (floating), "index" (integer array), or a plain Python value; "pair": two
+        numbers (low, high), low <= high.
     forms
         The allowed shapes of an array, distinguished by their rank.
     default

@@ -110,6 +110,8 @@ def is_default(argument: Argument, value: Any) -> bool:
         return False
     if value is argument.default:
         return True
+    if argument.kind == "pair":
+        return isinstance(value, tuple | list) and tuple(value) == argument.default
     plain = isinstance(value, bool | int | float | str)
     return (
         plain and value == argument.default and isinstance(value, bool) == isinstance(argument.default, bool)
@@ -163,6 +165,8 @@ def _check_plain(argument: Argument, value: Any) -> None:
         case "number":
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise DTypeError(f"`{name}` must be a number; got {shown}")
+        case "pair":
+            _check_pair(name, value)
         case "choice" | "dtype":
             if value not in argument.choices:
                 raise ArgumentError(f"`{name}` must be one of {', '.join(argument.choices)}; got {shown}")
@@ -170,6 +174,17 @@ def _check_plain(argument: Argument, value: Any) -> None:
         low, high = argument.interval
         if not low <= value <= high:
             raise ArgumentError(f"`{name}` must lie in {low:g}..{high:g}; got {shown}")
+
+
+def _check_pair(name: str, value: Any) -> None:
+    """Two numbers in order; a NaN is in no order."""
+    numbers = isinstance(value, tuple | list) and all(
+        isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool) for x in value
+    )
+    if not numbers:
+        raise DTypeError(f"`{name}` must be a pair of numbers (low, high); got {_shown(value)}")
+    if len(value) != 2 or not value[0] <= value[1]:
+        raise ArgumentError(f"`{name}` must be a pair (low, high) with low <= high; got {_shown(value)}")
 
 
 def choose_forms(operator: Operator, given: Mapping[str, Any]) -> dict[str, Form]:

@@ -9,12 +9,14 @@ from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
 from ssm_torch.causal_conv1d import causal_conv1d, causal_conv1d_update
 from ssm_torch.convolution import causal_convolution
 from ssm_torch.discretize import discretize_bilinear, discretize_zoh
+from ssm_torch.duality.sizes import CHUNK
 from ssm_torch.h3 import h3
 from ssm_torch.hippo import hippo_fout, hippo_lagt, hippo_legs, hippo_legt
 from ssm_torch.lssl import lssl
 from ssm_torch.recurrence import ssm_kernel, ssm_recurrence
 from ssm_torch.s5 import s5
 from ssm_torch.selective_scan import selective_scan
+from ssm_torch.ssd import ssd, ssd_update
 from ssm_torch.state_update import selective_state_update
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "s5",
     "selective_scan",
     "selective_state_update",
+    "ssd",
+    "ssd_update",
     "ssm_backend",
     "ssm_kernel",
     "ssm_recurrence",
@@ -43,6 +47,7 @@ _ALL = ("bfloat16", "float16", *_WIDE)
 _SYSTEM = ("dense", "diagonal", "complex")
 _EULER = ("forward_euler", "backward_euler")
 _SELECTIVE = ("complex", "mixed_dtypes", "grouped", "zoh")
+_DUAL = ("mixed_dtypes", "per_channel_skip")
 _STEP = (*_SELECTIVE, "half_state", "state_indices")
 
 
@@ -138,6 +143,23 @@ def ssm_backend(device: str | None) -> Backend:
                 gradients="all",
                 features=("mixed_dtypes",),
                 deterministic=True,
+            ),
+            "ssd": Op(
+                ssd,
+                dtypes=_ALL,
+                gradients="all",
+                features=(*_DUAL, "initial_state", "seq_idx"),
+                memory="fused",
+                deterministic=True,
+                arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
+            ),
+            "ssd_update": Op(
+                ssd_update,
+                dtypes=_ALL,
+                gradients="all",
+                features=_DUAL,
+                deterministic=True,
+                arithmetic={"evaluation": "scan", "decayed_state": "direct"},
             ),
         },
     )

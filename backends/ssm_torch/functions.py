@@ -23,6 +23,12 @@ def widen(x: Tensor, compute: torch.dtype) -> Tensor:
     return x.to(compute.to_complex() if x.is_complex() else compute)
 
 
+def split(x: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
+    """One dimension as several, a view; −1 stands for what is left."""
+    parts: Tensor = x.unflatten(dim, sizes)  # type: ignore[no-untyped-call]  # PyTorch's
+    return parts
+
+
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)) without a threshold; 0 with slope 0 at −∞."""
     return torch.logaddexp(x, x.new_zeros(()))

@@ -10,7 +10,7 @@ from ssm_backends import OPERATORS, Argument, Form, Operator
 
 SIZES: Mapping[str, int] = {
     "b": 2, "d": 6, "l": 5, "n": 3, "m": 2, "p": 5, "k": 7, "h": 3, "s": 2, "o": 5, "r": 2, "v": 3,
-    "g_B": 3, "g_C": 2,
+    "g_B": 3, "g_C": 2, "g": 3,
 }  # fmt: skip
 SYSTEM = (5, 1)
 """What "*s" stands for; "=s" stands for the same, since all arguments are given it."""
@@ -49,6 +49,8 @@ def plain_value(argument: Argument, sizes: Mapping[str, int] = SIZES) -> Any:
             return sizes[argument.binds] if argument.binds else 3
         case "number":
             return 0.25
+        case "pair":
+            return (-0.5, 0.25)
         case "flag":
             return not argument.default
         case _:

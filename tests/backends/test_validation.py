@@ -21,6 +21,7 @@ from ssm_backends import (
     choose_forms,
     validate,
 )
+from ssm_backends.operators.duality import SSD, SSD_UPDATE
 from ssm_backends.operators.hippo import HIPPO_FOUT
 from ssm_backends.operators.layers import H3
 from ssm_backends.operators.linear import SSM_RECURRENCE
@@ -268,6 +269,13 @@ def test_plain_arguments_have_a_kind_and_a_range(operator: Operator, argument: A
         "flag": [(DTypeError, 1), (DTypeError, "yes")],
         "integer": [(DTypeError, 2.0), (DTypeError, True), (ArgumentError, -1)],
         "number": [(DTypeError, "half"), (DTypeError, True), *outside(argument)],
+        "pair": [
+            (DTypeError, 0.5),
+            (DTypeError, ("low", "high")),
+            (ArgumentError, (1.0, 0.0)),
+            (ArgumentError, (0.0, 1.0, 2.0)),
+            (ArgumentError, (inf - inf, 1.0)),
+        ],
         "choice": [(ArgumentError, "ZOH"), (ArgumentError, 3)],
         "dtype": [(ArgumentError, "float8"), (ArgumentError, "int32")],
     }
@@ -310,6 +318,10 @@ RULES: list[tuple[Operator, str, str, dict[str, Any]]] = [
     (SELECTIVE_SCAN, "cu_seqlens", "it needs b = 1", {"cu_seqlens": Meta((3,), "int32")}),
     (SELECTIVE_SCAN, "initial_state", "its first dimension is b", {"initial_state": Meta((3, 6, 3))}),
     (SELECTIVE_STATE_UPDATE, "state", "its first dimension is b", {"state": Meta((3, 6, 3))}),
+    *(
+        (operator, "B", "its number of groups g must divide h", {"B": Meta(shape), "C": Meta(shape)})
+        for operator, shape in ((SSD, (2, 5, 2, 3)), (SSD_UPDATE, (2, 2, 3)))
+    ),
     (HIPPO_FOUT, "n", "it must be even: a cosine and a sine a frequency", {"n": 5}),
     (
         H3,

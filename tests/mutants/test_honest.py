@@ -70,7 +70,7 @@ def test_the_orders_and_formats_differ_in_bits() -> None:
         return {key: item.array.tobytes() for key, item in outputs.items()}
 
     sequential = bits("sequential")
-    elsewhere = {"linear", "layers", "transforms"}
+    elsewhere = {"linear", "layers", "transforms", "ssd-steps", "ssd-chunks"}
     others = set(HONEST) - {"sequential", "saved-gate", "chunked", "flush-to-zero"} - elsewhere
     assert [name for name in sorted(others) if bits(name) == sequential] == []
 
@@ -79,7 +79,7 @@ FORWARD_ALONE = {"lssl", "s5", "h3"}
 
 
 def test_together_they_claim_every_operator_and_feature() -> None:
-    claims = [HONEST[name].backend() for name in ("sequential", "linear", "layers")]
+    claims = [HONEST[name].backend() for name in ("sequential", "linear", "layers", "ssd-steps")]
     lacking = {}
     for name, operator in OPERATORS.items():
         (op,) = next(c.implementations(name) for c in claims if name in c.ops)

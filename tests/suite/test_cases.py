@@ -9,7 +9,7 @@ import pytest
 from ssm_backends import OPERATORS, ArgumentError, Backend, NumpyArrays, Op, claims_as_data
 from ssm_conformance import real
 from ssm_conformance.case import LEVELS
-from ssm_conformance.cases import RECIPES, _options, catalogue, find_case
+from ssm_conformance.cases import RECIPES, _duality, _options, catalogue, find_case
 from ssm_conformance.checks import METHODS
 from ssm_conformance.checks.subject import Subject
 from ssm_conformance.draw import Draw
@@ -119,8 +119,9 @@ def choices(row: str, factors: tuple[tuple[str, ...], ...]) -> list[tuple[str, s
             (*(("", word) for word in _options.PLAIN_OPTIONS), *_options.SCAN_OPTIONS),
         ),
         (_options.STEP_ROWS, tuple(("", word) for word in _options.STEP_OPTIONS)),
+        (_duality.ROWS, (("", "D", "wide-D"), *(("", word) for word in _duality.OPTIONS))),
     ],
-    ids=["plain", "scan", "step"],
+    ids=["plain", "scan", "step", "ssd"],
 )
 def test_every_pair_of_options_occurs_in_some_call(rows: tuple[str, ...], factors) -> None:
     wanted = set()
@@ -131,7 +132,7 @@ def test_every_pair_of_options_occurs_in_some_call(rows: tuple[str, ...], factor
 
 
 def test_each_optional_argument_of_a_differentiable_call_is_present_and_absent() -> None:
-    for op in ("selective_scan", "selective_state_update"):
+    for op in ("selective_scan", "selective_state_update", "ssd", "ssd_update"):
         calls = [case.recipe.inputs for case in FULL if case.op == op and case.check == "gradient"]
         for argument in OPERATORS[op].arguments:
             if not argument.required:

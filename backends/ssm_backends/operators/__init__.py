@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ssm_backends.operators import hippo, layers, linear, selective, short_convolution
+from ssm_backends.operators import duality, hippo, layers, linear, selective, short_convolution
 from ssm_backends.schema import Operator
 
 OPERATORS: Final[Mapping[str, Operator]] = {
@@ -32,6 +32,8 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         selective.SELECTIVE_STATE_UPDATE,
         short_convolution.CAUSAL_CONV1D,
         short_convolution.CAUSAL_CONV1D_UPDATE,
+        duality.SSD,
+        duality.SSD_UPDATE,
     )
 }
 """Name → operator, in the order of the specification."""

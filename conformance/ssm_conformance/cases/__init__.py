@@ -8,6 +8,7 @@ from typing import Final
 
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
+    _duality,
     _found,
     _layers,
     _linear,
@@ -38,6 +39,8 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_real.REAL,
     *_short_convolution.SHORT_CONVOLUTION,
     *_short_convolution.SHORT_CONVOLUTION_STEP,
+    *_duality.SSD,
+    *_duality.SSD_UPDATE,
 )
 
 

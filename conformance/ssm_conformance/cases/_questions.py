@@ -9,7 +9,7 @@ from typing import Any, Final
 from ssm_backends import OPERATORS, Operator
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import LEVELS, Case, Check, Level, Recipe
-from ssm_conformance.cases import _selective
+from ssm_conformance.cases import _duality, _selective
 
 DTYPES: Final = ("float64", "float32", *HALF)
 SINGLE: Final = ("float32",)
@@ -52,8 +52,17 @@ SCANS: Final[Names] = {"selective_scan": ("typical", "plain", "groups", "complex
 STEPS: Final[Names] = {"selective_state_update": ("typical", "groups", "complex", "pool")}
 SHORT: Final[Names] = {"causal_conv1d": ("typical", "packed")}
 SHORT_STEPS: Final[Names] = {"causal_conv1d_update": ("typical",)}
-EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **SHORT_STEPS}
+DUAL: Final[Names] = {"ssd": ("typical", "plain", "groups", "packed")}
+DUAL_STEPS: Final[Names] = {"ssd_update": ("typical", "groups")}
+SINGLE_STEPS: Final[Names] = {**SHORT_STEPS, **DUAL_STEPS}
+EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **SINGLE_STEPS}
 UNPACKED: Final = ("typical", "plain", "groups", "complex")
+PACKS: Final[Names] = {
+    "selective_scan": ("packed", "offsets"),
+    "causal_conv1d": ("packed",),
+    "ssd": ("packed",),
+}
+"""Sequences that share a call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +125,8 @@ def _placements() -> Iterator[Ask]:
                 **SYSTEMS,
                 **STREAMS,
                 **SHORT,
-                **SHORT_STEPS,
+                **SINGLE_STEPS,
+                "ssd": ("groups",),
                 "selective_scan": ("groups",),
                 "selective_state_update": ("groups",),
             },
@@ -152,8 +162,8 @@ def _repetitions() -> Iterator[Ask]:
             options={"direction": direction},
         )
     rooms: tuple[tuple[Names, Level], ...] = (
-        (SCANS, "quick"),
-        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **SHORT_STEPS}, "full"),
+        ({**SCANS, **DUAL}, "quick"),
+        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **SINGLE_STEPS}, "full"),
     )
     for of, level in rooms:
         yield Ask(
@@ -183,7 +193,7 @@ ASKED: Final = (
         method="causality",
         variant="causality",
         clause=CAUSALITY,
-        of={**STREAMS, **SCANS, **SHORT},
+        of={**STREAMS, **SCANS, **SHORT, **DUAL},
         level="smoke",
     ),
     Ask(
@@ -191,7 +201,7 @@ ASKED: Final = (
         method="causality",
         variant="causality-elsewhere",
         clause=CAUSALITY,
-        of={**STREAMS, **SCANS},
+        of={**STREAMS, **SCANS, **DUAL},
         options={"cuts": ()},
         first=COMMON,
     ),
@@ -209,7 +219,7 @@ ASKED: Final = (
         method="packing",
         variant="packing",
         clause=RESETS,
-        of={"selective_scan": ("packed", "offsets"), "causal_conv1d": ("packed",)},
+        of=PACKS,
         level="smoke",
     ),
     *(
@@ -218,7 +228,7 @@ ASKED: Final = (
             method=method,
             variant=variant,
             clause=clause,
-            of={"selective_scan": ("packed", "offsets"), "causal_conv1d": ("packed",)},
+            of=PACKS,
             first=COMMON,
         )
         for method, variant, clause in (
@@ -235,7 +245,8 @@ ASKED: Final = (
         of={
             **STREAMS,
             **SHORT,
-            **SHORT_STEPS,
+            **SINGLE_STEPS,
+            "ssd": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
             "selective_state_update": ("typical", "groups", "complex"),
         },
@@ -248,7 +259,8 @@ ASKED: Final = (
         of={
             **STREAMS,
             **SHORT,
-            **SHORT_STEPS,
+            **DUAL,
+            **SINGLE_STEPS,
             "selective_scan": (*UNPACKED, "packed"),
             "selective_state_update": UNPACKED,
         },
@@ -261,7 +273,8 @@ ASKED: Final = (
         of={
             **STREAMS,
             **SHORT,
-            **SHORT_STEPS,
+            **DUAL,
+            **SINGLE_STEPS,
             "selective_scan": (*UNPACKED, "packed"),
             "selective_state_update": UNPACKED,
         },
@@ -276,6 +289,8 @@ ASKED: Final = (
             **SYSTEMS_RUN,
             "selective_scan": ("typical", "complex", "initial", "zoh"),
             "selective_state_update": ("typical", "complex"),
+            "ssd": ("typical", "initial"),
+            "ssd_update": ("typical",),
         },
         first=COMMON,
     ),
@@ -284,7 +299,7 @@ ASKED: Final = (
         method="left_padding",
         variant="padding",
         clause=PADDING,
-        of={"selective_scan": (*UNPACKED, "feedthrough-only")},
+        of={"selective_scan": (*UNPACKED, "feedthrough-only"), "ssd": ("typical", "plain")},
         first=COMMON,
     ),
     Ask(
@@ -304,6 +319,7 @@ ASKED: Final = (
             "selective_scan": UNPACKED,
             "ssm_recurrence": ("mimo", "diagonal-complex"),
             "causal_conv1d": ("typical", "initial"),
+            "ssd": ("typical", "plain", "groups"),
         },
         first=COMMON,
     ),
@@ -312,7 +328,7 @@ ASKED: Final = (
         method="chaining",
         variant="split",
         clause=SPLIT,
-        of={"selective_scan": ("long", "long-moderate-decay")},
+        of={"selective_scan": ("long", "long-moderate-decay"), "ssd": ("long",)},
         level="full",
         options={"cuts": (1, 63, 64, 65, 255, 256, 257, 511, 512, 513)},
     ),
@@ -321,7 +337,7 @@ ASKED: Final = (
         method="steps",
         variant="chain",
         clause=CHAIN,
-        of={"selective_state_update": ("typical", "plain", "groups", "complex"), **SHORT_STEPS},
+        of={"selective_state_update": ("typical", "plain", "groups", "complex"), **SINGLE_STEPS},
         options={"steps": 64},
         first=COMMON,
     ),
@@ -330,7 +346,7 @@ ASKED: Final = (
         method="steps",
         variant="long-chain",
         clause=CHAIN,
-        of={"selective_state_update": ("typical", "complex", "zoh")},
+        of={"selective_state_update": ("typical", "complex", "zoh"), "ssd_update": ("typical",)},
         level="full",
         options={"steps": 512},
     ),
@@ -374,12 +390,11 @@ def dtypes_of(recipe: Recipe) -> tuple[str, ...]:
 
 def _memory() -> Iterator[Case]:
     """Growth over a grid in which b, d, l, n, g vary independently."""
-    recipe = Recipe(
-        "selective_scan",
-        "growth",
-        _selective.scan_inputs(2, 16, 256, 16),
-        "claim-4: peak = c₀ + c₁bdl + c₂bdn + c₃bdln + c₄bgnl; fused: c₃ at most 1/8 of one state element",
-        check="memory",
-    )
-    for direction in ("forward", "backward", "saved"):
-        yield Case(recipe, "float32", "memory", "growth", direction, "quick", {"direction": direction})
+    law = "claim-4: peak = c₀ + c₁bdl + c₂bdn + c₃bdln + c₄bgnl; fused: c₃ at most 1/8 of one state element"
+    for op, inputs in (
+        ("selective_scan", _selective.scan_inputs(2, 16, 256, 16)),
+        ("ssd", _duality.ssd_inputs(2, 256, 4, 4, 16)),
+    ):
+        recipe = Recipe(op, "growth", inputs, law, check="memory")
+        for direction in ("forward", "backward", "saved"):
+            yield Case(recipe, "float32", "memory", "growth", direction, "quick", {"direction": direction})

@@ -23,6 +23,8 @@ RULES: Final = {
         ("initial_state", "rows", "initial"),
         ("initial_state", "real", "complex-initial"),
     ),
+    "ssd": (("B", "groups", "groups"), ("C", "groups", "groups")),
+    "ssd_update": (("B", "groups", "groups"), ("C", "groups", "groups")),
     "selective_state_update": (
         ("B", "groups", "groups"),
         ("C", "groups", "groups"),
@@ -81,6 +83,8 @@ def _faults(argument: Argument, recipe: Recipe) -> Iterator[str]:
         yield "choice"
     if argument.kind == "flag":
         yield "not-a-flag"
+    if argument.kind == "pair":
+        yield from ("not-a-pair", "disorder")
     if argument.kind in ("integer", "number"):
         yield "not-a-number"
     if argument.interval is not None:

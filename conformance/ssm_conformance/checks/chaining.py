@@ -8,20 +8,28 @@ from typing import Any, Final
 import numpy as np
 
 import ssm_spec
+from ssm_backends import OPERATORS, choose_forms
 from ssm_conformance.case import Case
 from ssm_conformance.checks.accuracy import judge_all, summary
 from ssm_conformance.checks.agreement import worst_of
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.pieces import cut_time, joined
+from ssm_conformance.checks.pieces import (
+    along,
+    carried,
+    cut_time,
+    joined,
+    outputs_over_time,
+    time_axis,
+)
 from ssm_conformance.checks.subject import Stored, Subject
-from ssm_conformance.draw import Draw
 from ssm_conformance.judge import Judgement
 
 WHOLE: Final = {
-    "selective_state_update": ("selective_scan", ("u", "delta", "z", "B", "C")),
-    "causal_conv1d_update": ("causal_conv1d", ("x",)),
+    "selective_state_update": "selective_scan",
+    "causal_conv1d_update": "causal_conv1d",
+    "ssd_update": "ssd",
 }
-"""Step → what many of them make, and the arguments that have a time axis there."""
+"""Step → what many of them make."""
 
 
 def chaining(subject: Subject) -> Finding:
@@ -45,44 +53,69 @@ def chaining(subject: Subject) -> Finding:
 def _in_pieces(subject: Subject, bounds: tuple[int, ...]) -> dict[str, Stored]:
     """The call's outputs, evaluated piece by piece; each piece goes on from the last state before it."""
     pieces: list[dict[str, Stored]] = []
+    operator = subject.case.operator
+    states = carried(operator)
     for start, stop in zip((0, *bounds), (*bounds, subject.call.sizes["l"]), strict=True):
         stored = cut_time(subject, slice(start, stop))
         if pieces:
-            stored["initial_state"] = pieces[-1]["last_state"]
+            stored |= {given: pieces[-1][last] for last, given in states.items()}
         piece = subject.put(stored)
         pieces.append(piece.forward(piece.call))
-    return {"y": joined(pieces, "y", -1), "last_state": pieces[-1]["last_state"]}
+    whole = {name: joined(pieces, name, axis) for name, axis in outputs_over_time(operator).items()}
+    return whole | {last: pieces[-1][last] for last in states}
 
 
 def steps(subject: Subject) -> Finding:
     """A long chain of single steps against the oracle's scan over the same inputs, within its bound."""
-    length = subject.case.options["steps"]
-    streamed = WHOLE[subject.case.op][1]
-    whole = _over_time(subject.case, streamed, length)
+    length, operator = subject.case.options["steps"], subject.case.operator
+    times, states = _times(subject.case), carried(operator)
+    whole = {
+        name: replace(draw, shape=_longer(draw.shape, times[name], length)) if name in times else draw
+        for name, draw in subject.case.draws.items()
+    }
     key = (subject.case.op, subject.case.recipe.name, "chain")
     dtypes = subject.case.dtypes()
     inputs = {name: subject.draw(draw, dtypes[name], *key, name) for name, draw in whole.items()}
-    state, outputs = inputs["state"], []
+    state, outputs = {given: inputs[given] for given in states.values()}, []
     for t in range(length):
-        now = {name: item.take((..., t)) if name in streamed else item for name, item in inputs.items()}
-        result = subject.forward(subject.into(now | {"state": state}))
-        state = result["state"]
+        now = {
+            name: item.take(along(times[name], t)) if name in times else item for name, item in inputs.items()
+        }
+        result = subject.forward(subject.into(now | state))
+        state = {given: result[last] for last, given in states.items()}
         outputs.append(result["y"].array)
-    y = Stored(np.stack(outputs, axis=-1), subject.case.dtype)
+    scan = OPERATORS[WHOLE[subject.case.op]]
+    y = Stored(np.stack(outputs, axis=outputs_over_time(scan)["y"]), subject.case.dtype)
+    last = dict(zip(carried(scan), state.values(), strict=True))
     exact = _scan(subject, {name: item.exact for name, item in inputs.items()})
-    return summary(judge_all(subject, {"y": y, "last_state": state}, exact))
+    return summary(judge_all(subject, {"y": y} | last, exact))
 
 
-def _over_time(case: Case, streamed: tuple[str, ...], length: int) -> dict[str, Draw]:
-    """The step's arrays, with a time axis where they have one in a scan."""
-    return {
-        name: replace(draw, shape=(*draw.shape, length)) if name in streamed else draw
-        for name, draw in case.draws.items()
-    }
+def _times(case: Case) -> dict[str, int]:
+    """The step's arrays that have a time axis in a scan → that axis, from the end."""
+    forms = choose_forms(case.operator, case.draws | case.plain)
+    scan = OPERATORS[WHOLE[case.op]]
+    found = {}
+    for name, form in forms.items():
+        if form.role == "state":
+            continue
+        for wider in scan.argument(name).forms:
+            axis = time_axis(wider.shape.split())
+            if axis is not None and [s for s in wider.shape.split() if s != "l"] == form.shape.split():
+                found[name] = axis
+    return found
+
+
+def _longer(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
+    """A shape with a time axis put in."""
+    place = len(shape) + 1 + axis
+    return (*shape[:place], length, *shape[place:])
 
 
 def _scan(subject: Subject, inputs: dict[str, Any]) -> dict[str, ssm_spec.Bounded]:
-    initial = inputs.pop("state")
-    return ssm_spec.REFERENCES[WHOLE[subject.case.op][0]].bounds(
-        arithmetic=subject.arithmetic(), initial_state=initial, **inputs, **subject.case.plain
+    scan = OPERATORS[WHOLE[subject.case.op]]
+    given = zip(carried(scan).values(), carried(subject.case.operator).values(), strict=True)
+    inputs = inputs | {initial: inputs.pop(state) for initial, state in given}
+    return ssm_spec.REFERENCES[scan.name].bounds(
+        arithmetic=subject.arithmetic(), **inputs, **subject.case.plain
     )

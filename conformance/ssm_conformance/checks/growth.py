@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from ssm_backends import outputs_of
+from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._selective import scan_inputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Subject
@@ -16,6 +17,8 @@ ELEMENT_BYTES: Final = 4
 """The grid is run in float32, whose states are float32."""
 BASE: Final = {"b": 1, "d": 8, "l": 256, "n": 8}
 """Where the grid begins: at a whole chunk of 256, so that what one chunk holds is not taken for a law."""
+WIDTH: Final = 4
+"""Channels of a head, where channels come in heads: the grid begins at as many heads as it has channels."""
 
 Direction = Literal["forward", "backward", "saved"]
 
@@ -29,8 +32,10 @@ def growth(subject: Subject) -> Finding:
     direction: Direction = subject.case.options["direction"]
     if direction == "saved" and _saves_nothing(subject):
         return Finding(details={"claimed": subject.op.memory_class("backward"), "law": "nothing is saved"})
-    grouped = "grouped" in subject.op.features
-    points = grid(dict(BASE) | ({"g": 2} if grouped else {}))
+    heads = subject.case.op == "ssd"
+    grouped = heads or "grouped" in subject.op.features
+    base = dict(BASE) | ({"g": 2} if grouped else {}) | ({"d": BASE["d"] * WIDTH} if heads else {})
+    points = grid(base)
     _use(_at(subject, points[0]), direction)  # the first call pays for what is made once
     peaks = [_use(_at(subject, point), direction) for point in points]
     law = fit([{"g": 1} | point for point in points], peaks)
@@ -61,10 +66,12 @@ def _saves_nothing(subject: Subject) -> bool:
 
 
 def _at(subject: Subject, sizes: Mapping[str, int]) -> Subject:
+    b, d, l, n = (sizes[name] for name in "bdln")
     groups = sizes.get("g")
-    inputs = scan_inputs(
-        sizes["b"], sizes["d"], sizes["l"], sizes["n"], g_B=groups, g_C=groups, return_last_state=False
-    )
+    if subject.case.op == "ssd":
+        inputs = ssd_inputs(b, l, d // WIDTH, WIDTH, n, g=groups or 1, return_final_states=False)
+    else:
+        inputs = scan_inputs(b, d, l, n, g_B=groups, g_C=groups, return_last_state=False)
     recipe = replace(subject.case.recipe, inputs=inputs)
     return replace(subject, case=replace(subject.case, recipe=recipe))
 

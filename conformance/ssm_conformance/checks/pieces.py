@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from ssm_backends import choose_forms
+from ssm_backends import Operator, choose_forms
 from ssm_conformance.checks.subject import Stored, Subject
 
 
@@ -16,20 +17,52 @@ def axes(subject: Subject) -> dict[str, list[str]]:
     return {name: forms[name].shape.split() for name in subject.case.draws}
 
 
-def over_time(subject: Subject) -> tuple[str, ...]:
-    """The arguments that have a time axis, index arrays too."""
-    return tuple(name for name, symbols in axes(subject).items() if symbols[-1] == "l")
+def output_axes(operator: Operator) -> dict[str, list[str]]:
+    """Output → the symbols of its shape, the first one where there are several."""
+    return {output.name: output.shape.partition("|")[0].split() for output in operator.outputs}
 
 
-def streamed(subject: Subject) -> tuple[str, ...]:
-    """The floating arguments that have a time axis."""
-    return tuple(name for name in over_time(subject) if not subject.stored[name].index)
+def time_axis(symbols: Sequence[str]) -> int | None:
+    """Where time runs, counted from the end; None where it does not."""
+    return symbols.index("l") - len(symbols) if "l" in symbols else None
+
+
+def over_time(subject: Subject) -> dict[str, int]:
+    """The arguments that have a time axis, index arrays too → that axis, from the end."""
+    found = {name: time_axis(symbols) for name, symbols in axes(subject).items()}
+    return {name: axis for name, axis in found.items() if axis is not None}
+
+
+def streamed(subject: Subject) -> dict[str, int]:
+    """The floating arguments that have a time axis → that axis, from the end."""
+    return {name: axis for name, axis in over_time(subject).items() if not subject.stored[name].index}
+
+
+def outputs_over_time(operator: Operator) -> dict[str, int]:
+    """The outputs that have a time axis → that axis, from the end."""
+    found = {name: time_axis(symbols) for name, symbols in output_axes(operator).items()}
+    return {name: axis for name, axis in found.items() if axis is not None}
+
+
+def carried(operator: Operator) -> dict[str, str]:
+    """What is handed from one call to the next: output → the argument that takes it, in declared order."""
+    outputs = [output.name for output in operator.outputs if output.role == "state"]
+    arguments = [a.name for a in operator.arguments if a.forms and a.forms[0].role == "state"]
+    return dict(zip(outputs, arguments, strict=False))
+
+
+def along(axis: int, key: Any) -> tuple[Any, ...]:
+    """An index along one axis, counted from the end, and whole along the others."""
+    return (..., key, *[slice(None)] * (-axis - 1))
 
 
 def cut_time(subject: Subject, span: slice) -> dict[str, Stored]:
     """The arguments of the same call over a span of time."""
-    names = over_time(subject)
-    return {name: item.take((..., span)) if name in names else item for name, item in subject.stored.items()}
+    times = over_time(subject)
+    return {
+        name: item.take(along(times[name], span)) if name in times else item
+        for name, item in subject.stored.items()
+    }
 
 
 def by_row(subject: Subject) -> tuple[str, ...]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
 
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.perturb import Mask, changed, in_time_order, spoil
-from ssm_conformance.checks.pieces import axes, streamed
+from ssm_conformance.checks.pieces import (
+    axes,
+    carried,
+    output_axes,
+    outputs_over_time,
+    streamed,
+    time_axis,
+)
 from ssm_conformance.checks.sequences import spans
-from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.checks.subject import Subject
+
+OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
+    "ssd": ("C", "D", "z"),
+    "ssd_update": ("C", "D", "z"),
+}
+"""Operators with heads → the arguments that reach no state."""
 
 
 def causality(subject: Subject) -> Finding:
@@ -23,20 +37,23 @@ def causality(subject: Subject) -> Finding:
     comparisons = []
     for cut in cuts:
         late = np.arange(length) >= cut
-        comparisons.append((dict.fromkeys(streamed(subject), late), {"y": ~late}, f"from t = {cut} on"))
+        chosen = {name: _spread(late, axis) for name, axis in streamed(subject).items()}
+        kept = {name: _spread(~late, axis) for name, axis in outputs_over_time(subject.case.operator).items()}
+        comparisons.append((chosen, kept, f"from t = {cut} on"))
     how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
     return _compare(subject, comparisons, how)
 
 
 def packing(subject: Subject) -> Finding:
-    """Nothing of one sequence reaches another: no number, no NaN, not its initial state."""
+    """Nothing of one sequence reaches another: no number, not its initial state; no NaN in time order."""
     comparisons = []
     for which in (0, -1):
         own, states = _sequence(subject, which)
         chosen = _of_sequence(subject, own, states)
-        kept = {"y": ~own[:, None, :]}
+        kept = {name: ~_masks(own, rank, axis) for name, rank, axis in _outputs(subject)}
         comparisons.append((chosen, kept, f"in the {'last' if which else 'first'} sequence"))
-    return _compare(subject, comparisons, ("other numbers", "nan"))
+    how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
+    return _compare(subject, comparisons, how)
 
 
 def packing_gradients(subject: Subject) -> Finding:
@@ -46,10 +63,17 @@ def packing_gradients(subject: Subject) -> Finding:
     for which in (0, -1):
         own, states = _sequence(subject, which)
         inputs = spoil(subject.stored, _of_sequence(subject, own, states), "other numbers")
-        given = {"y": own[:, None, :]} | ({"last_state": states} if which else {})
+        given = {name: _masks(own, rank, axis) for name, rank, axis in _outputs(subject)}
+        for name in carried(subject.case.operator) if which else ():
+            if name in subject.exact:
+                given[name] = _rows(states, subject.exact[name].value.ndim)
         known = {name: mask for name, mask in given.items() if name in subject.cotangents}
         other = subject.put(inputs, cotangents=spoil(subject.cotangents, known, "other numbers"))
-        kept = {name: ~_masks(own, subject.stored[name]) for name in streamed(subject) if name in before}
+        kept = {
+            name: ~_masks(own, subject.stored[name].array.ndim, axis)
+            for name, axis in streamed(subject).items()
+            if name in before
+        }
         complaint = changed(subject, before, other.gradients(other.call), kept, exact)
         if complaint:
             word = "last" if which else "first"
@@ -78,7 +102,7 @@ def _compare(subject: Subject, comparisons: list[Comparison], how: tuple[str, ..
 
 
 def _sequence(subject: Subject, which: int) -> tuple[Mask, Mask]:
-    """The first or the last sequence of each row: its steps (b, l), and its rows of state (r, 1, 1).
+    """The first or the last sequence of each row: its steps (b, l), and its rows of state (r).
 
     Of offsets, the first or the last sequence that is not empty.
     """
@@ -96,27 +120,52 @@ def _sequence(subject: Subject, which: int) -> tuple[Mask, Mask]:
         state = span.last if which else span.initial
         if state is not None:
             rows[state] = True
-    return own, rows[:, None, None]
+    return own, rows
 
 
 def _of_sequence(subject: Subject, own: Mask, states: Mask) -> dict[str, Mask]:
     """Input → the elements that belong to a sequence."""
-    chosen = {name: _masks(own, subject.stored[name]) for name in streamed(subject)}
+    chosen = {
+        name: _masks(own, subject.stored[name].array.ndim, axis) for name, axis in streamed(subject).items()
+    }
     begins = own[:, 0].any() or "cu_seqlens" in subject.stored
-    if "initial_state" in subject.stored and begins:
-        chosen["initial_state"] = states
+    for name in carried(subject.case.operator).values() if begins else ():
+        if name in subject.stored:
+            chosen[name] = _rows(states, subject.stored[name].array.ndim)
     return chosen
 
 
-def _masks(own: Mask, item: Stored) -> Mask:
-    """(b, l) over the axes in between."""
-    return own.reshape(own.shape[0], *[1] * (item.array.ndim - 2), own.shape[1])
+def _outputs(subject: Subject) -> Iterator[tuple[str, int, int]]:
+    """The outputs that have a time axis: name, rank, that axis."""
+    for name, axis in outputs_over_time(subject.case.operator).items():
+        yield name, subject.exact[name].value.ndim, axis
+
+
+def _spread(times: Mask, axis: int) -> Mask:
+    """(l) along an axis, counted from the end."""
+    return times.reshape(-1, *[1] * (-axis - 1))
+
+
+def _masks(own: Mask, rank: int, axis: int) -> Mask:
+    """(b, l) over the other axes."""
+    shape = [1] * rank
+    shape[0], shape[axis] = own.shape
+    return own.reshape(shape)
+
+
+def _rows(rows: Mask, rank: int) -> Mask:
+    """(r) over the other axes."""
+    return rows.reshape(-1, *[1] * (rank - 1))
 
 
 def _reaches(subject: Subject) -> Iterator[Comparison]:
     """For one element of each input: what it may not reach."""
-    scan = subject.case.op == "selective_scan"
-    yield from _reaches_of_scan(subject) if scan else _reaches_of_stream(subject)
+    if subject.case.op == "selective_scan":
+        yield from _reaches_of_scan(subject)
+    elif subject.case.op in OUTPUT_ALONE:
+        yield from _reaches_of_heads(subject)
+    else:
+        yield from _reaches_of_stream(subject)
 
 
 def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
@@ -176,3 +225,51 @@ def _reaches_of_scan(subject: Subject) -> Iterator[Comparison]:
             "last_state": ~state if name not in ("z", "C", "D") else np.ones(1, dtype=bool),
         }
         yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _reaches_of_heads(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input of an operator with heads: what it may not reach, symbol by symbol."""
+    sizes, outputs = subject.call.sizes, output_axes(subject.case.operator)
+    middle = {"b": 0, "h": sizes["h"] // 2, "p": sizes["p"] // 2}
+    middle["g"] = middle["h"] // (sizes["h"] // sizes["g"])
+    for name, symbols in axes(subject).items():
+        item = subject.stored[name]
+        if item.index or not item.array.size:
+            continue
+        index = tuple(middle.get(s, sizes[s] // 3 if s == "l" else 0) for s in symbols)
+        chosen = np.zeros(item.array.shape, dtype=bool)
+        chosen[index] = True
+        time = None
+        if in_time_order(subject) and time_axis(symbols) is not None:
+            time = index[symbols.index("l")]
+        kept = {
+            output: np.ones((1,) * len(shape), dtype=bool)
+            if time_axis(shape) is None and name in OUTPUT_ALONE[subject.case.op] and output != "y"
+            else ~_reached(symbols, middle, time, shape, sizes)
+            for output, shape in outputs.items()
+            if output in subject.exact
+        }
+        yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _reached(
+    symbols: list[str],
+    middle: Mapping[str, int],
+    time: int | None,
+    shape: list[str],
+    sizes: Mapping[str, int],
+) -> Mask:
+    """Of an output, what an element may reach: its row, its head or group, its channel, later times."""
+    reached = np.ones((1,) * len(shape), dtype=bool)
+    for axis, symbol in enumerate(shape):
+        here = np.arange(sizes[symbol])
+        if symbol == "h" and "g" in symbols:
+            own = here // (sizes["h"] // sizes["g"]) == middle["g"]
+        elif symbol in symbols and symbol in middle:
+            own = here == middle[symbol]
+        elif symbol == "l" and time is not None:
+            own = here >= time
+        else:
+            continue
+        reached = reached & own.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return reached

@@ -13,6 +13,7 @@ from ssm_backends import NotSupportedError, call
 from ssm_conformance.cases._refusals import shared_axis
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.inputs import written
+from ssm_conformance.checks.pieces import axes
 from ssm_conformance.checks.subject import NotAsked, Stored, Subject
 from ssm_conformance.draw import Draw
 
@@ -103,6 +104,8 @@ PLAIN: Final[Mapping[str, Any]] = {
     "choice": "no such choice",
     "not-a-flag": "yes",
     "not-a-number": "many",
+    "not-a-pair": 0.5,
+    "disorder": (1.0, 0.5),
     "not-an-array": [0.5, 0.25],
     "interval": -1.0,
 }
@@ -128,10 +131,12 @@ def _another_size(subject: Subject, argument: str) -> Stored:
 
 
 def _groups(subject: Subject, argument: str) -> Stored:
-    """One group more than there are channels."""
-    item, groups = subject.stored[argument], subject.call.sizes["d"] + 1
-    first = np.take(item.array, [0], axis=1)
-    return Stored(np.repeat(first, groups, axis=1), item.dtype)
+    """One group more than there are channels, or heads."""
+    item, sizes = subject.stored[argument], subject.call.sizes
+    groups = sizes["d" if "d" in sizes else "h"] + 1
+    axis = next(i for i, symbol in enumerate(axes(subject)[argument]) if symbol.startswith("g"))
+    first = np.take(item.array, [0], axis=axis)
+    return Stored(np.repeat(first, groups, axis=axis), item.dtype)
 
 
 def _of_dtype(dtype: str) -> Callable[[Subject, str], Stored]:

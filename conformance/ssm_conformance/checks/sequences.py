@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ssm_backends.dtypes import HALF
 from ssm_conformance.checks.agreement import agree, finding, part, worst_of
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.pieces import streamed
+from ssm_conformance.checks.pieces import along, carried, outputs_over_time, streamed
 from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.judge import Judgement
 
@@ -64,7 +64,7 @@ def separate(subject: Subject) -> Finding:
     for span in spans(subject):
         alone = _alone(subject, span)
         results = alone.forward(alone.call)
-        for name, key, own in _places(span):
+        for name, key, own in _places(subject, span):
             if own:
                 whole, exact = packed[name].take(key), part(subject.exact[name], key)
                 judgement = agree(whole, results[name], exact, subject.call.compute)
@@ -79,7 +79,7 @@ def separate_gradients(subject: Subject) -> Finding:
     """The gradients of a packed call are those of its sequences alone, summed where they are shared."""
     packed = subject.gradients(subject.call)
     exact = subject.exact_gradients(subject.arithmetic())
-    times = streamed(subject)
+    times, states = streamed(subject), carried(subject.case.operator).values()
     found: dict[str, Judgement] = {}
     totals: dict[str, NDArray[Any]] = {}
     for span in spans(subject):
@@ -88,8 +88,8 @@ def separate_gradients(subject: Subject) -> Finding:
         for name, result in results.items():
             key: tuple[Any, ...]
             if name in times:
-                key = (slice(span.row, span.row + 1), ..., span.times)
-            elif name == "initial_state":
+                key = (slice(span.row, span.row + 1), *along(times[name], span.times))
+            elif name in states:
                 key = (slice(span.initial, (span.initial or 0) + 1),)
             elif result.dtype in HALF:  # a sum of rounded parts is not the rounded sum
                 continue
@@ -106,21 +106,23 @@ def separate_gradients(subject: Subject) -> Finding:
 def left_padding(subject: Subject) -> Finding:
     """Steps in front with u = 0 leave the state at zero: nothing comes out of them, nothing changes after."""
     before = subject.forward(subject.call)
+    axis = outputs_over_time(subject.case.operator)["y"]
     found: dict[str, Judgement] = {}
     for width in PADDING:
         padded = _padded(subject, width)
         after = padded.forward(padded.call)
-        rest = (..., slice(width, None))
+        rest = along(axis, slice(width, None))
         for name, reference in before.items():
             moved = after[name].take(rest) if name == "y" else after[name]
             exact = padded.exact[name]
             exact = part(exact, rest) if name == "y" else exact
             found = worst_of(found, {name: agree(moved, reference, exact, subject.call.compute)})
-        silent = after["y"].take((..., slice(0, width)))
+        silent = after["y"].take(along(axis, slice(0, width)))
         if np.any(silent.exact != 0):
             where = tuple(int(i) for i in np.argwhere(silent.exact != 0)[0])
             return Finding(
-                message=f"{width} steps of padding with u = 0 in front: y{list(where)} = "
+                message=f"{width} steps of padding with {subject.case.operator.primary} = 0 in front: "
+                f"y{list(where)} = "
                 f"{silent.exact[where]:.9g} there, which is not zero"
             )
         complaint = finding(found, f"with {width} steps of padding in front")
@@ -131,40 +133,43 @@ def left_padding(subject: Subject) -> Finding:
 
 def _alone(subject: Subject, span: Span, cotangents: bool = False) -> Subject:
     """The same operator on one sequence."""
-    times = streamed(subject)
+    times, states = streamed(subject), carried(subject.case.operator).values()
     row = slice(span.row, span.row + 1)
     stored = {
-        name: item.take((row, ..., span.times)) if name in times else item
+        name: item.take((row, *along(times[name], span.times))) if name in times else item
         for name, item in subject.stored.items()
-        if name not in ("seq_idx", "cu_seqlens", "initial_state")
+        if name not in ("seq_idx", "cu_seqlens", *states)
     }
-    if "initial_state" in subject.stored and span.initial is not None:
-        stored["initial_state"] = subject.stored["initial_state"].take(slice(span.initial, span.initial + 1))
+    for name in states:
+        if name in subject.stored and span.initial is not None:
+            stored[name] = subject.stored[name].take(slice(span.initial, span.initial + 1))
     return subject.put(stored, cotangents=_cotangents(subject, span) if cotangents else None)
 
 
 def _cotangents(subject: Subject, span: Span) -> dict[str, Stored]:
     """The packed call's cotangents of one sequence: none of a last state that is not its own."""
     given = subject.cotangents
-    return {name: given[name].take(key) for name, key, own in _places(span) if own and name in given}
+    return {name: given[name].take(key) for name, key, own in _places(subject, span) if own and name in given}
 
 
-def _places(span: Span) -> Iterator[tuple[str, tuple[slice, ...], bool]]:
+def _places(subject: Subject, span: Span) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
     """Output, where the sequence's part of it lies, and whether it has one."""
     last = 0 if span.last is None else span.last
-    yield "y", (slice(span.row, span.row + 1), slice(None), span.times), True
-    yield "last_state", (slice(last, last + 1),), span.last is not None
+    for name, axis in outputs_over_time(subject.case.operator).items():
+        yield name, (slice(span.row, span.row + 1), *along(axis, span.times)), True
+    for name in carried(subject.case.operator):
+        yield name, (slice(last, last + 1),), span.last is not None
 
 
 def _padded(subject: Subject, width: int) -> Subject:
-    """The call with steps in front: u is zero there, everything else as it may come."""
+    """The call with steps in front: the input is zero there, everything else as it may come."""
     stored: Mapping[str, Stored] = subject.stored
     longer = {}
-    for name in streamed(subject):
+    for name, axis in streamed(subject).items():
         item = stored[name]
-        times = np.arange(width) % item.array.shape[-1]
-        front = np.zeros_like(item.array[..., times]) if name == "u" else item.array[..., times]
-        longer[name] = Stored(np.concatenate([front, item.array], axis=-1), item.dtype)
+        front = np.take(item.array, np.arange(width) % item.array.shape[axis], axis=axis)
+        front = np.zeros_like(front) if name == subject.case.operator.primary else front
+        longer[name] = Stored(np.concatenate([front, item.array], axis=axis), item.dtype)
     return subject.put(dict(stored) | longer)
 
 

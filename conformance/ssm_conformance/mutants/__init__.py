@@ -12,6 +12,7 @@ from typing import Final
 from ssm_backends import ArgumentError, Backend
 from ssm_conformance.mutants.defects.convolution import CONVOLUTION
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
+from ssm_conformance.mutants.defects.duality import DUALITY
 from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
@@ -49,6 +50,7 @@ TABLES: Final = (
     CONVOLUTION,
     SHORT_CONVOLUTION,
     LAYERS,
+    DUALITY,
     FAULTS,
 )
 """Every table of mutants: one a kind of defect."""

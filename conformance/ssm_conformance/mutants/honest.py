@@ -11,6 +11,7 @@ from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.chunked import Chunked
 from ssm_conformance.mutants.kernels.convolution import Convolution, Legs, Transformed
 from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
+from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
@@ -97,6 +98,8 @@ HONEST: Final[Mapping[str, Variant]] = {
             "LSSL, S5 and H3 from the time-invariant rooms, and HiPPO's other matrices; forward alone.",
             (Lssl(), S5(), H3(), Legt(), Lagt(), Fout()),
         ),
+        Variant("ssd-steps", "SSD as a selective scan of h·p channels, and its step.", (Dual(), DualStep())),
+        Variant("ssd-chunks", "SSD by products in chunks of 64, declared; forward alone.", (DualForm(),)),
         Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
     )
 }

@@ -1,0 +1,144 @@
+"""State space duality, the scan of Mamba-2, and its single step.
+
+Symbols: b batch, l length, h heads, p width of a head, g groups of heads, n state.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from ssm_backends.operators._common import BASE_FEATURES
+from ssm_backends.schema import Argument, Form, Operator, Output, Rule
+
+_FEATURES: Final = {
+    "mixed_dtypes": BASE_FEATURES["mixed_dtypes"],
+    "per_channel_skip": "D may be given for each channel of a head, not for each head alone",
+}
+_GROUPS: Final = (
+    Rule("B", "its number of groups g must divide h", lambda c: c.sizes["h"] % c.sizes["g"] == 0),
+)
+
+
+def _inputs(time: str) -> tuple[Argument, ...]:
+    """What the scan and its single step have in common, in the published order."""
+    return (
+        Argument(name="x", doc="Input.", forms=(Form(f"b {time}h p", "io"),), differentiable=True),
+        Argument(
+            name="dt",
+            doc="Step size, before bias, softplus and limits.",
+            forms=(Form(f"b {time}h", "stream"),),
+            differentiable=True,
+        ),
+        Argument(name="A", doc="Decay rate of each head.", forms=(Form("h"),), differentiable=True),
+        Argument(
+            name="B",
+            doc="Input matrix; head i belongs to group i // (h/g).",
+            forms=(Form(f"b {time}g n", "stream"),),
+            differentiable=True,
+        ),
+        Argument(
+            name="C",
+            doc="Output matrix, in the groups of B.",
+            forms=(Form(f"b {time}g n", "stream"),),
+            differentiable=True,
+        ),
+        Argument(
+            name="D",
+            doc="Feedthrough of each head, or of each of its channels.",
+            forms=(Form("h"), Form("h p", feature="per_channel_skip")),
+            default=None,
+            differentiable=True,
+        ),
+        Argument(
+            name="z",
+            doc="Gate: y is multiplied by silu(z).",
+            forms=(Form(f"b {time}h p", "stream"),),
+            default=None,
+            differentiable=True,
+        ),
+        Argument(
+            name="dt_bias", doc="Added to dt first.", forms=(Form("h"),), default=None, differentiable=True
+        ),
+        Argument(
+            name="dt_softplus",
+            kind="flag",
+            default=False,
+            doc="Step size is log(1 + exp(dt + dt_bias)).",
+        ),
+        Argument(
+            name="dt_limit",
+            kind="pair",
+            default=(0.0, inf),
+            doc="The step size is clamped to (low, high), always.",
+        ),
+    )
+
+
+SSD: Final = Operator(
+    name="ssd",
+    doc="S_t = exp(Δ_t A) S_{t−1} + Δ_t x_t B_tᵀ, y_t = (S_t C_t + D x_t) silu(z_t), for each head.",
+    primary="x",
+    arguments=(
+        *_inputs("l "),
+        Argument(name="return_final_states", kind="flag", default=False, doc="Return (y, final_states)."),
+        Argument(
+            name="initial_states",
+            doc="States before the first step; zeros if not given.",
+            forms=(Form("b h p n", "state"),),
+            default=None,
+            keyword_only=True,
+            differentiable=True,
+            feature="initial_state",
+        ),
+        Argument(
+            name="seq_idx",
+            kind="index",
+            doc="The states are reset exactly where seq_idx changes along l.",
+            forms=(Form("b l"),),
+            choices=("int32", "int64"),
+            default=None,
+            keyword_only=True,
+            feature="seq_idx",
+        ),
+    ),
+    outputs=(
+        Output(name="y", shape="b l h p", doc="Output."),
+        Output(
+            name="final_states",
+            shape="b h p n",
+            role="state",
+            when="return_final_states",
+            doc="States after the last step.",
+        ),
+    ),
+    features=_FEATURES
+    | {
+        "initial_state": "states before the first step may be given",
+        "seq_idx": "packed sequences by index",
+    },
+    rules=_GROUPS,
+    minimum={"n": 1, "g": 1},
+)
+
+SSD_UPDATE: Final = Operator(
+    name="ssd_update",
+    doc="One step of ssd: (state, x) → (y, new state).",
+    primary="x",
+    arguments=(
+        Argument(
+            name="state",
+            doc="States before the step; they are not written.",
+            forms=(Form("b h p n", "state"),),
+            differentiable=True,
+        ),
+        *_inputs(""),
+    ),
+    outputs=(
+        Output(name="y", shape="b h p", doc="Output."),
+        Output(name="state", shape="b h p n", role="state", doc="States after the step."),
+    ),
+    features=_FEATURES,
+    rules=_GROUPS,
+    minimum={"n": 1, "g": 1},
+)

@@ -1,0 +1,126 @@
+"""SSD in chunks as an operator of PyTorch: opaque to a compiler and to autocast, differentiable once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssm_torch.duality.backward import backward
+from ssm_torch.duality.forward import forward
+from ssm_torch.duality.problem import Problem
+from ssm_torch.duality.sizes import chunks_of
+
+INPUTS = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states", "seq_idx")
+DIFFERENTIABLE = INPUTS[:9]
+
+
+def scan_in_chunks(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    initial_states: Tensor | None,
+    seq_idx: Tensor | None,
+    softplus: bool,
+    limit: tuple[float, float],
+) -> tuple[Tensor, Tensor]:
+    """y and the final states; the states before the chunks are kept only if a gradient may be asked for."""
+    tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    y, final_states, _ = _ssd(*tensors, seq_idx, softplus, *map(float, limit), keep)
+    return y, final_states
+
+
+@torch.library.custom_op("ssm_torch::ssd", mutates_args=())
+def _ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    initial_states: Tensor | None,
+    seq_idx: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+    keep_starts: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
+    with torch.autocast(x.device.type, enabled=False):
+        return forward(_problem(tensors, softplus, low, high), keep_starts)
+
+
+@torch.library.custom_op("ssm_torch::ssd_backward", mutates_args=())
+def _ssd_backward(
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+    starts: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    initial_states: Tensor | None,
+    seq_idx: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+) -> list[Tensor]:
+    tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
+    with torch.autocast(x.device.type, enabled=False):
+        gradients = backward(_problem(tensors, softplus, low, high), starts, dy, dfinal).as_inputs()
+    return [gradients[name] for name in DIFFERENTIABLE if name in gradients]
+
+
+def _problem(tensors: Sequence[Tensor | None], softplus: bool, low: float, high: float) -> Problem:
+    given: dict[str, Any] = dict(zip(INPUTS, tensors, strict=True))
+    return Problem(**given, softplus=softplus, low=low, high=high)
+
+
+@_ssd.register_fake
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *tensors, softplus, low, high, keep_starts = arguments
+    problem = _problem(tensors, softplus, low, high)
+    b, l, h, p = problem.x.shape
+    n = problem.B.shape[3]
+    y = torch.empty_like(problem.x, memory_format=torch.contiguous_format)
+    final_states = problem.A.new_empty((b, h, p, n), dtype=problem.compute)
+    return y, final_states, final_states.new_empty((b, chunks_of(l) if keep_starts else 0, h, p, n))
+
+
+@_ssd_backward.register_fake
+def _(dy: Tensor | None, dfinal: Tensor | None, starts: Tensor, *arguments: Any) -> list[Tensor]:
+    return [
+        torch.empty_like(x, memory_format=torch.contiguous_format)
+        for x in arguments[: len(DIFFERENTIABLE)]
+        if x is not None
+    ]
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *tensors, ctx.softplus, ctx.low, ctx.high, _ = inputs
+    ctx.save_for_backward(output[2], *tensors)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    starts, *tensors = ctx.saved_tensors
+    gradients = iter(_ssd_backward(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high))
+    found = [None if x is None else next(gradients) for x in tensors[: len(DIFFERENTIABLE)]]
+    return (*found, None, None, None, None, None)
+
+
+_ssd.register_autograd(_differentiate, setup_context=_save)

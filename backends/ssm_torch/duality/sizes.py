@@ -1,0 +1,31 @@
+"""Sizes of chunks, and how many are taken together, from the sizes of a call alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHUNK: Final = 64
+"""Q, the steps of a chunk: its products cost Q p a step and head, those with the states 2 p n."""
+TOGETHER: Final = {"cpu": 1 << 18}
+"""Elements of the chunks taken together: on a CPU the few arrays of that size stay in its cache."""
+TOGETHER_ELSEWHERE: Final = 1 << 24
+"""On a GPU: as many that a launch is worth its while."""
+
+
+def chunks_of(l: int) -> int:
+    """How many chunks there are; the last one may be shorter."""
+    return -(-l // CHUNK)
+
+
+def together(b: int, h: int, p: int, n: int, device: str) -> tuple[int, int]:
+    """How many rows of the batch, and how many chunks of each, are taken at once.
+
+    Returns
+    -------
+    rows, chunks : int
+        Each at least 1.
+    """
+    budget = TOGETHER.get(device, TOGETHER_ELSEWHERE)
+    one = max(1, h * max(CHUNK * CHUNK, p * n))
+    rows = max(1, min(b, budget // one))
+    return rows, max(1, budget // (one * rows))
