@@ -113,7 +113,8 @@ class Output:
     when
         The flag that asks for it; None if it is always returned.
     complex
-        "never", or "as A"; "dense A": complex where A is complex and not diagonal.
+        "never", or "as A"; "dense A": complex where A is complex and not diagonal;
+        "unpaired": complex unless one of each conjugate pair is given.
     """
 
     name: str
@@ -121,7 +122,7 @@ class Output:
     shape: str
     role: Role = "io"
     when: str | None = None
-    complex: Literal["never", "as A", "dense A"] = "never"
+    complex: Literal["never", "as A", "dense A", "unpaired"] = "never"
 
 
 @dataclass(frozen=True)

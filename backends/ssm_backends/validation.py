@@ -241,10 +241,10 @@ def _check_dtypes(
         if argument.kind == "index" and dtype not in argument.choices:
             raise DTypeError(f"`{name}` must have dtype {' or '.join(argument.choices)}; got {dtype}")
     dtype = real_of(floating[operator.primary])
-    matrix = floating.get("A", floating.get("A_bar", dtype))
+    matrix = next((floating[name] for name in ("A", "A_bar", "Lambda") if name in floating), dtype)
     compute = compute_dtype([dtype, matrix])
     complex_a = is_complex(matrix)
-    features = {"complex"} if complex_a else set()
+    features = {"complex"} if any(map(is_complex, floating.values())) else set()
     if compute != compute_dtype([dtype]):
         features.add("mixed_dtypes")
     for name, actual in floating.items():

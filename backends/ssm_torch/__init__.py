@@ -14,6 +14,8 @@ from ssm_torch.h3 import h3
 from ssm_torch.hippo import hippo_fout, hippo_lagt, hippo_legs, hippo_legt
 from ssm_torch.lssl import lssl
 from ssm_torch.recurrence import ssm_kernel, ssm_recurrence
+from ssm_torch.s4 import s4_kernel
+from ssm_torch.s4d import s4d, s4d_kernel
 from ssm_torch.s5 import s5
 from ssm_torch.selective_scan import selective_scan
 from ssm_torch.ssd import ssd, ssd_update
@@ -31,6 +33,9 @@ __all__ = [
     "hippo_legs",
     "hippo_legt",
     "lssl",
+    "s4_kernel",
+    "s4d",
+    "s4d_kernel",
     "s5",
     "selective_scan",
     "selective_state_update",
@@ -85,6 +90,17 @@ def ssm_backend(device: str | None) -> Backend:
                 )
                 for function in (hippo_legs, hippo_legt, hippo_lagt, hippo_fout)
             },
+            "s4d_kernel": Op(
+                s4d_kernel, dtypes=_WIDE, gradients="all", features=("complex", "bilinear", *_EULER)
+            ),
+            "s4_kernel": Op(s4_kernel, dtypes=_WIDE, gradients="all", features=("complex",)),
+            "s4d": Op(
+                s4d,
+                dtypes=_ALL,
+                gradients="all",
+                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER),
+                arithmetic={"evaluation": "fft"},
+            ),
             "lssl": Op(
                 lssl,
                 dtypes=_ALL,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_torch.functions import compute_dtype, widen
+from ssm_torch.powers import powers_of_modes
 from ssm_torch.scan import linear_recurrence
 
 
@@ -83,7 +84,7 @@ def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal
     B_bar, C = B_bar.to(A_bar.dtype), C.to(A_bar.dtype)
     if diagonal:
         pairs = C.unsqueeze(-2) * B_bar.mT.unsqueeze(-3)  # (*s, p, m, n)
-        K = pairs @ _powers(A_bar, length).unsqueeze(-3)
+        K = pairs @ powers_of_modes(A_bar, length).unsqueeze(-3)
         return 2 * K.real if K.is_complex() else K
     powers, terms = B_bar, []
     for _ in range(length):
@@ -92,12 +93,3 @@ def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal
     if not terms:
         return (C @ A_bar @ B_bar).unsqueeze(-1)[..., :0]
     return torch.stack(terms, dim=-1)
-
-
-def _powers(modes: Tensor, length: int) -> Tensor:
-    """λʲ for j < l, (*s, n, l), by doubling: each is a product of at most log₂ l earlier ones."""
-    powers = torch.ones_like(modes).unsqueeze(-1)
-    while powers.shape[-1] < length:
-        next_power = powers[..., -1:] * modes.unsqueeze(-1)
-        powers = torch.cat([powers, powers * next_power], dim=-1)
-    return powers[..., :length]

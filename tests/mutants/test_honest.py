@@ -75,7 +75,7 @@ def test_the_orders_and_formats_differ_in_bits() -> None:
     assert [name for name in sorted(others) if bits(name) == sequential] == []
 
 
-FORWARD_ALONE = {"lssl", "s5", "h3"}
+FORWARD_ALONE = {"s4d_kernel", "s4_kernel", "s4d", "lssl", "s5", "h3"}
 
 
 def test_together_they_claim_every_operator_and_feature() -> None:

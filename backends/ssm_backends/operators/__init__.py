@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ssm_backends.operators import duality, hippo, layers, linear, selective, short_convolution
+from ssm_backends.operators import duality, hippo, kernels, layers, linear, selective, short_convolution
 from ssm_backends.schema import Operator
 
 OPERATORS: Final[Mapping[str, Operator]] = {
@@ -25,6 +25,9 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         hippo.HIPPO_LEGT,
         hippo.HIPPO_LAGT,
         hippo.HIPPO_FOUT,
+        kernels.S4D_KERNEL,
+        kernels.S4_KERNEL,
+        layers.S4D,
         layers.LSSL,
         layers.S5,
         layers.H3,

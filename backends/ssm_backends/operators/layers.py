@@ -1,4 +1,4 @@
-"""The linear layers of the field: LSSL, S5 and H3. Further symbols: h heads or channels, p modes, s taps."""
+"""The linear layers of the field: S4D, LSSL, S5 and H3. Symbols: h heads or channels, p modes, s taps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ RULES: Final = {
 _INITIAL: Final = {"initial_state": "a state before the first step may be given"}
 
 
-def _array(name: str, shape: str, doc: str, **more: object) -> Argument:
+def array(name: str, shape: str, doc: str, **more: object) -> Argument:
+    """A differentiable array of one shape."""
     return Argument(name=name, doc=doc, forms=(Form(shape),), differentiable=True, **more)  # type: ignore[arg-type]
 
 
@@ -24,7 +25,8 @@ def _stream(name: str, shape: str, doc: str, role: str = "io") -> Argument:
     return Argument(name=name, doc=doc, forms=(Form(shape, role),), differentiable=True)  # type: ignore[arg-type]
 
 
-def _discretization(default: str, *others: str) -> Argument:
+def discretization(default: str, *others: str) -> Argument:
+    """The choice of a rule; each but the default is a feature."""
     return Argument(
         name="discretization",
         kind="choice",
@@ -36,7 +38,8 @@ def _discretization(default: str, *others: str) -> Argument:
     )
 
 
-def _features(*rules: str) -> dict[str, str]:
+def rules_as_features(*rules: str) -> dict[str, str]:
+    """Rule → what it means."""
     return {rule: RULES[rule] for rule in rules}
 
 
@@ -58,6 +61,37 @@ def _initial_state(shape: str, complex_: bool) -> Argument:
     )
 
 
+S4D: Final = Operator(
+    name="s4d",
+    doc="(ā, b̄) = rule(λ, B, Δ) for each channel; h_k = ā h_{k−1} + b̄ u_k, "
+    "y_k = γ Re Σ_n C_n h_k + D u_k, γ = 2 if A is complex, else 1.",
+    primary="u",
+    arguments=(
+        _stream("u", "b d l", "Input."),
+        array("delta", "d", "Step size of each channel."),
+        array("A", "d n", "Modes; of each conjugate pair one.", complex="free"),
+        array("B", "d n", "Input vectors.", complex="with A"),
+        array("C", "d n", "Output vectors.", complex="with A"),
+        array("D", "d", "Feedthrough.", default=None),
+        _initial_state("b d n", complex_=True),
+        discretization("zoh", "bilinear", "forward_euler", "backward_euler"),
+        _LAST,
+    ),
+    outputs=(
+        Output(name="y", shape="b d l", doc="Output."),
+        Output(
+            name="last_state",
+            shape="b d n",
+            role="state",
+            when="return_last_state",
+            complex="as A",
+            doc="State after the last step.",
+        ),
+    ),
+    features=BASE_FEATURES | rules_as_features("bilinear", "forward_euler", "backward_euler") | _INITIAL,
+    minimum={"n": 1},
+)
+
 LSSL: Final = Operator(
     name="lssl",
     doc="(Ā, B̄) = rule(A, B, Δ) for each channel; h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k, "
@@ -65,13 +99,13 @@ LSSL: Final = Operator(
     primary="u",
     arguments=(
         _stream("u", "b d l", "Input."),
-        _array("delta", "d", "Step size of each channel."),
-        _array("A", "d n n", "State matrices."),
-        _array("B", "d n", "Input vectors."),
-        _array("C", "d m n", "Output matrices, m rows a channel."),
-        _array("D", "d m", "Feedthrough.", default=None),
+        array("delta", "d", "Step size of each channel."),
+        array("A", "d n n", "State matrices."),
+        array("B", "d n", "Input vectors."),
+        array("C", "d m n", "Output matrices, m rows a channel."),
+        array("D", "d m", "Feedthrough.", default=None),
         _initial_state("b d n", complex_=False),
-        _discretization("bilinear", "zoh", "forward_euler", "backward_euler"),
+        discretization("bilinear", "zoh", "forward_euler", "backward_euler"),
         _LAST,
     ),
     outputs=(
@@ -85,7 +119,7 @@ LSSL: Final = Operator(
         ),
     ),
     features={"mixed_dtypes": BASE_FEATURES["mixed_dtypes"]}
-    | _features("zoh", "forward_euler", "backward_euler")
+    | rules_as_features("zoh", "forward_euler", "backward_euler")
     | _INITIAL,
     minimum={"n": 1, "m": 1},
 )
@@ -97,13 +131,13 @@ S5: Final = Operator(
     primary="u",
     arguments=(
         _stream("u", "b h l", "Input."),
-        _array("delta", "p", "Step size of each mode."),
-        _array("A", "p", "Modes.", complex="free"),
-        _array("B", "p h", "Input matrix.", complex="with A"),
-        _array("C", "h p", "Output matrix.", complex="with A"),
-        _array("D", "h", "Feedthrough, element by element.", default=None),
+        array("delta", "p", "Step size of each mode."),
+        array("A", "p", "Modes.", complex="free"),
+        array("B", "p h", "Input matrix.", complex="with A"),
+        array("C", "h p", "Output matrix.", complex="with A"),
+        array("D", "h", "Feedthrough, element by element.", default=None),
         _initial_state("b p", complex_=True),
-        _discretization("zoh", "bilinear", "forward_euler", "backward_euler"),
+        discretization("zoh", "bilinear", "forward_euler", "backward_euler"),
         _LAST,
     ),
     outputs=(
@@ -117,7 +151,7 @@ S5: Final = Operator(
             doc="State after the last step.",
         ),
     ),
-    features=BASE_FEATURES | _features("bilinear", "forward_euler", "backward_euler") | _INITIAL,
+    features=BASE_FEATURES | rules_as_features("bilinear", "forward_euler", "backward_euler") | _INITIAL,
     minimum={"p": 1},
 )
 
@@ -129,18 +163,18 @@ H3: Final = Operator(
         _stream("q", "b d l", "Queries."),
         _stream("k", "b d l", "Keys.", "stream"),
         _stream("v", "b d l", "Values.", "stream"),
-        _array("shift", "d s", "Kernel of the shift system."),
-        _array("shift_D", "d", "Feedthrough of the shift system."),
-        _array("delta", "h", "Step size of each head's diagonal system; h divides d."),
-        _array("A", "h n", "Modes.", complex="free"),
-        _array("B", "h n", "Input vectors.", complex="with A"),
-        _array("C", "h n", "Output vectors.", complex="with A"),
-        _array("D", "h", "Feedthrough of the diagonal system.", default=None),
-        _array("out_proj", "o d", "Output projection; none: the identity.", default=None),
-        _discretization("zoh", "bilinear", "forward_euler", "backward_euler"),
+        array("shift", "d s", "Kernel of the shift system."),
+        array("shift_D", "d", "Feedthrough of the shift system."),
+        array("delta", "h", "Step size of each head's diagonal system; h divides d."),
+        array("A", "h n", "Modes.", complex="free"),
+        array("B", "h n", "Input vectors.", complex="with A"),
+        array("C", "h n", "Output vectors.", complex="with A"),
+        array("D", "h", "Feedthrough of the diagonal system.", default=None),
+        array("out_proj", "o d", "Output projection; none: the identity.", default=None),
+        discretization("zoh", "bilinear", "forward_euler", "backward_euler"),
     ),
     outputs=(Output(name="y", shape="b o l | b d l", doc="Output."),),
-    features=BASE_FEATURES | _features("bilinear", "forward_euler", "backward_euler"),
+    features=BASE_FEATURES | rules_as_features("bilinear", "forward_euler", "backward_euler"),
     rules=(Rule("delta", "its size h must divide d", lambda c: c.sizes["d"] % max(c.sizes["h"], 1) == 0),),
     minimum={"n": 1, "s": 1, "h": 1},
 )

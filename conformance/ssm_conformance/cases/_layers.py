@@ -1,15 +1,19 @@
-"""Inputs of the linear layers, LSSL, S5 and H3, and of HiPPO's other matrices."""
+"""Inputs of the linear layers, S4D, LSSL, S5 and H3, of the kernels of S4, and of HiPPO's other matrices."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from ssm_conformance.case import Check, Level, Recipe
+from ssm_conformance.cases._selective import fixed
 from ssm_conformance.draw import Draw
 
 Row = tuple[str, Level, Check, dict[str, Any]]
 """Name, smallest level, word in the report, inputs."""
 
+S4D: Final = "s4d-1: a complex A holds one mode of each conjugate pair, and y = 2 Re(C h) + D u"
+S4D_KERNEL: Final = "s4d-kernel-1: a complex A holds one mode of each conjugate pair, and K = 2 Re Σ"
+S4_KERNEL: Final = "s4-1: A = diag(Λ) − P Q* with Q conjugated; C is not"
 LSSL: Final = "lssl-1: channel i runs its own system; its m outputs stand side by side, unmixed"
 S5: Final = "s5-1: y = 2 Re(C h) + D u for complex A, C h + D u for real A; one step size a mode"
 H3: Final = "h3-2: k'_i v_j enters the diagonal system of its head for every i and j; q_i gates it"
@@ -119,7 +123,96 @@ _H3_ROWS: Final[tuple[Row, ...]] = (
     ("long", "full", "value", _h3(1, 4, 509, 2, 8, True)),
 )
 
+
+def _modal(d: int, n: int, complex_: bool, **more: Any) -> dict[str, Any]:
+    """The parameters of S4D."""
+    return {
+        "delta": _steps(d),
+        "A": _modes(d, n, complex_=complex_),
+        "B": Draw((d, n), complex=complex_),
+        "C": Draw((d, n), complex=complex_),
+    } | more
+
+
+def _s4d(b: int, d: int, l: int, n: int, complex_: bool, **more: Any) -> dict[str, Any]:
+    return {"u": Draw((b, d, l)), "D": Draw((d,))} | _modal(d, n, complex_) | more
+
+
+def _rule(rule: str) -> dict[str, Any]:
+    return {"discretization": rule}
+
+
+_S4D_KERNEL_ROWS: Final[tuple[Row, ...]] = (
+    ("typical", "smoke", "value", _modal(3, 4, False, length=23)),
+    ("complex", "smoke", "value", _modal(3, 4, True, length=23)),
+    ("real-BC", "quick", "value", _modal(2, 3, True, length=17, B=Draw((2, 3)), C=Draw((2, 3)))),
+    ("bilinear", "quick", "value", _modal(3, 4, True, length=19) | _rule("bilinear")),
+    ("forward-euler", "quick", "value", _modal(2, 3, False, length=11) | _rule("forward_euler")),
+    ("backward-euler", "quick", "value", _modal(2, 3, True, length=11) | _rule("backward_euler")),
+    ("one-mode", "quick", "value", _modal(2, 1, True, length=30)),
+    ("empty", "quick", "robustness", _modal(3, 4, True, length=0)),
+    ("single", "quick", "robustness", _modal(3, 4, True, length=1)),
+    ("no-channels", "quick", "robustness", _modal(0, 4, True, length=5)),
+    ("long", "full", "value", _modal(4, 16, True, length=1021)),
+)
+_S4D_ROWS: Final[tuple[Row, ...]] = (
+    ("typical", "smoke", "value", _s4d(2, 3, 23, 4, False)),
+    ("complex", "smoke", "value", _s4d(2, 3, 23, 4, True)),
+    ("bilinear", "quick", "value", _s4d(2, 2, 17, 4, True) | _rule("bilinear")),
+    ("forward-euler", "quick", "value", _s4d(1, 2, 11, 3, False) | _rule("forward_euler")),
+    ("backward-euler", "quick", "value", _s4d(1, 2, 11, 3, True) | _rule("backward_euler")),
+    ("initial", "quick", "value", _s4d(2, 3, 17, 4, False, initial_state=Draw((2, 3, 4)))),
+    (
+        "initial-complex",
+        "quick",
+        "value",
+        _s4d(2, 3, 17, 4, True, initial_state=Draw((2, 3, 4), complex=True)),
+    ),
+    # Past chunks of 64, with a state that must be carried on.
+    ("longer", "quick", "value", _s4d(1, 2, 150, 3, True, initial_state=Draw((1, 2, 3), complex=True))),
+    ("text", "quick", "value", _s4d(1, 2, 120, 4, True, u=Draw((1, 2, 120), "text"))),
+    ("empty", "quick", "robustness", _s4d(2, 3, 0, 4, True)),
+    ("single", "quick", "robustness", _s4d(2, 3, 1, 4, True)),
+    ("no-batch", "quick", "robustness", _s4d(0, 3, 7, 4, False)),
+    ("long", "full", "value", _s4d(1, 4, 1021, 8, True)),
+)
+
+
+def _dplr(d: int, n: int, complex_: bool, length: int, **more: Any) -> dict[str, Any]:
+    """A stable normal part less a small rank-one part."""
+    low_rank = {name: Draw((d, n), complex=complex_, parameters={"scale": 0.5}) for name in ("P", "Q")}
+    rest = {name: Draw((d, n), complex=complex_) for name in ("B", "C")}
+    return (
+        {"delta": _steps(d), "Lambda": _modes(d, n, complex_=complex_), "length": length}
+        | low_rank
+        | rest
+        | more
+    )
+
+
+_S4_ROWS: Final[tuple[Row, ...]] = (
+    ("typical", "smoke", "value", _dplr(3, 4, True, 23)),
+    ("paired", "smoke", "value", _dplr(3, 4, True, 23, paired=True)),
+    ("real", "quick", "value", _dplr(2, 3, False, 17)),
+    ("paired-real", "quick", "value", _dplr(2, 2, False, 13, paired=True)),
+    ("one-state", "quick", "value", _dplr(2, 1, True, 30)),
+    ("no-low-rank", "quick", "value", _dplr(2, 4, True, 19, P=fixed(0.0, (2, 4)))),
+    ("empty", "quick", "robustness", _dplr(3, 4, True, 0)),
+    ("single", "quick", "robustness", _dplr(3, 4, True, 1)),
+    ("no-channels", "quick", "robustness", _dplr(0, 4, True, 5)),
+    ("long", "full", "value", _dplr(2, 8, True, 255, paired=True)),
+)
+
 LAYERS: Final = (
+    *(
+        Recipe("s4d_kernel", name, inputs, S4D_KERNEL, level, check)
+        for name, level, check, inputs in _S4D_KERNEL_ROWS
+    ),
+    *(Recipe("s4_kernel", name, inputs, S4_KERNEL, level, check) for name, level, check, inputs in _S4_ROWS),
+    *(
+        Recipe("s4d", name, inputs | {"return_last_state": True}, S4D, level, check)
+        for name, level, check, inputs in _S4D_ROWS
+    ),
     *(
         Recipe("lssl", name, inputs | {"return_last_state": True}, LSSL, level, check)
         for name, level, check, inputs in _LSSL_ROWS

@@ -39,11 +39,14 @@ SYSTEMS: Final[Names] = {
     "discretize_zoh": ("dense", "diagonal"),
     "discretize_bilinear": ("dense", "diagonal"),
     "ssm_kernel": ("siso", "diagonal-complex"),
+    "s4d_kernel": ("typical", "complex"),
+    "s4_kernel": ("typical", "paired"),
 }
 SYSTEMS_RUN: Final[Names] = {
     "ssm_recurrence": ("mimo", "diagonal-complex"),
     "causal_convolution": ("typical",),
     "lssl": ("typical",),
+    "s4d": ("typical", "complex"),
     "s5": ("typical", "complex"),
 }
 """Linear in what streams in."""
@@ -318,6 +321,7 @@ ASKED: Final = (
         of={
             "selective_scan": UNPACKED,
             "ssm_recurrence": ("mimo", "diagonal-complex"),
+            "s4d": ("typical", "complex"),
             "causal_conv1d": ("typical", "initial"),
             "ssd": ("typical", "plain", "groups"),
         },

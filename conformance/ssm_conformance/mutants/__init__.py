@@ -19,6 +19,7 @@ from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.memory import MEMORY
+from ssm_conformance.mutants.defects.modal import MODAL
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.relations import RELATIONS
 from ssm_conformance.mutants.defects.rounding import ROUNDING
@@ -50,6 +51,7 @@ TABLES: Final = (
     CONVOLUTION,
     SHORT_CONVOLUTION,
     LAYERS,
+    MODAL,
     DUALITY,
     FAULTS,
 )

@@ -16,6 +16,7 @@ from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, S
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.matrices import Fout, Lagt, Legt
+from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
 from ssm_conformance.mutants.kernels.step import Step
@@ -95,8 +96,8 @@ HONEST: Final[Mapping[str, Variant]] = {
         ),
         Variant(
             "layers",
-            "LSSL, S5 and H3 from the time-invariant rooms, and HiPPO's other matrices; forward alone.",
-            (Lssl(), S5(), H3(), Legt(), Lagt(), Fout()),
+            "S4 and S4D, LSSL, S5 and H3 from the time-invariant rooms, and HiPPO's matrices; forward alone.",
+            (S4dKernel(), S4Kernel(), S4d(), Lssl(), S5(), H3(), Legt(), Lagt(), Fout()),
         ),
         Variant("ssd-steps", "SSD as a selective scan of h·p channels, and its step.", (Dual(), DualStep())),
         Variant("ssd-chunks", "SSD by products in chunks of 64, declared; forward alone.", (DualForm(),)),
