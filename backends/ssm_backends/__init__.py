@@ -2,7 +2,7 @@
 
 from ssm_backends.arrays import Arrays, Layout, MemoryUse, NumpyArrays, TorchArrays
 from ssm_backends.backend import CONTRACT, Backend, Op, claims_as_data, claims_from_data
-from ssm_backends.dispatch import call, outputs_of, refusal, run_vjp, select
+from ssm_backends.dispatch import call, outputs_of, refusal, run_forward, run_vjp, select
 from ssm_backends.errors import (
     ArgumentError,
     ContractError,
@@ -97,6 +97,7 @@ __all__ = [
     "lssl",
     "outputs_of",
     "refusal",
+    "run_forward",
     "run_vjp",
     "s4_kernel",
     "s4d",

@@ -120,7 +120,7 @@ def run_vjp(
         return dict(
             arrays.vjp(lambda **given: outputs_of(call, op.fn(**fixed, **given)), primals, cotangents)
         )
-    saved = None if op.forward is None else _forward(op, call)[1]
+    saved = None if op.forward is None else run_forward(op, call)[1]
     complete = {name: cotangents.get(name) for name in call.operator.output_names}
     gradients = op.vjp(complete, wrt, saved, **call.inputs)
     if not isinstance(gradients, Mapping):
@@ -134,9 +134,18 @@ def run_vjp(
     return dict(gradients)
 
 
-def _forward(op: Op, call: Call) -> tuple[Any, Any]:
-    """The outputs of ``forward``, and what it saves."""
-    assert op.forward is not None
+def run_forward(op: Op, call: Call) -> tuple[Any, Any]:
+    """The outputs of one claimed call, and what is saved for the backward pass.
+
+    Parameters
+    ----------
+    op
+        An implementation with a ``forward``.
+    call
+        A valid call that its claims accept.
+    """
+    if op.forward is None:
+        raise ContractError(f"the Op of {call.operator.name} has no `forward`")
     given = op.forward(**call.inputs)
     if not isinstance(given, tuple) or len(given) != 2:
         raise ContractError(

@@ -37,6 +37,7 @@ def ssm_backend(device: str | None) -> Backend:
     else:
         libraries = (TorchArrays(), *libraries)
     dtypes = tuple(name for name in _DTYPES if name != "float16" or converts_halves())
+    pytorch = ("compile", "autocast") if len(libraries) > 1 else ()
     facts = {"evaluation": "sequential", "decayed_state": "direct", "softplus": "log1p"}
     return Backend(
         name="cpu",
@@ -49,7 +50,7 @@ def ssm_backend(device: str | None) -> Backend:
                 forward=selective_scan_forward,
                 dtypes=dtypes,
                 gradients="all",
-                features=(*_BOTH, "constant", "initial_state", "seq_idx", "cu_seqlens"),
+                features=(*_BOTH, "constant", "initial_state", "seq_idx", "cu_seqlens", *pytorch),
                 limits={"n": 256},
                 memory="fused",
                 deterministic=True,
@@ -58,7 +59,7 @@ def ssm_backend(device: str | None) -> Backend:
             "selective_state_update": Op(
                 selective_state_update,
                 dtypes=dtypes,
-                features=(*_BOTH, "half_state", "state_indices", "inplace"),
+                features=(*_BOTH, "half_state", "state_indices", "inplace", *(pytorch[1:])),
                 limits={"n": 256},
                 memory="fused",
                 deterministic=True,

@@ -51,9 +51,12 @@ _WIDE = ("float32", "float64")
 _ALL = ("bfloat16", "float16", *_WIDE)
 _SYSTEM = ("dense", "diagonal", "complex")
 _EULER = ("forward_euler", "backward_euler")
+_PYTORCH = ("compile", "autocast")
 _SELECTIVE = ("complex", "mixed_dtypes", "grouped", "zoh")
-_DUAL = ("mixed_dtypes", "per_channel_skip")
-_STEP = (*_SELECTIVE, "half_state", "state_indices")
+_DUAL = ("mixed_dtypes", "per_channel_skip", *_PYTORCH)
+_SCAN = (*_SELECTIVE, "constant", "initial_state", "seq_idx")
+_STEP = (*_SELECTIVE, "half_state")
+_SEQUENTIAL = {"evaluation": "scan", "decayed_state": "direct"}
 
 
 @hookimpl
@@ -62,26 +65,32 @@ def ssm_backend(device: str | None) -> Backend:
     arrays = TorchArrays(device)
     if arrays.device.partition(":")[0] not in _DEVICES:
         raise UnavailableError(f"ssm_torch serves {' and '.join(_DEVICES)}; got device {device!r}")
+    graphs = ("cuda_graph",) if arrays.device.startswith("cuda") else ()
     return Backend(
         name="torch",
         version=version("ssm-spec"),
         devices=_DEVICES,
         arrays=arrays,
         ops={
-            "discretize_zoh": Op(discretize_zoh, dtypes=_WIDE, gradients="all", features=_SYSTEM),
-            "discretize_bilinear": Op(discretize_bilinear, dtypes=_WIDE, gradients="all", features=_SYSTEM),
+            "discretize_zoh": Op(
+                discretize_zoh, dtypes=_WIDE, gradients="all", features=(*_SYSTEM, *_PYTORCH)
+            ),
+            # A singular step is an error, which the numbers decide: no compiler traces that.
+            "discretize_bilinear": Op(
+                discretize_bilinear, dtypes=_WIDE, gradients="all", features=(*_SYSTEM, "autocast")
+            ),
             "ssm_recurrence": Op(
                 ssm_recurrence,
                 dtypes=_ALL,
                 gradients="all",
-                features=(*_SYSTEM, "mixed_dtypes", "initial_state"),
+                features=(*_SYSTEM, *_PYTORCH, "mixed_dtypes", "initial_state"),
             ),
-            "ssm_kernel": Op(ssm_kernel, dtypes=_WIDE, gradients="all", features=_SYSTEM),
+            "ssm_kernel": Op(ssm_kernel, dtypes=_WIDE, gradients="all", features=(*_SYSTEM, *_PYTORCH)),
             "causal_convolution": Op(
                 causal_convolution,
                 dtypes=_ALL,
                 gradients="all",
-                features=("mixed_dtypes",),
+                features=("mixed_dtypes", *_PYTORCH),
                 arithmetic={"evaluation": "fft"},
             ),
             **{
@@ -105,43 +114,50 @@ def ssm_backend(device: str | None) -> Backend:
                 lssl,
                 dtypes=_ALL,
                 gradients="all",
-                features=("mixed_dtypes", "initial_state", "zoh", *_EULER),
+                features=("mixed_dtypes", "initial_state", "zoh", *_EULER, *_PYTORCH),
             ),
             "s5": Op(
                 s5,
                 dtypes=_ALL,
                 gradients="all",
-                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER),
+                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER, *_PYTORCH),
             ),
             "h3": Op(
                 h3,
                 dtypes=_ALL,
                 gradients="all",
-                features=("complex", "mixed_dtypes", "bilinear", *_EULER),
+                features=("complex", "mixed_dtypes", "bilinear", *_EULER, *_PYTORCH),
                 arithmetic={"evaluation": "fft"},
             ),
-            "selective_scan": Op(
-                selective_scan,
-                dtypes=_ALL,
-                gradients="all",
-                features=(*_SELECTIVE, "constant", "initial_state", "seq_idx", "cu_seqlens"),
-                memory="fused",
-                deterministic=True,
-                arithmetic={"evaluation": "scan", "decayed_state": "direct"},
-            ),
-            "selective_state_update": (
+            # The offsets of packed sequences, and the slots of a pool, are read by the host.
+            "selective_scan": tuple(
                 Op(
-                    selective_state_update,
+                    selective_scan,
                     dtypes=_ALL,
                     gradients="all",
-                    features=_STEP,
+                    features=(*_SCAN, *more),
+                    memory="fused",
                     deterministic=True,
-                    arithmetic={"evaluation": "scan", "decayed_state": "direct"},
+                    arithmetic=_SEQUENTIAL,
+                )
+                for more in ((*_PYTORCH, *graphs), (*_PYTORCH, "cu_seqlens"))
+            ),
+            "selective_state_update": (
+                *(
+                    Op(
+                        selective_state_update,
+                        dtypes=_ALL,
+                        gradients="all",
+                        features=(*_STEP, *more),
+                        deterministic=True,
+                        arithmetic=_SEQUENTIAL,
+                    )
+                    for more in ((*_PYTORCH, *graphs), ("autocast", "state_indices"))
                 ),
                 Op(
                     selective_state_update,
                     dtypes=_ALL,
-                    features=(*_STEP, "inplace"),
+                    features=(*_STEP, "state_indices", "inplace"),
                     deterministic=True,
                     arithmetic={"evaluation": "scan"},
                 ),
@@ -150,14 +166,14 @@ def ssm_backend(device: str | None) -> Backend:
                 causal_conv1d,
                 dtypes=_ALL,
                 gradients="all",
-                features=("mixed_dtypes", "initial_state", "seq_idx"),
+                features=("mixed_dtypes", "initial_state", "seq_idx", *_PYTORCH, *graphs),
                 deterministic=True,
             ),
             "causal_conv1d_update": Op(
                 causal_conv1d_update,
                 dtypes=_ALL,
                 gradients="all",
-                features=("mixed_dtypes",),
+                features=("mixed_dtypes", *_PYTORCH, *graphs),
                 deterministic=True,
             ),
             "ssd": Op(

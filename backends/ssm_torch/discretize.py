@@ -8,8 +8,10 @@ from torch import Tensor
 
 from ssm_backends import ArgumentError
 from ssm_torch.functions import held_step
+from ssm_torch.precision import not_cast_down
 
 
+@not_cast_down
 def discretize_zoh(A: Tensor, B: Tensor, delta: Tensor, *, diagonal: bool = False) -> tuple[Tensor, Tensor]:
     """Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B: the top of exp([[ΔA, ΔB], [0, 0]]) (Van Loan 1978).
 
@@ -47,6 +49,7 @@ def _exponential(X: Tensor) -> Tensor:
     return torch.matrix_exp(torch.stack([X, X]))[0]
 
 
+@not_cast_down
 def discretize_bilinear(
     A: Tensor, B: Tensor, delta: Tensor, alpha: float = 0.5, *, diagonal: bool = False
 ) -> tuple[Tensor, Tensor]:

@@ -14,13 +14,15 @@ _PSI: Final = tuple((j + 1) / math.factorial(j + 2) for j in range(20))
 
 def compute_dtype(u: Tensor, A: Tensor | None = None) -> torch.dtype:
     """The type of everything between load and store: the wider of the inputs', at least float32."""
-    wide = (u.dtype if A is None else torch.promote_types(u.dtype, A.dtype)).to_real()
-    return torch.float64 if wide == torch.float64 else torch.float32
+    wide = u.dtype if A is None else torch.promote_types(u.dtype, A.dtype)
+    return torch.float64 if wide in (torch.float64, torch.complex128) else torch.float32
 
 
 def widen(x: Tensor, compute: torch.dtype) -> Tensor:
     """The tensor in the compute type, real or complex as it is."""
-    return x.to(compute.to_complex() if x.is_complex() else compute)
+    if x.is_complex():
+        return x.to(torch.complex128 if compute == torch.float64 else torch.complex64)
+    return x.to(compute)
 
 
 def split(x: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:

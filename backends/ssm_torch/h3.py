@@ -6,10 +6,12 @@ from torch import Tensor, einsum
 
 from ssm_torch.convolution import causal_convolution
 from ssm_torch.functions import compute_dtype, widen
+from ssm_torch.precision import not_cast_down
 from ssm_torch.recurrence import ssm_kernel
 from ssm_torch.rules import discretize_modes
 
 
+@not_cast_down
 def h3(
     q: Tensor,
     k: Tensor,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ssm_torch.precision import not_cast_down
 from ssm_torch.recurrence import ssm_recurrence
 from ssm_torch.rules import discretize
 
 
+@not_cast_down
 def lssl(
     u: Tensor,
     delta: Tensor,

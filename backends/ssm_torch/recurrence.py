@@ -7,9 +7,11 @@ from torch import Tensor
 
 from ssm_torch.functions import compute_dtype, widen
 from ssm_torch.powers import powers_of_modes
+from ssm_torch.precision import not_cast_down
 from ssm_torch.scan import linear_recurrence
 
 
+@not_cast_down
 def ssm_recurrence(
     A_bar: Tensor,
     B_bar: Tensor,
@@ -66,6 +68,7 @@ def _dense_states(A_bar: Tensor, drive: Tensor, initial: Tensor) -> Tensor:
     return torch.stack(states)
 
 
+@not_cast_down
 def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal: bool = False) -> Tensor:
     """K_j = C Āʲ B̄; 2 Re(C Āʲ B̄) for the modes of a complex diagonal Ā.
 

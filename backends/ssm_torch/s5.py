@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from ssm_torch.functions import compute_dtype, widen
+from ssm_torch.precision import not_cast_down
 from ssm_torch.recurrence import ssm_recurrence
 from ssm_torch.rules import discretize_modes
 
 
+@not_cast_down
 def s5(
     u: Tensor,
     delta: Tensor,

@@ -6,25 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
-def linear_recurrence(a: Tensor, x: Tensor, initial: Tensor, reset: Tensor | None = None) -> Tensor:
-    """h_t = a_t h_{t−1} + x_t along the first dimension; h_t = x_t at a reset.
+def linear_recurrence(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
+    """h_t = a_t h_{t−1} + x_t along the first dimension.
 
     Parameters
     ----------
     a, x : (l, *s)
     initial : (*s)
         h_{−1}.
-    reset : (l, *s) bool, or broadcasting to it
-        Where a sequence starts after t = 0.
 
     Returns
     -------
     h : (l, *s)
     """
-    h: Tensor = _LinearRecurrence.apply(a, x, initial, reset)  # type: ignore[no-untyped-call]  # PyTorch's
+    h: Tensor = _LinearRecurrence.apply(a, x, initial)  # type: ignore[no-untyped-call]  # PyTorch's
     return h
 
 
@@ -32,21 +29,21 @@ class _LinearRecurrence(torch.autograd.Function):
     """Autograd would save every step by itself; here backward is λ_t = g_t + conj(a_{t+1}) λ_{t+1}."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, x: Tensor, initial: Tensor, reset: Tensor | None) -> Tensor:
+    def forward(ctx: Any, a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
         h = torch.empty_like(x, memory_format=torch.contiguous_format)
         before = initial
         for t in range(len(x)):
             torch.addcmul(x[t], a[t], before, out=h[t])
-            if reset is not None:
-                h[t].copy_(torch.where(reset[t], x[t], h[t]))
             before = h[t]
-        ctx.save_for_backward(a, initial, reset, h)
+        ctx.save_for_backward(a, initial, h)
         return h
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        a, initial, reset, h = ctx.saved_tensors
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (g,) = cotangents
+        a, initial, h = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+            return _differentiable_backward(a, initial, h, g)
         adjoint = torch.empty_like(h)
         da = torch.empty_like(h)
         after = torch.zeros_like(initial)
@@ -54,7 +51,14 @@ class _LinearRecurrence(torch.autograd.Function):
             torch.add(g[t], after, out=adjoint[t])
             torch.mul(adjoint[t], (h[t - 1] if t else initial).conj(), out=da[t])
             after = a[t].conj() * adjoint[t]
-            if reset is not None:
-                after = torch.where(reset[t], 0, after)
-                da[t].copy_(torch.where(reset[t], 0, da[t]))
-        return da, adjoint, after, None
+        return da, adjoint, after
+
+
+def _differentiable_backward(
+    a: Tensor, initial: Tensor, h: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same backward pass as a linear recurrence from the last step to the first."""
+    later = torch.cat([a[1:].conj(), torch.zeros_like(a[:1])]).flip(0)
+    adjoint = linear_recurrence(later, g.flip(0), torch.zeros_like(initial)).flip(0)
+    da = adjoint * torch.cat([initial.unsqueeze(0), h[:-1]]).conj()
+    return da, adjoint, a[0].conj() * adjoint[0]

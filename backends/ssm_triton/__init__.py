@@ -34,6 +34,7 @@ def ssm_backend(device: str | None) -> Backend:
         )
     # Triton's interpreter cuts float32 to bfloat16 where the hardware rounds: there it is not claimed.
     dtypes = _DTYPES if kind == "cpu" else ("bfloat16", *_DTYPES)
+    pytorch = ("compile", "autocast") if kind == "cpu" else ("compile", "autocast", "cuda_graph")
     facts = {"evaluation": "scan", "decayed_state": "direct", "softplus": "log1p"}
     return Backend(
         name="triton",
@@ -45,7 +46,7 @@ def ssm_backend(device: str | None) -> Backend:
                 selective_scan,
                 dtypes=dtypes,
                 gradients="all",
-                features=(*_BOTH, "constant", "initial_state", "seq_idx", "cu_seqlens"),
+                features=(*_BOTH, "constant", "initial_state", "seq_idx", "cu_seqlens", *pytorch),
                 limits={"n": 256},
                 memory="fused",
                 deterministic=True,
@@ -54,7 +55,7 @@ def ssm_backend(device: str | None) -> Backend:
             "selective_state_update": Op(
                 selective_state_update,
                 dtypes=dtypes,
-                features=(*_BOTH, "half_state", "state_indices", "inplace"),
+                features=(*_BOTH, "half_state", "state_indices", "inplace", *pytorch),
                 limits={"n": 256},
                 memory="fused",
                 deterministic=True,

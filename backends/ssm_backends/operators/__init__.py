@@ -8,13 +8,24 @@ v inputs that the state of a short convolution holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from ssm_backends.operators import duality, hippo, kernels, layers, linear, selective, short_convolution
+from ssm_backends.operators._common import PYTORCH_FEATURES
 from ssm_backends.schema import Operator
 
+
+
+def _with_pytorch(operator: Operator) -> Operator:
+    """The operator with what may be claimed of PyTorch functions, if it takes arrays."""
+    if not any(argument.forms for argument in operator.arguments):
+        return operator
+    return replace(operator, features={**operator.features, **PYTORCH_FEATURES})
+
+
 OPERATORS: Final[Mapping[str, Operator]] = {
-    operator.name: operator
+    operator.name: _with_pytorch(operator)
     for operator in (
         linear.DISCRETIZE_ZOH,
         linear.DISCRETIZE_BILINEAR,
@@ -41,4 +52,4 @@ OPERATORS: Final[Mapping[str, Operator]] = {
 }
 """Name → operator, in the order of the specification."""
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "PYTORCH_FEATURES"]

@@ -8,3 +8,10 @@ BASE_FEATURES: Final = {
     "complex": "A is complex: one mode of each conjugate pair is kept",
     "mixed_dtypes": "arrays of a call may differ in dtype where the specification allows it",
 }
+PYTORCH_FEATURES: Final = {
+    "compile": "torch.compile traces a call whole, as one graph",
+    "cuda_graph": "a call that a CUDA graph captured can be replayed on other numbers",
+    "autocast": "torch.autocast changes nothing: no array is cast down inside",
+}
+"""Of every operator that takes arrays, about PyTorch tensors alone. No call asks for them: they say where any
+claimed call may stand."""
