@@ -10,7 +10,10 @@ from ssm_backends import Op, claims_from_data, refusal
 from ssm_conformance.case import Case, Level
 from ssm_conformance.cases import catalogue
 
-GRADIENTS: Final = ("gradient", "gradient_layout", "packing_gradients", "separate_gradients")
+GRADIENTS: Final = (
+    *("gradient", "gradient_layout", "packing_gradients", "separate_gradients"),
+    *("backward_again", "second_derivative"),
+)
 """The questions that are about gradients alone."""
 
 
@@ -89,6 +92,9 @@ def reason_not_asked(case: Case, op: Op) -> str | None:
         return "features not claimed: initial_state"
     if case.method == "processes" and not (op.is_deterministic("forward") or op.is_deterministic("backward")):
         return "determinism is not claimed"
+    claim = case.options.get("claim")
+    if claim is not None and claim not in op.features:
+        return f"features not claimed: {claim}"
     if asks_gradient(case):
         if not op.differentiable(case.operator):
             return "no gradient is claimed"

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class CaseItem(pytest.Item):
         verdict = excinfo.value.verdict
         message = verdict.message or f"it passed, but was expected to fail: {verdict.expected}"
         lines = [message, f"clause: {verdict.details['clause']}", f"rerun: {verdict.rerun}"]
-        if verdict.ratio is not None:
+        if verdict.ratio is not None and isfinite(verdict.ratio):
             lines.insert(1, f"{show_ratio(verdict.ratio)} times the bound")
         if verdict.details.get("log"):
             lines += ["what it printed:", str(verdict.details["log"])]

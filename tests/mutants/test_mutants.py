@@ -35,7 +35,7 @@ def test_names_are_unique() -> None:
     assert set(names) == {*HONEST, *MUTANTS}
 
 
-@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS.values() if m.runs_here()], ids=lambda m: m.name)
 def test_the_row_of_a_mutant_is_well_formed(mutant: Mutant) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", mutant.name)
     assert mutant.failure is None or 1 <= mutant.failure <= 36

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssm_backends import OPERATORS, ArgumentError, Backend, NumpyArrays, Op, claims_as_data
+from ssm_backends.operators import PYTORCH_FEATURES
 from ssm_conformance import real
 from ssm_conformance.case import LEVELS
 from ssm_conformance.cases import RECIPES, _duality, _options, catalogue, find_case
@@ -35,7 +36,10 @@ def test_every_case_is_a_valid_call_and_has_its_method() -> None:
 
 def test_every_operator_and_every_feature_of_the_scan_is_asked() -> None:
     asked = {op: set().union(*(c.call().features for c in FULL if c.op == op)) for op in OPERATORS}
-    assert asked["selective_scan"] == set(OPERATORS["selective_scan"].features)
+    for op in ("selective_scan", "selective_state_update"):
+        assert asked[op] == set(OPERATORS[op].features) - set(PYTORCH_FEATURES)
+    claims = {case.options.get("claim") for case in FULL} - {None}
+    assert claims == set(PYTORCH_FEATURES)
     assert all(any(case.op == op for case in FULL) for op in OPERATORS)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 
-from ssm_backends import Backend
+from ssm_backends import Backend, NumpyArrays
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
 from ssm_conformance.verdict import Verdict
+from ssm_numpy import selective_scan
 
 from . import wrong
 
@@ -111,3 +118,61 @@ def test_another_process_is_compared_bit_by_bit() -> None:
     assert "another process" in found.message
     assert asked == [f"{case.id} in numpy"]
     assert perform(case, subject).status == "not_claimed"
+
+
+@pytest.mark.parametrize(
+    "name", ["inputs-unchanged-typical", "poisoned-typical", "guarded-typical", "far-small"]
+)
+def test_a_gradient_that_cannot_be_taken_leaves_its_claim_unverified(name: str) -> None:
+    found = verdict("robustness", name, wrong.backend(vjp=None))
+    assert found.status == "unavailable", found
+    assert found.message == (
+        "the outputs pass; the gradients were not looked at: "
+        "numpy arrays have no differentiation, and the Op has no `vjp`"
+    )
+    assert verdict("robustness", name, wrong.backend(vjp=None, gradients=())).status == "pass"
+
+
+def test_outputs_are_judged_where_a_gradient_cannot_be_taken() -> None:
+    subject = wrong.backend(wrong.before_it_is_written, vjp=None)
+    assert verdict("robustness", "poisoned-typical", subject).status == "fail"
+    assert verdict("gradient", "typical", wrong.backend(vjp=None)).status == "unavailable"
+
+
+class Elsewhere(NumpyArrays):
+    """Arrays of another library."""
+
+    name = "elsewhere"
+
+
+def of_two_libraries(fn: Callable[..., Any]) -> Backend:
+    return replace(wrong.backend(fn), arrays=(NumpyArrays(), Elsewhere()))
+
+
+def test_a_message_names_the_library_where_there_are_several() -> None:
+    found = verdict("value", "typical", of_two_libraries(wrong.outputs(wrong.quadratic)))
+    assert found.status == "fail"
+    first, second = found.message.splitlines()
+    assert first.startswith("with numpy arrays: y[")
+    assert second.startswith("with elsewhere arrays: y[")
+    passed = verdict("value", "typical", of_two_libraries(selective_scan))
+    assert (passed.status, passed.message) == ("pass", "")
+    assert passed.details["libraries"] == {"numpy": "pass", "elsewhere": "pass"}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.nan, r"y\[0, 0, 0\] is NaN where a finite value was expected, .* ± .* \(1 of 444 elements"),
+        (-np.inf, r"y\[0, 0, 0\] is -inf where a finite value was expected, "),
+    ],
+)
+def test_what_is_not_finite_is_told_as_such(value: float, said: str) -> None:
+    def change(y: np.ndarray, _: dict[str, Any]) -> np.ndarray:
+        y = y.copy()
+        y.reshape(-1)[:1] = value
+        return y
+
+    found = verdict("value", "typical", wrong.backend(wrong.outputs(change)))
+    assert re.match(said, found.message), found.message
+    assert "times the bound" not in found.message

@@ -19,6 +19,7 @@ from ssm_conformance.cases import (
     _selective,
     _short_convolution,
     _sizes,
+    _step,
 )
 
 RECIPES: Final[tuple[Recipe, ...]] = (
@@ -33,7 +34,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_layers.LAYERS,
     *_selective.SCAN,
     *_options.SCAN,
-    *_selective.STEP,
+    *_step.STEP,
     *_options.STEP,
     *_sizes.SCAN_AND_STEP,
     *_real.REAL,

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from ssm_backends import ArgumentError
 from ssm_conformance.case import Case, Check, Recipe
-from ssm_conformance.cases._selective import fixed, scan_inputs, step_inputs
+from ssm_conformance.cases._selective import fixed, scan_inputs
+from ssm_conformance.cases._step import step_inputs
 from ssm_conformance.draw import Draw
 
 PREFIX: Final = "search-"

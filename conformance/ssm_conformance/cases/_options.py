@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ssm_conformance.case import Recipe
-from ssm_conformance.cases._selective import GROUPS, OUTPUT, fixed, scan_inputs, step_inputs
+from ssm_conformance.cases._selective import GROUPS, OUTPUT, fixed, scan_inputs
+from ssm_conformance.cases._step import step_inputs
 from ssm_conformance.draw import Draw
 
 PLAIN_OPTIONS: Final = ("D", "z", "bias", "softplus", "last")

@@ -31,6 +31,10 @@ PADDING: Final = "scan-3: steps with u = 0 before the first one leave a state of
 INVARIANT: Final = (
     "recurrence-1: with parameters constant in time the scan is h_t = Ā h_{t−1} + B̄ u_t, and K * u"
 )
+ONE_GRAPH: Final = "claim-6: torch.compile traces a call whole, as one graph; values and gradients are right"
+REPLAY: Final = "claim-7: a captured call, replayed on other numbers, gives what the call gives on them"
+NOT_CAST: Final = "claim-8: under torch.autocast a call means what it means without; nothing is cast down"
+TWICE: Final = "common-9: a second backward pass and the gradient of a gradient are right, or raise"
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
 
 Names = Mapping[str, tuple[str, ...]]
@@ -84,6 +88,8 @@ class Ask:
         The smallest level that has it; a recipe's own level if that is larger.
     first
         The dtypes that are asked at that level, the others at full; all, if empty.
+    dtypes
+        The only dtypes that are asked; those of the recipe, if empty.
     """
 
     check: Check
@@ -94,13 +100,14 @@ class Ask:
     level: Level = "quick"
     options: Mapping[str, Any] = field(default_factory=dict)
     first: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
 
     def cases(self, recipe: Recipe) -> Iterator[Case]:
         """The cases of one recipe, if it is among those that are asked."""
         if recipe.name not in self.of.get(recipe.op, ()):
             return
         about = replace(recipe, clause=self.clause)
-        for dtype in dtypes_of(recipe):
+        for dtype in (dtype for dtype in dtypes_of(recipe) if dtype in (self.dtypes or DTYPES)):
             level = self.level if not self.first or dtype in self.first else "full"
             level = max(level, recipe.level_in(dtype), key=LEVELS.index)
             yield Case(about, dtype, self.check, self.method, self.variant, level, self.options)
@@ -180,6 +187,58 @@ def _repetitions() -> Iterator[Ask]:
         )
 
 
+def _pytorch() -> Iterator[Ask]:
+    """What is asked of PyTorch tensors alone."""
+    soon: Names = {"selective_scan": ("typical",), "selective_state_update": ("typical",)}
+    more: Names = {
+        **SYSTEMS,
+        **STREAMS,
+        **SHORT,
+        **DUAL,
+        **SINGLE_STEPS,
+        "selective_scan": ("groups", "complex", "packed", "offsets"),
+        "selective_state_update": ("groups", "complex", "pool"),
+    }
+    claims = (
+        ("compiled", "compile", ONE_GRAPH),
+        ("captured", "cuda_graph", REPLAY),
+        ("autocast", "autocast", NOT_CAST),
+    )
+    levels: tuple[tuple[Names, Level], ...] = ((soon, "quick"), (more, "full"))
+    for of, level in levels:
+        for method, claim, clause in claims:
+            yield Ask(
+                check="property",
+                method=method,
+                variant=method,
+                clause=clause,
+                of=of,
+                level=level,
+                options={"claim": claim},
+                first=SINGLE,
+            )
+        real = {op: tuple(name for name in names if "complex" not in name) for op, names in of.items()}
+        yield Ask(
+            check="gradient",
+            method="backward_again",
+            variant="again",
+            clause=TWICE,
+            of=of,
+            level=level,
+            first=SINGLE,
+        )
+        yield Ask(
+            check="gradient",
+            method="second_derivative",
+            variant="second",
+            clause=TWICE,
+            of=real,
+            level=level,
+            first=SINGLE,
+            dtypes=DTYPES[:2],
+        )
+
+
 ASKED: Final = (
     Ask(
         check="robustness",
@@ -188,9 +247,11 @@ ASKED: Final = (
         clause=UNCHANGED,
         of=EVERY,
         level="smoke",
+        first=COMMON,
     ),
     *_placements(),
     *_repetitions(),
+    *_pytorch(),
     Ask(
         check="property",
         method="causality",
@@ -198,6 +259,7 @@ ASKED: Final = (
         clause=CAUSALITY,
         of={**STREAMS, **SCANS, **SHORT, **DUAL},
         level="smoke",
+        first=COMMON,
     ),
     Ask(
         check="property",

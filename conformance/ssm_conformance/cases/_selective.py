@@ -1,4 +1,4 @@
-"""Inputs of the selective scan and of its step: what each recipe is there to catch stands beside it."""
+"""Inputs of the selective scan: what each recipe is there to catch stands beside it."""
 
 from __future__ import annotations
 
@@ -85,16 +85,16 @@ def _plain(b: int, d: int, l: int, n: int, **more: Any) -> dict[str, Any]:
     return scan_inputs(b, d, l, n, gate=False, feedthrough=False, softplus=False, **more)
 
 
-def _state(b: int, d: int, n: int, complex_: bool = False) -> Draw:
+def states(b: int, d: int, n: int, complex_: bool = False) -> Draw:
     return Draw((b, d, n), complex=complex_)
 
 
-def _wider(inputs: dict[str, Any], *names: str) -> dict[str, Any]:
+def wider(inputs: dict[str, Any], *names: str) -> dict[str, Any]:
     """A call in 16 bits with some streams in float32."""
     return inputs | {name: replace(inputs[name], dtype="float32") for name in names}
 
 
-def _small_step(shape: tuple[int, ...]) -> Draw:
+def small_step(shape: tuple[int, ...]) -> Draw:
     """delta before softplus, of steps between 1e-14 and 1e-6 once the bias is added."""
     return Draw(shape, "uniform", parameters={"low": -26.0, "high": -12.0})
 
@@ -113,7 +113,7 @@ PACKED: Final = _scan(
         3,
         23,
         2,
-        initial_state=_state(2, 3, 2),
+        initial_state=states(2, 3, 2),
         seq_idx=fixed([[0] * 9 + [1] * 1 + [0] * 6 + [7] * 7, [3] * 22 + [2] * 1], dtype="int32"),
     ),
     RESET,
@@ -140,22 +140,22 @@ ORDINARY: Final = (
     ),
     _scan("complex-groups", scan_inputs(1, 6, 15, 2, complex_=True, g_B=2, g_C=3), COMPLEX),
     # Kernels that dot two operands of two dtypes fail, or round the wider one.
-    _scan("mixed", _wider(scan_inputs(2, 4, 15, 3, g_B=2), *WIDER), MIXED, dtypes=HALF),
+    _scan("mixed", wider(scan_inputs(2, 4, 15, 3, g_B=2), *WIDER), MIXED, dtypes=HALF),
     *(
-        _scan(f"mixed-{name}", _wider(scan_inputs(1, 4, 9, 3), name), MIXED, dtypes=HALF, first=HALF[:1])
+        _scan(f"mixed-{name}", wider(scan_inputs(1, 4, 9, 3), name), MIXED, dtypes=HALF, first=HALF[:1])
         for name in WIDER
     ),
-    _scan("initial", scan_inputs(2, 5, 16, 3, initial_state=_state(2, 5, 3)), INITIAL, "smoke"),
+    _scan("initial", scan_inputs(2, 5, 16, 3, initial_state=states(2, 5, 3)), INITIAL, "smoke"),
     _scan(
         "complex-initial",
-        scan_inputs(2, 3, 12, 2, complex_=True, initial_state=_state(2, 3, 2, complex_=True)),
+        scan_inputs(2, 3, 12, 2, complex_=True, initial_state=states(2, 3, 2, complex_=True)),
         INITIAL,
     ),
     PACKED,
     _scan(
         "offsets",
         scan_inputs(
-            1, 3, 20, 2, initial_state=_state(4, 3, 2), cu_seqlens=fixed([0, 7, 7, 8, 20], dtype="int32")
+            1, 3, 20, 2, initial_state=states(4, 3, 2), cu_seqlens=fixed([0, 7, 7, 8, 20], dtype="int32")
         ),
         OFFSETS,
     ),
@@ -177,7 +177,7 @@ ORDINARY: Final = (
         ZOH,
     ),
     # Past two chunks of 256 and off their grid, with decays that a chunk's last state must carry.
-    _scan("long", scan_inputs(1, 2, 517, 2, initial_state=_state(1, 2, 2)), STATE, first=_COMMON),
+    _scan("long", scan_inputs(1, 2, 517, 2, initial_state=states(1, 2, 2)), STATE, first=_COMMON),
     _scan("long-weak-decay", _plain(1, 3, 771, 2) | {"A": fixed(-1e-4, (3, 2))}, STATE, first=_COMMON),
     # Decays of 0.02 to 0.5 over a chunk: what a chunk hands on differs from chunk to chunk, and is seen.
     _scan(
@@ -216,7 +216,7 @@ EXTREME: Final = (
     # Every step is tiny, so that nothing larger hides what log(exp(x) + 1) loses.
     _scan(
         "softplus-small",
-        scan_inputs(2, 4, 19, 2, gate=False, feedthrough=False) | {"delta": _small_step((2, 4, 19))},
+        scan_inputs(2, 4, 19, 2, gate=False, feedthrough=False) | {"delta": small_step((2, 4, 19))},
         SOFTPLUS,
         check="extreme",
     ),
@@ -322,7 +322,7 @@ EDGES: Final = (
     # So few elements that each may lie far from the next.
     _scan(
         "small",
-        scan_inputs(2, 2, 3, 2, initial_state=_state(2, 2, 2)),
+        scan_inputs(2, 2, 3, 2, initial_state=states(2, 2, 2)),
         EDGE,
         check="robustness",
         first=("float32",),
@@ -335,91 +335,10 @@ EDGES: Final = (
     ),
     _scan(
         "empty-initial",
-        scan_inputs(2, 3, 0, 2, initial_state=_state(2, 3, 2)),
+        scan_inputs(2, 3, 0, 2, initial_state=states(2, 3, 2)),
         EDGE,
         check="robustness",
     ),
 )
 
 SCAN: Final = ORDINARY + EXTREME + EDGES
-
-
-def step_inputs(
-    b: int,
-    d: int,
-    n: int,
-    *,
-    g: int | None = None,
-    complex_: bool = False,
-    gate: bool = True,
-    softplus: bool = True,
-    slots: int | None = None,
-    **more: Any,
-) -> dict[str, Any]:
-    """One decode step of a Mamba layer."""
-    shape = (b, n) if g is None else (b, g, n)
-    inputs: dict[str, Any] = {
-        "state": _state(b if slots is None else slots, d, n, complex_),
-        "u": Draw((b, d)),
-        "delta": Draw((b, d), parameters={"scale": 0.5})
-        if softplus
-        else Draw((b, d), "log_uniform", parameters={"low": 1e-3, "high": 0.3}),
-        "A": Draw((d, n), "s4d_lin" if complex_ else "s4d_real", complex=complex_),
-        "B": Draw(shape, complex=complex_),
-        "C": Draw(shape, complex=complex_),
-        "D": Draw((d,)),
-    }
-    if gate:
-        inputs["z"] = Draw((b, d))
-    if softplus:
-        bias = {"low": 1e-3, "high": 0.1}
-        inputs |= {"delta_bias": Draw((d,), "inverse_softplus", parameters=bias), "delta_softplus": True}
-    return inputs | more
-
-
-def _step(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick", **more: Any) -> Recipe:
-    return Recipe("selective_state_update", name, inputs, clause, level, **more)
-
-
-STEP: Final = (
-    _step("typical", step_inputs(3, 6, 4), STATE, "smoke"),
-    _step("plain", step_inputs(2, 5, 3, gate=False, softplus=False), STATE),
-    _step("groups", step_inputs(2, 6, 3, g=3), GROUPS),
-    _step("group-a-channel", step_inputs(2, 5, 3, g=5), GROUPS),
-    _step("complex", step_inputs(2, 4, 3, complex_=True), COMPLEX),
-    _step("mixed", _wider(step_inputs(2, 4, 3), *WIDER), MIXED, dtypes=HALF),
-    _step("zoh", step_inputs(2, 4, 3, b_discretization="zoh"), ZOH),
-    _step(
-        "pool",
-        step_inputs(3, 4, 2, slots=6, state_indices=fixed([4, -1, 0], dtype="int32")),
-        "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same",
-    ),
-    _step(
-        "softplus-far",
-        step_inputs(9, 4, 2)
-        | {
-            "delta": fixed(
-                [[v] for v in (-1e4, -88.0, -20.0, -17.0, 0.0, 17.0, 20.0, 88.0, -np.inf)], (9, 4)
-            ),
-            "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
-        },
-        SOFTPLUS,
-        check="extreme",
-    ),
-    _step(
-        "softplus-small",
-        step_inputs(3, 4, 2, gate=False)
-        | {"delta": _small_step((3, 4)), "state": fixed(0.0, (3, 4, 2)), "D": fixed(0.0, (4,))},
-        SOFTPLUS,
-        check="extreme",
-    ),
-    _step("small", step_inputs(2, 2, 2), EDGE, check="robustness", first=("float32",)),
-    _step(
-        "inplace",
-        step_inputs(2, 4, 3, inplace=True),
-        "step-3: with `inplace` the new state is written into `state`",
-    ),
-    _step("no-batch", step_inputs(0, 3, 2), EDGE, check="robustness"),
-    _step("ones", step_inputs(1, 1, 1), EDGE, check="robustness"),
-    _step("decode-width", step_inputs(4, 1536, 16), STATE, "full"),
-)

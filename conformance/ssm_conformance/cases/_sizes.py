@@ -7,7 +7,8 @@ from typing import Final
 
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._linear import CONVOLUTION, KERNEL, RECURRENCE, diagonal_system
-from ssm_conformance.cases._selective import EDGE, STATE, scan_inputs, step_inputs
+from ssm_conformance.cases._selective import EDGE, STATE, scan_inputs
+from ssm_conformance.cases._step import step_inputs
 from ssm_conformance.draw import Draw
 
 AROUND: Final = tuple(sorted({size for k in range(1, 11) for size in (2**k - 1, 2**k, 2**k + 1)}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf, isnan
 from typing import Any, Final
 
@@ -11,8 +12,11 @@ import ssm_spec
 from ssm_backends import Arrays, Backend, Op, refusal
 from ssm_conformance.case import Case
 from ssm_conformance.checks.accuracy import gradient, value, worst_ratio
+from ssm_conformance.checks.autocast import autocast
 from ssm_conformance.checks.batches import batches, batches_alone
+from ssm_conformance.checks.captured import captured
 from ssm_conformance.checks.chaining import chaining, steps
+from ssm_conformance.checks.compiled import compiled
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.inputs import in_place, unchanged
@@ -25,6 +29,7 @@ from ssm_conformance.checks.repetition import digests, processes, repeats
 from ssm_conformance.checks.sequences import left_padding, separate, separate_gradients
 from ssm_conformance.checks.subject import CheckFailed, NotAsked, Subject, Unobservable
 from ssm_conformance.checks.superposition import superposition
+from ssm_conformance.checks.twice import backward_again, second_derivative
 from ssm_conformance.planning import asks_gradient, reason_claimed, reason_not_asked
 from ssm_conformance.verdict import OutputRatio, Verdict
 
@@ -53,12 +58,21 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "steps": steps,
     "repeats": repeats,
     "processes": processes,
+    "compiled": compiled,
+    "captured": captured,
+    "autocast": autocast,
+    "backward_again": backward_again,
+    "second_derivative": second_derivative,
     "growth": growth,
     "bad_input": bad_input,
     "unclaimed": unclaimed,
     "not_supported": not_supported,
 }
 """Name of a question → the function that puts it."""
+GRADIENTS_TOO: Final = ("unchanged", "guarded", "far", "poison", "processes")
+"""Questions about the outputs, and about the gradients where they are claimed."""
+PYTORCH: Final = ("compiled", "captured", "autocast", "backward_again", "second_derivative")
+"""Questions about PyTorch tensors alone: a backend's other libraries are not asked."""
 Elsewhere = Callable[[str, str], Mapping[str, str]]
 """Case id and name of the array library → what another process gets, as :func:`hashes` gives it."""
 
@@ -84,15 +98,14 @@ def perform(case: Case, backend: Backend, elsewhere: Elsewhere | None = None) ->
     op, reason = _serving(case, backend)
     if op is None:
         return _verdict(case, "not_claimed", message=reason)
-    wanted = set(case.dtypes().values())
-    able = [arrays for arrays in backend.adapters if wanted.isdisjoint(getattr(arrays, "lacks", ()))]
+    able, lacking = _able(case, backend)
     if not able:
-        names = " and ".join(arrays.name for arrays in backend.adapters)
-        # Of what is not claimed, nothing is left unverified where the library itself cannot hold it.
-        status = "not_claimed" if case.method == "not_supported" else "unavailable"
-        return _verdict(case, status, message=f"{names} arrays have no dtype of this case")
-    subjects = [Subject(case, backend, op, arrays, elsewhere=elsewhere) for arrays in able]
-    return max((_put(subject) for subject in subjects), key=_severity)
+        # Where no claim is asked about, none is left unverified.
+        unclaimed = case.method == "not_supported" or (case.method in PYTORCH and "claim" not in case.options)
+        return _verdict(case, "not_claimed" if unclaimed else "unavailable", message=lacking)
+    return _worst_of(
+        {arrays.name: _put(Subject(case, backend, op, arrays, elsewhere=elsewhere)) for arrays in able}
+    )
 
 
 def hashes(case: Case, backend: Backend, library: str) -> dict[str, str]:
@@ -114,6 +127,18 @@ def hashes(case: Case, backend: Backend, library: str) -> dict[str, str]:
     return digests(Subject(case, backend, op, arrays))
 
 
+def _able(case: Case, backend: Backend) -> tuple[list[Arrays], str]:
+    """The libraries that the case can be put to; and what they lack, if there is none."""
+    names = " and ".join(arrays.name for arrays in backend.adapters)
+    if case.method in PYTORCH:
+        return [
+            arrays for arrays in backend.adapters if arrays.name == "torch"
+        ], f"{names} arrays are not torch's"
+    wanted = set(case.dtypes().values())
+    able = [arrays for arrays in backend.adapters if wanted.isdisjoint(getattr(arrays, "lacks", ()))]
+    return able, f"{names} arrays have no dtype of this case"
+
+
 def _serving(case: Case, backend: Backend) -> tuple[Op | None, str]:
     """The Op that serves the case's call, if it also claims what the case asks about."""
     implementations, call = backend.implementations(case.op), case.call()
@@ -133,7 +158,7 @@ def _put(subject: Subject) -> Verdict:
     case = subject.case
     lacking = _lacking(case, subject.op, subject.arrays)
     if lacking:
-        return _verdict(case, "unavailable", message=f"{subject.arrays.name} arrays have no {lacking}")
+        return _verdict(case, "unavailable", message=lacking)
     try:
         found = METHODS[case.method](subject)
     except CheckFailed as failure:
@@ -149,6 +174,11 @@ def _put(subject: Subject) -> Verdict:
     except Exception as error:  # the suite's own: the case could not be judged, and the run goes on
         where = traceback.format_exc(limit=-4)
         return _verdict(case, "error", message=f"the suite raised {type(error).__name__}: {error}\n{where}")
+    if found.passed and case.method in GRADIENTS_TOO and subject.claims_gradients:
+        lacking = _lacking_gradients(subject.op, subject.arrays)
+        if lacking:
+            said = f"the outputs pass; the gradients were not looked at: {lacking}"
+            return _verdict(case, "unavailable", message=said)
     ratio = worst_ratio(found.judgements) if found.judgements else None
     outputs = tuple(
         OutputRatio(name, judgement.ratio, judgement.where) for name, judgement in found.judgements.items()
@@ -165,16 +195,21 @@ def _put(subject: Subject) -> Verdict:
 
 
 def _lacking(case: Case, op: Op, arrays: Arrays) -> str:
-    """The instrument that a question needs and a library does not have."""
+    """Which instrument a question needs and a library does not have; "" if none."""
     if case.method in ("layout", "gradient_layout", "far", "guarded") and not arrays.strides:
-        return "strides"
+        return f"{arrays.name} arrays have no strides"
     if case.method == "poison" and not can_poison(arrays.device, arrays):
-        return "way to poison fresh memory"
+        return f"{arrays.name} arrays have no way to poison fresh memory"
     if case.method == "growth" and not arrays.memory:
-        return "instrument for memory"
-    if asks_gradient(case) and op.vjp is None and not arrays.autograd:
-        return "differentiation"
-    return ""
+        return f"{arrays.name} arrays have no instrument for memory"
+    return _lacking_gradients(op, arrays) if asks_gradient(case) else ""
+
+
+def _lacking_gradients(op: Op, arrays: Arrays) -> str:
+    """Why there is no way to take a gradient; "" if there is one."""
+    if op.vjp is not None or arrays.autograd:
+        return ""
+    return f"{arrays.name} arrays have no differentiation, and the Op has no `vjp`"
 
 
 def _worst(found: Finding) -> dict[str, Any]:
@@ -194,8 +229,22 @@ def _worst(found: Finding) -> dict[str, Any]:
     }
 
 
-def _severity(verdict: Verdict) -> int:
-    return ("pass", "not_claimed", "unavailable", "fail", "error").index(verdict.status)
+def _worst_of(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """One verdict of those with each library; it names the libraries where there are several."""
+    worst = max(verdicts.values(), key=_severity)
+    if len(verdicts) == 1:
+        return worst
+    alike = {name: verdict for name, verdict in verdicts.items() if verdict.status == worst.status}
+    said = [f"with {name} arrays: {verdict.message}" for name, verdict in alike.items() if verdict.message]
+    statuses = {name: verdict.status for name, verdict in verdicts.items()}
+    return replace(worst, message="\n".join(said), details=dict(worst.details) | {"libraries": statuses})
+
+
+def _severity(verdict: Verdict) -> tuple[int, float]:
+    """How much a verdict weighs: its status, then its ratio."""
+    status = ("pass", "not_claimed", "unavailable", "fail", "error").index(verdict.status)
+    ratio = 0.0 if verdict.ratio is None else verdict.ratio
+    return status, inf if isnan(ratio) else ratio
 
 
 def _verdict(case: Case, status: Any, **more: Any) -> Verdict:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 import ssm_spec
+from ssm_backends import Call
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
@@ -31,13 +33,29 @@ def value(subject: Subject) -> Finding:
 
 def gradient(subject: Subject) -> Finding:
     """Every claimed gradient, with a cotangent on every output."""
-    return judge_gradients(subject, subject.gradients(subject.call))
+    return judge_backward(subject, subject.call)
 
 
-def judge_outputs(subject: Subject, outputs: Mapping[str, Stored]) -> Finding:
-    """Shapes, dtypes and values of every output that a call returned."""
-    _check_types(outputs, subject.output_types())
+def judge_outputs(subject: Subject, outputs: Mapping[str, Stored], what: str = "") -> Finding:
+    """Shapes, dtypes and values of every output that a call returned; `what` says whose, in a message."""
+    _check_types(outputs, subject.output_types(), what)
     return _judged(subject, outputs, subject.exact_outputs)
+
+
+def judge_backward(subject: Subject, call: Call, cotangents: Mapping[str, Any] | None = None) -> Finding:
+    """The outputs that an Op's ``forward`` gives, where it has one, and every claimed gradient."""
+    saving = subject.forward_saving(call)
+    return judge_passes(subject, saving, subject.gradients(call, cotangents))
+
+
+def judge_passes(subject: Subject, saving: Mapping[str, Stored], gradients: Mapping[str, Stored]) -> Finding:
+    """The same of results that are there: the outputs of ``forward``, empty without one, and gradients."""
+    if saving:
+        found = judge_outputs(subject, saving, "what `forward` returns as ")
+        if not found.passed:
+            named = {f"{name} of `forward`": judgement for name, judgement in found.judgements.items()}
+            return replace(found, judgements=named, message=worst_message(named))
+    return judge_gradients(subject, gradients)
 
 
 def judge_gradients(subject: Subject, gradients: Mapping[str, Stored]) -> Finding:

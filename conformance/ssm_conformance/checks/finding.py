@@ -37,11 +37,17 @@ class Finding:
 
 def describe(name: str, judgement: Judgement) -> str:
     """One sentence on the worst element of one output."""
-    index = ", ".join(map(str, judgement.where or ()))
+    place = f"{name}[{', '.join(map(str, judgement.where or ()))}]"
     expected = f"{judgement.expected:.9g} ± {judgement.bound:.2g}"
     beyond = int(np.sum(~(judgement.ratios <= 1.0)))
+    count = f"{beyond} of {judgement.size} elements are beyond their bounds"
+    if not np.isfinite(judgement.value):
+        what = "NaN" if np.isnan(judgement.value) else f"{judgement.value:.9g}"
+        return f"{place} is {what} where a finite value was expected, {expected} ({count})"
+    if judgement.bound == 0:
+        return f"{place} = {judgement.value:.9g}; expected exactly {judgement.expected:.9g} ({count})"
     return (
-        f"{name}[{index}] = {judgement.value:.9g}; expected {expected}: "
+        f"{place} = {judgement.value:.9g}; expected {expected}: "
         f"{judgement.ratio:.3g} times the bound ({beyond} of {judgement.size} elements are beyond theirs)"
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
-from ssm_backends import outputs_of
+from ssm_backends import outputs_of, run_forward
 from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._selective import scan_inputs
 from ssm_conformance.checks.finding import Finding
@@ -91,9 +91,8 @@ def _use(subject: Subject, direction: Direction) -> int:
 def _saved(subject: Subject) -> int:
     """Bytes that are held between the forward and the backward pass, beyond inputs and outputs."""
     call = subject.call
-    saving = subject.op.forward
-    if saving is not None:
-        (outputs, _), used = subject.arrays.peak_memory(lambda: saving(**call.inputs))
+    if subject.op.forward is not None:
+        (outputs, _), used = subject.arrays.peak_memory(lambda: run_forward(subject.op, call))
         return used.held - _bytes(outputs)
     held: list[int] = []
 

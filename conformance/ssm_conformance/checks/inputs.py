@@ -16,12 +16,15 @@ def unchanged(subject: Subject) -> Finding:
     """A call writes none of its inputs, nor a backward pass its cotangents."""
     inputs = subject.call
     subject.forward(inputs)
-    messages = [written(subject, subject.stored, inputs.inputs, "the forward call")]
-    if subject.claims_gradients:
-        cotangents = subject.into_cotangents()
-        subject.gradients(inputs, cotangents)
-        messages.append(written(subject, subject.stored, inputs.inputs, "the backward call"))
-        messages.append(written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent"))
+    complaint = written(subject, subject.stored, inputs.inputs, "the forward call")
+    if complaint or not subject.takes_gradients:
+        return Finding(message=complaint)
+    cotangents = subject.into_cotangents()
+    subject.gradients(inputs, cotangents)
+    messages = (
+        written(subject, subject.stored, inputs.inputs, "the backward call"),
+        written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent"),
+    )
     return Finding(message="; ".join(filter(None, messages)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends import Layout, validate
-from ssm_conformance.checks.accuracy import judge_gradients, judge_outputs
+from ssm_conformance.checks.accuracy import judge_backward, judge_outputs, judge_passes
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.poison import poisoned
 from ssm_conformance.checks.subject import Stored, Subject, Unobservable
@@ -36,7 +36,7 @@ def gradient_layout(subject: Subject) -> Finding:
     arranged = _equal_along(subject, how)
     call = arranged.into(arranged.stored, _layouts(arranged.stored, how))
     cotangents = arranged.into_cotangents(_layouts(arranged.cotangents, how))
-    return judge_gradients(arranged, arranged.gradients(call, cotangents))
+    return judge_backward(arranged, call, cotangents)
 
 
 def far(subject: Subject) -> Finding:
@@ -56,8 +56,8 @@ def far(subject: Subject) -> Finding:
         found = judge_outputs(subject, subject.forward(call))
         if not found.passed:
             return Finding(found.judgements, f"`{name}` spread over 2³¹ elements: {found.message}")
-        if subject.claims_gradients:
-            gradients = judge_gradients(subject, subject.gradients(call))
+        if subject.takes_gradients:
+            gradients = judge_backward(subject, call)
             if not gradients.passed:
                 message = f"`{name}` spread over 2³¹ elements: gradient: {gradients.message}"
                 return Finding(gradients.judgements, message)
@@ -79,8 +79,8 @@ def guarded(subject: Subject) -> Finding:
         inside = {name: parents[name][key] for name, (_, key) in kept.items()}
         call = validate(subject.case.operator, **inside, **subject.case.plain)
         found = judge_outputs(subject, subject.forward(call))
-        if found.passed and subject.claims_gradients:
-            found = judge_gradients(subject, subject.gradients(call))
+        if found.passed and subject.takes_gradients:
+            found = judge_backward(subject, call)
         if not found.passed:
             return Finding(found.judgements, f"with NaN {where} the inputs: {found.message}")
         for name, (frame, _) in kept.items():
@@ -95,12 +95,12 @@ def poison(subject: Subject) -> Finding:
         found = judge_outputs(subject, subject.forward(subject.call))
     if not found.passed:
         return Finding(found.judgements, f"with NaN in fresh memory: {found.message}")
-    if not subject.claims_gradients:
+    if not subject.takes_gradients:
         return found
     run = subject.backward(subject.call)
     with _poisoned(subject):
-        gradients = subject.finish(run)
-    found = judge_gradients(subject, gradients)
+        saving, gradients = subject.forward_saving(subject.call), subject.finish(run)
+    found = judge_passes(subject, saving, gradients)
     message = "" if found.passed else f"with NaN in fresh memory: gradient: {found.message}"
     return Finding(found.judgements, message, found.details)
 

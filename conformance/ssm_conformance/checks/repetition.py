@@ -43,7 +43,7 @@ def digests(subject: Subject) -> dict[str, str]:
     found: dict[str, str] = {}
     if _claimed(subject, "forward"):
         found |= _hashed(subject.forward(subject.call), "`{}`")
-    if _claimed(subject, "backward") and subject.claims_gradients:
+    if _claimed(subject, "backward") and subject.takes_gradients:
         found |= _hashed(subject.gradients(subject.call), "the gradient of `{}`")
     return found
 

@@ -22,6 +22,7 @@ from ssm_backends import (
     Op,
     outputs_of,
     refusal,
+    run_forward,
     run_vjp,
     validate,
 )
@@ -46,7 +47,7 @@ class CheckFailed(Exception):  # noqa: N818  it is a verdict, not an error of th
 
 
 @contextmanager
-def _backend_at_work() -> Iterator[None]:
+def backend_at_work() -> Iterator[None]:
     """What a backend raises on a claimed call is its failure, with where it came from.
 
     What it changes in this process is put back at once: the oracle computes next.
@@ -54,6 +55,8 @@ def _backend_at_work() -> Iterator[None]:
     try:
         with manners_kept():
             yield
+    except (CheckFailed, Unobservable):
+        raise
     except NotSupportedError as error:
         raise CheckFailed(f"a claimed call was refused: {error}") from error
     except Exception as error:
@@ -185,8 +188,17 @@ class Subject:
 
     def forward(self, call: Call) -> dict[str, Stored]:
         """Run it; the outputs by name."""
-        with _backend_at_work():
-            outputs = outputs_of(call, self.op.fn(**call.inputs))
+        return self._outputs(call, lambda: self.op.fn(**call.inputs))
+
+    def forward_saving(self, call: Call) -> dict[str, Stored]:
+        """The outputs by name as ``forward`` gives them, which saves for ``vjp``; {} without one."""
+        if self.op.forward is None:
+            return {}
+        return self._outputs(call, lambda: run_forward(self.op, call)[0])
+
+    def _outputs(self, call: Call, run: Callable[[], Any]) -> dict[str, Stored]:
+        with backend_at_work():
+            outputs = outputs_of(call, run())
             self.arrays.synchronize()
         return {name: self.out(x) for name, x in outputs.items()}
 
@@ -218,6 +230,8 @@ class Subject:
         for name, bounded in self.exact.items():
             if np.iscomplexobj(bounded.value):
                 dtype = COMPLEX_OF[compute]
+            elif roles[name] == "state" and name in self.stored:  # it may be kept in 16 bits
+                dtype = self.stored[name].dtype
             elif roles[name] == "io":
                 dtype = self.call.dtype
             else:
@@ -230,6 +244,11 @@ class Subject:
         """Whether the call has a gradient that is claimed in the case's dtype."""
         allowed = self.op.dtypes if self.op.grad_dtypes is None else self.op.grad_dtypes
         return bool(self.wrt) and self.case.dtype in allowed
+
+    @property
+    def takes_gradients(self) -> bool:
+        """Whether it is claimed and there is a way to take it: the Op's own, or the library's."""
+        return self.claims_gradients and (self.op.vjp is not None or self.arrays.autograd)
 
     def gradients(self, call: Call, cotangents: Mapping[str, Any] | None = None) -> dict[str, Stored]:
         """Gradients of the claimed arguments; arguments as for :meth:`backward`."""
@@ -260,7 +279,7 @@ class Subject:
 
     def finish(self, run: Callable[[], dict[str, Any]]) -> dict[str, Stored]:
         """Run what :meth:`backward` made ready; the gradients by name."""
-        with _backend_at_work():
+        with backend_at_work():
             gradients = run()
             self.arrays.synchronize()
         return {name: self.out(x) for name, x in gradients.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,8 @@ from ssm_conformance.cli.conform import CHECKS, worker_count
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ssm_conformance.selftest import Row
 
 
 @click.command(short_help="Put the suite to its known-bad backends.")
@@ -65,7 +68,8 @@ def selftest(
     customary tolerances says on the inputs of that case.
 
     Exit status: 0 if every mutant was rejected by the case that must, or is lost in rounding, and
-    every honest implementation passed; 1 if not; 2 if something could not be judged.
+    every honest implementation passed; 1 if not; 2 if something could not be judged, or was
+    interrupted. What was run until then is in the report.
     """
     from rich.progress import track
     from rich.text import Text
@@ -94,7 +98,9 @@ def selftest(
         workers=cores() if workers == "auto" else workers,
     )
     hidden = quiet or not shown.is_terminal
-    found = list(track(rows, "selftest", len(asked), console=shown, disable=hidden))
+    found: list[Row] = []
+    with suppress(KeyboardInterrupt):
+        found.extend(track(rows, "selftest", len(asked), console=shown, disable=hidden))
     data = as_data(found, level, search, time.monotonic() - started)
     if report is not None:
         (report / "selftest.json").write_text(
@@ -104,6 +110,9 @@ def selftest(
     out = console()
     if not quiet:
         out.print(_table(data))
+    if len(found) < len(asked):
+        out.print(Text(f"interrupted: {len(found)} of {len(asked)} pairs were run", "bold yellow"))
+        return 2
     right = not data["summary"]["wrong"]
     out.print(Text(sentence(data["summary"]), "bold green" if right else "bold red"), soft_wrap=True)
     undecided = [item for item in found if not item.right and (item.errors or item.outcome == "not judged")]

@@ -21,6 +21,7 @@ from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.modal import MODAL
 from ssm_conformance.mutants.defects.promises import PROMISES
+from ssm_conformance.mutants.defects.pytorch import PYTORCH
 from ssm_conformance.mutants.defects.relations import RELATIONS
 from ssm_conformance.mutants.defects.rounding import ROUNDING
 from ssm_conformance.mutants.defects.sequences import SEQUENCES
@@ -53,6 +54,7 @@ TABLES: Final = (
     LAYERS,
     MODAL,
     DUALITY,
+    PYTORCH,
     FAULTS,
 )
 """Every table of mutants: one a kind of defect."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ssm_backends import Backend
-from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.adjoint import Honest, Saving
 from ssm_conformance.mutants.kernels.chunked import Chunked
 from ssm_conformance.mutants.kernels.convolution import Convolution, Legs, Transformed
 from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
@@ -18,6 +18,7 @@ from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.matrices import Fout, Lagt, Legt
 from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
+from ssm_conformance.mutants.kernels.pytorch import Registered, TorchScan
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
@@ -48,6 +49,10 @@ class Variant:
         """Every dtype that one of them claims."""
         return tuple(dict.fromkeys(dtype for kernel in self.kernels for dtype in kernel.claims["dtypes"]))
 
+    def runs_here(self) -> bool:
+        """Whether its library is there."""
+        return all(kernel.runs_here() for kernel in self.kernels)
+
     def backend(self) -> Backend:
         """It as a backend like any other."""
         return serving(self.name, *self.kernels, **self.claims)
@@ -69,6 +74,7 @@ HONEST: Final[Mapping[str, Variant]] = {
             (Chunked(),),
         ),
         _scan_and_step("reversed-sums", "Every sum from its last term to its first.", Reversed()),
+        Variant("saving", "The backward pass reads what the forward pass has loaded.", (Saving(),)),
         Variant("subtractive", "a h is recovered as h − b for the gradients.", (Subtractive(),)),
         Variant(
             "saved-gate",
@@ -101,6 +107,8 @@ HONEST: Final[Mapping[str, Variant]] = {
         ),
         Variant("ssd-steps", "SSD as a selective scan of h·p channels, and its step.", (Dual(), DualStep())),
         Variant("ssd-chunks", "SSD by products in chunks of 64, declared; forward alone.", (DualForm(),)),
+        Variant("pytorch", "PyTorch's own operators, step by step.", (TorchScan(),)),
+        Variant("pytorch-operator", "A part is an operator registered with PyTorch.", (Registered(),)),
         Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
     )
 }

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 from ssm_backends import Backend
-from ssm_conformance.mutants.kernels.bits import BitArrays
 from ssm_conformance.mutants.kernels.kernel import Kernel
 
 
@@ -63,6 +62,10 @@ class Mutant:
         """The word of the check that must reject it."""
         return self.rejected_by.partition("/")[0]
 
+    def runs_here(self) -> bool:
+        """Whether its library and its device are there."""
+        return self.kernel.runs_here()
+
     def case_id(self, dtype: str) -> str:
         """Id of the case that must reject it in a dtype."""
         check, _, name = self.rejected_by.partition("/")
@@ -81,9 +84,10 @@ def serving(name: str, *kernels: Kernel, **claims: Any) -> Backend:
     name
         Of the backend.
     *kernels
-        At most one an operator.
+        At most one an operator, all of one library.
     **claims
         What they claim otherwise than they do by themselves.
     """
+    arrays = kernels[0].arrays()
     ops = {kernel.op: kernel.claimed(**claims) for kernel in kernels}
-    return Backend(name=name, version=version("ssm-spec"), arrays=BitArrays(), ops=ops)
+    return Backend(name=name, version=version("ssm-spec"), arrays=arrays, ops=ops)

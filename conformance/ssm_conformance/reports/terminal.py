@@ -230,7 +230,9 @@ def print_finding(out: Console, members: Sequence[Verdict], *, whole: bool) -> N
 
 def _size(ratio: float) -> str:
     """How far off, in words."""
-    return "not a number" if math.isnan(ratio) else f"{show_ratio(ratio)} times the bound"
+    if not math.isfinite(ratio):
+        return "not a number" if math.isnan(ratio) else "beyond any bound"
+    return f"{show_ratio(ratio)} times the bound"
 
 
 def excerpt(lines: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ssm_backends import ArgumentError
 from ssm_conformance.case import Level
-from ssm_conformance.mutants import HONEST, MUTANTS
+from ssm_conformance.mutants import HONEST, MUTANTS, Mutant, Variant
 from ssm_conformance.selftest.rows import Row, row
 
 FEW = 4
@@ -29,7 +29,7 @@ def pairs(names: Sequence[str] = (), checks: Sequence[str] = (), *, fast: bool =
     Parameters
     ----------
     names
-        Of mutants and honest implementations; all if empty.
+        Of mutants and honest implementations; all that can run here if empty.
     checks
         Keep only the mutants that one of these must reject, and no honest one; all if empty.
     fast
@@ -40,12 +40,13 @@ def pairs(names: Sequence[str] = (), checks: Sequence[str] = (), *, fast: bool =
     ArgumentError
         If a name is unknown, or nothing is left.
     """
-    known = [*HONEST, *MUTANTS]
+    known: dict[str, Variant | Mutant] = {**HONEST, **MUTANTS}
     for name in names:
         if name not in known:
             raise ArgumentError(f"`names` may hold {', '.join(known)}; got {name!r}")
     found = []
-    for turn, name in enumerate(names or known):
+    here = [name for name, subject in known.items() if subject.runs_here()]
+    for turn, name in enumerate(names or here):
         dtypes = MUTANTS[name].dtypes if name in MUTANTS else HONEST[name].dtypes
         if not checks or (name in MUTANTS and MUTANTS[name].check in checks):
             found += [Pair(name, dtype) for dtype in (dtypes[turn % len(dtypes) :][:1] if fast else dtypes)]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.adjoint import Honest, Saving
 from ssm_conformance.mutants.kernels.bits import Array, Bfloat16
 from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.mutant import Mutant
@@ -90,6 +90,12 @@ class _WiderResults(Honest):
         return super().store(x, {"float32": "float64", "bfloat16": "float32"}.get(dtype, dtype))
 
 
+class _ForwardForgetsFeedthrough(Saving):
+    def forward(self, **inputs: Any) -> tuple[Any, Problem]:
+        _, saved = super().forward(**inputs)
+        return self(**{name: value for name, value in inputs.items() if name != "D"}), saved
+
+
 _FEATURES: Final = tuple(name for name in Honest.claims["features"] if name != "seq_idx")
 
 PROMISES: Final = (
@@ -148,6 +154,13 @@ PROMISES: Final = (
         "A length of one takes another path, and raises.",
         "robustness/single",
         _OneStepFails(),
+    ),
+    Mutant(
+        "forward-forgets-feedthrough",
+        None,
+        "The outputs that come with what is saved for the backward pass lack D u; those of inference do not.",
+        "gradient/typical",
+        _ForwardForgetsFeedthrough(),
     ),
     Mutant("no-step-fails", 23, "A length of zero raises.", "robustness/empty", _NoStepFails()),
     Mutant(

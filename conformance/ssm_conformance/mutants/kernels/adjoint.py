@@ -20,20 +20,20 @@ from ssm_conformance.mutants.kernels.scan import Problem, Scan
 
 
 class Honest(Scan):
-    """Forward and backward. ``saved`` is always None: the states are computed again."""
+    """Forward and backward. Of the states none is saved: they are computed again."""
 
     def vjp(
         self,
         cotangents: Mapping[str, Any],
         wrt: tuple[str, ...],
-        saved: None,
+        saved: Problem | None,
         *,
         return_last_state: bool = False,
         **inputs: Any,
     ) -> dict[str, Any]:
         """Gradients of the operator ``selective_scan``, as the contract's ``vjp``."""
         with np.errstate(all="ignore"):  # as in the forward pass
-            p = self.prepare(**inputs)
+            p = self.prepare(**inputs) if saved is None else saved
             r = self.cotangent(cotangents, "y", p.u, p.compute)
             last = self.cotangent(cotangents, "last_state", p.initial, p.compute)
             total = self.through_gate(p, r, last)
@@ -161,3 +161,13 @@ class Honest(Scan):
     def add(self, terms: Array, axes: tuple[int, ...]) -> Array:
         """Σ over these axes."""
         return np.asarray(terms.sum(axes))
+
+
+class Saving(Honest):
+    """The backward pass reads what the forward pass has loaded."""
+
+    def forward(self, **inputs: Any) -> tuple[Any, Problem]:
+        """The outputs, and the loaded call, as the contract's ``forward``."""
+        loaded = {name: value for name, value in inputs.items() if name != "return_last_state"}
+        with np.errstate(all="ignore"):  # as in the forward pass
+            return self(**inputs), self.prepare(**loaded)

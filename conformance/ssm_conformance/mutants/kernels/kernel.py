@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ssm_backends import Op
-from ssm_conformance.mutants.kernels.bits import Array, loaded, stored
+from ssm_backends import Arrays, Op
+from ssm_conformance.mutants.kernels.bits import Array, BitArrays, loaded, stored
 
 DTYPES: Final = ("float64", "float32", "bfloat16", "float16")
 """Those in which an implementation streams its input."""
@@ -34,6 +34,14 @@ class Kernel(ABC):
     @abstractmethod
     def __call__(self, *arguments: Any, **inputs: Any) -> Any:
         """The operator."""
+
+    def arrays(self) -> Arrays:
+        """The adapter to its library."""
+        return BitArrays()
+
+    def runs_here(self) -> bool:
+        """Whether its library and its device are there."""
+        return True
 
     def claimed(self, **claims: Any) -> Op:
         """It as a backend serves it.

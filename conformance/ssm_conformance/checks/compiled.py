@@ -1,0 +1,103 @@
+"""A call under ``torch.compile``: one graph, with honest operators, right for other numbers and lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ssm_conformance.checks.accuracy import judge_gradients, judge_outputs
+from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.pieces import cut_time, over_time
+from ssm_conformance.checks.pytorch import Function, has_autograd, named, other_numbers, through
+from ssm_conformance.checks.registered import registered
+from ssm_conformance.checks.subject import CheckFailed, Subject
+
+FEWER = 3
+"""Steps by which the call of another length is shorter."""
+
+
+@dataclass
+class Tracing:
+    """One function traced whole, and how often it was.
+
+    Attributes
+    ----------
+    graphs
+        How many there are so far.
+    """
+
+    graphs: int = 0
+
+    def trace(self, fn: Function) -> Function:
+        """The function as one graph; CheckFailed where it is not one."""
+        import torch
+        from torch._dynamo import lookup_backend
+        from torch._dynamo.exc import TorchDynamoException
+
+        compile_graph = lookup_backend("aot_eager")
+
+        def counted(graph: Any, inputs: Any) -> Any:
+            self.graphs += 1
+            return compile_graph(graph, inputs)
+
+        torch._dynamo.reset()  # graphs of earlier cases count against the limit of one function
+        whole = torch.compile(fn, fullgraph=True, backend=counted)
+
+        def run(**inputs: Any) -> Any:
+            try:
+                return whole(**inputs)
+            except TorchDynamoException as error:
+                raise CheckFailed(
+                    f"torch.compile(fullgraph=True) does not trace the call: {_reason(error)}"
+                ) from error
+
+        return run
+
+
+def compiled(subject: Subject) -> Finding:
+    """The operators it registers, then values and gradients of the traced call.
+
+    Once more with other numbers, for which nothing may be traced again, and with fewer steps.
+    The graph runs PyTorch's own operators ("aot_eager"): what a compiler makes of them is the compiler's.
+    """
+    complaint = registered(subject)
+    if complaint:
+        return Finding(message=complaint)
+    tracing = Tracing()
+    whole = through(subject, tracing.trace)
+    gradients = has_autograd(subject)
+    found, before = Finding(), 0
+    for calls, which in _calls(whole):
+        found = named(_judged(calls, gradients), f"compiled, {which}")
+        if not found.passed:
+            return found
+        if which == "other numbers" and tracing.graphs > before:
+            return Finding(message="a second call, of the same shapes and dtypes, was traced again")
+        before = tracing.graphs
+    return replace(found, details=dict(found.details) | {"graphs": tracing.graphs})
+
+
+def _reason(error: Exception) -> str:
+    """What stands in the way of one graph: the first line, its explanation, and where it is in the code."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    places = [line for line in lines if line.startswith("File ")]
+    said = [line for line in lines[1:] if line.startswith("Explanation: ")]
+    return f"{type(error).__name__}: {'; '.join([*lines[:1], *said[:1], *places[-1:]])}"
+
+
+def _calls(whole: Subject) -> Iterator[tuple[Subject, str]]:
+    """The case's call, the same with other numbers, and a shorter one."""
+    yield whole, "the first call"
+    yield other_numbers(whole), "other numbers"
+    length = whole.call.sizes.get("l", 0)
+    if length > FEWER and "cu_seqlens" not in whole.stored and over_time(whole):
+        shorter = whole.put(cut_time(whole, slice(0, length - FEWER)))
+        yield replace(shorter, op=whole.op), f"{FEWER} steps fewer"
+
+
+def _judged(subject: Subject, gradients: bool) -> Finding:
+    found = judge_outputs(subject, subject.forward(subject.call))
+    if found.passed and gradients:
+        return judge_gradients(subject, subject.gradients(subject.call))
+    return found

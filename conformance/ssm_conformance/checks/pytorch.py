@@ -1,0 +1,59 @@
+"""What the questions about PyTorch share: a call put to another function, and other numbers of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ssm_backends import outputs_of
+from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.subject import Stored, Subject, backend_at_work
+
+Function = Callable[..., Any]
+
+
+def through(subject: Subject, around: Callable[[Function], Function]) -> Subject:
+    """The subject with its function inside another one, and with autograd's gradient."""
+    return replace(subject, op=replace(subject.op, fn=around(subject.op.fn), vjp=None, forward=None))
+
+
+def has_autograd(subject: Subject) -> bool:
+    """Whether a gradient is claimed and autograd passes through the function itself.
+
+    An Op may have its gradient beside the function alone, in a ``vjp``.
+    """
+    if not subject.claims_gradients or subject.op.vjp is None:
+        return subject.claims_gradients
+    call = subject.into(subject.stored)
+    for name in subject.wrt:
+        call.inputs[name].requires_grad_()
+    with backend_at_work():
+        outputs = outputs_of(call, subject.op.fn(**call.inputs))
+    return any(output.requires_grad for output in outputs.values())
+
+
+def other_numbers(subject: Subject) -> Subject:
+    """The same call with other numbers; packed sequences and slots come in the opposite order."""
+    length = subject.call.sizes.get("l", 0)
+    dtypes, key = subject.case.dtypes(), (subject.case.op, subject.case.recipe.name)
+    stored = {
+        name: _turned(name, subject.stored[name], length)
+        if subject.stored[name].index
+        else subject.draw(draw, dtypes[name], *key, name, "again")
+        for name, draw in subject.case.draws.items()
+    }
+    return replace(subject.put(stored), op=subject.op)
+
+
+def _turned(name: str, item: Stored, length: int) -> Stored:
+    """An index array from its end; offsets are counted from the end too."""
+    turned = np.ascontiguousarray(np.flip(item.array, -1))
+    return Stored(length - turned if name == "cu_seqlens" else turned, item.dtype)
+
+
+def named(found: Finding, where: str) -> Finding:
+    """A finding whose message says where it was made."""
+    return replace(found, message=f"{where}: {found.message}") if found.message else found

@@ -1,0 +1,131 @@
+"""An honest selective scan in PyTorch, and one of which a part is an operator of its own; torch on use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssm_backends import Arrays, TorchArrays
+from ssm_conformance.mutants.kernels.kernel import WIDE, Kernel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TorchScan(Kernel):
+    """The plain scan, one step after the other, differentiated by autograd."""
+
+    op: ClassVar[str] = "selective_scan"
+    claims: ClassVar[Mapping[str, Any]] = {
+        "dtypes": WIDE,
+        "gradients": "all",
+        "features": ("compile", "autocast"),
+    }
+
+    def arrays(self) -> Arrays:
+        """Tensors on the CPU."""
+        return TorchArrays("cpu")
+
+    def runs_here(self) -> bool:
+        """Whether PyTorch is installed."""
+        return find_spec("torch") is not None
+
+    def modes(self, A: Tensor) -> Tensor:
+        """A as it is used, (d, n)."""
+        return A
+
+    def step_size(self, x: Tensor, softplus: bool) -> Tensor:
+        """Δ from delta + delta_bias, (b, d, l)."""
+        import torch
+
+        return torch.logaddexp(x, x.new_zeros(())) if softplus else x
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        """Σ_n C h, (b, d, l) from (b, n, l) and (b, d, n, l)."""
+        return (C.unsqueeze(1) * h).sum(2)
+
+    def states(self, decay: Tensor, drive: Tensor) -> Tensor:
+        """h_t = a_t h_{t−1} + x_t, (b, d, n, l)."""
+        import torch
+
+        h, states = torch.zeros_like(drive[..., :1]).sum(-1), []
+        for t in range(drive.shape[-1]):
+            h = decay[..., t] * h + drive[..., t]
+            states.append(h)
+        return torch.stack([h, *states], dim=-1)[..., 1:] if states else drive
+
+    def __call__(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None = None,
+        z: Tensor | None = None,
+        delta_bias: Tensor | None = None,
+        delta_softplus: bool = False,
+        return_last_state: bool = False,
+    ) -> Any:
+        """The operator."""
+        import torch
+
+        x = delta if delta_bias is None else delta + delta_bias.unsqueeze(-1)
+        step = self.step_size(x, delta_softplus).unsqueeze(2)
+        h = self.states(torch.exp(step * self.modes(A).unsqueeze(-1)), step * u.unsqueeze(2) * B.unsqueeze(1))
+        y = self.contract(C, h)
+        if D is not None:
+            y = y + D.unsqueeze(-1) * u
+        if z is not None:
+            y = y * (z * torch.exp(torch.nn.functional.logsigmoid(z)))
+        if not return_last_state:
+            return y
+        return y, h[..., -1].clone() if h.shape[-1] else h.sum(-1)
+
+
+class Registered(TorchScan):
+    """Σ_n C h is an operator that PyTorch is told of: its fake kernel, and its gradient."""
+
+    def fake(self, C: Tensor, h: Tensor) -> Tensor:
+        """What the operator returns, without numbers."""
+        return h.new_empty((h.shape[0], h.shape[1], h.shape[3]))
+
+    def arrays(self) -> Arrays:
+        """Tensors on the CPU; the operator is registered first."""
+        found = super().arrays()
+        self.product = _registered(type(self))
+        return found
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        """By the operator."""
+        found: Tensor = self.product(C, h)
+        return found
+
+
+@cache
+def _registered(kernel: type[Registered]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The operator of one kind of kernel: a name can be registered once in a process."""
+    import torch
+
+    plain = kernel()
+
+    def product(C: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return TorchScan.contract(plain, C, h).contiguous()
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        C, h = ctx.saved_tensors
+        return (g.unsqueeze(2) * h).sum(1), g.unsqueeze(2) * C.unsqueeze(1)
+
+    product.__annotations__ = {"C": torch.Tensor, "h": torch.Tensor, "return": torch.Tensor}
+    operator: Any = torch.library.custom_op(
+        f"ssm_conformance::{kernel.__name__.strip('_').lower()}", product, mutates_args=()
+    )
+    operator.register_fake(plain.fake)
+    operator.register_autograd(backward, setup_context=save)
+    called: Callable[[Tensor, Tensor], Tensor] = operator
+    return called
