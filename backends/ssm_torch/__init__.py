@@ -100,14 +100,17 @@ def ssm_backend(device: str | None) -> Backend:
                 for function in (hippo_legs, hippo_legt, hippo_lagt, hippo_fout)
             },
             "s4d_kernel": Op(
-                s4d_kernel, dtypes=_WIDE, gradients="all", features=("complex", "bilinear", *_EULER)
+                s4d_kernel,
+                dtypes=_WIDE,
+                gradients="all",
+                features=("complex", "bilinear", *_EULER, *_PYTORCH),
             ),
-            "s4_kernel": Op(s4_kernel, dtypes=_WIDE, gradients="all", features=("complex",)),
+            "s4_kernel": Op(s4_kernel, dtypes=_WIDE, gradients="all", features=("complex", "autocast")),
             "s4d": Op(
                 s4d,
                 dtypes=_ALL,
                 gradients="all",
-                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER),
+                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER, "autocast"),
                 arithmetic={"evaluation": "fft"},
             ),
             "lssl": Op(

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from ssm_torch.discretize import discretize_bilinear
 from ssm_torch.powers import dense_kernel
+from ssm_torch.precision import not_cast_down
 
 
+@not_cast_down
 def s4_kernel(
     delta: Tensor,
     Lambda: Tensor,

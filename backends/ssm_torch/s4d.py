@@ -13,8 +13,10 @@ from ssm_torch.rules import discretize_modes
 
 CHUNK: Final = 64
 """Steps by which the last state is advanced at once."""
+from ssm_torch.precision import not_cast_down
 
 
+@not_cast_down
 def s4d_kernel(
     delta: Tensor, A: Tensor, B: Tensor, C: Tensor, length: int, *, discretization: str = "zoh"
 ) -> Tensor:
@@ -35,6 +37,7 @@ def s4d_kernel(
     return _real(vandermonde(C * (hold * B), a, length))
 
 
+@not_cast_down
 def s4d(
     u: Tensor,
     delta: Tensor,

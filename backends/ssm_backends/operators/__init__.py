@@ -16,7 +16,6 @@ from ssm_backends.operators._common import PYTORCH_FEATURES
 from ssm_backends.schema import Operator
 
 
-
 def _with_pytorch(operator: Operator) -> Operator:
     """The operator with what may be claimed of PyTorch functions, if it takes arrays."""
     if not any(argument.forms for argument in operator.arguments):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from ssm_backends.operators._common import BASE_FEATURES, PYTORCH_FEATURES
+from ssm_backends.operators._common import BASE_FEATURES
 from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 _FEATURES: Final = {
