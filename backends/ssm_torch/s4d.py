@@ -9,11 +9,11 @@ from torch import Tensor
 from ssm_torch.convolution import causal_convolution
 from ssm_torch.functions import compute_dtype, split, widen
 from ssm_torch.powers import powers_of_modes, vandermonde
+from ssm_torch.precision import not_cast_down
 from ssm_torch.rules import discretize_modes
 
 CHUNK: Final = 64
 """Steps by which the last state is advanced at once."""
-from ssm_torch.precision import not_cast_down
 
 
 @not_cast_down

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
+from ssm_torch.precision import not_cast_down
 from ssm_torch.terms import selective_terms
 
 
+@not_cast_down
 def selective_state_update(
     state: Tensor,
     u: Tensor,
