@@ -115,6 +115,8 @@ class Output:
     complex
         "never", or "as A"; "dense A": complex where A is complex and not diagonal;
         "unpaired": complex unless one of each conjugate pair is given.
+    period
+        What it means the same modulo; None for a number that stands for itself.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Output:
     role: Role = "io"
     when: str | None = None
     complex: Literal["never", "as A", "dense A", "unpaired"] = "never"
+    period: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from ssm_torch.discretize import discretize_bilinear, discretize_zoh
 from ssm_torch.duality.sizes import CHUNK
 from ssm_torch.h3 import h3
 from ssm_torch.hippo import hippo_fout, hippo_lagt, hippo_legs, hippo_legt
+from ssm_torch.legs_memory import hippo_legs_compress
 from ssm_torch.lssl import lssl
+from ssm_torch.mamba3 import mamba3_siso, mamba3_siso_step
 from ssm_torch.recurrence import ssm_kernel, ssm_recurrence
 from ssm_torch.s4 import s4_kernel
 from ssm_torch.s4d import s4d, s4d_kernel
@@ -31,8 +33,11 @@ __all__ = [
     "hippo_fout",
     "hippo_lagt",
     "hippo_legs",
+    "hippo_legs_compress",
     "hippo_legt",
     "lssl",
+    "mamba3_siso",
+    "mamba3_siso_step",
     "s4_kernel",
     "s4d",
     "s4d_kernel",
@@ -99,6 +104,13 @@ def ssm_backend(device: str | None) -> Backend:
                 )
                 for function in (hippo_legs, hippo_legt, hippo_lagt, hippo_fout)
             },
+            "hippo_legs_compress": Op(
+                hippo_legs_compress,
+                dtypes=_ALL,
+                gradients="all",
+                features=("bilinear", "autocast"),
+                deterministic=True,
+            ),
             "s4d_kernel": Op(
                 s4d_kernel,
                 dtypes=_WIDE,
@@ -195,6 +207,20 @@ def ssm_backend(device: str | None) -> Backend:
                 features=_DUAL,
                 deterministic=True,
                 arithmetic={"evaluation": "scan", "decayed_state": "direct"},
+            ),
+            "mamba3_siso": Op(
+                mamba3_siso,
+                dtypes=_ALL,
+                features=("mixed_dtypes", "initial_state", "seq_idx", "autocast"),
+                deterministic=True,
+                arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
+            ),
+            "mamba3_siso_step": Op(
+                mamba3_siso_step,
+                dtypes=_ALL,
+                features=("mixed_dtypes", "autocast"),
+                deterministic=True,
+                arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
             ),
         },
     )

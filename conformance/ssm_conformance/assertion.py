@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ssm_spec
-from ssm_backends import ArgumentError
+from ssm_backends import OPERATORS, ArgumentError
 from ssm_conformance.checks.finding import describe
 from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake
 from ssm_conformance.judge import judge
@@ -81,12 +81,14 @@ def assert_conforms(
 def _complaints(
     asked: Question, actual: Mapping[str, Stored], expected: Mapping[str, ssm_spec.Bounded]
 ) -> list[str]:
+    declared = OPERATORS[asked.op].outputs if asked.op in OPERATORS else ()
+    periods = {output.name: output.period for output in declared}
     lines = []
     for name, (array, dtype) in actual.items():
         if array.shape != expected[name].value.shape:
             lines.append(f"{name} must have shape {expected[name].value.shape}; got {array.shape}")
             continue
-        found = judge(array, dtype, asked.compute, expected[name])
+        found = judge(array, dtype, asked.compute, expected[name], periods.get(name))
         if not found.passed:
             lines.append(describe(name, found))
     return lines

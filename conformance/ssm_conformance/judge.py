@@ -48,7 +48,9 @@ class Judgement:
         return self.ratio <= 1.0
 
 
-def judge(stored: NDArray[Any], dtype: str, compute: str, exact: Bounded) -> Judgement:
+def judge(
+    stored: NDArray[Any], dtype: str, compute: str, exact: Bounded, period: float | None = None
+) -> Judgement:
     """Measure a stored output against the oracle.
 
     Parameters
@@ -62,10 +64,14 @@ def judge(stored: NDArray[Any], dtype: str, compute: str, exact: Bounded) -> Jud
         distance from the oracle's value to the reals that round to what was stored.
     exact
         The oracle's value, and the bounds.
+    period
+        What the output means the same modulo: the nearest of its meanings is measured.
     """
     actual = widen(stored, dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         error = _error(stored, actual, dtype, compute, exact.value)
+        if period is not None:
+            error = np.abs(error - period * np.rint(error / period))
     return measure(error, exact.bound + exact.own, exact.judged, actual, exact.value)
 
 

@@ -10,7 +10,7 @@ from ssm_backends import OPERATORS, Argument, Form, Operator
 
 SIZES: Mapping[str, int] = {
     "b": 2, "d": 6, "l": 5, "n": 3, "m": 2, "p": 5, "k": 7, "h": 3, "s": 2, "o": 5, "r": 2, "v": 3,
-    "g_B": 3, "g_C": 2, "g": 3,
+    "g_B": 3, "g_C": 2, "g": 3, "a": 1,
 }  # fmt: skip
 SYSTEM = (5, 1)
 """What "*s" stands for; "=s" stands for the same, since all arguments are given it."""

@@ -25,6 +25,7 @@ from ssm_backends.operators.duality import SSD, SSD_UPDATE
 from ssm_backends.operators.hippo import HIPPO_FOUT
 from ssm_backends.operators.layers import H3
 from ssm_backends.operators.linear import SSM_RECURRENCE
+from ssm_backends.operators.mamba3 import MAMBA3_SISO, MAMBA3_SISO_STEP
 from ssm_backends.operators.selective import SELECTIVE_SCAN, SELECTIVE_STATE_UPDATE
 
 from .calls import SIZES, Meta, array, arrays, call, call_with, plain_value, shape_of, sizes_of
@@ -98,6 +99,7 @@ def test_every_other_value_asks_for_its_features(operator: Operator, argument: A
 @pytest.mark.parametrize("size", [0, 1])
 def test_the_free_sizes_may_be_zero_or_one(operator: Operator, size: int) -> None:
     small = {symbol: max(size, operator.minimum.get(symbol, 0)) for symbol in SIZES}
+    small["a"] = 0  # one angle needs two states
     inputs = call(operator, sizes=small)
     validate(operator, **inputs)
 
@@ -321,6 +323,17 @@ RULES: list[tuple[Operator, str, str, dict[str, Any]]] = [
     *(
         (operator, "B", "its number of groups g must divide h", {"B": Meta(shape), "C": Meta(shape)})
         for operator, shape in ((SSD, (2, 5, 2, 3)), (SSD_UPDATE, (2, 2, 3)))
+    ),
+    *(
+        (operator, "q", "its number of groups g must divide h", {"q": Meta(shape), "k": Meta(shape)})
+        for operator, shape in ((MAMBA3_SISO, (2, 5, 2, 3)), (MAMBA3_SISO_STEP, (2, 2, 3)))
+    ),
+    (MAMBA3_SISO, "angles", "2a must be at most n", {"angles": Meta((2, 5, 3, 2))}),
+    (
+        MAMBA3_SISO_STEP,
+        "angles",
+        "2a must be at most n",
+        {"angles": Meta((2, 3, 2)), "angle_state": Meta((2, 3, 2))},
     ),
     (HIPPO_FOUT, "n", "it must be even: a cosine and a sine a frequency", {"n": 5}),
     (

@@ -72,16 +72,18 @@ def test_the_orders_and_formats_differ_in_bits() -> None:
 
     sequential = bits("sequential")
     elsewhere = {"linear", "layers", "transforms", "ssd-steps", "ssd-chunks", "pytorch", "pytorch-operator"}
-    elsewhere |= {"saving"}
+    elsewhere |= {"saving", "mamba3-steps", "mamba3-reduced"}
     others = set(HONEST) - {"sequential", "saved-gate", "chunked", "flush-to-zero"} - elsewhere
     assert [name for name in sorted(others) if bits(name) == sequential] == []
 
 
-FORWARD_ALONE = {"s4d_kernel", "s4_kernel", "s4d", "lssl", "s5", "h3"}
+FORWARD_ALONE = {"hippo_legs_compress", "s4d_kernel", "s4_kernel", "s4d", "lssl", "s5", "h3"}
 
 
 def test_together_they_claim_every_operator_and_feature() -> None:
-    claims = [HONEST[name].backend() for name in ("sequential", "linear", "layers", "ssd-steps")]
+    claims = [
+        HONEST[name].backend() for name in ("sequential", "linear", "layers", "ssd-steps", "mamba3-steps")
+    ]
     lacking = {}
     for name, operator in OPERATORS.items():
         (op,) = next(c.implementations(name) for c in claims if name in c.ops)

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from ssm_backends.operators import duality, hippo, kernels, layers, linear, selective, short_convolution
+from ssm_backends.operators import (
+    duality,
+    hippo,
+    kernels,
+    layers,
+    linear,
+    mamba3,
+    selective,
+    short_convolution,
+)
 from ssm_backends.operators._common import PYTORCH_FEATURES
 from ssm_backends.schema import Operator
 
@@ -35,6 +44,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         hippo.HIPPO_LEGT,
         hippo.HIPPO_LAGT,
         hippo.HIPPO_FOUT,
+        hippo.HIPPO_LEGS_COMPRESS,
         kernels.S4D_KERNEL,
         kernels.S4_KERNEL,
         layers.S4D,
@@ -47,6 +57,8 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         short_convolution.CAUSAL_CONV1D_UPDATE,
         duality.SSD,
         duality.SSD_UPDATE,
+        mamba3.MAMBA3_SISO,
+        mamba3.MAMBA3_SISO_STEP,
     )
 }
 """Name → operator, in the order of the specification."""

@@ -1,4 +1,4 @@
-"""HiPPO: the matrices of systems that remember."""
+"""HiPPO: the matrices of systems that remember, and LegS as an online memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import inf
 from typing import Final
 
 from ssm_backends.dtypes import REAL
-from ssm_backends.schema import Argument, Operator, Output, Rule
+from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 
 def _hippo(name: str, doc: str, *more: Argument, rules: tuple[Rule, ...] = (), least: int = 1) -> Operator:
@@ -60,4 +60,33 @@ HIPPO_FOUT: Final = _hippo(
     "β = (1, 0, √2, 0, √2, 0, …): A = R − 2ββᵀ, R_{2k,2k+1} = −2πk = −R_{2k+1,2k}, B = 2β.",
     rules=(Rule("n", "it must be even: a cosine and a sine a frequency", lambda c: c.sizes["n"] % 2 == 0),),
     least=2,
+)
+
+HIPPO_LEGS_COMPRESS: Final = Operator(
+    name="hippo_legs_compress",
+    doc="c' = (A c + B f)/t with the matrices of LegS: c₁ = f₁ e₀, c_k = Ā_k c_{k−1} + B̄_k f_k.",
+    primary="f",
+    arguments=(
+        Argument(name="f", doc="Signal.", forms=(Form("*s l", "io"),), differentiable=True),
+        Argument(name="n", kind="integer", interval=(1, inf), binds="n", doc="Number of coefficients."),
+        Argument(
+            name="method",
+            kind="choice",
+            default="exact",
+            keyword_only=True,
+            choices=("exact", "bilinear"),
+            value_features={"bilinear": "bilinear"},
+            doc="'exact' holds each sample over its step; 'bilinear' is Tustin's rule.",
+        ),
+        Argument(
+            name="prefixes",
+            kind="flag",
+            default=False,
+            keyword_only=True,
+            doc="Return the coefficients after each sample, not after the last alone.",
+        ),
+    ),
+    outputs=(Output(name="c", shape="*s n | *s n l", doc="Legendre coefficients of the past."),),
+    features={"bilinear": "the bilinear rule"},
+    minimum={"n": 1},
 )

@@ -12,6 +12,7 @@ from ssm_conformance.cases import (
     _found,
     _layers,
     _linear,
+    _mamba3,
     _options,
     _questions,
     _real,
@@ -32,6 +33,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_sizes.LINEAR,
     *_layers.MATRICES,
     *_layers.LAYERS,
+    *_layers.MEMORY,
     *_selective.SCAN,
     *_options.SCAN,
     *_step.STEP,
@@ -42,6 +44,8 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_short_convolution.SHORT_CONVOLUTION_STEP,
     *_duality.SSD,
     *_duality.SSD_UPDATE,
+    *_mamba3.SISO,
+    *_mamba3.SISO_STEP,
 )
 
 

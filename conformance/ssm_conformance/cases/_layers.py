@@ -229,3 +229,29 @@ MATRICES: Final = (
     *(Recipe(op, f"n-{n}", {"n": n}, clause, level) for op, clause in HIPPO.items() for n, level in _SIZES),
     Recipe("hippo_legt", "window", {"n": 9, "theta": 0.3}, HIPPO["hippo_legt"], "quick"),
 )
+
+COMPRESS: Final = "compress-1: c₁ = f₁ e₀, then one step of c′ = (A c + B f)/t for each sample"
+COMPRESS_RULE: Final = "compress-2: 'exact' holds the sample over (k − 1, k]; 'bilinear' is Tustin's rule"
+_COMPRESS_ROWS: Final[tuple[tuple[str, Level, Check, str, dict[str, Any]], ...]] = (
+    ("typical", "smoke", "value", COMPRESS, {"f": Draw((2, 3, 23)), "n": 5}),
+    ("prefixes", "smoke", "value", COMPRESS, {"f": Draw((2, 19)), "n": 4, "prefixes": True}),
+    ("bilinear", "smoke", "value", COMPRESS_RULE, {"f": Draw((2, 17)), "n": 6, "method": "bilinear"}),
+    ("one-signal", "quick", "value", COMPRESS, {"f": Draw((31,)), "n": 8}),
+    ("one-coefficient", "quick", "value", COMPRESS, {"f": Draw((2, 12)), "n": 1}),
+    ("signal", "quick", "value", COMPRESS, {"f": Draw((1, 80), "signal"), "n": 8}),
+    (
+        "bilinear-prefixes",
+        "quick",
+        "value",
+        COMPRESS_RULE,
+        {"f": Draw((1, 2, 40)), "n": 7, "method": "bilinear", "prefixes": True},
+    ),
+    ("empty", "quick", "robustness", COMPRESS, {"f": Draw((2, 0)), "n": 3}),
+    ("single", "quick", "robustness", COMPRESS, {"f": Draw((2, 1)), "n": 3}),
+    ("no-signals", "quick", "robustness", COMPRESS, {"f": Draw((0, 5)), "n": 3}),
+    ("long", "full", "value", COMPRESS, {"f": Draw((1, 400)), "n": 32}),
+)
+MEMORY: Final = tuple(
+    Recipe("hippo_legs_compress", name, inputs, clause, level, check)
+    for name, level, check, clause, inputs in _COMPRESS_ROWS
+)

@@ -45,6 +45,7 @@ SYSTEMS: Final[Names] = {
     "ssm_kernel": ("siso", "diagonal-complex"),
     "s4d_kernel": ("typical", "complex"),
     "s4_kernel": ("typical", "paired"),
+    "hippo_legs_compress": ("typical", "prefixes", "bilinear"),
 }
 SYSTEMS_RUN: Final[Names] = {
     "ssm_recurrence": ("mimo", "diagonal-complex"),
@@ -61,13 +62,15 @@ SHORT: Final[Names] = {"causal_conv1d": ("typical", "packed")}
 SHORT_STEPS: Final[Names] = {"causal_conv1d_update": ("typical",)}
 DUAL: Final[Names] = {"ssd": ("typical", "plain", "groups", "packed")}
 DUAL_STEPS: Final[Names] = {"ssd_update": ("typical", "groups")}
-SINGLE_STEPS: Final[Names] = {**SHORT_STEPS, **DUAL_STEPS}
-EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **SINGLE_STEPS}
+TURNED: Final[Names] = {"mamba3_siso": ("typical", "groups", "packed")}
+SINGLE_STEPS: Final[Names] = {**SHORT_STEPS, **DUAL_STEPS, "mamba3_siso_step": ("typical", "groups")}
+EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
 UNPACKED: Final = ("typical", "plain", "groups", "complex")
 PACKS: Final[Names] = {
     "selective_scan": ("packed", "offsets"),
     "causal_conv1d": ("packed",),
     "ssd": ("packed",),
+    "mamba3_siso": ("packed",),
 }
 """Sequences that share a call."""
 
@@ -173,7 +176,7 @@ def _repetitions() -> Iterator[Ask]:
         )
     rooms: tuple[tuple[Names, Level], ...] = (
         ({**SCANS, **DUAL}, "quick"),
-        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **SINGLE_STEPS}, "full"),
+        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **TURNED, **SINGLE_STEPS}, "full"),
     )
     for of, level in rooms:
         yield Ask(
@@ -195,6 +198,7 @@ def _pytorch() -> Iterator[Ask]:
         **STREAMS,
         **SHORT,
         **DUAL,
+        **TURNED,
         **SINGLE_STEPS,
         "selective_scan": ("groups", "complex", "packed", "offsets"),
         "selective_state_update": ("groups", "complex", "pool"),
@@ -257,7 +261,7 @@ ASKED: Final = (
         method="causality",
         variant="causality",
         clause=CAUSALITY,
-        of={**STREAMS, **SCANS, **SHORT, **DUAL},
+        of={**STREAMS, **SCANS, **SHORT, **DUAL, **TURNED},
         level="smoke",
         first=COMMON,
     ),
@@ -312,6 +316,7 @@ ASKED: Final = (
             **SHORT,
             **SINGLE_STEPS,
             "ssd": ("typical", "groups", "initial"),
+            "mamba3_siso": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
             "selective_state_update": ("typical", "groups", "complex"),
         },
@@ -325,6 +330,7 @@ ASKED: Final = (
             **STREAMS,
             **SHORT,
             **DUAL,
+            **TURNED,
             **SINGLE_STEPS,
             "selective_scan": (*UNPACKED, "packed"),
             "selective_state_update": UNPACKED,
@@ -339,6 +345,7 @@ ASKED: Final = (
             **STREAMS,
             **SHORT,
             **DUAL,
+            **TURNED,
             **SINGLE_STEPS,
             "selective_scan": (*UNPACKED, "packed"),
             "selective_state_update": UNPACKED,
@@ -386,6 +393,7 @@ ASKED: Final = (
             "s4d": ("typical", "complex"),
             "causal_conv1d": ("typical", "initial"),
             "ssd": ("typical", "plain", "groups"),
+            "mamba3_siso": ("typical", "groups"),
         },
         first=COMMON,
     ),

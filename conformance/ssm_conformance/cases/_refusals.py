@@ -25,6 +25,8 @@ RULES: Final = {
     ),
     "ssd": (("B", "groups", "groups"), ("C", "groups", "groups")),
     "ssd_update": (("B", "groups", "groups"), ("C", "groups", "groups")),
+    "mamba3_siso": (("q", "groups", "groups"), ("k", "groups", "groups")),
+    "mamba3_siso_step": (("q", "groups", "groups"), ("k", "groups", "groups")),
     "selective_state_update": (
         ("B", "groups", "groups"),
         ("C", "groups", "groups"),

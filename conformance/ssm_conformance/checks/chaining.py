@@ -28,6 +28,7 @@ WHOLE: Final = {
     "selective_state_update": "selective_scan",
     "causal_conv1d_update": "causal_conv1d",
     "ssd_update": "ssd",
+    "mamba3_siso_step": "mamba3_siso",
 }
 """Step → what many of them make."""
 

@@ -23,6 +23,8 @@ from ssm_conformance.checks.subject import Subject
 OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
     "ssd": ("C", "D", "z"),
     "ssd_update": ("C", "D", "z"),
+    "mamba3_siso": ("q", "q_bias", "D", "z"),
+    "mamba3_siso_step": ("q", "q_bias", "D", "z"),
 }
 """Operators with heads → the arguments that reach no state."""
 

@@ -13,7 +13,7 @@ from ssm_conformance.draw import Draw
 from ssm_conformance.judge import Judgement, measure
 from ssm_conformance.storage import store
 
-LINEAR: Final = ("u", "x", "initial_state", "initial_states", "state")
+LINEAR: Final = ("u", "x", "f", "initial_state", "initial_states", "state")
 """The arguments in which the outputs are linear, all of them together."""
 GRID: Final = tuple(k / 8 for k in range(-15, 16))
 """Numbers whose sums are exact in every dtype: five bits."""

@@ -18,8 +18,10 @@ from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.layers import LAYERS
+from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.modal import MODAL
+from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.pytorch import PYTORCH
 from ssm_conformance.mutants.defects.relations import RELATIONS
@@ -54,6 +56,8 @@ TABLES: Final = (
     LAYERS,
     MODAL,
     DUALITY,
+    MAMBA3,
+    ONLINE,
     PYTORCH,
     FAULTS,
 )

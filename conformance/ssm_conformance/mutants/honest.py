@@ -15,8 +15,10 @@ from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
+from ssm_conformance.mutants.kernels.mamba3 import Reduced, Siso, SisoStep
 from ssm_conformance.mutants.kernels.matrices import Fout, Lagt, Legt
 from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
+from ssm_conformance.mutants.kernels.online_memory import Compress
 from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
 from ssm_conformance.mutants.kernels.pytorch import Registered, TorchScan
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
@@ -103,10 +105,12 @@ HONEST: Final[Mapping[str, Variant]] = {
         Variant(
             "layers",
             "S4 and S4D, LSSL, S5 and H3 from the time-invariant rooms, and HiPPO's matrices; forward alone.",
-            (S4dKernel(), S4Kernel(), S4d(), Lssl(), S5(), H3(), Legt(), Lagt(), Fout()),
+            (Compress(), S4dKernel(), S4Kernel(), S4d(), Lssl(), S5(), H3(), Legt(), Lagt(), Fout()),
         ),
         Variant("ssd-steps", "SSD as a selective scan of h·p channels, and its step.", (Dual(), DualStep())),
         Variant("ssd-chunks", "SSD by products in chunks of 64, declared; forward alone.", (DualForm(),)),
+        Variant("mamba3-steps", "Mamba-3 step by step, and its step; forward alone.", (Siso(), SisoStep())),
+        Variant("mamba3-reduced", "The same with θ modulo 2π.", (Reduced(),)),
         Variant("pytorch", "PyTorch's own operators, step by step.", (TorchScan(),)),
         Variant("pytorch-operator", "A part is an operator registered with PyTorch.", (Registered(),)),
         Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
