@@ -34,6 +34,7 @@ def ssm_backend(device: str | None) -> Backend:
         )
     # Triton's interpreter cuts float32 to bfloat16 where the hardware rounds: there it is not claimed.
     dtypes = _DTYPES if kind == "cpu" else ("bfloat16", *_DTYPES)
+    half_state = () if kind == "cpu" else ("half_state",)
     pytorch = ("compile", "autocast") if kind == "cpu" else ("compile", "autocast", "cuda_graph")
     facts = {"evaluation": "scan", "decayed_state": "direct", "softplus": "log1p"}
     return Backend(
@@ -55,7 +56,7 @@ def ssm_backend(device: str | None) -> Backend:
             "selective_state_update": Op(
                 selective_state_update,
                 dtypes=dtypes,
-                features=(*_BOTH, "half_state", "state_indices", "inplace", *pytorch),
+                features=(*_BOTH, "state_indices", "inplace", *half_state, *pytorch),
                 limits={"n": 256},
                 memory="fused",
                 deterministic=True,
