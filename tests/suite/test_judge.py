@@ -75,3 +75,13 @@ def test_nothing_to_judge_is_no_failure() -> None:
     found = judge(np.empty((2, 0)), "float64", "float64", exact(np.empty((2, 0)), 1.0))
     assert found.passed
     assert found.where is None
+
+
+def test_an_angle_is_measured_modulo_its_period() -> None:
+    turn = 2 * np.pi
+    meant = exact([0.5, 0.5, 0.5], 1e-3)
+    found = np.array([0.5 + 3 * turn, 0.5 - turn + 5e-4, 0.5 + turn])
+    assert judge(found, "float64", "float64", meant, turn).passed
+    assert not judge(found, "float64", "float64", meant).passed
+    half = np.array([0.5 + turn / 2, 0.5, 0.5])
+    assert not judge(half, "float64", "float64", meant, turn).passed
