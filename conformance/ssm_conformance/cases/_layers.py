@@ -249,7 +249,7 @@ _COMPRESS_ROWS: Final[tuple[tuple[str, Level, Check, str, dict[str, Any]], ...]]
     ("empty", "quick", "robustness", COMPRESS, {"f": Draw((2, 0)), "n": 3}),
     ("single", "quick", "robustness", COMPRESS, {"f": Draw((2, 1)), "n": 3}),
     ("no-signals", "quick", "robustness", COMPRESS, {"f": Draw((0, 5)), "n": 3}),
-    ("long", "full", "value", COMPRESS, {"f": Draw((1, 400)), "n": 32}),
+    ("long", "full", "value", COMPRESS, {"f": Draw((1, 130)), "n": 10}),
 )
 MEMORY: Final = tuple(
     Recipe("hippo_legs_compress", name, inputs, clause, level, check)
