@@ -71,12 +71,15 @@ class _SavedIsUsedUp(TorchScan):
 
 
 class _KeepsModes(TorchScan):
-    """A copy of A is kept while A is not written to, as PyTorch counts it: a replay reads the copy."""
+    """A copy of A is kept while A is not written to, as PyTorch counts it: a replay reads the copy.
+
+    A is kept too, so that its address is never another's: without a graph every call is right.
+    """
 
     claims: ClassVar = {**TorchScan.claims, "features": ("cuda_graph",)}
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[int, int], Tensor] = {}
+        self.kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def arrays(self) -> Arrays:
         return TorchArrays("cuda")
@@ -89,7 +92,7 @@ class _KeepsModes(TorchScan):
         return torch.cuda.is_available()
 
     def modes(self, A: Tensor) -> Tensor:
-        return self.kept.setdefault((A.data_ptr(), A._version), A.detach().clone())
+        return self.kept.setdefault((A.data_ptr(), A._version), (A, A.detach().clone()))[1]
 
 
 def _mutant(name: str, summary: str, rejected_by: str, kernel: TorchScan, **more: Any) -> Mutant:
