@@ -8,6 +8,7 @@ from typing import Final
 
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
+    _ask,
     _duality,
     _found,
     _layers,
@@ -79,10 +80,10 @@ def _all() -> dict[str, Case]:
 
 def _generate() -> Iterator[Case]:
     for recipe in RECIPES:
-        for dtype in _questions.dtypes_of(recipe):
+        for dtype in _ask.dtypes_of(recipe):
             level = recipe.level_in(dtype)
             yield Case(recipe, dtype, recipe.check, "value", level=level)
-            if _questions.has_gradient(recipe):
+            if _ask.has_gradient(recipe):
                 variant = "gradient" if recipe.check != "value" else ""
                 check = "gradient" if recipe.check == "value" else recipe.check
                 yield Case(recipe, dtype, check, "gradient", variant, level=level)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ssm_backends import OPERATORS, Argument, choose_forms
 from ssm_conformance.case import Case, Recipe
-from ssm_conformance.cases._questions import dtypes_of, operator
+from ssm_conformance.cases._ask import dtypes_of, operator
 
 BAD: Final = "common-7: bad input raises a typed error that names the argument, and nothing is written"
 UNCLAIMED: Final = "claim-1: an argument in the signature that is not claimed raises; it is never ignored"

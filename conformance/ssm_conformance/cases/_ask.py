@@ -1,0 +1,112 @@
+"""One question as data, and the recipes that questions are put to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from ssm_backends import OPERATORS, Operator
+from ssm_backends.dtypes import HALF
+from ssm_conformance.case import LEVELS, Case, Check, Level, Recipe
+
+DTYPES: Final = ("float64", "float32", *HALF)
+SINGLE: Final = ("float32",)
+COMMON: Final = ("float32", "bfloat16")
+
+Names = Mapping[str, tuple[str, ...]]
+
+SYSTEMS: Final[Names] = {
+    "discretize_zoh": ("dense", "diagonal"),
+    "discretize_bilinear": ("dense", "diagonal"),
+    "ssm_kernel": ("siso", "diagonal-complex"),
+    "s4d_kernel": ("typical", "complex"),
+    "s4_kernel": ("typical", "paired"),
+    "hippo_legs_compress": ("typical", "prefixes", "bilinear"),
+}
+SYSTEMS_RUN: Final[Names] = {
+    "ssm_recurrence": ("mimo", "diagonal-complex"),
+    "causal_convolution": ("typical",),
+    "lssl": ("typical",),
+    "s4d": ("typical", "complex"),
+    "s5": ("typical", "complex"),
+}
+"""Linear in what streams in."""
+STREAMS: Final[Names] = {**SYSTEMS_RUN, "h3": ("typical", "complex")}
+SCANS: Final[Names] = {"selective_scan": ("typical", "plain", "groups", "complex", "packed", "offsets")}
+STEPS: Final[Names] = {"selective_state_update": ("typical", "groups", "complex", "pool")}
+SHORT: Final[Names] = {"causal_conv1d": ("typical", "packed")}
+SHORT_STEPS: Final[Names] = {"causal_conv1d_update": ("typical",)}
+DUAL: Final[Names] = {"ssd": ("typical", "plain", "groups", "packed")}
+DUAL_STEPS: Final[Names] = {"ssd_update": ("typical", "groups")}
+TURNED: Final[Names] = {"mamba3_siso": ("typical", "groups", "packed")}
+SINGLE_STEPS: Final[Names] = {**SHORT_STEPS, **DUAL_STEPS, "mamba3_siso_step": ("typical", "groups")}
+EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
+UNPACKED: Final = ("typical", "plain", "groups", "complex")
+PACKS: Final[Names] = {
+    "selective_scan": ("packed", "offsets"),
+    "causal_conv1d": ("packed",),
+    "ssd": ("packed",),
+    "mamba3_siso": ("packed",),
+}
+"""Sequences that share a call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One question, put to some recipes.
+
+    Attributes
+    ----------
+    check, method, variant, options
+        As of a case.
+    clause
+        Of the specification.
+    of
+        Operator → names of the recipes.
+    level
+        The smallest level that has it; a recipe's own level if that is larger.
+    first
+        The dtypes that are asked at that level, the others at full; all, if empty.
+    dtypes
+        The only dtypes that are asked; those of the recipe, if empty.
+    """
+
+    check: Check
+    method: str
+    variant: str
+    clause: str
+    of: Names
+    level: Level = "quick"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+
+    def cases(self, recipe: Recipe) -> Iterator[Case]:
+        """The cases of one recipe, if it is among those that are asked."""
+        if recipe.name not in self.of.get(recipe.op, ()):
+            return
+        about = replace(recipe, clause=self.clause)
+        for dtype in (dtype for dtype in dtypes_of(recipe) if dtype in (self.dtypes or DTYPES)):
+            level = self.level if not self.first or dtype in self.first else "full"
+            level = max(level, recipe.level_in(dtype), key=LEVELS.index)
+            yield Case(about, dtype, self.check, self.method, self.variant, level, self.options)
+
+
+def operator(recipe: Recipe) -> Operator:
+    """The operator of a recipe."""
+    return OPERATORS[recipe.op]
+
+
+def has_gradient(recipe: Recipe) -> bool:
+    """Whether the operator has anything to differentiate in."""
+    return bool(operator(recipe).differentiable)
+
+
+def dtypes_of(recipe: Recipe) -> tuple[str, ...]:
+    """The dtypes in which a recipe is asked: 16-bit only where the operator streams an input."""
+    if recipe.dtypes:
+        return recipe.dtypes
+    streams = any(form.role == "io" for argument in operator(recipe).arguments for form in argument.forms)
+    asked_for = operator(recipe).argument(operator(recipe).primary).kind == "dtype"
+    return DTYPES if streams or asked_for else DTYPES[:2]

@@ -1,0 +1,170 @@
+"""Questions whose answer must not change: the call elsewhere in memory, again, and transformed by PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ssm_conformance.case import Level
+from ssm_conformance.cases._ask import (
+    COMMON,
+    DTYPES,
+    DUAL,
+    EVERY,
+    SCANS,
+    SHORT,
+    SINGLE,
+    SINGLE_STEPS,
+    STEPS,
+    STREAMS,
+    SYSTEMS,
+    TURNED,
+    Ask,
+    Names,
+)
+
+STRIDED: Final = ("transposed", "strided", "offset", "padded", "broadcast", "broadcast-last")
+
+UNCHANGED: Final = "common-6: inputs are never written"
+IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in memory"
+REPEATS: Final = "claim-3: the same call gives the same bits"
+ONE_GRAPH: Final = "claim-6: torch.compile traces a call whole, as one graph; values and gradients are right"
+REPLAY: Final = "claim-7: a captured call, replayed on other numbers, gives what the call gives on them"
+NOT_CAST: Final = "claim-8: under torch.autocast a call means what it means without; nothing is cast down"
+TWICE: Final = "common-9: a second backward pass and the gradient of a gradient are right, or raise"
+
+
+def placements() -> Iterator[Ask]:
+    """Where the arrays lie, and that nothing is written over them."""
+    yield Ask(
+        check="robustness",
+        method="unchanged",
+        variant="inputs-unchanged",
+        clause=UNCHANGED,
+        of=EVERY,
+        level="smoke",
+        first=COMMON,
+    )
+    for how in STRIDED:
+        options = {"layout": how}
+        yield Ask(
+            check="robustness",
+            method="layout",
+            variant=how,
+            clause=IN_MEMORY,
+            of=EVERY,
+            options=options,
+            first=COMMON if how.startswith("broadcast") else (),
+        )
+        yield Ask(
+            check="robustness",
+            method="gradient_layout",
+            variant=f"gradient-{how}",
+            clause=IN_MEMORY,
+            of={
+                **SYSTEMS,
+                **STREAMS,
+                **SHORT,
+                **SINGLE_STEPS,
+                "ssd": ("groups",),
+                "selective_scan": ("groups",),
+                "selective_state_update": ("groups",),
+            },
+            options=options,
+            first=SINGLE,
+        )
+    yield Ask(
+        check="robustness", method="guarded", variant="guarded", clause=UNCHANGED, of=EVERY, first=COMMON
+    )
+    yield Ask(
+        check="robustness", method="poison", variant="poisoned", clause=IN_MEMORY, of=EVERY, first=COMMON
+    )
+    yield Ask(
+        check="robustness",
+        method="far",
+        variant="far",
+        clause=IN_MEMORY,
+        of={"selective_scan": ("small",), "selective_state_update": ("small",)},
+        first=SINGLE,
+    )
+
+
+def repetitions() -> Iterator[Ask]:
+    """The same bits again."""
+    wide = {"selective_scan": (*SCANS["selective_scan"], "uneven")}
+    for direction in ("forward", "backward"):
+        yield Ask(
+            check="determinism",
+            method="repeats",
+            variant=direction,
+            clause=REPEATS,
+            of={**EVERY, **wide},
+            options={"direction": direction},
+        )
+    rooms: tuple[tuple[Names, Level], ...] = (
+        ({**SCANS, **DUAL}, "quick"),
+        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **TURNED, **SINGLE_STEPS}, "full"),
+    )
+    for of, level in rooms:
+        yield Ask(
+            check="determinism",
+            method="processes",
+            variant="processes",
+            clause=REPEATS,
+            of={op: names[:1] for op, names in of.items()},
+            level=level,
+            first=SINGLE,
+        )
+
+
+def under_pytorch() -> Iterator[Ask]:
+    """What is asked of PyTorch tensors alone."""
+    soon: Names = {"selective_scan": ("typical",), "selective_state_update": ("typical",)}
+    more: Names = {
+        **SYSTEMS,
+        **STREAMS,
+        **SHORT,
+        **DUAL,
+        **TURNED,
+        **SINGLE_STEPS,
+        "selective_scan": ("groups", "complex", "packed", "offsets"),
+        "selective_state_update": ("groups", "complex", "pool"),
+    }
+    claims = (
+        ("compiled", "compile", ONE_GRAPH),
+        ("captured", "cuda_graph", REPLAY),
+        ("autocast", "autocast", NOT_CAST),
+    )
+    levels: tuple[tuple[Names, Level], ...] = ((soon, "quick"), (more, "full"))
+    for of, level in levels:
+        for method, claim, clause in claims:
+            yield Ask(
+                check="property",
+                method=method,
+                variant=method,
+                clause=clause,
+                of=of,
+                level=level,
+                options={"claim": claim},
+                first=SINGLE,
+            )
+        real = {op: tuple(name for name in names if "complex" not in name) for op, names in of.items()}
+        yield Ask(
+            check="gradient",
+            method="backward_again",
+            variant="again",
+            clause=TWICE,
+            of=of,
+            level=level,
+            first=SINGLE,
+        )
+        yield Ask(
+            check="gradient",
+            method="second_derivative",
+            variant="second",
+            clause=TWICE,
+            of=real,
+            level=level,
+            first=SINGLE,
+            dtypes=DTYPES[:2],
+        )
