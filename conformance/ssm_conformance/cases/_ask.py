@@ -14,6 +14,9 @@ DTYPES: Final = ("float64", "float32", *HALF)
 SINGLE: Final = ("float32",)
 COMMON: Final = ("float32", "bfloat16")
 
+FOREMOST: Final = ("selective_scan", "selective_state_update")
+"""What most backends serve: asked in more dtypes at once."""
+
 Names = Mapping[str, tuple[str, ...]]
 
 SYSTEMS: Final[Names] = {
@@ -67,7 +70,8 @@ class Ask:
     level
         The smallest level that has it; a recipe's own level if that is larger.
     first
-        The dtypes that are asked at that level, the others at full; all, if empty.
+        The dtypes that are asked at that level, the others at full; all, if empty. Of an operator
+        that is not among the FOREMOST only the first one is asked.
     dtypes
         The only dtypes that are asked; those of the recipe, if empty.
     """
@@ -87,8 +91,9 @@ class Ask:
         if recipe.name not in self.of.get(recipe.op, ()):
             return
         about = replace(recipe, clause=self.clause)
+        first = self.first if recipe.op in FOREMOST else self.first[:1]
         for dtype in (dtype for dtype in dtypes_of(recipe) if dtype in (self.dtypes or DTYPES)):
-            level = self.level if not self.first or dtype in self.first else "full"
+            level = self.level if not first or dtype in first else "full"
             level = max(level, recipe.level_in(dtype), key=LEVELS.index)
             yield Case(about, dtype, self.check, self.method, self.variant, level, self.options)
 

@@ -54,7 +54,7 @@ def placements() -> Iterator[Ask]:
             clause=IN_MEMORY,
             of=EVERY,
             options=options,
-            first=COMMON if how.startswith("broadcast") else (),
+            first=COMMON,
         )
         yield Ask(
             check="robustness",
@@ -100,10 +100,11 @@ def repetitions() -> Iterator[Ask]:
             clause=REPEATS,
             of={**EVERY, **wide},
             options={"direction": direction},
+            first=COMMON,
         )
     rooms: tuple[tuple[Names, Level], ...] = (
-        ({**SCANS, **DUAL}, "quick"),
-        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **TURNED, **SINGLE_STEPS}, "full"),
+        (SCANS, "quick"),
+        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}, "full"),
     )
     for of, level in rooms:
         yield Ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ssm_conformance.case import Case, Recipe
+from ssm_conformance.case import Case, Level, Recipe
 from ssm_conformance.cases import _duality, _invariances, _selective
 from ssm_conformance.cases._ask import (
     COMMON,
@@ -104,6 +104,7 @@ ASKED: Final = (
             "selective_scan": ("typical", "groups", "complex", "initial"),
             "selective_state_update": ("typical", "groups", "complex"),
         },
+        first=COMMON,
     ),
     Ask(
         check="property",
@@ -119,6 +120,7 @@ ASKED: Final = (
             "selective_scan": (*UNPACKED, "packed"),
             "selective_state_update": UNPACKED,
         },
+        first=COMMON,
     ),
     Ask(
         check="property",
@@ -230,10 +232,10 @@ def questions(recipes: tuple[Recipe, ...]) -> Iterator[Case]:
 def _memory() -> Iterator[Case]:
     """Growth over a grid in which b, d, l, n, g vary independently."""
     law = "claim-4: peak = c₀ + c₁bdl + c₂bdn + c₃bdln + c₄bgnl; fused: c₃ at most 1/8 of one state element"
-    for op, inputs in (
-        ("selective_scan", _selective.scan_inputs(2, 16, 256, 16)),
-        ("ssd", _duality.ssd_inputs(2, 256, 4, 4, 16)),
-    ):
-        recipe = Recipe(op, "growth", inputs, law, check="memory")
-        for direction in ("forward", "backward", "saved"):
-            yield Case(recipe, "float32", "memory", "growth", direction, "quick", {"direction": direction})
+    scan = Recipe("selective_scan", "growth", _selective.scan_inputs(2, 16, 256, 16), law, check="memory")
+    dual = Recipe("ssd", "growth", _duality.ssd_inputs(2, 256, 4, 4, 16), law, check="memory")
+    backward: tuple[tuple[Recipe, Level], ...] = ((scan, "quick"), (dual, "full"))
+    for recipe, later in backward:
+        levels: dict[str, Level] = {"forward": "quick", "backward": later, "saved": later}
+        for direction, level in levels.items():
+            yield Case(recipe, "float32", "memory", "growth", direction, level, {"direction": direction})
