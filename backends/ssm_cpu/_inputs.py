@@ -90,7 +90,8 @@ class Inputs:
     @cached_property
     def groups(self) -> tuple[int, int]:
         """Groups of B and C; 1 where they have none."""
-        return tuple(x.shape[1] if x.ndim == 4 else 1 for x in (self.B, self.C))  # type: ignore[return-value]
+        of_B, of_C = (x.shape[1] if x.ndim == 4 else 1 for x in (self.B, self.C))
+        return of_B, of_C
 
     @cached_property
     def row_count(self) -> int:

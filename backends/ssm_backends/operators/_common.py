@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from ssm_backends.schema import Argument, Form, Role
 
 BASE_FEATURES: Final = {
     "complex": "A is complex: one mode of each conjugate pair is kept",
@@ -15,3 +17,8 @@ PYTORCH_FEATURES: Final = {
 }
 """Of every operator that takes arrays, about PyTorch tensors alone. No call asks for them: they say where any
 claimed call may stand."""
+
+
+def array(name: str, shape: str, doc: str, role: Role = "parameter", **more: Any) -> Argument:
+    """A differentiable array of one shape; `more` as of an Argument."""
+    return Argument(name=name, doc=doc, forms=(Form(shape, role),), **{"differentiable": True} | more)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from ssm_backends.operators._common import BASE_FEATURES
+from ssm_backends.operators._common import BASE_FEATURES, array
 from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 _FEATURES: Final = {
@@ -23,26 +23,11 @@ _GROUPS: Final = (
 def _inputs(time: str) -> tuple[Argument, ...]:
     """What the scan and its single step have in common, in the published order."""
     return (
-        Argument(name="x", doc="Input.", forms=(Form(f"b {time}h p", "io"),), differentiable=True),
-        Argument(
-            name="dt",
-            doc="Step size, before bias, softplus and limits.",
-            forms=(Form(f"b {time}h", "stream"),),
-            differentiable=True,
-        ),
-        Argument(name="A", doc="Decay rate of each head.", forms=(Form("h"),), differentiable=True),
-        Argument(
-            name="B",
-            doc="Input matrix; head i belongs to group i // (h/g).",
-            forms=(Form(f"b {time}g n", "stream"),),
-            differentiable=True,
-        ),
-        Argument(
-            name="C",
-            doc="Output matrix, in the groups of B.",
-            forms=(Form(f"b {time}g n", "stream"),),
-            differentiable=True,
-        ),
+        array("x", f"b {time}h p", "Input.", "io"),
+        array("dt", f"b {time}h", "Step size, before bias, softplus and limits.", "stream"),
+        array("A", "h", "Decay rate of each head."),
+        array("B", f"b {time}g n", "Input matrix; head i belongs to group i // (h/g).", "stream"),
+        array("C", f"b {time}g n", "Output matrix, in the groups of B.", "stream"),
         Argument(
             name="D",
             doc="Feedthrough of each head, or of each of its channels.",
@@ -50,16 +35,8 @@ def _inputs(time: str) -> tuple[Argument, ...]:
             default=None,
             differentiable=True,
         ),
-        Argument(
-            name="z",
-            doc="Gate: y is multiplied by silu(z).",
-            forms=(Form(f"b {time}h p", "stream"),),
-            default=None,
-            differentiable=True,
-        ),
-        Argument(
-            name="dt_bias", doc="Added to dt first.", forms=(Form("h"),), default=None, differentiable=True
-        ),
+        array("z", f"b {time}h p", "Gate: y is multiplied by silu(z).", "stream", default=None),
+        array("dt_bias", "h", "Added to dt first.", default=None),
         Argument(
             name="dt_softplus",
             kind="flag",
@@ -126,12 +103,7 @@ SSD_UPDATE: Final = Operator(
     doc="One step of ssd: (state, x) → (y, new state).",
     primary="x",
     arguments=(
-        Argument(
-            name="state",
-            doc="States before the step; they are not written.",
-            forms=(Form("b h p n", "state"),),
-            differentiable=True,
-        ),
+        array("state", "b h p n", "States before the step; they are not written.", "state"),
         *_inputs(""),
     ),
     outputs=(

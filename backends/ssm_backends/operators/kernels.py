@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from ssm_backends.operators._common import BASE_FEATURES
-from ssm_backends.operators.layers import array, discretization, rules_as_features
+from ssm_backends.operators._common import BASE_FEATURES, array
+from ssm_backends.operators.layers import discretization, rules_as_features
 from ssm_backends.schema import Argument, Operator, Output
 
 _LENGTH: Final = Argument(

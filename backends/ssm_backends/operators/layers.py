@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_backends.operators._common import BASE_FEATURES
+from ssm_backends.operators._common import BASE_FEATURES, array
 from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 RULES: Final = {
@@ -14,15 +14,6 @@ RULES: Final = {
     "backward_euler": "the backward Euler rule",
 }
 _INITIAL: Final = {"initial_state": "a state before the first step may be given"}
-
-
-def array(name: str, shape: str, doc: str, **more: object) -> Argument:
-    """A differentiable array of one shape."""
-    return Argument(name=name, doc=doc, forms=(Form(shape),), differentiable=True, **more)  # type: ignore[arg-type]
-
-
-def _stream(name: str, shape: str, doc: str, role: str = "io") -> Argument:
-    return Argument(name=name, doc=doc, forms=(Form(shape, role),), differentiable=True)  # type: ignore[arg-type]
 
 
 def discretization(default: str, *others: str) -> Argument:
@@ -67,7 +58,7 @@ S4D: Final = Operator(
     "y_k = γ Re Σ_n C_n h_k + D u_k, γ = 2 if A is complex, else 1.",
     primary="u",
     arguments=(
-        _stream("u", "b d l", "Input."),
+        array("u", "b d l", "Input.", "io"),
         array("delta", "d", "Step size of each channel."),
         array("A", "d n", "Modes; of each conjugate pair one.", complex="free"),
         array("B", "d n", "Input vectors.", complex="with A"),
@@ -98,7 +89,7 @@ LSSL: Final = Operator(
     "m outputs side by side.",
     primary="u",
     arguments=(
-        _stream("u", "b d l", "Input."),
+        array("u", "b d l", "Input.", "io"),
         array("delta", "d", "Step size of each channel."),
         array("A", "d n n", "State matrices."),
         array("B", "d n", "Input vectors."),
@@ -130,7 +121,7 @@ S5: Final = Operator(
     "y_k = γ Re(C h_k) + D u_k, γ = 2 if A is complex, else 1.",
     primary="u",
     arguments=(
-        _stream("u", "b h l", "Input."),
+        array("u", "b h l", "Input.", "io"),
         array("delta", "p", "Step size of each mode."),
         array("A", "p", "Modes.", complex="free"),
         array("B", "p h", "Input matrix.", complex="with A"),
@@ -160,9 +151,9 @@ H3: Final = Operator(
     doc="k' = shift(K) + D_k K; per head y = Σ_i q_i (SSM(k'_i v) + D k'_i v); then the output projection.",
     primary="q",
     arguments=(
-        _stream("q", "b d l", "Queries."),
-        _stream("k", "b d l", "Keys.", "stream"),
-        _stream("v", "b d l", "Values.", "stream"),
+        array("q", "b d l", "Queries.", "io"),
+        array("k", "b d l", "Keys.", "stream"),
+        array("v", "b d l", "Values.", "stream"),
         array("shift", "d s", "Kernel of the shift system."),
         array("shift_D", "d", "Feedthrough of the shift system."),
         array("delta", "h", "Step size of each head's diagonal system; h divides d."),

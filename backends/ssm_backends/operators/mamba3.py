@@ -5,10 +5,10 @@ Symbols: b batch, l length, h heads, p width of a head, g groups of heads, n sta
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from ssm_backends.operators._common import BASE_FEATURES
-from ssm_backends.schema import Argument, Form, Operator, Output, Rule
+from ssm_backends.operators._common import BASE_FEATURES, array
+from ssm_backends.schema import Argument, Form, Operator, Output, Role, Rule
 
 TURN: Final = 6.283185307179586
 """2π, modulo which an angle means the same."""
@@ -20,8 +20,8 @@ _STATES: Final = {
 }
 
 
-def _stream(name: str, shape: str, doc: str, role: str = "stream", **more: object) -> Argument:
-    return Argument(name=name, doc=doc, forms=(Form(shape, role),), **more)  # type: ignore[arg-type]
+def _stream(name: str, shape: str, doc: str, role: Role = "stream", **more: Any) -> Argument:
+    return array(name, shape, doc, role, differentiable=False, **more)
 
 
 def _inputs(step: bool) -> tuple[Argument, ...]:
