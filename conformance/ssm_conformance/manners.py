@@ -87,7 +87,8 @@ def _open_streams(before: tuple[Any, ...]) -> None:
         if getattr(sys, name).closed:
             _fill(number)
             mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(number, mode, errors="backslashreplace", closefd=False))  # noqa: SIM115
+            stream = open(number, mode, errors="backslashreplace", closefd=False)  # noqa: SIM115  it stays open
+            setattr(sys, name, stream)
 
 
 def _fill(descriptor: int) -> None:

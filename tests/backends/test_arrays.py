@@ -156,6 +156,7 @@ def test_a_real_gradient_is_that_of_the_paired_outputs() -> None:
     found = arrays.vjp(
         lambda x, y: {"product": x * y, "square": x**2}, {"x": x, "y": y}, {"product": r, "square": s}
     )
+    # Four operations on numbers under ten: a few times 1e-15, and a wrong pairing is off by one.
     torch.testing.assert_close(found["x"], r * y + 2 * s * x, rtol=0, atol=1e-12)
     torch.testing.assert_close(found["y"], r * x, rtol=0, atol=1e-12)
     assert not x.requires_grad

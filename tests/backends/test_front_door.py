@@ -221,7 +221,7 @@ def test_bad_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         pytest.raises(ArgumentError, match="`fallback` must be one of warn, error; got 'silent'"),
         use(
-            fallback="silent"  # type: ignore[arg-type]
+            fallback="silent"  # type: ignore[arg-type]  # the point of the test
         ),
     ):
         pass

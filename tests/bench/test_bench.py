@@ -57,7 +57,7 @@ def test_the_floor_is_the_larger_of_the_two() -> None:
 
 def test_contestants_take_turns_and_the_first_call_is_not_counted() -> None:
     log: list[str] = []
-    found = on_cpu({name: [lambda name=name: log.append(name)] for name in "ab"}, 4)  # type: ignore[misc]
+    found = on_cpu({name: [lambda name=name: log.append(name)] for name in "ab"}, 4)  # type: ignore[misc]  # the name is bound now
     assert "".join(log) == "ab" + "ab" * 4
     assert all(len(times.all) == 4 for times in found.values())
 

@@ -53,7 +53,7 @@ def test_a_tree_gives_every_prefix(kernel: KoggeStone | Balanced, length: int) -
     found = kernel.prefixes(nodes)
     assert len(found) == length
     for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.x, other.x, rtol=1e-12)
+        np.testing.assert_allclose(one.x, other.x, rtol=1e-12)  # thirteen products in another order
         np.testing.assert_array_equal(one.begins, other.begins)
 
 

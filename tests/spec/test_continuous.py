@@ -149,6 +149,7 @@ def test_systems_broadcast_and_gradients_come_back():
         ssm_spec.continuous_response_vjp({"y": r[:, i]}, A=A, B=B, C=C, u=u[:, i], delta=delta[i])
         for i in range(3)
     ]
+    # The same operations, summed over three systems in another order.
     for name in ("A", "B", "C"):
         np.testing.assert_allclose(together[name], sum(x[name] for x in apart), rtol=1e-13)
     np.testing.assert_allclose(together["delta"], [x["delta"] for x in apart], rtol=1e-13)

@@ -58,7 +58,7 @@ def test_a_complex_matrix_and_its_real_form_are_one() -> None:
     rng = np.random.default_rng(1)
     A, B = (rng.standard_normal((2, 3, 3)) + 1j * rng.standard_normal((2, 3, 3)) for _ in range(2))
     np.testing.assert_array_equal(complex_form(real_form(A)), A)
-    np.testing.assert_allclose(complex_form(real_form(A) @ real_form(B)), A @ B, rtol=1e-14)
+    np.testing.assert_allclose(complex_form(real_form(A) @ real_form(B)), A @ B, rtol=1e-14)  # sums of six
 
 
 def test_reach_follows_every_path_and_no_other() -> None:

@@ -43,9 +43,11 @@ def test_no_time_leaves_the_state_as_it_is(rule: str, diagonal: bool) -> None:
 def test_a_mode_at_zero_has_its_limits() -> None:
     inputs = {"A": np.array([0.0, 1e-12, -1e-300]), "B": np.ones((3, 1)), "delta": np.array(0.25)}
     _, B_bar = ssm_spec.discretize_zoh(**inputs, diagonal=True)
-    np.testing.assert_allclose(B_bar[:, 0], [0.25, 0.25 * (1 + 0.125e-12), 0.25], rtol=4e-16)
+    np.testing.assert_allclose(
+        B_bar[:, 0], [0.25, 0.25 * (1 + 0.125e-12), 0.25], rtol=4e-16
+    )  # two units in the last place
     slope = ssm_spec.discretize_zoh_vjp({"B_bar": np.ones((3, 1))}, ["A"], **inputs, diagonal=True)["A"]
-    np.testing.assert_allclose(slope, 0.25**2 / 2, rtol=1e-12)
+    np.testing.assert_allclose(slope, 0.25**2 / 2, rtol=1e-12)  # A = 1e-12 moves the limit by 1e-13
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])

@@ -113,6 +113,7 @@ def test_a_reset_selects_even_where_the_decay_is_infinite() -> None:
     }
     y, last = scan(inputs)
     assert np.isfinite(y).all()
+    # One product: Δ is 1.
     np.testing.assert_allclose(
         last[0], inputs["u"][0, :, -1:].astype(float) * inputs["B"][0, :, -1], rtol=1e-15
     )
@@ -137,7 +138,7 @@ def test_delta_zero_holds_and_a_zero_rate_integrates(rule: str) -> None:
     np.testing.assert_array_equal(last, PLAIN["initial_state"])
     _, last = scan(inputs, A=np.zeros((6, 3)), delta=np.ones((2, 6, 11)))
     drive = np.einsum("bdl,bnl->bdn", PLAIN["u"].astype(float), PLAIN["B"].astype(float))
-    np.testing.assert_allclose(last, PLAIN["initial_state"] + drive, rtol=1e-12)
+    np.testing.assert_allclose(last, PLAIN["initial_state"] + drive, rtol=1e-12)  # eleven sums
 
 
 @pytest.mark.parametrize("shape", [(0, 6, 4), (2, 0, 4), (2, 6, 0), (1, 1, 1)])
@@ -194,6 +195,7 @@ def test_blocks_of_any_size_give_the_same_result(monkeypatch: pytest.MonkeyPatch
     after = ssm_spec.selective_scan_vjp_bounds(cotangents, arithmetic=Arithmetic(), **inputs)
     for name, bounded in before.items():
         assert (np.abs(after[name].value - bounded.value) <= 2 * bounded.own).all()
+        # A bound is a sum of some hundred terms, here in another order.
         np.testing.assert_allclose(after[name].bound, bounded.bound, rtol=1e-12)
 
 

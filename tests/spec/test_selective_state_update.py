@@ -39,6 +39,7 @@ def test_l_steps_are_one_scan(complex_: bool, zoh: bool) -> None:
     for t in range(9):
         now = {k: v[..., t] if k in ("u", "delta", "B", "C", "z") else v for k, v in rest.items()}
         y_t, state = ssm_spec.selective_state_update(state, **now)
+        # The states are the same bits, as below; the sum over three states is in another order.
         np.testing.assert_allclose(y_t, y[..., t], rtol=1e-14, atol=1e-14)
     np.testing.assert_array_equal(state, last)
 

@@ -31,6 +31,7 @@ def test_segments(device: str, segments: int, reset: bool) -> None:
     backward = BackwardPlan(4, 2, 1, 1, 4, 8, 8, segments, length)
     y_cut, last_cut, saved = run_forward(x, last=True, save=8, plan=forward)
     cut = run_backward(x, saved, dy, dlast, plan=backward)
+    # float64, nineteen steps bracketed otherwise: far under the error of a lost segment, which is of order 1.
     torch.testing.assert_close(y_cut, y, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(last_cut, last, rtol=1e-13, atol=1e-13)
     for name, gradient in whole.items():

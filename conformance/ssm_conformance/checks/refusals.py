@@ -38,7 +38,7 @@ def bad_input(subject: Subject) -> Finding:
             message=written(subject, subject.stored, others, "the refused call"),
             details={"raised": f"{type(error).__name__}: {error}"},
         )
-    except Exception as error:
+    except Exception as error:  # of another type: that is the finding
         return Finding(
             message=f"`{argument}`, {_words(fault)}, must raise a ValueError or a TypeError; "
             f"got {type(error).__name__}: {error}"
@@ -59,7 +59,7 @@ def not_supported(subject: Subject) -> Finding:
     except NotSupportedError as error:
         message = written(subject, subject.stored, inputs, "the refused call")
         return Finding(message=message, details={"raised": f"NotSupportedError: {error}"})
-    except Exception as error:
+    except Exception as error:  # of another type: that is the finding
         return Finding(
             message=f"an unclaimed call ({what}) must raise NotSupportedError; "
             f"got {type(error).__name__}: {error}"

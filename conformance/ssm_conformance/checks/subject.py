@@ -59,7 +59,7 @@ def backend_at_work() -> Iterator[None]:
         raise
     except NotSupportedError as error:
         raise CheckFailed(f"a claimed call was refused: {error}") from error
-    except Exception as error:
+    except Exception as error:  # the backend's own, whatever it is
         where = traceback.format_exc(limit=-3)
         raise CheckFailed(f"raised {type(error).__name__}: {error}\n{where}") from error
 

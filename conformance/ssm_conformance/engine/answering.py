@@ -94,7 +94,7 @@ def judge(
     try:
         with manners_kept():
             verdict = perform(case, backend, Elsewhere(order))
-    except Exception as error:
+    except Exception as error:  # the suite's own: it is the case's verdict, and the worker lives on
         traceback.print_exc()
         last = traceback.extract_tb(error.__traceback__)[-1]
         message = (
@@ -136,6 +136,6 @@ def device_error(backend: Backend) -> str:
     for adapter in backend.adapters:
         try:
             adapter.synchronize()
-        except Exception as error:
+        except Exception as error:  # a device reports what went wrong before in any type
             return f"device {adapter.device} is in error: {type(error).__name__}: {error}"
     return ""
