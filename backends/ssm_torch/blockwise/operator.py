@@ -12,6 +12,7 @@ from ssm_torch.blockwise.backward import backward
 from ssm_torch.blockwise.forward import forward
 from ssm_torch.blockwise.problem import Problem
 from ssm_torch.blockwise.sizes import slots
+from ssm_torch.optional import beside, like_given
 
 INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "seq_idx", "cu_seqlens")
 DIFFERENTIABLE = INPUTS[:9]
@@ -102,11 +103,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 @_scan_backward.register_fake
 def _(dy: Tensor | None, dlast: Tensor | None, starts: Tensor, *arguments: Any) -> list[Tensor]:
-    return [
-        torch.empty_like(x, memory_format=torch.contiguous_format)
-        for x in arguments[: len(DIFFERENTIABLE)]
-        if x is not None
-    ]
+    return like_given(arguments[: len(DIFFERENTIABLE)])
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -117,8 +114,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 
 def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     starts, *tensors = ctx.saved_tensors
-    gradients = iter(_scan_backward(dy, dlast, starts, *tensors, ctx.softplus, ctx.zoh))
-    found = [None if x is None else next(gradients) for x in tensors[: len(DIFFERENTIABLE)]]
+    gradients = _scan_backward(dy, dlast, starts, *tensors, ctx.softplus, ctx.zoh)
+    found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
 
 

@@ -12,6 +12,7 @@ from ssm_torch.duality.backward import backward
 from ssm_torch.duality.forward import forward
 from ssm_torch.duality.problem import Problem
 from ssm_torch.duality.sizes import chunks_of
+from ssm_torch.optional import beside, like_given
 
 INPUTS = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states", "seq_idx")
 DIFFERENTIABLE = INPUTS[:9]
@@ -103,11 +104,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 @_ssd_backward.register_fake
 def _(dy: Tensor | None, dfinal: Tensor | None, starts: Tensor, *arguments: Any) -> list[Tensor]:
-    return [
-        torch.empty_like(x, memory_format=torch.contiguous_format)
-        for x in arguments[: len(DIFFERENTIABLE)]
-        if x is not None
-    ]
+    return like_given(arguments[: len(DIFFERENTIABLE)])
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -118,8 +115,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 
 def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     starts, *tensors = ctx.saved_tensors
-    gradients = iter(_ssd_backward(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high))
-    found = [None if x is None else next(gradients) for x in tensors[: len(DIFFERENTIABLE)]]
+    gradients = _ssd_backward(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high)
+    found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
 
 

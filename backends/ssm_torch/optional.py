@@ -1,0 +1,19 @@
+"""Lists of gradients beside inputs of which some were not given: an operator of PyTorch returns no None."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def like_given(inputs: Sequence[Tensor | None]) -> list[Tensor]:
+    """One contiguous array without numbers for each input that was given: what a fake kernel returns."""
+    return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs if x is not None]
+
+
+def beside(inputs: Sequence[Tensor | None], gradients: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients of the inputs that were given, in their places, and None in the others."""
+    rest = iter(gradients)
+    return [None if x is None else next(rest) for x in inputs]
