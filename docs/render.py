@@ -223,7 +223,8 @@ def outcomes(data: dict[str, Any]) -> str:
     lines = ["| test | passed | failed |", "|---|--:|--:|"]
     lines += [f"| {row['name']} | {row['passed']} | {row['failed']} |" for row in data["tests"]]
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
-    return "\n".join([*lines, "", f"{data['device']}; {versions}. {data['note']}"])
+    how = f"`{data['command']}` at {data['commit'][:7]}"
+    return "\n".join([*lines, "", f"{data['device']}; {versions}. {how}."])
 
 
 PASS_NAMES = {"forward": "forward", "both": "forward and backward", "step": "step"}
