@@ -6,13 +6,17 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from ssm_backends import Backend, Op, TorchArrays  # noqa: E402  torch is optional
+from ssm_backends import OPERATORS, Backend, Op, TorchArrays  # noqa: E402  torch is optional
+from ssm_conformance.case import Case  # noqa: E402
 from ssm_conformance.cases import catalogue, find_case  # noqa: E402
 from ssm_conformance.checks import PYTORCH, perform  # noqa: E402
+from ssm_conformance.checks.pytorch import other_numbers  # noqa: E402
+from ssm_conformance.checks.subject import Subject  # noqa: E402
 from ssm_conformance.mutants import HONEST  # noqa: E402
 from ssm_conformance.verdict import Verdict  # noqa: E402
 
@@ -101,6 +105,21 @@ def test_one_that_cannot_be_differentiated_twice_says_so() -> None:
     found = ask(subject, "second", "gradient")
     assert found.status == "pass", found.message
     assert found.details["raised"] == "RuntimeError: there is no second derivative"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in catalogue("full") if case.method == "captured" and case.dtype == "float32"],
+    ids=lambda case: case.id,
+)
+def test_a_replay_is_asked_on_other_numbers_in_every_array(case: Case) -> None:
+    """A kernel that keeps one array of the first call is right wherever that array is the same."""
+    arrays = TorchArrays("cpu")
+    op = Op(lambda **inputs: None, dtypes=(case.dtype,), features=tuple(OPERATORS[case.op].features))
+    subject = Subject(case, Backend(name="x", version="0", arrays=arrays, ops={case.op: op}), op, arrays)
+    other = other_numbers(subject).stored
+    same = {name for name, item in subject.stored.items() if np.array_equal(item.array, other[name].array)}
+    assert same == set()
 
 
 def test_the_mutants_load_without_torch() -> None:
