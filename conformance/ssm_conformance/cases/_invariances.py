@@ -15,7 +15,6 @@ from ssm_conformance.cases._ask import (
     SHORT,
     SINGLE,
     SINGLE_STEPS,
-    STEPS,
     STREAMS,
     SYSTEMS,
     TURNED,
@@ -102,20 +101,15 @@ def repetitions() -> Iterator[Ask]:
             options={"direction": direction},
             first=COMMON,
         )
-    rooms: tuple[tuple[Names, Level], ...] = (
-        (SCANS, "quick"),
-        ({**SYSTEMS, **STREAMS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}, "full"),
+    yield Ask(
+        check="determinism",
+        method="processes",
+        variant="processes",
+        clause=REPEATS,
+        of={op: names[:1] for op, names in EVERY.items()},
+        level="full",
+        first=SINGLE,
     )
-    for of, level in rooms:
-        yield Ask(
-            check="determinism",
-            method="processes",
-            variant="processes",
-            clause=REPEATS,
-            of={op: names[:1] for op, names in of.items()},
-            level=level,
-            first=SINGLE,
-        )
 
 
 def under_pytorch() -> Iterator[Ask]:
