@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -166,7 +167,11 @@ class Operator:
 
     def argument(self, name: str) -> Argument:
         """The argument of this name (KeyError if there is none)."""
-        return {argument.name: argument for argument in self.arguments}[name]
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Argument]:
+        return {argument.name: argument for argument in self.arguments}
 
     @property
     def differentiable(self) -> tuple[str, ...]:

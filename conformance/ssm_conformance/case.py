@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from ssm_backends import OPERATORS, Call, Operator, choose_forms, validate
@@ -127,7 +128,11 @@ class Case:
         return result
 
     def call(self) -> Call:
-        """The call as metadata: what a claim is matched against."""
+        """The call as metadata: what a claim is matched against. It is validated once."""
+        return self._call
+
+    @cached_property
+    def _call(self) -> Call:
         dtypes = self.dtypes()
         stubs = {name: _Stub(draw.shape, dtypes[name]) for name, draw in self.draws.items()}
         return validate(self.operator, **stubs, **self.plain)

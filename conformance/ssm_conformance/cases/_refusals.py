@@ -108,10 +108,11 @@ def _unclaimed(name: str, own: tuple[Recipe, ...]) -> Iterator[Case]:
             base = replace(own[0], name=what, seed=own[0].name, clause=UNCLAIMED, check="error")
             options = {"argument": argument.name, "feature": feature, "value": value}
             yield Case(base, "float32", "error", "unclaimed", "unclaimed", "smoke", options)
+    needs = [(recipe, _features(recipe)) for recipe in own]
     for feature in OPERATORS[name].features:
-        having = [recipe for recipe in own if feature in _features(recipe)]
+        having = [(recipe, needed) for recipe, needed in needs if feature in needed]
         if having:
-            least = min(having, key=lambda recipe: len(_features(recipe)))
+            least, _ = min(having, key=lambda item: len(item[1]))
             base = replace(
                 least, name=feature, seed=least.name, clause=NOT_SUPPORTED, check="error", dtypes=()
             )
