@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,7 +47,9 @@ class Tracing:
 
         def run(**inputs: Any) -> Any:
             try:
-                return whole(**inputs)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of PyTorch about its own tracing
+                    return whole(**inputs)
             except TorchDynamoException as error:
                 raise CheckFailed(
                     f"torch.compile(fullgraph=True) does not trace the call: {_reason(error)}"

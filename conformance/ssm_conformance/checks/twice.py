@@ -15,15 +15,19 @@ from ssm_backends import outputs_of
 from ssm_conformance.checks.accuracy import judge_gradients
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.pytorch import has_autograd, named
-from ssm_conformance.checks.subject import NotAsked, Stored, Subject, backend_at_work
+from ssm_conformance.checks.subject import CheckFailed, NotAsked, Stored, Subject, backend_at_work
 from ssm_conformance.draw import Draw
 from ssm_conformance.judge import measure
 from ssm_spec import Bounded
 
 REFUSALS: Final = (RuntimeError, TypeError, ValueError)
 """What a call may raise that cannot be differentiated again."""
+COTANGENT: Final = "the cotangent of "
+"""In front of an output's name: what is differentiated in is its cotangent."""
 STEP: Final = 2.0**-5
 """Of the difference quotient, relative to each input."""
+GRID: Final = 2.0**-20
+"""Of a direction, relative to the power of two of each input."""
 HALVINGS: Final = 4
 """Of the step, for the oracle's extrapolation."""
 Exact = Mapping[str, Bounded]
@@ -38,33 +42,43 @@ class Graph:
     leaves
         Argument name → the tensor to differentiate in.
     outputs, cotangents
-        Those that depend on a leaf.
+        By output name. The cotangents require a gradient, as those of a loss do that is not linear.
     """
 
     leaves: dict[str, Any]
-    outputs: list[Any]
-    cotangents: list[Any]
+    outputs: dict[str, Any]
+    cotangents: dict[str, Any]
 
     def gradients(self, **how: bool) -> dict[str, Any]:
         """One backward pass: with ``retain_graph`` or ``create_graph``."""
-        return self._grad(self.outputs, self.cotangents, **how)
-
-    def gradients_along(self, gradients: Mapping[str, Any], along: Mapping[str, Any]) -> dict[str, Any]:
-        """The gradients of Σ ⟨along, gradient⟩."""
-        names = list(self.leaves)
-        return self._grad([gradients[name] for name in names], [along[name] for name in names])
-
-    def _grad(self, outputs: list[Any], cotangents: list[Any], **how: bool) -> dict[str, Any]:
         import torch
 
-        connected = [(y, r) for y, r in zip(outputs, cotangents, strict=True) if y.requires_grad]
+        connected = [name for name, y in self.outputs.items() if y.requires_grad]
         if not connected:
-            raise RuntimeError("nothing that was returned depends on an input")
+            raise CheckFailed("nothing that was returned depends on an input, says autograd")
         found = torch.autograd.grad(
-            [y for y, _ in connected], list(self.leaves.values()), [r for _, r in connected],
+            [self.outputs[name] for name in connected],
+            list(self.leaves.values()),
+            [self.cotangents[name] for name in connected],
             allow_unused=True, materialize_grads=True, **how,
         )  # fmt: skip
         return dict(zip(self.leaves, found, strict=True))
+
+    def gradients_along(self, gradients: Mapping[str, Any], along: Mapping[str, Any]) -> dict[str, Any]:
+        """The gradients of Σ ⟨along, gradient⟩, in the leaves and in the cotangents.
+
+        By ``backward``, as a training loop takes them: ``grad`` goes round what ``once_differentiable``
+        left there to raise. What nothing connects counts as a constant, as it would in a loss.
+        """
+        import torch
+
+        connected = [name for name, gradient in gradients.items() if gradient.requires_grad]
+        if connected:
+            torch.autograd.backward(
+                [gradients[name] for name in connected], [along[name] for name in connected]
+            )
+        of = self.leaves | {COTANGENT + name: r for name, r in self.cotangents.items()}
+        return {name: torch.zeros_like(x) if x.grad is None else x.grad for name, x in of.items()}
 
 
 def backward_again(subject: Subject) -> Finding:
@@ -76,25 +90,36 @@ def backward_again(subject: Subject) -> Finding:
     if not found.passed:
         return found
     try:
-        again = graph.gradients(retain_graph=True)
-    except REFUSALS as error:
-        return _refused(error)
+        with backend_at_work():
+            again = graph.gradients(retain_graph=True)
+    except CheckFailed as failure:
+        return _refused(failure)
     return named(judge_gradients(subject, _out(subject, again)), "a second backward pass through one graph")
 
 
 def second_derivative(subject: Subject) -> Finding:
-    """The gradient of ⟨v, gradient⟩ against the change of the exact gradient along v.
+    """The gradients that are to be differentiated, then the gradient of ⟨v, gradient⟩.
 
-    The Hessian is symmetric, so it is d/dε of the gradient at x + εv: the oracle's central
-    differences, extrapolated to ε = 0. What is allowed is what honest arithmetic may make of
-    one such difference at the step ``STEP``, (bound⁺ + bound⁻)/2ε.
+    The Hessian is symmetric, so in the inputs it is d/dε of the gradient at x + εv, and in the
+    cotangents d/dε of the outputs: the oracle's central differences, extrapolated to ε = 0. What is
+    allowed is what honest arithmetic may make of one such difference at the step ``STEP``,
+    (bound⁺ + bound⁻)/2ε.
     """
-    graph, along = _recorded(subject), {name: _direction(subject, name) for name in subject.wrt}
+    graph, along = _recorded(subject), {name: direction(subject, name) for name in subject.wrt}
     moved = {name: subject.arrays.from_numpy(item.array, item.dtype) for name, item in along.items()}
     try:
-        second = graph.gradients_along(graph.gradients(create_graph=True), moved)
-    except REFUSALS as error:
-        return _refused(error)
+        with backend_at_work():
+            first = graph.gradients(create_graph=True)
+    except CheckFailed as failure:
+        return _refused(failure)
+    found = judge_gradients(subject, _out(subject, first))
+    if not found.passed:
+        return named(found, "with create_graph")
+    try:
+        with backend_at_work():
+            second = graph.gradients_along(first, moved)
+    except CheckFailed as failure:
+        return _refused(failure)
     actual = _out(subject, second)
     judgements = {
         name: measure(
@@ -114,8 +139,8 @@ def _recorded(subject: Subject) -> Graph:
     leaves = {name: subject.call.inputs[name].detach().clone().requires_grad_() for name in subject.wrt}
     with backend_at_work():
         outputs = outputs_of(subject.call, subject.op.fn(**dict(subject.call.inputs) | leaves))
-    given = subject.into_cotangents()
-    return Graph(leaves, [outputs[name] for name in given], list(given.values()))
+    given = {name: r.requires_grad_() for name, r in subject.into_cotangents().items()}
+    return Graph(leaves, {name: outputs[name] for name in given}, given)
 
 
 def _out(subject: Subject, results: Mapping[str, Any]) -> dict[str, Stored]:
@@ -123,16 +148,36 @@ def _out(subject: Subject, results: Mapping[str, Any]) -> dict[str, Stored]:
     return {name: subject.out(x) for name, x in results.items()}
 
 
-def _refused(error: Exception) -> Finding:
+def _refused(failure: CheckFailed) -> Finding:
+    """That it raised is an answer, if it says that this cannot be done: a device that fails does not."""
+    import torch
+
+    error = failure.__cause__
+    if not isinstance(error, REFUSALS) or isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
+        raise failure
     return Finding(details={"raised": f"{type(error).__name__}: {error}"})
 
 
-def _direction(subject: Subject, name: str) -> Stored:
-    """A direction in one input, no element larger than the input's: none changes its sign within a step."""
+def direction(subject: Subject, name: str) -> Stored:
+    """A direction in one input, no element larger than the input's: none changes its sign within a step.
+
+    Each lies on the ``GRID`` of its input, and stays below the next one in a step,
+    so that the points of the difference quotients are exact: a copied input moves by exactly v.
+    """
     item = subject.stored[name]
-    share = Draw(item.array.shape, "uniform", parameters={"low": -1.0, "high": 1.0})
-    values = share.values(subject.case.id, name, "direction") * item.array
+    draw = Draw(item.array.shape, "uniform", parameters={"low": -1.0, "high": 1.0})
+    share, exact = draw.values(subject.case.id, name, "direction"), item.exact
+    values = _within(exact.real, share)
+    if np.iscomplexobj(exact):
+        values = values + 1j * _within(exact.imag, share)
     return Stored(values.astype(item.array.dtype), item.dtype)
+
+
+def _within(x: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
+    """A share of each number, on its grid."""
+    mantissa, exponent = np.frexp(np.abs(x))
+    largest = np.minimum(np.abs(share) * mantissa, (1 - mantissa) / STEP)
+    return np.asarray(np.copysign(np.ldexp(np.floor(largest / GRID) * GRID, exponent), share))
 
 
 def _change(subject: Subject, along: Mapping[str, Stored]) -> Exact:
@@ -156,15 +201,17 @@ def _extrapolated(values: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any
 
 
 def _quotient(subject: Subject, along: Mapping[str, Stored], step: float) -> Exact:
-    """The central difference of the exact gradient, with its bound and the oracle's own."""
-    vjp_bounds = ssm_spec.REFERENCES[subject.case.op].vjp_bounds
+    """The central differences of outputs and gradients, with their bounds and the oracle's own."""
+    reference, arithmetic = ssm_spec.REFERENCES[subject.case.op], subject.arithmetic()
+    vjp_bounds, inputs = reference.vjp_bounds, subject.oracle_inputs
     assert vjp_bounds is not None  # a gradient is claimed
     cotangents = {name: item.exact for name, item in subject.cotangents.items()}
 
     def at(distance: float) -> Exact:
-        inputs = subject.oracle_inputs
-        there = {name: inputs[name] + distance * item.exact for name, item in along.items()}
-        return vjp_bounds(cotangents, subject.wrt, arithmetic=subject.arithmetic(), **inputs | there)
+        there = inputs | {name: inputs[name] + distance * item.exact for name, item in along.items()}
+        outputs = reference.bounds(arithmetic=arithmetic, **there)
+        gradients = vjp_bounds(cotangents, subject.wrt, arithmetic=arithmetic, **there)
+        return {COTANGENT + name: outputs[name] for name in cotangents} | gradients
 
     after, before = at(step), at(-step)
     return {

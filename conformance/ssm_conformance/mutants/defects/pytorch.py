@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ssm_backends import Arrays, TorchArrays
-from ssm_conformance.mutants.kernels.pytorch import Registered, TorchScan
+from ssm_conformance.mutants.kernels.pytorch import ByHand, Registered, TorchScan, Whole
 from ssm_conformance.mutants.mutant import Mutant
 
 if TYPE_CHECKING:
@@ -32,42 +33,34 @@ class _CastDown(TorchScan):
         return found
 
 
-class _SlopesAreConstants(TorchScan):
-    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+class _SlopesAreConstants(ByHand):
+    def slopes(self, g: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return super().slopes(g, C.detach(), h.detach())
+
+
+class _GradientsAreConstants(Whole):
+    def guarded(self, backward: Callable[..., Any]) -> Callable[..., Any]:
+        return backward
+
+
+class _CotangentIsConstant(ByHand):
+    def slopes(self, g: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return super().slopes(g.detach(), C, h)
+
+
+class _AnotherWhenKept(ByHand):
+    def slopes(self, g: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         import torch
 
-        class Product(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx: Any, C: Tensor, h: Tensor) -> Tensor:
-                ctx.factors = C.detach(), h.detach()
-                return TorchScan.contract(self, C, h)
-
-            @staticmethod
-            def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
-                (g,), (C, h) = cotangents, ctx.factors
-                return (g.unsqueeze(2) * h).sum(1), g.unsqueeze(2) * C.unsqueeze(1)
-
-        found: Tensor = Product.apply(C, h)  # type: ignore[no-untyped-call]  # PyTorch's
-        return found
+        dC, dh = super().slopes(g, C, h)
+        return (dC * (1 + 1e-3) if torch.is_grad_enabled() else dC), dh
 
 
-class _SavedIsUsedUp(TorchScan):
-    def contract(self, C: Tensor, h: Tensor) -> Tensor:
-        import torch
-
-        class Product(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx: Any, C: Tensor, h: Tensor) -> Tensor:
-                ctx.factors = C.detach(), h.detach().clone()
-                return TorchScan.contract(self, C, h)
-
-            @staticmethod
-            def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
-                (g,), (C, h) = cotangents, ctx.factors
-                return h.mul_(g.unsqueeze(2)).sum(1), g.unsqueeze(2) * C.unsqueeze(1)
-
-        found: Tensor = Product.apply(C, h)  # type: ignore[no-untyped-call]  # PyTorch's
-        return found
+class _SavedIsUsedUp(ByHand):
+    def slopes(self, g: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        dC, dh = super().slopes(g, C, h)
+        h.data.zero_()  # behind autograd's back, which would refuse the second pass
+        return dC, dh
 
 
 class _KeepsModes(TorchScan):
@@ -123,6 +116,24 @@ PYTORCH: Final = (
         "The gradient of a gradient takes what was saved for constants, silently.",
         "gradient/second-typical",
         _SlopesAreConstants(),
+    ),
+    _mutant(
+        "gradients-are-constants",
+        "Nothing is left of the backward pass to be differentiated, and nothing says so.",
+        "gradient/second-typical",
+        _GradientsAreConstants(),
+    ),
+    _mutant(
+        "cotangent-is-constant",
+        "The gradient of a gradient takes the cotangent for a constant, silently.",
+        "gradient/second-typical",
+        _CotangentIsConstant(),
+    ),
+    _mutant(
+        "other-gradient-when-kept",
+        "The gradient of C is off by 1e-3 where it is itself to be differentiated.",
+        "gradient/second-typical",
+        _AnotherWhenKept(),
     ),
     _mutant(
         "saved-is-used-up",

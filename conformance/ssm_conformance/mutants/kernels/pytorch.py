@@ -1,10 +1,11 @@
-"""An honest selective scan in PyTorch, and one of which a part is an operator of its own; torch on use."""
+"""Honest selective scans in PyTorch: plain, differentiated by hand, with an operator; torch on use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssm_backends import Arrays, TorchArrays
@@ -83,6 +84,83 @@ class TorchScan(Kernel):
         if not return_last_state:
             return y
         return y, h[..., -1].clone() if h.shape[-1] else h.sum(-1)
+
+
+class ByHand(TorchScan):
+    """Σ_n C h has a backward pass of its own, which can be differentiated again."""
+
+    def slopes(self, g: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of C and h, from the cotangent (b, d, l) and what was saved."""
+        return (g.unsqueeze(2) * h).sum(1), g.unsqueeze(2) * C.unsqueeze(1)
+
+    def arrays(self) -> Arrays:
+        """Tensors on the CPU; the function with both passes is made first."""
+        import torch
+
+        class Product(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, C: Tensor, h: Tensor) -> Tensor:
+                ctx.save_for_backward(C, h)
+                return TorchScan.contract(self, C, h)
+
+            @staticmethod
+            def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
+                return self.slopes(*cotangents, *ctx.saved_tensors)
+
+        self.product = Product.apply
+        return super().arrays()
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        """By that function."""
+        found: Tensor = self.product(C, h)  # type: ignore[no-untyped-call]  # PyTorch's
+        return found
+
+
+class Whole(TorchScan):
+    """The scan is one function to autograd; its backward pass runs it again, and is no part of a graph."""
+
+    claims: ClassVar[Mapping[str, Any]] = {**TorchScan.claims, "features": ("autocast",)}
+
+    def backward(self, inputs: Mapping[str, Any], cotangents: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The gradients of the tensors among the inputs, in order."""
+        import torch
+
+        leaves = {name: x.detach().requires_grad_() for name, x in inputs.items() if torch.is_tensor(x)}
+        with torch.enable_grad():
+            outputs = TorchScan.__call__(self, **{**inputs, **leaves})
+        return torch.autograd.grad(
+            outputs if isinstance(outputs, tuple) else (outputs,),
+            list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True,
+        )  # fmt: skip
+
+    def guarded(self, backward: Callable[..., Any]) -> Callable[..., Any]:
+        """The backward pass as autograd is given it: it refuses to be differentiated."""
+        from torch.autograd.function import once_differentiable
+
+        return once_differentiable(backward)
+
+    def __call__(self, *arguments: Any, **inputs: Any) -> Any:
+        """The operator."""
+        import torch
+
+        given = signature(super().__call__).bind(*arguments, **inputs).arguments
+        tensors = {name: x for name, x in given.items() if torch.is_tensor(x)}
+
+        def saved(values: Sequence[Tensor]) -> dict[str, Any]:
+            return {**given, **dict(zip(tensors, values, strict=True))}
+
+        def back(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, ...]:
+            return self.backward(saved(ctx.saved_tensors), cotangents)
+
+        class Scan(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, *values: Tensor) -> Any:
+                ctx.save_for_backward(*values)
+                return TorchScan.__call__(self, **saved(values))
+
+            backward = staticmethod(self.guarded(back))
+
+        return Scan.apply(*tensors.values())  # type: ignore[no-untyped-call]  # PyTorch's
 
 
 class Registered(TorchScan):
