@@ -18,7 +18,7 @@ import numpy as np
 from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error, silu_slope_error
 from ssm_spec._mamba._perturbed import Perturbation, moved_scan
-from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
+from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._adjoint import Cotangents
 from ssm_spec._selective_scan._adjoint_bounds import Sums
 from ssm_spec._selective_scan._adjoint_terms import Analysis, Terms
@@ -101,11 +101,10 @@ class PerturbedAnalysis(Analysis):
         e_v += (given.C * self.exact.h).sum(axis=1) + f.D * given.u
         e_slope = silu_slope_error(f.z, given.z, self.arithmetic)
         error = r * (slope * e_v + e_slope * (v + e_v)) + self.e_r * slope * v
-        size = r * (v + e_v) * (slope + e_slope)
-        error += 3.0 * self.u * size + self._flushed(r, v, 1.0 + np.abs(f.z))
-        if self.arithmetic.saved_gate == "io":
-            error += UNIT_ROUNDOFF[self.arithmetic.storage] * size
-        return Terms(size, error, np.maximum(self.h.peak.max(axis=1), r * v))
+        v, weight = v + e_v, r * (slope + e_slope)
+        error += 3.0 * self.u * weight * v + self._flushed(r, v, 1.0 + np.abs(f.z))
+        peak = np.maximum(np.maximum(self.h.peak.max(axis=1), r * v), v)
+        return self._kept_before_gate(Terms(weight * v, error, peak), weight, v)
 
 
 @dataclass(frozen=True, eq=False)

@@ -230,11 +230,16 @@ class Analysis:
         error = g.r * (slope * e_v + gate_slope_error(f.z, self.arithmetic) * (v + e_v))
         error += 3.0 * self.u * size + self._flushed(g.r, v, sigmoid(f.z), 1.0 + np.abs(f.z))
         peak = np.maximum(np.maximum(self.h.peak.max(axis=1), g.r * v), v)
-        if self.arithmetic.saved_gate == "io":
-            io = self.arithmetic.storage
-            error += UNIT_ROUNDOFF[io] * (size + SMALLEST_NORMAL[io] * g.r * slope)  # v may be subnormal
-            peak = np.where(v + e_v < LARGEST_FINITE[io], peak, np.inf)
-        return Terms(size, error, peak)
+        return self._kept_before_gate(Terms(size, error, peak), g.r * slope, v + e_v)
+
+    def _kept_before_gate(self, terms: Terms, weight: Float, v: Float) -> Terms:
+        """The terms weight·v of dz where v is kept in the I/O type: rounded there, subnormal or too large."""
+        if self.arithmetic.saved_gate != "io":
+            return terms
+        io = self.arithmetic.storage
+        rounding = UNIT_ROUNDOFF[io] * (terms.size + SMALLEST_NORMAL[io] * weight)
+        peak = np.where(v < LARGEST_FINITE[io], terms.peak, np.inf)
+        return Terms(terms.size, terms.error + rounding, peak)
 
     def initial_terms(self) -> Terms:
         """d(initial) = conj(a)λ where a sequence starts."""

@@ -15,11 +15,12 @@ from ssm_spec._gate_errors import silu_error, silu_slope_error
 from ssm_spec._mamba._perturbed import Perturbation, perturbed_scan
 from ssm_spec._mamba._perturbed_adjoint import perturbed_gradients
 from ssm_spec._selective_scan._adjoint import Cotangents
-from ssm_spec._selective_scan._inputs import read
+from ssm_spec._selective_scan._inputs import Scan, read
 
 from .scan_data import draw, draw_cotangents
 
 DOUBLE = Arithmetic(compute="float64", evaluation="sequential", decayed_state="direct")
+HALF = Arithmetic(compute="float32", io="float16", evaluation="sequential", saved_gate="io")
 SIZE = 1e-4
 ARGUMENTS = ("u", "delta", "A", "B", "C", "z", "y's cotangent")
 
@@ -70,6 +71,40 @@ def test_an_error_of_one_argument_stays_within_what_it_may_do(name: str) -> None
     # Eight directions of many: what the argument reaches at all, it reaches to a few per cent.
     reached = {key: value for key, value in best.items() if value > 1e-9}
     assert min(reached.values()) > 0.005, reached
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1.0])
+def test_the_output_before_the_gate_may_be_kept_in_half_precision(scale: float) -> None:
+    """Below 2⁻¹⁴ it is subnormal there, and loses more than its last bit."""
+    scan, cotangents, v, slope = half_precision_gate(scale)
+    rounded = v.astype(np.float16).astype(np.float64)
+    found = perturbed_gradients(scan, cotangents, np.zeros((2, 3, 9)), exact(scan), HALF)
+    error = np.abs(np.moveaxis(cotangents.y, 0, -1) * slope * (rounded - v))
+    assert (error <= found.errors["z"]).all(), (error / found.errors["z"]).max()
+    assert (error / found.errors["z"]).max() > 0.2
+    assert found.peak < HALF.largest
+
+
+def test_where_half_precision_overflows_before_the_gate_nothing_is_judged() -> None:
+    scan, cotangents, v, _ = half_precision_gate(1e5)
+    assert np.abs(v).max() > np.finfo(np.float16).max
+    assert perturbed_gradients(scan, cotangents, np.zeros((2, 3, 9)), exact(scan), HALF).peak == np.inf
+
+
+def half_precision_gate(scale: float) -> tuple[Scan, Cotangents, Any, Any]:
+    """A scan whose output before the gate is about `scale`; it and silu'(z), (b, d, l)."""
+    inputs = draw(2, 2, 3, 9, 2, dtype="float64", initial=False)
+    inputs |= {"u": scale * inputs["u"]}
+    v = ssm_spec.selective_scan(**(inputs | {"z": None}))
+    scan = read(**inputs)
+    return scan, Cotangents(np.ones_like(scan.u), None), v, _slope(inputs["z"])
+
+
+def exact(scan: Scan) -> Perturbation:
+    """Arguments without errors."""
+    b, d, l, n = scan.sizes
+    stream, projection = np.zeros((b, d, l)), np.zeros((b, n, l))
+    return Perturbation(stream, stream, np.zeros((d, n)), projection, projection, stream)
 
 
 def test_the_gate_and_its_slope_move_no_more_than_said() -> None:
