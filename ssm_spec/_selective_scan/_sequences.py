@@ -51,9 +51,9 @@ class Sequences:
         """The rows that start afresh within a span of time, counted from its start."""
         return cuts_of(self.fresh[span])
 
-    def cuts_reversed(self, span: slice) -> Cuts:
-        """The rows that end within a span of time, counted backwards from its end."""
-        return cuts_of(self.over[span][::-1])
+    def ends_within(self, span: slice) -> Cuts:
+        """The rows that end within a span of time, counted from its start."""
+        return cuts_of(self.over[span])
 
 
 INSIDE = -2

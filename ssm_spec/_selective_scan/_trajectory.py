@@ -73,7 +73,7 @@ def follow(scan: Scan) -> Trajectory:
     s = step_sizes(scan)
     a, phi = discretised(scan, s, everything)
     h = states(scan, a, phi, everything, None)
-    before = previous_states(scan, h, everything, None)
+    before = previous_states(scan, h)
     x = scan.delta if scan.delta_bias is None else scan.delta + scan.delta_bias
     return Trajectory(
         scan=scan,
@@ -135,7 +135,7 @@ def follow_back(trajectory: Trajectory, cotangents: Cotangents) -> AdjointTrajec
     scan, everything = trajectory.scan, slice(0, trajectory.scan.sizes[2])
     a = trajectory.decay
     q = cotangents.y * trajectory.gate
-    adjoint = adjoint_states(scan, cotangents, q, a, everything, None)
+    adjoint, _ = adjoint_states(scan, cotangents, q, a, everything, None)
     after = np.concatenate([adjoint[1:], np.zeros_like(adjoint[:1])])
     over = scan.sequences.over
     leaving = np.zeros_like(after[over.nonzero()[0], :, over.nonzero()[1]])

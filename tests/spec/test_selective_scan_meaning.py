@@ -119,6 +119,16 @@ def test_a_reset_selects_even_where_the_decay_is_infinite() -> None:
     )
 
 
+def test_what_would_reach_back_before_a_start_from_nothing_changes_no_gradient() -> None:
+    """There conj(a)λ overflows, and dp = λ conj(a h) is zero."""
+    inputs = draw(6, 1, 2, 3, 2, softplus=False, initial=False)
+    inputs |= {"A": np.full((2, 2), 700.0), "delta": np.ones((1, 2, 3)), "delta_bias": None, "z": None}
+    cotangents = {"y": np.full((1, 2, 3), 1e20)}
+    gradients = ssm_spec.selective_scan_vjp(cotangents, **inputs, seq_idx=np.arange(3)[None])
+    np.testing.assert_array_equal(gradients["A"], 0.0)
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+
+
 def test_delta_at_minus_infinity_under_softplus_leaves_the_state_alone_with_zero_gradient() -> None:
     delta = PLAIN["delta"].copy()
     delta[:, :, :] = -np.inf
