@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ from ssm_conformance.checks import PYTORCH, perform  # noqa: E402
 from ssm_conformance.checks.pytorch import other_numbers  # noqa: E402
 from ssm_conformance.checks.subject import Subject  # noqa: E402
 from ssm_conformance.checks.twice import HALVINGS, STEP, direction  # noqa: E402
-from ssm_conformance.mutants import HONEST  # noqa: E402
+from ssm_conformance.mutants import HONEST, MUTANTS  # noqa: E402
+from ssm_conformance.mutants.kernels.pytorch import TorchScan  # noqa: E402
 from ssm_conformance.verdict import Verdict  # noqa: E402
 
-from . import wrong  # noqa: E402
+from . import replay, wrong  # noqa: E402
 
 CASES = [
     case
@@ -175,6 +177,41 @@ def test_the_points_of_a_difference_quotient_are_exact(case: Case) -> None:
             np.testing.assert_array_equal((x + distance * v) - x, distance * v)
 
 
+def captured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, kernel: TorchScan, **claims: Any) -> Verdict:
+    """The question about captured calls, with a graph that is recorded in Python."""
+    monkeypatch.setattr(sys.modules["ssm_conformance.checks.captured"], "_capture", replay.capture)
+    arrays = TorchArrays("cpu")
+    arrays.device = "cuda:0"
+    usual = {"dtypes": ("float32",), "gradients": "all", "features": ("cuda_graph",)}
+    op = Op(kernel, **usual | claims)
+    return ask(Backend(name="x", version="0", arrays=arrays, ops={kernel.op: op}), "captured")
+
+
+def test_an_honest_function_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = captured_on_a_cpu(monkeypatch, TorchScan(), deterministic=True)
+    assert found.status == "pass", found.message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("modes-kept-by-address", "replayed on other numbers: "),
+        ("cotangent-kept-by-address", "gradients replayed on other numbers: "),
+        ("cleared-for-the-next-call", "replayed on other numbers: replay 2 of one graph: "),
+    ],
+)
+def test_a_graph_shows_what_no_call_does(monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
+    kernel, claims = MUTANTS[name].kernel, MUTANTS[name].claims
+    op = Op(kernel, **{"dtypes": ("float32",), "gradients": "all"} | dict(claims))
+    plain = Backend(name="x", version="0", arrays=TorchArrays("cpu"), ops={kernel.op: op})
+    for check in ("value", "gradient"):
+        case = find_case(f"selective_scan/{check}/float32/typical")
+        assert perform(case, plain).status in ("pass", "not_claimed")
+    found = captured_on_a_cpu(monkeypatch, kernel, **claims)
+    assert found.status == "fail"
+    assert found.message.startswith(message)
+
+
 @pytest.mark.parametrize(
     "case",
     [case for case in catalogue("full") if case.method == "captured" and case.dtype == "float32"],
@@ -185,9 +222,12 @@ def test_a_replay_is_asked_on_other_numbers_in_every_array(case: Case) -> None:
     arrays = TorchArrays("cpu")
     op = Op(lambda **inputs: None, dtypes=(case.dtype,), features=tuple(OPERATORS[case.op].features))
     subject = Subject(case, Backend(name="x", version="0", arrays=arrays, ops={case.op: op}), op, arrays)
-    other = other_numbers(subject).stored
-    same = {name for name, item in subject.stored.items() if np.array_equal(item.array, other[name].array)}
-    assert same == set()
+    other = other_numbers(subject)
+    before = [*subject.stored.items(), *subject.cotangents.items()]
+    after = [*other.stored.items(), *other.cotangents.items()]
+    assert [name for name, _ in before] == [name for name, _ in after]
+    pairs = zip(before, after, strict=True)
+    assert [name for (name, one), (_, two) in pairs if np.array_equal(one.array, two.array)] == []
 
 
 def test_the_mutants_load_without_torch() -> None:

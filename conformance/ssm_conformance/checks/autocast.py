@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ssm_backends.dtypes import HALF
@@ -12,10 +13,14 @@ from ssm_conformance.checks.subject import Subject
 
 
 def autocast(subject: Subject) -> Finding:
-    """Dtypes and values of the call under both half dtypes; gradients, whose backward pass is outside."""
+    """Dtypes and values of the call under both half dtypes; gradients, whose backward pass is outside.
+
+    An Op with a ``vjp`` is asked for values alone: PyTorch does not run its backward pass under the
+    autocast of the forward one, as the caller of a ``vjp`` does not either.
+    """
     found, gradients = Finding(), has_autograd(subject)
     for half in HALF:
-        inside = through(subject, lambda fn, half=half: _under(fn, subject.arrays.device, half))  # type: ignore[misc]  # a default binds it now
+        inside = through(subject, partial(_under, subject.arrays.device, half))
         found = judge_outputs(inside, inside.forward(inside.call))
         if found.passed and gradients:
             found = judge_gradients(inside, inside.gradients(inside.call))
@@ -24,7 +29,7 @@ def autocast(subject: Subject) -> Finding:
     return found
 
 
-def _under(fn: Function, device: str, half: str) -> Function:
+def _under(device: str, half: str, fn: Function) -> Function:
     """The function under autocast."""
     import torch
 

@@ -71,11 +71,11 @@ def compiled(subject: Subject) -> Finding:
     whole = through(subject, tracing.trace)
     gradients = has_autograd(subject)
     found, before = Finding(), 0
-    for calls, which in _calls(whole):
+    for calls, which, may_trace in _calls(whole):
         found = named(_judged(calls, gradients), f"compiled, {which}")
         if not found.passed:
             return found
-        if which == "other numbers" and tracing.graphs > before:
+        if tracing.graphs > before and not may_trace:
             return Finding(message="a second call, of the same shapes and dtypes, was traced again")
         before = tracing.graphs
     return replace(found, details=dict(found.details) | {"graphs": tracing.graphs})
@@ -89,14 +89,14 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {'; '.join([*lines[:1], *said[:1], *places[-1:]])}"
 
 
-def _calls(whole: Subject) -> Iterator[tuple[Subject, str]]:
-    """The case's call, the same with other numbers, and a shorter one."""
-    yield whole, "the first call"
-    yield other_numbers(whole), "other numbers"
+def _calls(whole: Subject) -> Iterator[tuple[Subject, str, bool]]:
+    """The case's call, the same with other numbers, and a shorter one; whether it may be traced anew."""
+    yield whole, "the first call", True
+    yield other_numbers(whole), "other numbers", False
     length = whole.call.sizes.get("l", 0)
     if length > FEWER and "cu_seqlens" not in whole.stored and over_time(whole):
         shorter = whole.put(cut_time(whole, slice(0, length - FEWER)))
-        yield replace(shorter, op=whole.op), f"{FEWER} steps fewer"
+        yield replace(shorter, op=whole.op), f"{FEWER} steps fewer", True
 
 
 def _judged(subject: Subject, gradients: bool) -> Finding:

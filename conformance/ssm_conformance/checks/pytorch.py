@@ -10,7 +10,8 @@ import numpy as np
 
 from ssm_backends import outputs_of
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.subject import Stored, Subject, backend_at_work
+from ssm_conformance.checks.subject import CheckFailed, Stored, Subject, backend_at_work
+from ssm_conformance.draw import Draw
 
 Function = Callable[..., Any]
 
@@ -30,15 +31,18 @@ def has_autograd(subject: Subject) -> bool:
     call = subject.into(subject.stored)
     for name in subject.wrt:
         call.inputs[name].requires_grad_()
-    with backend_at_work():
-        outputs = outputs_of(call, subject.op.fn(**call.inputs))
+    try:
+        with backend_at_work():
+            outputs = outputs_of(call, subject.op.fn(**call.inputs))
+    except CheckFailed:  # it takes plain tensors alone, which the other questions give it
+        return False
     return any(output.requires_grad for output in outputs.values())
 
 
 def other_numbers(subject: Subject) -> Subject:
-    """The same call with other numbers; packed sequences and slots come in the opposite order.
+    """The same call with other numbers, cotangents too; packed sequences and slots in the opposite order.
 
-    So do numbers that no draw changes, as the eigenvalues of a usual A.
+    So are numbers that no draw changes, as the eigenvalues of a usual A.
     """
     length = subject.call.sizes.get("l", 0)
     dtypes, key = subject.case.dtypes(), (subject.case.op, subject.case.recipe.name)
@@ -51,7 +55,16 @@ def other_numbers(subject: Subject) -> Subject:
     for name, item in stored.items():
         if np.array_equal(item.array, subject.stored[name].array):
             stored[name] = _turned(name, item, length)
-    return replace(subject.put(stored), op=subject.op)
+    cotangents = {
+        name: subject.draw(_alike(item), item.dtype, *key, "cotangent", name, "again")
+        for name, item in subject.cotangents.items()
+    }
+    return replace(subject.put(stored, cotangents=cotangents), op=subject.op)
+
+
+def _alike(item: Stored) -> Draw:
+    """Normal numbers of one array's shape."""
+    return Draw(item.array.shape, complex=np.iscomplexobj(item.array))
 
 
 def _turned(name: str, item: Stored, length: int) -> Stored:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ssm_backends import Arrays, TorchArrays
@@ -63,16 +63,10 @@ class _SavedIsUsedUp(ByHand):
         return dC, dh
 
 
-class _KeepsModes(TorchScan):
-    """A copy of A is kept while A is not written to, as PyTorch counts it: a replay reads the copy.
-
-    A is kept too, so that its address is never another's: without a graph every call is right.
-    """
+class _OnGpu(TorchScan):
+    """Put to the suite where there is a GPU: without a graph every call is right."""
 
     claims: ClassVar = {**TorchScan.claims, "features": ("cuda_graph",)}
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def arrays(self) -> Arrays:
         return TorchArrays("cuda")
@@ -84,8 +78,50 @@ class _KeepsModes(TorchScan):
 
         return torch.cuda.is_available()
 
+
+class _Copies:
+    """Copies of tensors, each kept while it is not written to, as PyTorch counts it: a replay reads the copy.
+
+    The tensor is kept too, so that its address is never another's.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.kept.setdefault((x.data_ptr(), x._version), (x, x.detach().clone()))[1]
+
+
+class _KeepsModes(_OnGpu):
+    def __init__(self) -> None:
+        self.copy = _Copies()
+
     def modes(self, A: Tensor) -> Tensor:
-        return self.kept.setdefault((A.data_ptr(), A._version), (A, A.detach().clone()))[1]
+        return self.copy(A)
+
+
+class _KeepsCotangents(_OnGpu, Whole):
+    claims: ClassVar = _OnGpu.claims
+
+    def __init__(self) -> None:
+        self.copy = _Copies()
+
+    def backward(self, inputs: Mapping[str, Any], cotangents: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return super().backward(inputs, [self.copy(r) for r in cotangents])
+
+
+class _ClearsForTheNext(_OnGpu):
+    """Of two workspaces each call adds to one and clears the other: a replay knows only the first turn."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[tuple[int, ...], list[Tensor]] = {}
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        found = super().contract(C, h)
+        spaces = self.spaces.setdefault(tuple(found.shape), [found.new_zeros(found.shape) for _ in "ab"])
+        spaces.reverse()
+        spaces[1].zero_()
+        return spaces[0].add_(found).clone()
 
 
 def _mutant(name: str, summary: str, rejected_by: str, kernel: TorchScan, **more: Any) -> Mutant:
@@ -146,6 +182,19 @@ PYTORCH: Final = (
         "A copy of A is kept by its address: a captured call replays with the first one.",
         "property/captured-typical",
         _KeepsModes(),
+        claims={"gradients": ()},
+    ),
+    _mutant(
+        "cotangent-kept-by-address",
+        "A copy of a cotangent is kept by its address: a captured backward pass replays with the first one.",
+        "property/captured-typical",
+        _KeepsCotangents(),
+    ),
+    _mutant(
+        "cleared-for-the-next-call",
+        "A call clears the workspace of the next one: a second replay adds to what the first one left.",
+        "property/captured-typical",
+        _ClearsForTheNext(),
         claims={"gradients": ()},
     ),
 )
