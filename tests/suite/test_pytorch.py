@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 from torch.autograd.function import once_differentiable  # noqa: E402  torch is optional
 
+import ssm_numpy  # noqa: E402  torch is optional
 from ssm_backends import OPERATORS, Backend, NotSupportedError, Op, TorchArrays  # noqa: E402  torch is optional
 from ssm_conformance.case import Case  # noqa: E402
 from ssm_conformance.cases import catalogue, find_case  # noqa: E402
@@ -93,6 +95,22 @@ def test_a_gradient_beside_the_function_is_not_autograds() -> None:
     found = ask(subject, "again", "gradient")
     assert found.status == "not_claimed"
     assert "`vjp`" in found.message
+
+
+def test_a_function_that_takes_plain_tensors_alone_may_have_its_gradient_beside_it() -> None:
+    def plain(**inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        inputs = {name: x.numpy() if torch.is_tensor(x) else x for name, x in inputs.items()}
+        return tuple(torch.from_numpy(x) for x in ssm_numpy.selective_scan(**inputs))
+
+    def vjp(cotangents: dict, wrt: tuple[str, ...], saved: None, **inputs: torch.Tensor) -> dict:
+        raise AssertionError("it is not asked")
+
+    op = Op(plain, vjp=vjp, dtypes=("float32",), gradients="all", features=("autocast",))
+    subject = Backend(name="x", version="0", arrays=TorchArrays("cpu"), ops={"selective_scan": op})
+    found = ask(subject, "autocast")
+    assert found.status == "pass", found.message
+    for variant in ("again", "second"):
+        assert ask(subject, variant, "gradient").status == "not_claimed"
 
 
 def after_one_pass(raises: Exception | None) -> Backend:
@@ -175,6 +193,75 @@ def test_the_points_of_a_difference_quotient_are_exact(case: Case) -> None:
         assert v.any()
         for distance in (STEP, -STEP, STEP / 2**HALVINGS, -STEP / 2**HALVINGS):
             np.testing.assert_array_equal((x + distance * v) - x, distance * v)
+
+
+@torch.library.custom_op("ssm_tests::turned", mutates_args=())
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """Its fake kernel is wrong for matrices."""
+    return x.clone()
+
+
+@turned.register_fake
+def _(x):
+    return torch.empty_like(x) if x.ndim == 3 else x.new_empty(x.shape[::-1])
+
+
+@torch.library.custom_op("ssm_tests::doubled", mutates_args=())
+def doubled(x: torch.Tensor, write: bool) -> torch.Tensor:
+    """Its schema does not say what a flag makes it do."""
+    return (x.mul_(2) if write else x).clone()
+
+
+@doubled.register_fake
+def _(x, write):
+    return torch.empty_like(x)
+
+
+turned.register_autograd(lambda ctx, g: g.clone())
+doubled.register_autograd(lambda ctx, g: (g.clone(), None))
+
+
+def kinds(*used: Any) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """A scan whose output, and then A, go through the operators."""
+
+    def fn(**inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y, *rest = TorchScan()(**inputs)
+        used[0](y)
+        used[-1](inputs["A"].clone())
+        return (y, *rest)
+
+    return fn
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (kinds(turned), "the operator ssm_tests::turned fails opcheck's test_faketensor"),
+        (
+            kinds(lambda x: doubled(x, False), lambda x: doubled(x, True)),
+            "the operator ssm_tests::doubled fails opcheck's test_schema",
+        ),
+    ],
+)
+def test_an_operator_is_checked_with_every_kind_of_arguments(fn: Any, message: str) -> None:
+    op = Op(fn, dtypes=("float32",), gradients="all", features=("compile",))
+    found = ask(
+        Backend(name="x", version="0", arrays=TorchArrays("cpu"), ops={"selective_scan": op}), "compiled"
+    )
+    assert found.status == "fail"
+    assert found.message.startswith(message)
+
+
+def test_a_label_for_the_profiler_is_no_operator_of_its_own() -> None:
+    def labelled(**inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.profiler.record_function("scan"):
+            return TorchScan()(**inputs)
+
+    op = Op(labelled, dtypes=("float32",), gradients="all", features=("compile",))
+    found = ask(
+        Backend(name="x", version="0", arrays=TorchArrays("cpu"), ops={"selective_scan": op}), "compiled"
+    )
+    assert found.status == "pass", found.message
 
 
 def captured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, kernel: TorchScan, **claims: Any) -> Verdict:

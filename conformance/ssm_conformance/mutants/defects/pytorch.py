@@ -20,6 +20,15 @@ class _BranchesOnNumbers(TorchScan):
         return super().step_size(x, softplus)
 
 
+class _CountsCalls(TorchScan):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def step_size(self, x: Tensor, softplus: bool) -> Tensor:
+        self.calls += 1
+        return super().step_size(x, softplus)
+
+
 class _FakeTransposed(Registered):
     def fake(self, C: Tensor, h: Tensor) -> Tensor:
         return super().fake(C, h).mT
@@ -134,6 +143,12 @@ PYTORCH: Final = (
         "A branch reads a number on the host, behind a claim of `compile`.",
         "property/compiled-typical",
         _BranchesOnNumbers(),
+    ),
+    _mutant(
+        "counts-calls",
+        "A counter in Python, behind a claim of `compile`: what was traced holds for one call alone.",
+        "property/compiled-typical",
+        _CountsCalls(),
     ),
     _mutant(
         "fake-kernel-transposed",
