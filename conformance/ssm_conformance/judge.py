@@ -70,9 +70,13 @@ def judge(
     actual = widen(stored, dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         error = _error(stored, actual, dtype, compute, exact.value)
-        if period is not None:
-            error = np.abs(error - period * np.rint(error / period))
+        error = modulo(error, period)
     return measure(error, exact.bound + exact.own, exact.judged, actual, exact.value)
+
+
+def modulo(error: NDArray[Any], period: float | None) -> NDArray[Any]:
+    """A distance, to the nearest of what means the same; unchanged without a period."""
+    return error if period is None else np.abs(error - period * np.rint(error / period))
 
 
 def measure(

@@ -108,9 +108,8 @@ def summary(judgements: Mapping[str, Judgement]) -> Finding:
 def judge_all(subject: Subject, actual: Mapping[str, Stored], exact: Exact) -> dict[str, Judgement]:
     """Judge every output, or every gradient, against the oracle."""
     compute = subject.call.compute
-    periods = {output.name: output.period for output in subject.case.operator.outputs}
     return {
-        name: judge(actual[name].array, actual[name].dtype, compute, bounded, periods.get(name))
+        name: judge(actual[name].array, actual[name].dtype, compute, bounded, subject.periods.get(name))
         for name, bounded in exact.items()
     }
 

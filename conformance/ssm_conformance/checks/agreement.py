@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.subject import Stored
-from ssm_conformance.judge import Judgement, measure
+from ssm_conformance.judge import Judgement, measure, modulo
 from ssm_conformance.storage import preimage
 from ssm_spec import Bounded
 
@@ -33,16 +33,28 @@ def ends(item: Stored, compute: str) -> Ends:
     return preimage(item.array, item.dtype)
 
 
-def apart(a: Stored, b: Stored, compute: str) -> NDArray[np.float64]:
-    """How far two results lie apart at the least, before they were rounded into their dtype."""
+def apart(a: Stored, b: Stored, compute: str, period: float | None = None) -> NDArray[np.float64]:
+    """How far two results lie apart at the least, before they were rounded into their dtype.
+
+    Parameters
+    ----------
+    a, b
+        The results.
+    compute
+        The type they were computed in.
+    period
+        What they mean the same modulo.
+    """
     (low_a, high_a), (low_b, high_b) = ends(a, compute), ends(b, compute)
     with np.errstate(invalid="ignore"):
         if np.iscomplexobj(low_a):
             return np.asarray(np.abs(low_a - low_b))
-        return np.asarray(np.maximum(np.maximum(low_a - high_b, low_b - high_a), 0.0))
+        return np.asarray(modulo(np.maximum(np.maximum(low_a - high_b, low_b - high_a), 0.0), period))
 
 
-def agree(got: Stored, reference: Stored, exact: Bounded, compute: str) -> Judgement:
+def agree(
+    got: Stored, reference: Stored, exact: Bounded, compute: str, period: float | None = None
+) -> Judgement:
     """One result against another of the same meaning: two bounds apart at most.
 
     Parameters
@@ -51,11 +63,11 @@ def agree(got: Stored, reference: Stored, exact: Bounded, compute: str) -> Judge
         The result that is judged, and the one it must agree with.
     exact
         The bounds of both.
-    compute
-        The type they were computed in.
+    compute, period
+        The type they were computed in, and what they mean the same modulo.
     """
     allowed = 2 * (exact.bound + exact.own)
-    return measure(apart(got, reference, compute), allowed, exact.judged, got.exact, reference.exact)
+    return measure(apart(got, reference, compute, period), allowed, exact.judged, got.exact, reference.exact)
 
 
 def part(exact: Bounded, key: Any) -> Bounded:

@@ -15,9 +15,12 @@ def batches(subject: Subject) -> Finding:
     turned = {name: item.take(backwards) if name in names else item for name, item in subject.stored.items()}
     before, after = subject.forward(subject.call), subject.forward(subject.into(turned))
     found = {
-        name: agree(after[name].take(backwards), item, subject.exact[name], subject.call.compute)
+        name: agree(
+            after[name].take(backwards), item, subject.exact[name], subject.call.compute,
+            subject.periods.get(name),
+        )
         for name, item in before.items()
-    }
+    }  # fmt: skip
     return finding(found, "with the batch reversed")
 
 
@@ -31,7 +34,9 @@ def batches_alone(subject: Subject) -> Finding:
         results = single.forward(single.call)
         for name, item in together.items():
             exact = part(subject.exact[name], own)
-            judgement = agree(results[name], item.take(own), exact, subject.call.compute)
+            judgement = agree(
+                results[name], item.take(own), exact, subject.call.compute, subject.periods.get(name)
+            )
             found = worst_of(found, {name: judgement})
         complaint = finding(found, f"row {row} alone, against the same row in the batch")
         if not complaint.passed:

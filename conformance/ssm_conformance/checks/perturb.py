@@ -73,7 +73,7 @@ def changed(
         if in_time_order(subject):
             moved = bits(a.array) != bits(b.array)
         else:
-            moved = beyond_two_bounds(a, b, exact[name], subject.call.compute)
+            moved = beyond_two_bounds(a, b, exact[name], subject.call.compute, subject.periods.get(name))
         moved &= mask
         if moved.any():
             where = tuple(int(i) for i in np.argwhere(moved)[0])
@@ -85,10 +85,12 @@ def changed(
     return ""
 
 
-def beyond_two_bounds(a: Stored, b: Stored, exact: Bounded, compute: str) -> Mask:
-    """Where two results lie further apart than two bounds; a NaN on either side counts."""
+def beyond_two_bounds(
+    a: Stored, b: Stored, exact: Bounded, compute: str, period: float | None = None
+) -> Mask:
+    """Where two results lie further apart than two bounds, modulo a period; a NaN on either side counts."""
     allowed = 2 * (exact.bound + exact.own)
-    return np.asarray(~(apart(a, b, compute) <= allowed) & exact.judged)
+    return np.asarray(~(apart(a, b, compute, period) <= allowed) & exact.judged)
 
 
 def bits(x: NDArray[Any]) -> NDArray[Any]:

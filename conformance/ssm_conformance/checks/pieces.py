@@ -45,10 +45,13 @@ def outputs_over_time(operator: Operator) -> dict[str, int]:
 
 
 def carried(operator: Operator) -> dict[str, str]:
-    """What is handed from one call to the next: output → the argument that takes it, in declared order."""
+    """What is handed from one call to the next: output → the argument that takes it, in declared order.
+
+    Nothing, where none comes out or none goes in.
+    """
     outputs = [output.name for output in operator.outputs if output.role == "state"]
     arguments = [a.name for a in operator.arguments if a.forms and a.forms[0].role == "state"]
-    return dict(zip(outputs, arguments, strict=False))
+    return dict(zip(outputs, arguments, strict=True)) if outputs and arguments else {}
 
 
 def along(axis: int, key: Any) -> tuple[Any, ...]:

@@ -67,7 +67,9 @@ def separate(subject: Subject) -> Finding:
         for name, key, own in _places(subject, span):
             if own:
                 whole, exact = packed[name].take(key), part(subject.exact[name], key)
-                judgement = agree(whole, results[name], exact, subject.call.compute)
+                judgement = agree(
+                    whole, results[name], exact, subject.call.compute, subject.periods.get(name)
+                )
                 found = worst_of(found, {name: judgement})
         complaint = finding(found, f"packed, against the sequence {_named(span)} alone")
         if not complaint.passed:
@@ -116,7 +118,8 @@ def left_padding(subject: Subject) -> Finding:
             moved = after[name].take(rest) if name == "y" else after[name]
             exact = padded.exact[name]
             exact = part(exact, rest) if name == "y" else exact
-            found = worst_of(found, {name: agree(moved, reference, exact, subject.call.compute)})
+            judgement = agree(moved, reference, exact, subject.call.compute, subject.periods.get(name))
+            found = worst_of(found, {name: judgement})
         silent = after["y"].take(along(axis, slice(0, width)))
         if np.any(silent.exact != 0):
             where = tuple(int(i) for i in np.argwhere(silent.exact != 0)[0])

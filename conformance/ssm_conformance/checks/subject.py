@@ -240,6 +240,11 @@ class Subject:
         return types
 
     @property
+    def periods(self) -> dict[str, float]:
+        """What some outputs mean the same modulo, by name."""
+        return {output.name: output.period for output in self.case.operator.outputs if output.period}
+
+    @property
     def claims_gradients(self) -> bool:
         """Whether the call has a gradient that is claimed in the case's dtype."""
         allowed = self.op.dtypes if self.op.grad_dtypes is None else self.op.grad_dtypes
