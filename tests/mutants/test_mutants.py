@@ -13,6 +13,7 @@ from ssm_conformance.cases import find_case
 from ssm_conformance.checks.subject import Subject
 from ssm_conformance.mutants import HONEST, MUTANTS, TABLES, Mutant, backend
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
+from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.sums import SUMS
 from ssm_conformance.planning import reason_not_asked
 from ssm_conformance.reports.matrix import CHECKS
@@ -65,6 +66,12 @@ def test_a_wrong_gradient_leaves_the_outputs_alone(mutant: Mutant, recipe: str) 
     dtype = "bfloat16" if "bfloat16" in mutant.only else "float32"
     case = f"selective_scan/value/{dtype}/{recipe}"
     assert outputs(mutant.name, case) == outputs("sequential", case)
+
+
+@pytest.mark.parametrize("mutant", LAYER_GRADIENTS, ids=lambda mutant: mutant.name)
+def test_a_wrong_gradient_of_a_layer_leaves_its_outputs_alone(mutant: Mutant) -> None:
+    case = f"{mutant.op}/value/float32/typical"
+    assert outputs(mutant.name, case) == outputs("pytorch-layers", case)
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -17,6 +17,7 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
+from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
@@ -54,6 +55,7 @@ TABLES: Final = (
     CONVOLUTION,
     SHORT_CONVOLUTION,
     LAYERS,
+    LAYER_GRADIENTS,
     MODAL,
     DUALITY,
     MAMBA3,

@@ -24,6 +24,7 @@ from ssm_conformance.mutants.kernels.pytorch import ByHand, Registered, TorchSca
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
+from ssm_conformance.mutants.kernels.torch_layers import TorchH3, TorchLssl, TorchS5
 from ssm_conformance.mutants.mutant import serving
 
 
@@ -115,6 +116,11 @@ HONEST: Final[Mapping[str, Variant]] = {
         Variant("pytorch-operator", "A part is an operator registered with PyTorch.", (Registered(),)),
         Variant("pytorch-by-hand", "A part is differentiated by hand, and can be again.", (ByHand(),)),
         Variant("pytorch-once", "One function to autograd, differentiable once, as it says.", (Whole(),)),
+        Variant(
+            "pytorch-layers",
+            "LSSL, S5 and H3 in PyTorch, float64 inside, differentiated by autograd.",
+            (TorchLssl(), TorchS5(), TorchH3()),
+        ),
         Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
     )
 }
