@@ -5,24 +5,39 @@
 (S4, arXiv:2111.00396, theorem 1 and (6)). N is normal: N = V Λ V*, and A = V (Λ − p p*) V* with
 p = V* P. S4D keeps Λ alone (S4D, arXiv:2206.11893, (8) to (10)).
 
-The eigenvalues are Rayleigh quotients in twice the working precision, whose error is the square of
-the eigenvectors'. The eigenvalues of A are −1, ..., −n, so the determinant of s − A over that of
-s − N, which is 1 + p* (s − Λ)⁻¹ p, gives p in closed form:
-
-    |p_i|² = ∏_k (λ_i + k) / ∏_{k≠i} (λ_i − λ_k).
-
 The phase of an eigenvector is free: here it makes p_i, hence (V*B)_i = √2 p_i, real and positive.
+
+The eigenvectors are LAPACK's, corrected once; the eigenvalues are Rayleigh quotients in twice the working
+precision, whose error is the square of the eigenvectors'. With H = −iS, H v_j = ω_j v_j, an approximate
+v̂_i is Σ_j c_ji v_j, and its residual r_i = (H − ω_i) v̂_i = Σ_j (ω_j − ω_i) c_ji v_j gives
+
+    c_ji = v_j* r_i / (ω_j − ω_i),  j ≠ i;   v_i = v̂_i − Σ_{j≠i} c_ji v̂_j + (ε − iθ) v̂_i
+
+to first order, where ε = ½(1 − |v̂_i|²) mends the length and θ = Im p̂_i / p̂_i the phase. r_i, |v̂_i|² and p̂_i
+are sums in twice the precision, so that the correction itself need not be: V is right to a unit or two.
+
+Its second order is bounded by τ_i = ‖r_i‖ / min_j |ω_j − ω_i| >= (Σ_{j≠i} |c_ji|²)^½. Putting v̂_j for v_j, in
+c_ji and beside it, costs τ_i ‖τ‖ each, the length ½τ_i²; what that does to p̂_i turns the phase by up to
+‖P‖₂ / p_i = n / (√2 p_i) times as much.
 """
 
 from __future__ import annotations
 
 from math import pi
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
-from ssm_spec._double_double import DoubleDouble, add, divide, exact, matmul, multiply, two_product
+from ssm_spec._double_double import (
+    DoubleDouble,
+    add,
+    exact,
+    fast_two_sum,
+    matmul,
+    multiply,
+    two_product,
+)
 from ssm_spec._errors import ShapeError
 from ssm_spec._hippo import read_order
 from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic, Bounded
@@ -47,12 +62,12 @@ def hippo_legs_nplr(n: int, *, dtype: str = "float64") -> tuple[Array, Array, Ar
     V
         (n, n), complex128.
     """
-    frequency, vectors = _spectrum(_read_even(n, dtype))
-    p = _low_rank(frequency)
-    modes = -0.5 + 1j * frequency.hi
+    found = _spectrum(_read_even(n, dtype))
+    modes = -0.5 + 1j * found.frequency
     Lambda = np.concatenate((modes, np.conj(modes)))
-    P = np.concatenate((p, p)).astype(np.complex128)
-    return Lambda, P, np.sqrt(2.0) * P, np.concatenate((vectors, np.conj(vectors)), axis=1)
+    P = np.concatenate((found.p, found.p)).astype(np.complex128)
+    V = np.concatenate((found.vectors, np.conj(found.vectors)), axis=1)
+    return Lambda, P, np.sqrt(2.0) * P, V
 
 
 @operator
@@ -61,8 +76,8 @@ def s4d_legs(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
 
     (C1) Im Λ > 0, rising. (C2) B is real and positive, neither halved nor clipped. (C3) n is even.
     """
-    frequency, _ = _spectrum(_read_even(n, dtype))
-    return -0.5 + 1j * frequency.hi, (np.sqrt(2.0) * _low_rank(frequency)).astype(np.complex128)
+    found = _spectrum(_read_even(n, dtype))
+    return -0.5 + 1j * found.frequency, (np.sqrt(2.0) * found.p).astype(np.complex128)
 
 
 @operator
@@ -93,22 +108,23 @@ def hippo_legs_nplr_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "floa
     """Return all four outputs with what an honest Hermitian eigensolver may do to each.
 
     Eigenvalues by norm, n u ‖S‖₂ (LAPACK Users' Guide, section 4.7); a column of V turns by at most
-    that over the distance to its nearest neighbour. In float64 the same holds for V here; Λ is right
-    to two units, and P and B to 8 n units.
+    that over the distance to its nearest neighbour. Here Λ, P and V are right to two units and B to
+    four, beside what the second order of the correction leaves, as at the top.
     """
     Lambda, P, B, V = hippo_legs_nplr(n, dtype=dtype)
     modes, rounding, turned = _eigensolver_error(n, Lambda.imag, arithmetic)
-    _, _, own_turned = _eigensolver_error(n, Lambda.imag, Arithmetic(compute="float64"))
     # A turned column meets the whole of √(n + ½), whose 2-norm is n/√2.
-    off = turned * n / np.sqrt(2.0)
-    P_bound, P_own = off + rounding * np.abs(P), 8.0 * n * _UNIT * np.abs(P)
-    B_bound = np.sqrt(2.0) * off + rounding * np.abs(B)
-    columns = np.ones(V.shape)
+    whole = n / np.sqrt(2.0)
+    off = turned * whole
+    left = _left_by_correction(n, Lambda.imag)
+    P_own, V_left = 2.0 * _UNIT * P.real + whole * left, (1.0 + whole / P.real) * left
+    V_own = 2.0 * _UNIT * np.abs(V) + V_left
+    B_own = np.sqrt(2.0) * P_own + 2.0 * _UNIT * B.real
     return {
         "Lambda": _bounded(Lambda, modes, 2.0 * _UNIT * np.abs(Lambda), arithmetic),
-        "P": _bounded(P, P_bound, P_own, arithmetic),
-        "B": _bounded(B, B_bound, np.sqrt(2.0) * P_own, arithmetic),
-        "V": _bounded(V, columns * turned + rounding * np.abs(V), columns * own_turned, arithmetic),
+        "P": _bounded(P, off + rounding * np.abs(P), P_own, arithmetic),
+        "B": _bounded(B, np.sqrt(2.0) * off + rounding * np.abs(B), B_own, arithmetic),
+        "V": _bounded(V, turned + rounding * np.abs(V), V_own, arithmetic),
     }
 
 
@@ -146,37 +162,63 @@ def _read_even(n: object, dtype: object) -> int:
     return size
 
 
-def _spectrum(n: int) -> tuple[DoubleDouble, Array]:
-    """Return ω (n/2) > 0, rising, in twice the precision, and V's columns (n, n/2), phases fixed.
+class _Spectrum(NamedTuple):
+    """The modes with ω > 0, ω rising: ω (n/2), p (n/2), V's columns (n, n/2), and τ (n/2)."""
 
-    S is real and skew: for an eigenvector x + iy of −iS, ω = 2 xᵀSy / (xᵀx + yᵀy).
-    """
-    S = _skew(n)
+    frequency: Float
+    p: Float
+    vectors: Array
+    turned: Float
+
+
+def _spectrum(n: int) -> _Spectrum:
+    """Return what the top of this file says; for an eigenvector x + iy of −iS, ω = 2 xᵀSy / (xᵀx + yᵀy)."""
+    S, root = _skew(n), _half_root(np.arange(n, dtype=np.float64) * 4.0 + 2.0)
     _, columns = np.linalg.eigh(-1j * S.hi)
     columns = columns[:, n // 2 :]
+    along = root.hi @ columns
+    columns = columns * (np.abs(along) / along)
     x, y = exact(np.ascontiguousarray(columns.real)), exact(np.ascontiguousarray(columns.imag))
-    through = _summed(multiply(x, matmul(S, y)))
+    Sx, Sy = matmul(S, x), matmul(S, y)
     square = add(_summed(multiply(x, x)), _summed(multiply(y, y)))
-    quotient = 2.0 * through.hi / square.hi
-    # One correction: ω = q + (2 xᵀSy − q |v|²)/|v|².
-    p = multiply(exact(-quotient), square)
-    rest = add(through.scaled(2.0), p)
-    low = rest.hi / square.hi
-    hi = quotient + low
-    frequency = DoubleDouble(hi, low - (hi - quotient))
-    along = np.sqrt(np.arange(n) + 0.5) @ columns
-    return frequency, columns * (np.abs(along) / along)
+    omega = _quotient(_summed(multiply(x, Sy)).scaled(2.0), square)
+    r = add(Sy, multiply(x, omega.scaled(-1.0))).hi - 1j * add(Sx, multiply(y, omega)).hi
+
+    others, frequencies = np.concatenate((columns, np.conj(columns)), axis=1), np.append(omega.hi, -omega.hi)
+    apart = frequencies[:, None] - omega.hi
+    np.fill_diagonal(apart, np.inf)
+    shift = -others @ (np.conj(others.T) @ r / apart)
+    shift += 0.5 * ((1.0 - square.hi) - square.lo) * columns
+    p, aside = _along(root, x, shift.real), _along(root, y, shift.imag)
+    shift -= 1j * (aside / p) * columns
+    return _Spectrum(omega.hi, p, columns + shift, np.linalg.norm(r, axis=0) / np.min(np.abs(apart), axis=0))
+
+
+def _quotient(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    """Return a/b = q + (a − q b)/b, in twice the precision."""
+    q = a.hi / b.hi
+    rest = add(a, multiply(exact(-q), b))
+    return fast_two_sum(q, rest.hi / b.hi)
+
+
+def _along(root: DoubleDouble, columns: DoubleDouble, shift: Float) -> Float:
+    """Return √(n + ½) times the shifted columns."""
+    row = DoubleDouble(root.hi[None], root.lo[None])
+    return np.asarray(add(matmul(row, columns), exact((root.hi @ shift)[None])).hi[0])
 
 
 def _skew(n: int) -> DoubleDouble:
     """Return S (n, n), S_nk = −√((n+½)(k+½)) for n > k and its negative above, in twice the precision."""
     odd = 2.0 * np.arange(n) + 1.0
-    inside = np.outer(odd, odd)
-    root = np.sqrt(inside)
-    square, low = two_product(root, root)
-    below = divide(DoubleDouble(root, ((inside - square) - low) / (2.0 * root)), 2.0)
     sign = np.triu(np.ones((n, n)), 1) - np.tril(np.ones((n, n)), -1)
-    return below.scaled(sign)
+    return _half_root(np.outer(odd, odd)).scaled(sign)
+
+
+def _half_root(square: Float) -> DoubleDouble:
+    """Return ½√x in twice the precision."""
+    root = np.sqrt(square)
+    product, low = two_product(root, root)
+    return DoubleDouble(root, ((square - product) - low) / (2.0 * root)).scaled(0.5)
 
 
 def _summed(terms: DoubleDouble) -> DoubleDouble:
@@ -186,25 +228,6 @@ def _summed(terms: DoubleDouble) -> DoubleDouble:
     return DoubleDouble(total.hi[0], total.lo[0])
 
 
-def _low_rank(frequency: DoubleDouble) -> Float:
-    """Return p (n/2) by the closed form above; λ = −½ ± iω, every factor right to two units.
-
-    λ_i − λ_k = i (ω_i − ω_k), and with the conjugates i (ω_i + ω_k): their product is ω_k² − ω_i².
-    The modulus of ∏ (λ_i + k) is that of ∏ (k − ½ + i ω_i).
-    """
-    half = frequency.hi.shape[0]
-    k = np.arange(1.0, 2.0 * half + 1.0)
-    numerator = np.hypot(k - 0.5, frequency.hi[:, None])
-    low, high = frequency.lo[:, None] - frequency.lo, frequency.lo[:, None] + frequency.lo
-    difference = np.abs((frequency.hi[:, None] - frequency.hi) + low)
-    total = (frequency.hi[:, None] + frequency.hi) + high
-    others = ~np.eye(half, dtype=bool)
-    # Each mode has 2 half factors above and 2 half − 1 below; paired by size they stay near one.
-    pairs = np.where(others, difference, 1.0) * total
-    ratios = np.sort(numerator[:, 0::2] * numerator[:, 1::2], axis=-1) / np.sort(pairs, axis=-1)
-    return np.asarray(np.sqrt(np.prod(np.sort(ratios, axis=-1), axis=-1)))
-
-
 def _eigensolver_error(n: int, frequency: Float, arithmetic: Arithmetic) -> tuple[Float, float, Float]:
     """Return the error of each eigenvalue, the relative rounding of coefficients, and each vector's turn."""
     norm = float(np.max(np.abs(frequency)))
@@ -212,6 +235,18 @@ def _eigensolver_error(n: int, frequency: Float, arithmetic: Arithmetic) -> tupl
     apart = np.abs(frequency[:, None] - frequency) + np.where(np.eye(n, dtype=bool), np.inf, 0.0)
     turned = np.minimum(2.0 * backward / np.min(apart, axis=-1), 2.0)
     return backward + 2.0 * arithmetic.u * np.abs(-0.5 + 1j * frequency), (n + 6.0) * arithmetic.u, turned
+
+
+def _left_by_correction(n: int, frequency: Float) -> Float:
+    """Return what the one correction leaves of each column, (n): its second order, and its own rounding.
+
+    The length and the phase that it mends are of the order of n u, and so below half of what LAPACK's
+    column may have turned; so are the residual's u² in twice the precision.
+    """
+    half = _spectrum(n).turned
+    turned = np.concatenate((half, half))
+    _, _, may = _eigensolver_error(n, frequency, Arithmetic(compute="float64"))
+    return np.asarray(3.0 * turned * np.linalg.norm(turned) + 2.0 * (n + 8.0) * _UNIT * may)
 
 
 def _diagonal_bounded(Lambda: Array, B: Array, modes: Float, arithmetic: Arithmetic) -> dict[str, Bounded]:

@@ -8,6 +8,7 @@ import pytest
 
 import ssm_spec
 from ssm_spec import Arithmetic
+from ssm_spec.certify import enclose
 
 from . import lti_exact as exact
 
@@ -99,6 +100,19 @@ def test_the_normal_part_and_the_rank_one_give_legs_back(n):
     assert not np.any(P.imag)
     assert np.all(np.diff(Lambda.imag[: n // 2]) > 0)
     np.testing.assert_array_equal(V[:, n // 2 :], V[:, : n // 2].conj())
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_the_eigenvectors_of_legs_are_right_to_two_units(n, record_property):
+    """(C2), (C4) of hippo_legs_nplr, by the closed form of an enclosure."""
+    found = ssm_spec.hippo_legs_nplr_bounds(arithmetic=F64, n=n)
+    enclosures = enclose("hippo_legs_nplr", bits=256, n=n)
+    for name in ("V", "P"):
+        bounded = found[name]
+        error = enclosures[name].farthest(bounded.value)
+        assert np.all(error <= bounded.own), name
+        assert np.all(bounded.own <= 2.01 * 2.0**-53 * np.abs(bounded.value))
+        record_property(name, float(np.max(error / bounded.own)))
 
 
 def eigenpairs(n):

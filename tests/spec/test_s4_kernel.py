@@ -86,7 +86,7 @@ def test_it_is_the_kernel_of_legs(n):
     wanted = ssm_spec.ssm_kernel(A_bar, B_bar, C[:, None, :], 200)[:, 0, 0]
     for evaluation in ("dense", "generating_function"):
         K = ssm_spec.s4_kernel(**arrays, length=200, paired=True, evaluation=evaluation)
-        # The two forms of A differ by the eigensolver's error, 1e-13 n of its largest entry.
+        # A formed from Λ and P is wrong by units of its largest entry, which is n: both forms carry that.
         np.testing.assert_allclose(K, wanted, atol=1e-10 * np.max(np.abs(wanted)))
 
 
