@@ -91,7 +91,6 @@ def test_together_they_claim_every_operator_and_feature() -> None:
         lacking[name] = set(operator.features) - set(op.features) - set(PYTORCH_FEATURES)
         assert not operator.differentiable or op.gradients == "all" or name in FORWARD_ALONE
     assert {name: features for name, features in lacking.items() if features} == {
-        "selective_state_update": {"half_state"},
         "discretize_zoh": {"mixed_dtypes"},
         "discretize_bilinear": {"mixed_dtypes"},
         "ssm_kernel": {"mixed_dtypes"},

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.mutants.defects.functions import SoftplusNaive
 from ssm_conformance.mutants.defects.structure import GroupsByRepeat
 from ssm_conformance.mutants.kernels.adjoint import Honest
@@ -23,12 +24,29 @@ class _OtherLimits(Honest):
 
 
 class _KeptInBfloat16(Step):
-    def kept(self, h: Array) -> Array:
+    def kept(self, h: Array, dtype: str) -> Array:
         return rounded(h, "bfloat16")
 
 
+class _HalfStateTruncated(Step):
+    def kept(self, h: Array, dtype: str) -> Array:
+        near = rounded(h, dtype) if dtype in HALF else h
+        return np.where(np.abs(near) > np.abs(h), near - np.sign(h) * _ulp(near, dtype), near)
+
+
+class _HalfStateReadBack(Step):
+    def read_state(self, before: Array, h: Array, dtype: str) -> Array:
+        return rounded(h, dtype) if dtype in HALF else h
+
+
+class _HalfStateRoundedTwice(Step):
+    def advanced(self, p: Problem, dtype: str) -> Array:
+        decayed, h = self.kernel.advance(p, 0, p.initial)
+        return rounded(decayed, dtype) + rounded(h - decayed, dtype) if dtype in HALF else h
+
+
 class _ReadsOldState(Step):
-    def read_state(self, before: Array, h: Array) -> Array:
+    def read_state(self, before: Array, h: Array, dtype: str) -> Array:
         return before
 
 
@@ -78,6 +96,12 @@ class _StatesSummedInBfloat16(Honest):
         return rounded(super().contract(C, h), "bfloat16")
 
 
+def _ulp(x: Array, dtype: str) -> Array:
+    """The distance between neighbours there, in a 16-bit dtype."""
+    bits = 8 if dtype == "bfloat16" else 11
+    return np.asarray(np.ldexp(1.0, np.frexp(x)[1] - bits)).astype(x.dtype)
+
+
 STEPS: Final = (
     Mutant(
         "step-groups-by-repeat",
@@ -106,6 +130,27 @@ STEPS: Final = (
         "The new state is rounded to bfloat16: a chain of steps drifts from the scan.",
         "property/chain-typical",
         _KeptInBfloat16(Honest()),
+    ),
+    Mutant(
+        "step-half-state-truncated",
+        None,
+        "A state in 16 bits is cut off where it is to be rounded to the nearest.",
+        "value/half-state",
+        _HalfStateTruncated(Honest()),
+    ),
+    Mutant(
+        "step-half-state-read-back",
+        None,
+        "The output is read from the state after it was rounded to 16 bits.",
+        "value/half-state",
+        _HalfStateReadBack(Honest()),
+    ),
+    Mutant(
+        "step-half-state-rounded-twice",
+        None,
+        "The decayed state and the new input are each rounded to the state's 16 bits, then their sum.",
+        "value/half-state",
+        _HalfStateRoundedTwice(Honest()),
     ),
     Mutant(
         "step-reads-old-state",

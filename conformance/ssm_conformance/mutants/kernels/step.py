@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ssm_backends.dtypes import compute_dtype, dtype_name
+from ssm_backends.dtypes import HALF, compute_dtype, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.kernel import DTYPES, Kernel
-from ssm_conformance.mutants.kernels.scan import SELECTIVE
+from ssm_conformance.mutants.kernels.scan import SELECTIVE, Problem
 
 STREAMED = ("u", "delta", "z", "B", "C")
 """The arguments that have an axis of time in the scan."""
@@ -30,7 +30,7 @@ class Step(Kernel):
     claims: ClassVar[Mapping[str, Any]] = {
         "dtypes": DTYPES,
         "gradients": "all",
-        "features": (*SELECTIVE, "state_indices", "inplace"),
+        "features": (*SELECTIVE, "half_state", "state_indices", "inplace"),
         "deterministic": True,
     }
 
@@ -48,13 +48,35 @@ class Step(Kernel):
         """Where the new states are written: over the old ones only if that is asked for."""
         return state if inplace else state.copy()
 
-    def kept(self, h: Array) -> Array:
-        """The new state as it is kept."""
+    def advanced(self, p: Problem, dtype: str) -> Array:
+        """The new state, of one that is kept in a dtype."""
+        return self.kernel.advance(p, 0, p.initial)[1]
+
+    def kept(self, h: Array, dtype: str) -> Array:
+        """The new state as it is kept, before it is rounded to its dtype."""
         return h
 
-    def read_state(self, before: Array, h: Array) -> Array:
-        """The state that the output is read from: the new one."""
+    def read_state(self, before: Array, h: Array, dtype: str) -> Array:
+        """The state that the output is read from: the new one, which is not yet rounded to its dtype."""
         return h
+
+    def wide(self, state: Any, compute: str) -> Array:
+        """The states in the compute type; beside them, where they are kept in 16 bits."""
+        return self.kernel.load(state, compute) if dtype_name(state) in HALF else state
+
+    def held(self, state: Any, new: Array, inplace: bool) -> Any:
+        """The new states in the dtype of the old ones: in 16 bits they are rounded here."""
+        dtype = dtype_name(state)
+        if dtype not in HALF:
+            return new
+        narrow = self.kernel.store(new, dtype)
+        if not inplace:
+            return narrow
+        if dtype == "bfloat16":
+            state.bits[...] = narrow.bits
+        else:
+            state[...] = narrow
+        return state
 
     def one_step(self, rows: Array, compute: str, state: Array, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a scan of one step, over the rows that take it."""
@@ -72,15 +94,16 @@ class Step(Kernel):
         kernel = self.kernel
         compute = kernel.precision(compute_dtype([dtype_name(u), dtype_name(A)]))
         rows, slots = self.rows_and_slots(state_indices, u.shape[0])
+        dtype, wide = dtype_name(state), self.wide(state, compute)
         with np.errstate(all="ignore"):  # infinities and NaN are values here, by the rules of IEEE
-            p = kernel.prepare(**self.one_step(rows, compute, state[slots], {"u": u, "A": A} | inputs))
-            _, h = kernel.advance(p, 0, p.initial)
-            v = kernel.output(p, 0, self.read_state(p.initial, h))
+            p = kernel.prepare(**self.one_step(rows, compute, wide[slots], {"u": u, "A": A} | inputs))
+            h = self.advanced(p, dtype)
+            v = kernel.output(p, 0, self.read_state(p.initial, h, dtype))
             y = np.zeros(u.shape, compute)
             y[rows] = kernel.finish(p, v[:, :, None])[:, :, 0]
-            new = self.target(state, inplace)
-            new[slots] = self.kept(h)
-        return kernel.store(y, dtype_name(u)), new
+            new = self.target(wide, inplace)
+            new[slots] = self.kept(h, dtype)
+        return kernel.store(y, dtype_name(u)), self.held(state, new, inplace)
 
     def vjp(
         self,
@@ -100,8 +123,9 @@ class Step(Kernel):
         compute = self.kernel.precision(compute_dtype([dtype_name(u), dtype_name(A)]))
         rows, slots = self.rows_and_slots(state_indices, u.shape[0])
         r = self.cotangent(cotangents, "y", np.zeros(u.shape, compute), compute)[rows][..., None]
-        r_state = self.cotangent(cotangents, "state", state, compute)
-        scan = self.one_step(rows, compute, state[slots], {"u": u, "A": A} | inputs)
+        wide = self.wide(state, compute)
+        r_state = self.cotangent(cotangents, "state", wide, compute)
+        scan = self.one_step(rows, compute, wide[slots], {"u": u, "A": A} | inputs)
         names = {name: "initial_state" if name == "state" else name for name in wrt}
         found = self.kernel.vjp({"y": r, "last_state": r_state[slots]}, tuple(names.values()), None, **scan)
         return {
