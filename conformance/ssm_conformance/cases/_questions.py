@@ -215,7 +215,7 @@ ASKED: Final = (
         method="in_place",
         variant="in-place",
         clause=IN_PLACE,
-        of={"selective_state_update": ("inplace",)},
+        of={"selective_state_update": ("inplace", "half-state-inplace")},
     ),
 )
 """Every question but those about memory and about errors."""

@@ -117,6 +117,12 @@ STEP: Final = (
         step_inputs(2, 4, 3, inplace=True),
         "step-3: with `inplace` the new state is written into `state`",
     ),
+    _step(
+        "half-state-inplace",
+        step_inputs(2, 4, 3, state=_half((2, 4, 3), "bfloat16"), inplace=True),
+        HALF_STATE,
+        "full",
+    ),
     _step("no-batch", step_inputs(0, 3, 2), EDGE, check="robustness"),
     _step("ones", step_inputs(1, 1, 1), EDGE, check="robustness"),
     _step("decode-width", step_inputs(4, 1536, 16), STATE, "full"),
