@@ -4,7 +4,8 @@
 
 (HiPPO, arXiv:2008.07669, theorem 2.) In the time log t this is h' = A h + B f: exactly, (Ā_k, B̄_k) is the
 zero-order hold over Δ = log(k/(k−1)); the bilinear rule takes Δ = 1/τ, τ = k − 1. A's symmetric part is
-−½I − P Pᵀ, so that neither Ā_k is longer than 1 in the 2-norm: errors do not grow, and are bounded in it.
+−½I − P Pᵀ, so that ‖e^{ΔA}‖₂ <= e^{−Δ/2} = √((k−1)/k), and Tustin's Ā_k is no longer than 1: errors do not
+grow, and are bounded in the 2-norm.
 The signal is read back as f(x) = Σ_n c_n √(2n+1) P_n(2x − 1), x in [0, 1], 1 being now.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._discretize import discretize_bilinear_bounds, discretize_zoh_bounds
+from ssm_spec._double_double import dot_error, exact, matmul
 from ssm_spec._errors import ShapeError
 from ssm_spec._hippo import hippo_legs, read_order
 from ssm_spec._layer_bounds import finish
@@ -37,15 +39,18 @@ OUTPUTS = ("c",)
 DIFFERENTIABLE = ("f",)
 METHODS: Final = ("exact", "bilinear")
 _STEPS_AT_ONCE: Final = 64
+_SPLITTABLE: Final = 2.0**900
+"""Far below where a number no longer splits into halves; c and λ may be √(l n) times as large."""
 
 
 class _Steps(NamedTuple):
     """Some steps k in order: `first` is the earliest k; the others (steps, n, n) and (steps, n, 1).
 
-    `by_state` and `by_input` are what an error in Δ does, times Δ.
+    `norm` bounds ‖Ā‖₂, (steps,). `by_state` and `by_input` are what an error in Δ does, times Δ.
     """
 
     first: int
+    norm: Float
     A: Bounded
     B: Bounded
     by_state: Float
@@ -101,8 +106,11 @@ def hippo_legs_compress_vjp(
 def hippo_legs_compress_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return c with what honest arithmetic may do to it, by norm: one bound for all n coefficients of a step.
 
-    ε ← ε (1 + ‖E_A‖ + (n + 2) u ‖Ā‖) + ‖ (n + 2) u (|Ā||c⁻| + |B̄ f|) + E_A |c⁻| + E_B |f|
-                                            + (k_l + k_d) u Δ |∂c/∂Δ| + u |c| ‖₂.
+    ε ← ε (‖Ā‖₂ + ‖E_A‖ + (n + 2) u ‖Ā‖) + ‖ K u (|Ā||c⁻| + |B̄ f|) + E_A |c⁻| + E_B |f|
+                                                + (k_l + k_d) u Δ |∂c/∂Δ| + u |c| ‖₂.
+
+    K = diag(2, 3, ..., n + 1): row i of a lower triangular Ā, and B̄ f, are a sum of i + 2 terms. Here the
+    sums are taken in twice the precision, and K u is 8 n u².
     """
     call = _read_keywords(inputs)
     c = _run(call)
@@ -192,7 +200,10 @@ def _blocks(call: _Call, arithmetic: Arithmetic, *, backwards: bool = False) -> 
             half = 0.5 * (eye + A_bar)
             slopes = half @ A @ half, half @ (0.5 * A @ B_bar + B)
         by_step = step[:, None, None]
-        yield _Steps(first, found["A_bar"], found["B_bar"], by_step * slopes[0], by_step * slopes[1])
+        # A, as rounded, moves its logarithmic norm −½ by no more than u ‖A‖.
+        decay = -0.5 if call.method == "exact" else 0.0
+        norm = np.exp(step * (decay + OWN_UNIT * np.linalg.norm(A)))
+        yield _Steps(first, norm, found["A_bar"], found["B_bar"], by_step * slopes[0], by_step * slopes[1])
 
 
 def _run(call: _Call) -> Float:
@@ -201,11 +212,12 @@ def _run(call: _Call) -> Float:
     c = np.zeros((f.shape[-1], f.shape[0], call.n))
     if len(c):
         c[0, :, 0] = f[:, 0]
+    twice = _fits_twice(f)
     with np.errstate(all="ignore"):
         for steps in _blocks(call, ORACLE):
-            for i in range(len(steps.A.value)):
+            for i, both in enumerate(_side_by_side(steps)):
                 t = steps.first - 1 + i
-                c[t] = c[t - 1] @ steps.A.value[i].T + f[:, t, None] * steps.B.value[i, :, 0]
+                c[t] = _product(np.column_stack((c[t - 1], f[:, t])), both.T, twice)
     return c
 
 
@@ -215,60 +227,81 @@ def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -
     df, error = np.zeros((signals, length)), np.zeros((signals, length))
     if not length:
         return df, error
-    lam, eps = r[-1].copy(), np.zeros(signals)
-    a = ORACLE if measured is None else measured[0]
-    u = a.u
+    lam, eps, twice = r[-1].copy(), np.zeros(signals), _fits_twice(r)
+    a, is_own = (ORACLE, True) if measured is None else measured
+    # Column i of Ā has n − i terms, to which r is added; B̄ has n.
+    terms = np.append(n + 1.0 - np.arange(n), n + 1.0)
     for steps in _blocks(call, a, backwards=True):
-        E_A, E_B = (_error(x, measured) for x in (steps.A, steps.B))
-        for i in reversed(range(len(steps.A.value))):
+        E_A, E_B = (_error(x, is_own) for x in (steps.A, steps.B))
+        for i, both in reversed(list(enumerate(_side_by_side(steps)))):
             t = steps.first - 1 + i
-            A, b, size = steps.A.value[i], steps.B.value[i, :, 0], np.abs(lam)
-            df[:, t] = lam @ b
+            found = _product(lam, both, twice)
+            df[:, t] = found[:, n]
             if measured is not None:
-                own_step = _step_error(a, measured[1])
-                error[:, t] = (
-                    np.linalg.norm(b) * eps * (1 + (n + 2) * u)
-                    + size @ (E_B[i, :, 0] + (n + 2) * u * np.abs(b))
-                    + own_step * np.abs(lam @ steps.by_input[i, :, 0])
-                    + a.eta * (n + 1)
+                wrong = np.column_stack((E_A[i], E_B[i]))
+                slopes = np.column_stack((steps.by_state[i], steps.by_input[i]))
+                local = np.abs(lam) @ wrong + _rounding(
+                    np.abs(lam) @ np.abs(both), found, terms, a, is_own and twice
                 )
-                local = size @ (E_A[i] + (n + 2) * u * np.abs(A)) + own_step * np.abs(lam @ steps.by_state[i])
-                eps = _carried(eps, A, E_A[i], u) + np.linalg.norm(local + a.eta * n, axis=-1)
-            lam = lam @ A + r[t - 1]
-            eps = eps + (u * np.linalg.norm(lam, axis=-1) if measured is not None else 0.0)
+                local += _step_error(a, is_own) * np.abs(lam @ slopes) + 4.0 * a.eta * (n + 1)
+                error[:, t] = local[:, n] + np.linalg.norm(both[:, n]) * eps * (1.0 + (n + 2) * a.u)
+                eps = _carried(eps, steps, i, E_A[i], a.u) + np.linalg.norm(local[:, :n], axis=-1)
+            lam = found[:, :n] + r[t - 1]
+            eps = eps + (a.u * np.linalg.norm(lam, axis=-1) if measured is not None else 0.0)
     df[:, 0], error[:, 0] = lam[:, 0], eps
     return df, error
 
 
 def _forward_error(call: _Call, c: Float, arithmetic: Arithmetic, is_own: bool) -> Float:
     """Return ε (l, s)."""
-    f, n, u = np.abs(_flat(call)), call.n, arithmetic.u
+    f, n, twice = _flat(call), call.n, _fits_twice(_flat(call))
     eps = np.zeros(c.shape[:2])
-    measured = (arithmetic, is_own)
     for steps in _blocks(call, arithmetic):
-        E_A, E_B = (_error(x, measured) for x in (steps.A, steps.B))
-        for i in range(len(E_A)):
+        E_A, E_B = (_error(x, is_own) for x in (steps.A, steps.B))
+        for i, both in enumerate(_side_by_side(steps)):
             t = steps.first - 1 + i
-            A, b, before = steps.A.value[i], steps.B.value[i, :, 0], np.abs(c[t - 1])
-            moved = c[t - 1] @ steps.by_state[i].T + _flat(call)[:, t, None] * steps.by_input[i, :, 0]
-            local = (
-                before @ (E_A[i] + (n + 2) * u * np.abs(A)).T
-                + f[:, t, None] * (E_B[i, :, 0] + (n + 2) * u * np.abs(b))
-                + _step_error(arithmetic, is_own) * np.abs(moved)
-                + u * np.abs(c[t])
-                + arithmetic.eta * (2 * n + 2)
-            )
-            eps[t] = _carried(eps[t - 1], A, E_A[i], u) + np.linalg.norm(local, axis=-1)
+            before = np.column_stack((c[t - 1], f[:, t]))
+            wrong = np.column_stack((E_A[i], E_B[i]))
+            slopes = np.column_stack((steps.by_state[i], steps.by_input[i]))
+            size = np.abs(before) @ np.abs(both).T
+            local = np.abs(before) @ wrong.T
+            local += _rounding(size, c[t], np.arange(2.0, n + 2.0), arithmetic, is_own and twice)
+            local += _step_error(arithmetic, is_own) * np.abs(before @ slopes.T)
+            local += 4.0 * arithmetic.eta * (n + 1)
+            eps[t] = _carried(eps[t - 1], steps, i, E_A[i], arithmetic.u) + np.linalg.norm(local, axis=-1)
     return eps
 
 
-def _carried(eps: Float, A: Float, E_A: Float, u: float) -> Float:
-    """Return what a step makes of an error of norm ε: ‖Ā‖₂ <= 1, and what is wrong with Ā on top."""
-    return np.asarray(eps * (1.0 + np.linalg.norm(E_A) + (len(A) + 2) * u * np.linalg.norm(A)))
+def _side_by_side(steps: _Steps) -> Float:
+    """Return [Ā_k, B̄_k] (steps, n, n + 1)."""
+    return np.concatenate((steps.A.value, steps.B.value), axis=-1)
 
 
-def _error(bounded: Bounded, measured: tuple[Arithmetic, bool] | None) -> Float:
-    return bounded.own if measured is not None and measured[1] else bounded.bound
+def _fits_twice(x: Float) -> bool:
+    """Whether products with numbers of this size may be taken in twice the precision: none overflows."""
+    return bool(np.all(np.abs(x) < _SPLITTABLE))
+
+
+def _product(x: Float, matrix: Float, twice: bool) -> Float:
+    """Return x @ matrix: its sums in twice the precision, rounded once, where that can be."""
+    return matmul(exact(x), exact(matrix)).hi if twice else x @ matrix
+
+
+def _rounding(size: Float, result: Float, terms: Float, arithmetic: Arithmetic, twice: bool) -> Float:
+    """Return what a sum of `terms` products in any order loses, from Σ|products| and the sum."""
+    if twice:
+        return np.asarray(dot_error(len(terms) + 2) * size + arithmetic.u * np.abs(result))
+    return np.asarray(terms * arithmetic.u * size + arithmetic.u * np.abs(result))
+
+
+def _carried(eps: Float, steps: _Steps, i: int, E_A: Float, u: float) -> Float:
+    """Return what step i makes of an error of norm ε: ‖Ā‖₂, and what is wrong with Ā on top."""
+    A = steps.A.value[i]
+    return np.asarray(eps * (steps.norm[i] + np.linalg.norm(E_A) + (len(A) + 2) * u * np.linalg.norm(A)))
+
+
+def _error(bounded: Bounded, is_own: bool) -> Float:
+    return bounded.own if is_own else bounded.bound
 
 
 def _step_error(arithmetic: Arithmetic, is_own: bool) -> float:

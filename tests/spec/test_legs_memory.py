@@ -145,6 +145,27 @@ def test_an_honest_compression_in_float32_stays_within(record_property):
     assert ratios["c"] <= 1.0
 
 
+@pytest.mark.parametrize("method", ["exact", "bilinear"])
+def test_the_own_bound_is_a_few_roundings_a_step(method):
+    """However many coefficients there are: sums are taken in twice the precision."""
+    f = np.random.default_rng(0).standard_normal(60)
+    found = ssm_spec.hippo_legs_compress_bounds(arithmetic=check.F32, f=f, n=24, method=method, prefixes=True)
+    longest = np.max(np.linalg.norm(found["c"].value, axis=0))
+    assert np.all(found["c"].own <= 8 * 60 * 2.0**-53 * longest)
+
+
+def test_a_signal_near_the_ends_of_the_range_is_the_same_signal():
+    f = np.random.default_rng(0).standard_normal(9)
+    whole = ssm_spec.hippo_legs_compress_bounds(arithmetic=check.F64, f=f, n=5)["c"]
+    for scale in (2.0**1015, 2.0**-900):
+        scaled = ssm_spec.hippo_legs_compress_bounds(arithmetic=check.F64, f=scale * f, n=5)["c"]
+        assert np.all(np.abs(scaled.value / scale - whole.value) <= whole.own + scaled.own / scale)
+    f[4] = np.inf
+    c = ssm_spec.hippo_legs_compress(f, 5, prefixes=True)
+    assert np.all(np.isfinite(c[:, :4]))
+    assert not np.any(np.isfinite(c[:, 4:]))
+
+
 def test_slips_leave_the_bound():
     """The other rule, τ = k, the sign of LegS, a start from zero, and the past read backwards."""
     f = np.random.default_rng(0).standard_normal(50)
