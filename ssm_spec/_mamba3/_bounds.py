@@ -156,7 +156,7 @@ def _errors(siso: Siso, path: Path, states: tuple[Float, Float], arithmetic: Ari
         y_peak = np.maximum(y_peak, size * np.abs(y))
     return Errors(
         error,
-        e_theta[-1] if l else np.full_like(siso.angle_state, arithmetic.eta),
+        e_theta[-1] if l else _reduction_error(np.abs(siso.angle_state), arithmetic),
         e_S[-1].transpose(2, 3, 0, 1) if l else np.full_like(siso.ssm_state, arithmetic.eta),
         e_k[-1] if l else np.full_like(siso.k_state, arithmetic.eta),
         y_peak,
@@ -183,9 +183,17 @@ def _angle_error(siso: Siso, arithmetic: Arithmetic) -> Float:
     for t, turn in enumerate(turns):
         fresh = siso.fresh[t, :, None, None]
         total = np.where(fresh, 0.0, total) + turn
-        carried = np.where(fresh, 0.0, carried) + local[t] + u * (total + turn + 6.0 * np.pi)
+        carried = np.where(fresh, 0.0, carried) + local[t] + u * turn + _reduction_error(total, arithmetic)
         error[t] = carried + depth * u * total
     return error
+
+
+def _reduction_error(size: Float, arithmetic: Arithmetic) -> Float:
+    """What an angle may lose that is brought between 0 and 2π, or between −π and π, as no step asks for.
+
+    Also where no step was taken: a state is returned then that means the same.
+    """
+    return arithmetic.u * (size + 6.0 * np.pi) + arithmetic.eta
 
 
 def _rotation_error(x: Float, e_theta: Float, arithmetic: Arithmetic) -> Float:

@@ -53,6 +53,11 @@ def test_another_form_of_an_angle_is_the_same_angle(name: str) -> None:
     assert found.status == "pass", found.message
 
 
+def test_an_angle_may_be_reduced_where_no_step_is_taken() -> None:
+    found = perform(find_case("mamba3_siso/robustness/float32/empty"), serving("x", Reduced()))
+    assert found.status == "pass", found.message
+
+
 @pytest.mark.parametrize("op", [name for name, operator in OPERATORS.items() if carried(operator)])
 def test_a_state_goes_to_the_argument_of_its_shape(op: str) -> None:
     operator = OPERATORS[op]

@@ -10,7 +10,6 @@ from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
     _ask,
     _duality,
-    _found,
     _layers,
     _linear,
     _mamba3,
@@ -22,6 +21,7 @@ from ssm_conformance.cases import (
     _short_convolution,
     _sizes,
     _step,
+    searched,
 )
 
 RECIPES: Final[tuple[Recipe, ...]] = (
@@ -65,7 +65,7 @@ def catalogue(level: Level) -> tuple[Case, ...]:
 def find_case(case_id: str) -> Case:
     """The case of this id, of the catalogue or found by a search; ArgumentError if there is none."""
     known = _all().get(case_id)
-    return _found.found_case(case_id) if known is None else known
+    return searched.found_case(case_id) if known is None else known
 
 
 @cache

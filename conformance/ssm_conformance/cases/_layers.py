@@ -37,7 +37,7 @@ def _modes(*shape: int, complex_: bool) -> Draw:
     return Draw(shape, "s4d_lin", complex=True) if complex_ else _decays(*shape)
 
 
-def _lssl(b: int, d: int, l: int, n: int, m: int, u: str = "normal") -> dict[str, Any]:
+def lssl_inputs(b: int, d: int, l: int, n: int, m: int, u: str = "normal") -> dict[str, Any]:
     return {
         "u": Draw((b, d, l), u),
         "delta": _steps(d),
@@ -49,20 +49,20 @@ def _lssl(b: int, d: int, l: int, n: int, m: int, u: str = "normal") -> dict[str
 
 
 _LSSL_ROWS: Final[tuple[Row, ...]] = (
-    ("typical", "smoke", "value", _lssl(2, 3, 19, 4, 2)),
-    ("zoh", "quick", "value", _lssl(2, 3, 19, 4, 2) | {"discretization": "zoh"}),
-    ("forward-euler", "quick", "value", _lssl(1, 2, 13, 3, 1) | {"discretization": "forward_euler"}),
-    ("backward-euler", "quick", "value", _lssl(1, 2, 13, 3, 1) | {"discretization": "backward_euler"}),
-    ("initial", "quick", "value", _lssl(2, 3, 17, 4, 2) | {"initial_state": Draw((2, 3, 4))}),
-    ("text", "quick", "value", _lssl(1, 2, 120, 4, 1, "text")),
-    ("empty", "quick", "robustness", _lssl(2, 3, 0, 4, 2)),
-    ("single", "quick", "robustness", _lssl(2, 3, 1, 4, 2)),
-    ("no-batch", "quick", "robustness", _lssl(0, 3, 7, 4, 2)),
-    ("long", "full", "value", _lssl(1, 2, 1021, 8, 1)),
+    ("typical", "smoke", "value", lssl_inputs(2, 3, 19, 4, 2)),
+    ("zoh", "quick", "value", lssl_inputs(2, 3, 19, 4, 2) | {"discretization": "zoh"}),
+    ("forward-euler", "quick", "value", lssl_inputs(1, 2, 13, 3, 1) | {"discretization": "forward_euler"}),
+    ("backward-euler", "quick", "value", lssl_inputs(1, 2, 13, 3, 1) | {"discretization": "backward_euler"}),
+    ("initial", "quick", "value", lssl_inputs(2, 3, 17, 4, 2) | {"initial_state": Draw((2, 3, 4))}),
+    ("text", "quick", "value", lssl_inputs(1, 2, 120, 4, 1, "text")),
+    ("empty", "quick", "robustness", lssl_inputs(2, 3, 0, 4, 2)),
+    ("single", "quick", "robustness", lssl_inputs(2, 3, 1, 4, 2)),
+    ("no-batch", "quick", "robustness", lssl_inputs(0, 3, 7, 4, 2)),
+    ("long", "full", "value", lssl_inputs(1, 2, 1021, 8, 1)),
 )
 
 
-def _s5(b: int, h: int, l: int, p: int, complex_: bool) -> dict[str, Any]:
+def s5_inputs(b: int, h: int, l: int, p: int, complex_: bool) -> dict[str, Any]:
     return {
         "u": Draw((b, h, l)),
         "delta": _steps(p),
@@ -74,26 +74,26 @@ def _s5(b: int, h: int, l: int, p: int, complex_: bool) -> dict[str, Any]:
 
 
 _S5_ROWS: Final[tuple[Row, ...]] = (
-    ("typical", "smoke", "value", _s5(2, 3, 23, 5, False)),
-    ("complex", "smoke", "value", _s5(2, 3, 23, 5, True)),
-    ("bilinear", "quick", "value", _s5(2, 2, 17, 4, True) | {"discretization": "bilinear"}),
-    ("forward-euler", "quick", "value", _s5(1, 2, 11, 3, False) | {"discretization": "forward_euler"}),
-    ("backward-euler", "quick", "value", _s5(1, 2, 11, 3, True) | {"discretization": "backward_euler"}),
-    ("initial", "quick", "value", _s5(2, 3, 17, 4, False) | {"initial_state": Draw((2, 4))}),
+    ("typical", "smoke", "value", s5_inputs(2, 3, 23, 5, False)),
+    ("complex", "smoke", "value", s5_inputs(2, 3, 23, 5, True)),
+    ("bilinear", "quick", "value", s5_inputs(2, 2, 17, 4, True) | {"discretization": "bilinear"}),
+    ("forward-euler", "quick", "value", s5_inputs(1, 2, 11, 3, False) | {"discretization": "forward_euler"}),
+    ("backward-euler", "quick", "value", s5_inputs(1, 2, 11, 3, True) | {"discretization": "backward_euler"}),
+    ("initial", "quick", "value", s5_inputs(2, 3, 17, 4, False) | {"initial_state": Draw((2, 4))}),
     (
         "initial-complex",
         "quick",
         "value",
-        _s5(2, 3, 17, 4, True) | {"initial_state": Draw((2, 4), complex=True)},
+        s5_inputs(2, 3, 17, 4, True) | {"initial_state": Draw((2, 4), complex=True)},
     ),
-    ("empty", "quick", "robustness", _s5(2, 3, 0, 4, True)),
-    ("single", "quick", "robustness", _s5(2, 3, 1, 4, True)),
-    ("no-batch", "quick", "robustness", _s5(0, 3, 7, 4, False)),
-    ("long", "full", "value", _s5(1, 4, 1021, 8, True)),
+    ("empty", "quick", "robustness", s5_inputs(2, 3, 0, 4, True)),
+    ("single", "quick", "robustness", s5_inputs(2, 3, 1, 4, True)),
+    ("no-batch", "quick", "robustness", s5_inputs(0, 3, 7, 4, False)),
+    ("long", "full", "value", s5_inputs(1, 4, 1021, 8, True)),
 )
 
 
-def _h3(b: int, d: int, l: int, h: int, n: int, complex_: bool, s: int = 4) -> dict[str, Any]:
+def h3_inputs(b: int, d: int, l: int, h: int, n: int, complex_: bool, s: int = 4) -> dict[str, Any]:
     return {
         "q": Draw((b, d, l)),
         "k": Draw((b, d, l)),
@@ -107,24 +107,38 @@ def _h3(b: int, d: int, l: int, h: int, n: int, complex_: bool, s: int = 4) -> d
     }
 
 
+def _rule(rule: str) -> dict[str, Any]:
+    return {"discretization": rule}
+
+
 _PROJECTED: Final = {"D": Draw((2,)), "out_proj": Draw((5, 6))}
 _H3_ROWS: Final[tuple[Row, ...]] = (
-    ("typical", "smoke", "value", _h3(2, 6, 19, 2, 4, False) | _PROJECTED),
-    ("complex", "smoke", "value", _h3(2, 6, 19, 2, 4, True) | _PROJECTED),
-    ("plain", "quick", "value", _h3(1, 4, 17, 4, 3, False)),
-    ("one-head", "quick", "value", _h3(1, 3, 13, 1, 4, True)),
-    ("bilinear", "quick", "value", _h3(1, 4, 17, 2, 3, True) | {"discretization": "bilinear"}),
-    ("forward-euler", "quick", "value", _h3(1, 2, 11, 2, 3, False) | {"discretization": "forward_euler"}),
-    ("backward-euler", "quick", "value", _h3(1, 2, 11, 2, 3, True) | {"discretization": "backward_euler"}),
-    ("long-shift", "quick", "value", _h3(1, 2, 7, 2, 3, False, s=11)),
-    ("empty", "quick", "robustness", _h3(2, 4, 0, 2, 3, True)),
-    ("single", "quick", "robustness", _h3(2, 4, 1, 2, 3, True)),
-    ("no-batch", "quick", "robustness", _h3(0, 4, 7, 2, 3, False)),
-    ("long", "full", "value", _h3(1, 4, 509, 2, 8, True)),
+    ("typical", "smoke", "value", h3_inputs(2, 6, 19, 2, 4, False) | _PROJECTED),
+    ("complex", "smoke", "value", h3_inputs(2, 6, 19, 2, 4, True) | _PROJECTED),
+    ("plain", "quick", "value", h3_inputs(1, 4, 17, 4, 3, False)),
+    ("one-head", "quick", "value", h3_inputs(1, 3, 13, 1, 4, True)),
+    ("bilinear", "quick", "value", h3_inputs(1, 4, 17, 2, 3, True) | _rule("bilinear")),
+    (
+        "forward-euler",
+        "quick",
+        "value",
+        h3_inputs(1, 2, 11, 2, 3, False) | _rule("forward_euler"),
+    ),
+    (
+        "backward-euler",
+        "quick",
+        "value",
+        h3_inputs(1, 2, 11, 2, 3, True) | _rule("backward_euler"),
+    ),
+    ("long-shift", "quick", "value", h3_inputs(1, 2, 7, 2, 3, False, s=11)),
+    ("empty", "quick", "robustness", h3_inputs(2, 4, 0, 2, 3, True)),
+    ("single", "quick", "robustness", h3_inputs(2, 4, 1, 2, 3, True)),
+    ("no-batch", "quick", "robustness", h3_inputs(0, 4, 7, 2, 3, False)),
+    ("long", "full", "value", h3_inputs(1, 4, 509, 2, 8, True)),
 )
 
 
-def _modal(d: int, n: int, complex_: bool, **more: Any) -> dict[str, Any]:
+def modal_inputs(d: int, n: int, complex_: bool, **more: Any) -> dict[str, Any]:
     """The parameters of S4D."""
     return {
         "delta": _steps(d),
@@ -134,51 +148,47 @@ def _modal(d: int, n: int, complex_: bool, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def _s4d(b: int, d: int, l: int, n: int, complex_: bool, **more: Any) -> dict[str, Any]:
-    return {"u": Draw((b, d, l)), "D": Draw((d,))} | _modal(d, n, complex_) | more
-
-
-def _rule(rule: str) -> dict[str, Any]:
-    return {"discretization": rule}
+def s4d_inputs(b: int, d: int, l: int, n: int, complex_: bool, **more: Any) -> dict[str, Any]:
+    return {"u": Draw((b, d, l)), "D": Draw((d,))} | modal_inputs(d, n, complex_) | more
 
 
 _S4D_KERNEL_ROWS: Final[tuple[Row, ...]] = (
-    ("typical", "smoke", "value", _modal(3, 4, False, length=23)),
-    ("complex", "smoke", "value", _modal(3, 4, True, length=23)),
-    ("real-BC", "quick", "value", _modal(2, 3, True, length=17, B=Draw((2, 3)), C=Draw((2, 3)))),
-    ("bilinear", "quick", "value", _modal(3, 4, True, length=19) | _rule("bilinear")),
-    ("forward-euler", "quick", "value", _modal(2, 3, False, length=11) | _rule("forward_euler")),
-    ("backward-euler", "quick", "value", _modal(2, 3, True, length=11) | _rule("backward_euler")),
-    ("one-mode", "quick", "value", _modal(2, 1, True, length=30)),
-    ("empty", "quick", "robustness", _modal(3, 4, True, length=0)),
-    ("single", "quick", "robustness", _modal(3, 4, True, length=1)),
-    ("no-channels", "quick", "robustness", _modal(0, 4, True, length=5)),
-    ("long", "full", "value", _modal(4, 16, True, length=1021)),
+    ("typical", "smoke", "value", modal_inputs(3, 4, False, length=23)),
+    ("complex", "smoke", "value", modal_inputs(3, 4, True, length=23)),
+    ("real-BC", "quick", "value", modal_inputs(2, 3, True, length=17, B=Draw((2, 3)), C=Draw((2, 3)))),
+    ("bilinear", "quick", "value", modal_inputs(3, 4, True, length=19) | _rule("bilinear")),
+    ("forward-euler", "quick", "value", modal_inputs(2, 3, False, length=11) | _rule("forward_euler")),
+    ("backward-euler", "quick", "value", modal_inputs(2, 3, True, length=11) | _rule("backward_euler")),
+    ("one-mode", "quick", "value", modal_inputs(2, 1, True, length=30)),
+    ("empty", "quick", "robustness", modal_inputs(3, 4, True, length=0)),
+    ("single", "quick", "robustness", modal_inputs(3, 4, True, length=1)),
+    ("no-channels", "quick", "robustness", modal_inputs(0, 4, True, length=5)),
+    ("long", "full", "value", modal_inputs(4, 16, True, length=1021)),
 )
 _S4D_ROWS: Final[tuple[Row, ...]] = (
-    ("typical", "smoke", "value", _s4d(2, 3, 23, 4, False)),
-    ("complex", "smoke", "value", _s4d(2, 3, 23, 4, True)),
-    ("bilinear", "quick", "value", _s4d(2, 2, 17, 4, True) | _rule("bilinear")),
-    ("forward-euler", "quick", "value", _s4d(1, 2, 11, 3, False) | _rule("forward_euler")),
-    ("backward-euler", "quick", "value", _s4d(1, 2, 11, 3, True) | _rule("backward_euler")),
-    ("initial", "quick", "value", _s4d(2, 3, 17, 4, False, initial_state=Draw((2, 3, 4)))),
+    ("typical", "smoke", "value", s4d_inputs(2, 3, 23, 4, False)),
+    ("complex", "smoke", "value", s4d_inputs(2, 3, 23, 4, True)),
+    ("bilinear", "quick", "value", s4d_inputs(2, 2, 17, 4, True) | _rule("bilinear")),
+    ("forward-euler", "quick", "value", s4d_inputs(1, 2, 11, 3, False) | _rule("forward_euler")),
+    ("backward-euler", "quick", "value", s4d_inputs(1, 2, 11, 3, True) | _rule("backward_euler")),
+    ("initial", "quick", "value", s4d_inputs(2, 3, 17, 4, False, initial_state=Draw((2, 3, 4)))),
     (
         "initial-complex",
         "quick",
         "value",
-        _s4d(2, 3, 17, 4, True, initial_state=Draw((2, 3, 4), complex=True)),
+        s4d_inputs(2, 3, 17, 4, True, initial_state=Draw((2, 3, 4), complex=True)),
     ),
     # Past chunks of 64, with a state that must be carried on.
-    ("longer", "quick", "value", _s4d(1, 2, 150, 3, True, initial_state=Draw((1, 2, 3), complex=True))),
-    ("text", "quick", "value", _s4d(1, 2, 120, 4, True, u=Draw((1, 2, 120), "text"))),
-    ("empty", "quick", "robustness", _s4d(2, 3, 0, 4, True)),
-    ("single", "quick", "robustness", _s4d(2, 3, 1, 4, True)),
-    ("no-batch", "quick", "robustness", _s4d(0, 3, 7, 4, False)),
-    ("long", "full", "value", _s4d(1, 4, 1021, 8, True)),
+    ("longer", "quick", "value", s4d_inputs(1, 2, 150, 3, True, initial_state=Draw((1, 2, 3), complex=True))),
+    ("text", "quick", "value", s4d_inputs(1, 2, 120, 4, True, u=Draw((1, 2, 120), "text"))),
+    ("empty", "quick", "robustness", s4d_inputs(2, 3, 0, 4, True)),
+    ("single", "quick", "robustness", s4d_inputs(2, 3, 1, 4, True)),
+    ("no-batch", "quick", "robustness", s4d_inputs(0, 3, 7, 4, False)),
+    ("long", "full", "value", s4d_inputs(1, 4, 1021, 8, True)),
 )
 
 
-def _dplr(d: int, n: int, complex_: bool, length: int, **more: Any) -> dict[str, Any]:
+def dplr_inputs(d: int, n: int, complex_: bool, length: int, **more: Any) -> dict[str, Any]:
     """A stable normal part less a small rank-one part."""
     low_rank = {name: Draw((d, n), complex=complex_, parameters={"scale": 0.5}) for name in ("P", "Q")}
     rest = {name: Draw((d, n), complex=complex_) for name in ("B", "C")}
@@ -191,16 +201,16 @@ def _dplr(d: int, n: int, complex_: bool, length: int, **more: Any) -> dict[str,
 
 
 _S4_ROWS: Final[tuple[Row, ...]] = (
-    ("typical", "smoke", "value", _dplr(3, 4, True, 23)),
-    ("paired", "smoke", "value", _dplr(3, 4, True, 23, paired=True)),
-    ("real", "quick", "value", _dplr(2, 3, False, 17)),
-    ("paired-real", "quick", "value", _dplr(2, 2, False, 13, paired=True)),
-    ("one-state", "quick", "value", _dplr(2, 1, True, 30)),
-    ("no-low-rank", "quick", "value", _dplr(2, 4, True, 19, P=fixed(0.0, (2, 4)))),
-    ("empty", "quick", "robustness", _dplr(3, 4, True, 0)),
-    ("single", "quick", "robustness", _dplr(3, 4, True, 1)),
-    ("no-channels", "quick", "robustness", _dplr(0, 4, True, 5)),
-    ("long", "full", "value", _dplr(2, 8, True, 255, paired=True)),
+    ("typical", "smoke", "value", dplr_inputs(3, 4, True, 23)),
+    ("paired", "smoke", "value", dplr_inputs(3, 4, True, 23, paired=True)),
+    ("real", "quick", "value", dplr_inputs(2, 3, False, 17)),
+    ("paired-real", "quick", "value", dplr_inputs(2, 2, False, 13, paired=True)),
+    ("one-state", "quick", "value", dplr_inputs(2, 1, True, 30)),
+    ("no-low-rank", "quick", "value", dplr_inputs(2, 4, True, 19, P=fixed(0.0, (2, 4)))),
+    ("empty", "quick", "robustness", dplr_inputs(3, 4, True, 0)),
+    ("single", "quick", "robustness", dplr_inputs(3, 4, True, 1)),
+    ("no-channels", "quick", "robustness", dplr_inputs(0, 4, True, 5)),
+    ("long", "full", "value", dplr_inputs(2, 8, True, 255, paired=True)),
 )
 
 LAYERS: Final = (

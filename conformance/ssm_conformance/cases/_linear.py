@@ -85,7 +85,7 @@ GENERALISED_BILINEAR: Final = (
 )
 
 
-def _system(*s: int, n: int, m: int = 1, p: int = 1) -> dict[str, Any]:
+def system_inputs(*s: int, n: int, m: int = 1, p: int = 1) -> dict[str, Any]:
     return {"A_bar": _matrix(*s, n, n, radius=0.9), "B_bar": Draw((*s, n, m)), "C": Draw((*s, p, n))}
 
 
@@ -101,19 +101,19 @@ def diagonal_system(*s: int, n: int, m: int = 1, p: int = 1, complex_: bool = Fa
 
 
 _SYSTEM_RECURRENCE_ROWS: Final[tuple[Row, ...]] = (
-    ("siso", "smoke", "value", _system(n=4) | {"u": Draw((2, 1, 23))}),
+    ("siso", "smoke", "value", system_inputs(n=4) | {"u": Draw((2, 1, 23))}),
     (
         "mimo",
         "smoke",
         "value",
-        _system(n=5, m=3, p=2) | {"u": Draw((2, 3, 19)), "D": Draw((2, 3))},
+        system_inputs(n=5, m=3, p=2) | {"u": Draw((2, 3, 19)), "D": Draw((2, 3))},
     ),
-    ("per-channel", "quick", "value", _system(3, n=4) | {"u": Draw((2, 3, 1, 17))}),
+    ("per-channel", "quick", "value", system_inputs(3, n=4) | {"u": Draw((2, 3, 1, 17))}),
     (
         "initial",
         "quick",
         "value",
-        _system(3, n=4) | {"u": Draw((2, 3, 1, 17)), "initial_state": Draw((2, 3, 4))},
+        system_inputs(3, n=4) | {"u": Draw((2, 3, 1, 17)), "initial_state": Draw((2, 3, 4))},
     ),
     ("diagonal", "smoke", "value", diagonal_system(3, n=4) | {"u": Draw((2, 3, 1, 29))}),
     (
@@ -127,10 +127,10 @@ _SYSTEM_RECURRENCE_ROWS: Final[tuple[Row, ...]] = (
             "initial_state": Draw((2, 3, 4), complex=True),
         },
     ),
-    ("text", "quick", "value", _system(n=4) | {"u": Draw((1, 1, 200), "text")}),
-    ("empty", "quick", "robustness", _system(n=3) | {"u": Draw((2, 1, 0))}),
-    ("single", "quick", "robustness", _system(n=3) | {"u": Draw((2, 1, 1))}),
-    ("no-batch", "quick", "robustness", _system(n=3) | {"u": Draw((0, 1, 7))}),
+    ("text", "quick", "value", system_inputs(n=4) | {"u": Draw((1, 1, 200), "text")}),
+    ("empty", "quick", "robustness", system_inputs(n=3) | {"u": Draw((2, 1, 0))}),
+    ("single", "quick", "robustness", system_inputs(n=3) | {"u": Draw((2, 1, 1))}),
+    ("no-batch", "quick", "robustness", system_inputs(n=3) | {"u": Draw((0, 1, 7))}),
     ("long", "full", "value", diagonal_system(2, n=8) | {"u": Draw((1, 2, 1, 2053))}),
 )
 SYSTEM_RECURRENCE: Final = tuple(
@@ -139,13 +139,13 @@ SYSTEM_RECURRENCE: Final = tuple(
 )
 
 _SYSTEM_KERNEL_ROWS: Final[tuple[Row, ...]] = (
-    ("siso", "smoke", "value", _system(n=4) | {"length": 21}),
-    ("mimo", "quick", "value", _system(n=5, m=2, p=3) | {"length": 13}),
-    ("per-channel", "quick", "value", _system(3, n=4) | {"length": 17}),
+    ("siso", "smoke", "value", system_inputs(n=4) | {"length": 21}),
+    ("mimo", "quick", "value", system_inputs(n=5, m=2, p=3) | {"length": 13}),
+    ("per-channel", "quick", "value", system_inputs(3, n=4) | {"length": 17}),
     ("diagonal", "smoke", "value", diagonal_system(3, n=5) | {"length": 31}),
     ("diagonal-complex", "smoke", "value", diagonal_system(3, n=5, complex_=True) | {"length": 31}),
-    ("empty", "quick", "robustness", _system(n=3) | {"length": 0}),
-    ("single", "quick", "robustness", _system(n=3) | {"length": 1}),
+    ("empty", "quick", "robustness", system_inputs(n=3) | {"length": 0}),
+    ("single", "quick", "robustness", system_inputs(n=3) | {"length": 1}),
     ("long", "full", "value", diagonal_system(4, n=16, complex_=True) | {"length": 1021}),
 )
 SYSTEM_KERNEL: Final = tuple(

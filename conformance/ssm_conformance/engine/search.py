@@ -11,16 +11,15 @@ from typing import Any, Final, Literal
 
 from ssm_backends import claims_from_data
 from ssm_conformance.case import Case
-from ssm_conformance.cases._found import DELTAS, INPUTS, MODES, OPS, WORDS, Found
+from ssm_conformance.cases.searched import SPACES, Chosen, Space
 from ssm_conformance.engine.run import Selection
 from ssm_conformance.planning import reason_not_asked
 from ssm_conformance.verdict import Verdict
 
 Lane = tuple[str, str, Literal["value", "gradient"]]
 """Operator, dtype, check."""
-ROUND: Final = 200
+ROUND: Final = 25
 """Calls that are drawn before the next lane has its turn."""
-LENGTHS: Final = (0, 1, 2, 3, 7, 16, 17, 33, 64, 65, 130, 257)
 
 
 @dataclass
@@ -63,11 +62,15 @@ class Search:
     def _lanes(self) -> list[Lane]:
         claimed = claims_from_data(self.claims)
         chosen = self.selection
+        dtypes = {
+            op: dict.fromkeys(dtype for item in claimed.get(op, ()) for dtype in item.dtypes) for op in SPACES
+        }
         return [
             (op, dtype, check)
-            for op in OPS
-            for dtype in dict.fromkeys(dtype for item in claimed.get(op, ()) for dtype in item.dtypes)
+            for dtype in dict.fromkeys(dtype for found in dtypes.values() for dtype in found)
             for check in CHECKS
+            for op in SPACES
+            if dtype in dtypes[op]
             if check == "value" or any(item.gradients for item in claimed[op])
             if (not chosen.ops or op in chosen.ops)
             and (not chosen.dtypes or dtype in chosen.dtypes)
@@ -81,6 +84,7 @@ class Search:
 
         op, dtype, check = lane
         implementations = claims_from_data(self.claims)[op]
+        features = frozenset(feature for item in implementations for feature in item.features)
         failures: dict[str, tuple[tuple[int, ...], Verdict]] = {}
 
         @hypothesis.seed(number)
@@ -92,9 +96,9 @@ class Search:
             suppress_health_check=list(HealthCheck),
             verbosity=hypothesis.Verbosity.quiet,
         )
-        @given(_calls(op, {feature for item in implementations for feature in item.features}))
-        def attempt(drawn: Found) -> None:
-            case = drawn.case(op, dtype, check)
+        @given(_calls(SPACES[op].within(features)))
+        def attempt(drawn: Chosen) -> None:
+            case = SPACES[op].case(drawn, dtype, check)
             if case.id not in failures:
                 if time.monotonic() >= end:
                     return
@@ -120,47 +124,19 @@ class _FoundError(Exception):
     """Tells hypothesis that a call fails."""
 
 
-def _calls(op: str, features: set[str]) -> Any:
-    """The strategy: calls of an operator that need no other features, small ones first."""
+def _calls(space: Space) -> Any:
+    """The strategy: calls out of a space, small ones first."""
     from hypothesis import strategies as st
 
-    step = op == "selective_state_update"
-    possible = [word for word in WORDS if not step or word not in STEPLESS]
-    usable = [word for word in possible if word not in NEEDS or NEEDS[word] in features]
-
     @st.composite
-    def calls(draw: Any) -> Found:
-        d = draw(st.sampled_from((1, 2, 3, 4, 6, 12, 33)))
-        divisors = [0, *(g for g in range(1, d + 1) if d % g == 0 and "grouped" in features)]
-        words = frozenset(word for word in usable if draw(st.booleans()))
-        if {"seq_idx", "cu_seqlens"} <= words:
-            words -= {"seq_idx"}
-        return Found(
-            b=1 if "cu_seqlens" in words else draw(st.sampled_from((1, 2, 3))),
-            d=d,
-            l=1 if step else draw(st.sampled_from(LENGTHS)),
-            n=draw(st.sampled_from((1, 2, 3, 5, 16, 17))),
-            b_groups=0 if "B-constant" in words else draw(st.sampled_from(divisors)),
-            c_groups=0 if "C-constant" in words else draw(st.sampled_from(divisors)),
-            u=draw(st.sampled_from(tuple(INPUTS))),
-            delta=draw(st.sampled_from(tuple(DELTAS))),
-            A=draw(st.sampled_from(tuple(MODES))),
-            seed=draw(st.integers(0, 999)),
-            words=words,
+    def calls(draw: Any) -> Chosen:
+        return space.settled(
+            Chosen(
+                {key: draw(st.sampled_from(choices)) for key, choices in space.numbers.items()},
+                {key: draw(st.sampled_from(choices)) for key, choices in space.names.items()},
+                frozenset(word for word in space.words if draw(st.booleans())),
+                draw(st.integers(0, 999)),
+            )
         )
 
     return calls()
-
-
-NEEDS: Final = {
-    "initial": "initial_state",
-    "seq_idx": "seq_idx",
-    "cu_seqlens": "cu_seqlens",
-    "zoh": "zoh",
-    "complex": "complex",
-    "B-constant": "constant",
-    "C-constant": "constant",
-}
-"""Option → the feature that a backend must claim for it."""
-STEPLESS: Final = ("last", "initial", "seq_idx", "cu_seqlens", "B-constant", "C-constant")
-"""Options that a step does not have."""

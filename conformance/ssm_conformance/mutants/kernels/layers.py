@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -146,8 +147,9 @@ class H3(Layer):
         kernel = ConvolutionKernel()(
             A_bar=a, B_bar=(hold * p["B"])[..., None], C=p["C"][:, None], length=l, diagonal=True
         )[:, 0, 0]
-        flat = np.ascontiguousarray(np.moveaxis(products, 1, -2)).reshape(-1, heads, l)
-        run = np.moveaxis(Convolution()(u=flat, K=kernel).reshape(b, *products.shape[2:4], heads, l), -2, 1)
+        across = np.ascontiguousarray(np.moveaxis(products, 1, -2))
+        flat = across.reshape(prod(across.shape[:3]), heads, l)
+        run = np.moveaxis(Convolution()(u=flat, K=kernel).reshape(across.shape), -2, 1)
         y = (self.in_heads(p["q"], heads)[:, :, :, None] * (run + self.passed(p, products))).sum(2)
         y = y.reshape(b, d, l)
         if "out_proj" in p:
