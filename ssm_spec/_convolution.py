@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
+from ssm_spec._norm import euclidean
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._systems import Parts
 from ssm_spec._validate import (
@@ -193,8 +194,8 @@ def fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= ‖K‖₁ ‖u‖₂ (Higham 2002, section 24.2).
     """
     eps = transform_error(u.shape[-1] + K.shape[-1], arithmetic.u)
-    u1, u2 = np.sum(np.abs(u), axis=-1), np.linalg.norm(u, axis=-1)
-    K1, K2 = np.sum(np.abs(K), axis=-1), np.linalg.norm(K, axis=-1)
+    u1, u2 = np.sum(np.abs(u), axis=-1), euclidean(u)
+    K1, K2 = np.sum(np.abs(K), axis=-1), euclidean(K)
     return np.asarray((2 * eps + arithmetic.product(complex_=True)) * K1 * u2 + eps * K2 * u1)
 
 

@@ -23,6 +23,7 @@ from ssm_spec._errors import ShapeError
 from ssm_spec._hippo import hippo_legs, read_order
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import given_back
+from ssm_spec._norm import euclidean
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._systems import OWN_UNIT
 from ssm_spec._validate import (
@@ -244,10 +245,10 @@ def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -
                     np.abs(lam) @ np.abs(both), found, terms, a, is_own and twice
                 )
                 local += _step_error(a, is_own) * np.abs(lam @ slopes) + 4.0 * a.eta * (n + 1)
-                error[:, t] = local[:, n] + np.linalg.norm(both[:, n]) * eps * (1.0 + (n + 2) * a.u)
-                eps = _carried(eps, steps, i, E_A[i], a.u) + np.linalg.norm(local[:, :n], axis=-1)
+                error[:, t] = local[:, n] + euclidean(both[:, n]) * eps * (1.0 + (n + 2) * a.u)
+                eps = _carried(eps, steps, i, E_A[i], a.u) + euclidean(local[:, :n])
             lam = found[:, :n] + r[t - 1]
-            eps = eps + (a.u * np.linalg.norm(lam, axis=-1) if measured is not None else 0.0)
+            eps = eps + (a.u * euclidean(lam) if measured is not None else 0.0)
     df[:, 0], error[:, 0] = lam[:, 0], eps
     return df, error
 
@@ -268,7 +269,7 @@ def _forward_error(call: _Call, c: Float, arithmetic: Arithmetic, is_own: bool) 
             local += _rounding(size, c[t], np.arange(2.0, n + 2.0), arithmetic, is_own and twice)
             local += _step_error(arithmetic, is_own) * np.abs(before @ slopes.T)
             local += 4.0 * arithmetic.eta * (n + 1)
-            eps[t] = _carried(eps[t - 1], steps, i, E_A[i], arithmetic.u) + np.linalg.norm(local, axis=-1)
+            eps[t] = _carried(eps[t - 1], steps, i, E_A[i], arithmetic.u) + euclidean(local)
     return eps
 
 

@@ -23,6 +23,7 @@ from ssm_spec._convolution import transform_error
 from ssm_spec._layer import discretised_bounds, reshaped
 from ssm_spec._layer_bounds import finish, layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import named
+from ssm_spec._norm import euclidean
 from ssm_spec._products import Inexact, exactly, product_error
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._s4_kernel import Dplr, folded, impulse_response, read_keywords, read_vjp, s4_kernel
@@ -174,13 +175,13 @@ def _generating_error(call: Dplr, A_bar: Bounded, arithmetic: Arithmetic) -> Flo
     relative = (n + arithmetic.k_div * 4) * u + 4 * u_m + e_D / np.abs(D)
     power, e_power = _power_norm(A_bar, length, n, u, u_m)
     truncated = call.C - (call.C[:, None, :] @ power)[:, 0]
-    e_C = np.linalg.norm(call.C, axis=-1) * e_power + (n + 2) * u_m * np.linalg.norm(call.C, axis=-1)
+    e_C = euclidean(call.C) * (e_power + (n + 2) * u_m)
 
     def cauchy(x: Array, y: Array, e_x: Float | None = None) -> tuple[Array, Float]:
         terms = (x * y)[:, None, :] / D
         error = np.sum(np.abs(terms) * relative, axis=-1)
         if e_x is not None:
-            error = error + e_x[:, None] * np.linalg.norm(y[:, None, :] / np.abs(D), axis=-1)
+            error = error + e_x[:, None] * euclidean(y[:, None, :] / np.abs(D))
         return np.sum(terms, axis=-1), error
 
     Q = np.conj(call.Q)
@@ -201,14 +202,13 @@ def _generating_error(call: Dplr, A_bar: Bounded, arithmetic: Arithmetic) -> Flo
 
 def _power_norm(A_bar: Bounded, length: int, n: int, u: float, u_m: float) -> tuple[Array, Float]:
     """Return Āˡ, and a bound on its error in the 2-norm, by repeated squaring from the top bit down."""
-    error = np.linalg.norm(A_bar.bound, axis=(-2, -1))
-    first, e_first = A_bar.value, error
+    first, e_first = A_bar.value, euclidean(A_bar.bound, (-2, -1))
     power, e_power = first, e_first
     for bit in bin(length)[3:]:
         for other, e_other in ((power, e_power), (first, e_first))[: 1 + (bit == "1")]:
-            # The second factor of a squaring is the square's own argument.
+            # The second factor of a squaring is the square's own argument. ‖|P||O|‖₂ <= ‖P‖_F ‖O‖_F.
             norms = np.linalg.norm(power, 2, axis=(-2, -1)), np.linalg.norm(other, 2, axis=(-2, -1))
-            rounded = (n * u + u_m) * n * norms[0] * norms[1]
+            rounded = (n * u + u_m) * euclidean(power, (-2, -1)) * euclidean(other, (-2, -1))
             e_power = norms[0] * e_other + e_power * (norms[1] + e_other) + rounded
             power = power @ other
     return power, e_power

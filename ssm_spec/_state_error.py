@@ -11,7 +11,9 @@ with a = |A|, and u_m for the rounding of a product (complex: 2√2 u).
 sequential   δ_t = (k u + u_m) a (|h⁻| + e) + E_t + u |h_t|, k = n for a full A, 1 for a mode;
              e_t = Σ_s |A^{t−s}| δ_s + |A^{t+1}| e₋₁: for a full A the modulus of the power, not the
              power of the modulus, which may grow without limit where A^t decays. Every
-             W = 64 steps the sum starts anew from e, so that the work stays linear in l.
+             W = 64 steps the sum starts anew from e, so that the work stays linear in l;
+             and e_t <= ε_t, ε_t = min(‖A‖₂ ε_{t−1} + ‖δ_t‖₂, ‖e_t‖₂): where ‖A‖₂ <= 1, as for S4 and
+             LegS, not even |A^W| makes it grow.
 scan         any bracketing of (a₁, x₁)∘(a₂, x₂), modes only: f ← a f + E, K ← max(a K, |h|),
              J ← a J + K, e = f + (3 u_m + 2 u) J + u_m r K; r = ⌈log₂ l⌉ bounds the tree nodes
              that share a right end, except for a right fold, which declares its own.
@@ -32,7 +34,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ssm_spec._errors import DomainError
-from ssm_spec._roundoff import Arithmetic
+from ssm_spec._norm import euclidean
+from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._validate import Array, Float
 
 _WINDOW: Final = 64
@@ -107,17 +110,41 @@ def _by_powers(trace: Trace, rounding: float, u: float) -> Float:
     # Time last: one product with |A^j| then serves every step of a window.
     h = np.moveaxis(np.abs(trace.states), 0, -1)
     entering = np.moveaxis(trace.entering, 0, -1)
+    norm = _norm(trace.A)
     e = np.zeros_like(h)
     for _ in range(2):
         local = rounding * (size @ (h + e)[..., :-1]) + entering + u * h[..., 1:]
         e = np.zeros_like(h)
         e[..., 0] = trace.initial_error
+        whole = euclidean(e[..., 0])
         for start in range(0, length, window):
             steps = min(window, length - start)
             for j in range(steps):
                 e[..., start + 1 + j : start + 1 + steps] += powers[j] @ local[..., start : start + steps - j]
                 e[..., start + 1 + j] += (powers[j + 1] @ e[..., start, None])[..., 0]
+            here = slice(start + 1, start + 1 + steps)
+            whole = _kept_below(e[..., here], local[..., start : start + steps], norm, whole)
     return np.moveaxis(e * (1 + 2.0**-10), -1, 0)
+
+
+def _norm(A: Array) -> Float:
+    """Return ‖A‖₂ (s,), rounded up."""
+    n = A.shape[-1]
+    finite = np.all(np.isfinite(A), axis=(-2, -1))
+    norm = np.linalg.norm(np.where(finite[:, None, None], A, 0.0), 2, axis=(-2, -1))
+    return np.where(finite, norm * (1.0 + 8.0 * n * UNIT_ROUNDOFF["float64"]), np.inf)
+
+
+def _kept_below(e: Float, local: Float, norm: Float, whole: Float) -> Float:
+    """Lower errors e to their norm ε where that is less, and return the last ε; `whole` is the one before.
+
+    e and local, what each step adds, (b, s, n, steps).
+    """
+    by_entry, added = euclidean(e, axis=-2), euclidean(local, axis=-2)
+    for j in range(e.shape[-1]):
+        whole = np.fmin(norm * whole + added[..., j], by_entry[..., j])
+        np.fmin(e[..., j], whole[..., None], out=e[..., j])
+    return whole
 
 
 def scan(trace: Trace, arithmetic: Arithmetic) -> StateError:

@@ -160,6 +160,7 @@ def test_a_signal_near_the_ends_of_the_range_is_the_same_signal():
     for scale in (2.0**1015, 2.0**-900):
         scaled = ssm_spec.hippo_legs_compress_bounds(arithmetic=check.F64, f=scale * f, n=5)["c"]
         assert np.all(np.abs(scaled.value / scale - whole.value) <= whole.own + scaled.own / scale)
+        np.testing.assert_allclose(scaled.bound / scale, whole.bound, rtol=1e-6)  # linear, whatever the size
     f[4] = np.inf
     c = ssm_spec.hippo_legs_compress(f, 5, prefixes=True)
     assert np.all(np.isfinite(c[:, :4]))

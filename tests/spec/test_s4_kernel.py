@@ -90,6 +90,15 @@ def test_it_is_the_kernel_of_legs(n):
         np.testing.assert_allclose(K, wanted, atol=1e-10 * np.max(np.abs(wanted)))
 
 
+@pytest.mark.parametrize("length", [64, 2048])
+def test_the_own_bound_does_not_grow_where_the_state_does_not(length):
+    """LegS in the basis of Λ never makes a vector longer: errors are carried by norm as well."""
+    arrays, _ = legs(32, 2, np.random.default_rng(1))
+    found = ssm_spec.s4_kernel_bounds(arithmetic=F64, length=length, paired=True, **arrays)["K"]
+    size = np.linalg.norm(arrays["B"], axis=-1) * np.linalg.norm(arrays["C"], axis=-1)
+    assert np.all(found.own <= 100 * 2.0**-53 * size[:, None])
+
+
 def in_complex64(delta, Lambda, P, Q, B, C, length):
     """The generating function in single precision, by its own formula, halves kept."""
     mirrored = [np.concatenate((x, x.conj()), axis=-1) for x in (Lambda, P, Q, B, C)]
