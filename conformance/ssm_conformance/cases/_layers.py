@@ -58,7 +58,8 @@ _LSSL_ROWS: Final[tuple[Row, ...]] = (
     ("empty", "quick", "robustness", lssl_inputs(2, 3, 0, 4, 2)),
     ("single", "quick", "robustness", lssl_inputs(2, 3, 1, 4, 2)),
     ("no-batch", "quick", "robustness", lssl_inputs(0, 3, 7, 4, 2)),
-    ("long", "full", "value", lssl_inputs(1, 2, 1021, 8, 1)),
+    # A matrix at random has modes that grow: over many steps they leave the range of float32.
+    ("long", "full", "value", lssl_inputs(1, 2, 1021, 8, 1) | {"A": Draw((2, 8, 8), "legs")}),
 )
 
 
