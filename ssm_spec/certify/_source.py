@@ -92,14 +92,18 @@ class Draw:
         return rates + 1j * self.rng.uniform(-20, 20, shape) if self.complex else rates
 
     def matrix(self, *shape: int) -> Array:
-        """State matrices: stable and full, triangular and far from normal, or nilpotent."""
+        """State matrices: full, triangular and far from normal, or nilpotent.
+
+        Some grow, but not where the sequence is long: 4096 steps would leave float64's range.
+        """
         n, kind = shape[-1], self.rng.integers(3)
         A = self.general(*shape) / max(n, 1)
         if kind == 1:
             A = np.tril(A * 8)
         if kind == 2:
             return np.tril(A, -1)
-        return A + np.eye(n) * -np.abs(self.modes(*shape[:-1])[..., None])
+        A = A + np.eye(n) * -np.abs(self.modes(*shape[:-1])[..., None])
+        return A - _growth(A)[..., None, None] * np.eye(n) if self.regime == "long" else A
 
     def discrete(self, *shape: int, diagonal: bool) -> Array:
         """State matrices or modes of discrete systems: inside the unit circle, some near it."""
@@ -112,3 +116,9 @@ class Draw:
         A = self.general(*shape)
         norm = np.linalg.norm(A, 2, axis=(-2, -1), keepdims=True)
         return np.asarray(radius * A / np.where(norm > 0, norm, 1.0))
+
+
+def _growth(A: Array) -> NDArray[np.float64]:
+    """The rate at which ‖exp(tA)‖₂ may grow: the largest eigenvalue of A's Hermitian part, if positive."""
+    hermitian = 0.5 * (A + np.conj(np.swapaxes(A, -1, -2)))
+    return np.asarray(np.maximum(np.linalg.eigvalsh(hermitian)[..., -1], 0.0))
