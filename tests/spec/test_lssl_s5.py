@@ -131,6 +131,23 @@ def test_an_honest_parallel_s5_in_float32_stays_within(complex_, record_property
     assert max(ratios.values()) <= 1.0
 
 
+@pytest.mark.parametrize("order", ["sequential", "hillis-steele", "blelloch", "chunked"])
+@pytest.mark.parametrize("complex_", [True, False])
+def test_s5_is_the_associative_scan_in_any_order(order, complex_, record_property):
+    """(ā, b̄ u_k) scanned, read by C: S5's own way to compute it, in units of the bound of float64."""
+    arrays = wide(np.random.default_rng(3), complex_, 2, 3, 4, 130)
+    A, B = arrays["A"][:, None], arrays["B"][:, None]
+    A_bar, B_bar = ssm_spec.discretize_zoh(A, B, arrays["delta"], diagonal=True)
+    x = B_bar[:, 0] @ arrays["u"].astype(A_bar.dtype)
+    x[..., 0] += A_bar[:, 0] * arrays["initial_state"]
+    h = ssm_spec.ssm_associative_scan(np.broadcast_to(A_bar, x.shape), x, order, chunk=16)
+    y = (2.0 if complex_ else 1.0) * (arrays["C"] @ h).real + arrays["D"][:, None] * arrays["u"]
+    found = ssm_spec.s5_bounds(arithmetic=Arithmetic(compute="float64", evaluation="scan"), **arrays)
+    ratios = check.worst(found, {"y": y, "last_state": h[..., -1]})
+    record_property("units of the bound", ratios)
+    assert max(ratios.values()) <= 1.0
+
+
 def test_slips_leave_the_bound():
     """Another rule for LSSL; one step for all modes, D as a mixing matrix, and no doubling for S5."""
     arrays = stacked(np.random.default_rng(2), 2, 3, 8, 2, 20)
