@@ -148,6 +148,29 @@ def test_one_that_cannot_be_differentiated_twice_says_so(raises: Exception | Non
     assert found.details["raised"].startswith(said)
 
 
+def test_a_backward_pass_may_refuse_to_keep_its_graph() -> None:
+    """As a compiled one does, which writes its results over what it saved."""
+
+    class Donates(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, u):
+            return u.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            if torch._C._autograd._get_current_graph_task_keep_graph():
+                raise RuntimeError("what is saved is written over")
+            return g.clone()
+
+    op = Op(lambda u, **rest: TorchScan()(u=Donates.apply(u), **rest), dtypes=("float32",), gradients="all")
+    subject = Backend(name="x", version="0", arrays=TorchArrays("cpu"), ops={"selective_scan": op})
+    assert perform(find_case("selective_scan/gradient/float32/typical"), subject).status == "pass"
+    for variant in ("again", "second"):
+        found = ask(subject, variant, "gradient")
+        assert found.status == "pass", found.message
+        assert found.details["raised"] == "RuntimeError: what is saved is written over"
+
+
 @pytest.mark.parametrize(
     "raises", [torch.OutOfMemoryError("out of memory"), KeyError("C")], ids=lambda error: type(error).__name__
 )

@@ -82,19 +82,21 @@ class Graph:
 
 
 def backward_again(subject: Subject) -> Finding:
-    """Two backward passes through one graph that was kept: each gives the gradients."""
-    graph = _recorded(subject)
-    with backend_at_work():
-        first = graph.gradients(retain_graph=True)
-    found = judge_gradients(subject, _out(subject, first))
-    if not found.passed:
-        return found
-    try:
-        with backend_at_work():
-            again = graph.gradients(retain_graph=True)
-    except CheckFailed as failure:
-        return _refused(failure)
-    return named(judge_gradients(subject, _out(subject, again)), "a second backward pass through one graph")
+    """Two backward passes through one graph that was kept: each gives the gradients.
+
+    The first may be refused too: a compiled backward pass may write over what no second one was to read.
+    """
+    graph, found = _recorded(subject), Finding()
+    for which in ("the first of two backward passes", "a second backward pass through one graph"):
+        try:
+            with backend_at_work():
+                gradients = graph.gradients(retain_graph=True)
+        except CheckFailed as failure:
+            return _refused(failure)
+        found = named(judge_gradients(subject, _out(subject, gradients)), which)
+        if not found.passed:
+            return found
+    return found
 
 
 def second_derivative(subject: Subject) -> Finding:
