@@ -83,6 +83,31 @@ class BackwardPlan:
         """Channels of a program."""
         return self.R * self.W * self.L
 
+    @property
+    def N(self) -> int:  # noqa: N802 -- the same
+        """States, padded."""
+        return self.K * self.M
+
+
+@dataclass(frozen=True)
+class LanesPlan:
+    """What the backward kernel in Gluon is launched with.
+
+    N states, padded; W warps a program; time cut into segments; one saved state in `save` steps.
+    """
+
+    N: int
+    W: int
+    segments: int
+    segment: int
+    save: int = 32
+    each: int = 1
+
+    @property
+    def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
+        """Channels of a program: eight states of one channel a lane."""
+        return 256 * self.W // self.N
+
 
 def forward_plan(shape: Shape, complex_: bool = False, lean: bool = False) -> ForwardPlan:
     """At most 128 numbers of a tile a lane; time is cut where b·d leaves multiprocessors idle.
@@ -138,3 +163,26 @@ def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     segments, segment = _cut(shape.length, segments)
     segment = -(-segment // save) * save
     return BackwardPlan(8, K, 1, W, M, L, save, max(-(-shape.length // segment), 1), segment, each)
+
+
+LANES_WARPS = 8 * PROCESSORS
+"""Warps of the backward kernel in Gluon that an H100 holds at once: each takes all the registers it may."""
+
+
+def lanes_plan(shape: Shape) -> LanesPlan:
+    """Four warps and 64 channels a program, so that the slices of dB and dC are few.
+
+    Time is cut where the warps would not fill half of the processors; with up to two thirds of them
+    filled, cutting pays only if it makes several waves.
+    """
+    W = 4 if shape.cell > 32 else 2
+    plan = LanesPlan(16, W, 1, 0)
+    warps = W * -(-shape.cell // plan.DT) * (shape.dim // max(shape.cell, 1)) * shape.rows
+    segments = 1
+    if 0 < warps <= LANES_WARPS // 2:
+        segments = LANES_WARPS // warps
+    elif 0 < warps <= 2 * LANES_WARPS // 3:
+        segments = 8
+    segments = min(segments, max(shape.length // 128, 1), 64)
+    segment = max(-(-shape.length // (segments * 32)) * 32, 32)
+    return LanesPlan(16, W, max(-(-shape.length // segment), 1), segment)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
-from ssm_triton._launch import Inputs, blocks_of, run_backward, run_forward
+from ssm_triton._inputs import Inputs, blocks_of
+from ssm_triton._launch import run_forward
+from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import saved_every
 
 _DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
@@ -188,7 +190,7 @@ def selective_scan(
             seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,
         )  # fmt: skip
     B, C = (_in_groups(m, A) for m in (B, C))
-    D, delta_bias = (None if m is None else m.contiguous() for m in (D, delta_bias))
+    D, delta_bias, cu_seqlens = (None if m is None else m.contiguous() for m in (D, delta_bias, cu_seqlens))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     learn = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
     y, last, _ = scan(

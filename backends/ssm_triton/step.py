@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
-from ssm_triton._launch import FUSED, real, strides
+from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two
 from ssm_triton._step import step
 

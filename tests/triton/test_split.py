@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssm_triton._launch import Inputs, run_backward, run_forward
+from ssm_triton._inputs import Inputs
+from ssm_triton._launch import run_forward
+from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import BackwardPlan, ForwardPlan, backward_plan, forward_plan
 
 from .problems import problem

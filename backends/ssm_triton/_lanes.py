@@ -1,0 +1,41 @@
+"""Whether the backward pass in Gluon can take a call: a rule of versions, machines and features."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import triton
+
+from ssm_triton._inputs import Inputs
+
+FIRST_TRITON = (3, 6)
+"""Gluon names the layouts that are needed here from this version on; it has no interpreter."""
+FIRST_CAPABILITY = (8, 0)
+SHARED_BYTES = 110_000
+"""Shared memory of a program."""
+
+
+def lanes_fit(x: Inputs) -> bool:
+    """Real A in float32 with 9 to 16 states, B and C variable in time, no packing, no ZOH, a fit GPU."""
+    return (
+        x.A.dtype == torch.float32
+        and 8 < x.A.shape[1] <= 16
+        and x.B.ndim == x.C.ndim == 4
+        and not x.zoh
+        and x.seq_idx is None
+        and x.cu_seqlens is None
+        and x.u.is_cuda
+        and _machine_fits(x.u.device.index)
+    )
+
+
+@cache
+def _machine_fits(device: int) -> bool:
+    version = tuple(int(part) for part in triton.__version__.split(".")[:2])
+    if version < FIRST_TRITON or triton.knobs.runtime.interpret or torch.version.hip is not None:
+        return False
+    properties = torch.cuda.get_device_properties(device)
+    capability = (properties.major, properties.minor)
+    room: int = properties.shared_memory_per_block_optin  # type: ignore[attr-defined] # missing in the stubs
+    return capability >= FIRST_CAPABILITY and room >= SHARED_BYTES

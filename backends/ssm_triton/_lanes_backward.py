@@ -1,0 +1,291 @@
+"""The backward pass in Gluon: the equations of `_backward`, with every layout named.
+
+For a real A in float32, B and C variable in time, no packing and no ZOH; `_backward` is its plain twin.
+
+Time is walked in reverse, a block of 32 steps at a time. What depends on a channel and a step alone,
+Δ, Δu and q = dy silu(z), is computed once and laid in shared memory. A sweep from the saved state leaves
+the state before each tile of four steps there; then tile after tile, last first, the states and the
+adjoint are run through registers. What the steps of a block give, y, Σ λB and Σ Aλah⁻, takes the place
+of q, Δu and is turned back to the layout of the loads, where du, dΔ and dz are finished.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+from ssm_triton._lanes_layouts import (
+    projections,
+    rows,
+    seen_as,
+    spread,
+    stack_channels,
+    stack_states,
+    states,
+    streams,
+    tiles,
+    turned,
+)
+from ssm_triton._math import LN_2, LOG2_E, softplus
+
+T: gl.constexpr = gl.constexpr(4)
+"""Steps of a tile: a lane keeps the decay and the past of each state and step in registers."""
+K: gl.constexpr = gl.constexpr(8)
+"""States of a lane."""
+BLOCK: gl.constexpr = gl.constexpr(32)
+"""Steps of a block: there is one saved state for each."""
+
+
+@gluon.jit
+def reciprocal(x):
+    """1 / x to one unit in the last place: one instruction, where a division takes five."""
+    return gl.inline_asm_elementwise(
+        "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=gl.float32, is_pure=True, pack=1
+    )
+
+
+@gluon.jit
+def sigmoid(x):
+    """σ(x) = 1 / (1 + e^−x)."""
+    return reciprocal(1.0 + gl.exp2(x * -LOG2_E))
+
+
+@gluon.jit
+def carried_back(message, decay, messages, row, segment, segments, size, offsets, mask):
+    """The message into a segment's end: m ← P m + m′ over the segments after it, last first."""
+    m = message
+    for k in range(segment + 1, segments):
+        base = (row * segments + segments + segment - k).to(gl.int64) * size
+        p = gl.load(decay + base + offsets, mask=mask, other=0.0)
+        own = gl.load(messages + base + offsets, mask=mask, other=0.0)
+        m = p * m + own
+    return m
+
+
+@gluon.jit
+def loaded(x, x_d, x_l, channel, at, valid):
+    """One block of a stream, (BLOCK, channels), as it lies in memory; zero outside time."""
+    return gl.load(x + channel[None, :] * x_d + at * x_l, mask=valid, other=0.0)
+
+
+@gluon.jit
+def backward_lanes(
+    u, delta, A, B, C, D, z, bias, saved, decay, messages, dy, dlast,
+    du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial,
+    length, dim, n, per_B, per_C, slices, batches, tiles_per_cell, cell, segments, SEGMENT, blocks,
+    u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
+    z_b, z_d, z_l, dy_b, dy_d, dy_l,
+    du_b, du_d, du_l, ddelta_b, ddelta_d, ddelta_l, dz_b, dz_d, dz_l, dlast_b, dlast_d, dlast_n,
+    N: gl.constexpr, W: gl.constexpr, TIME: gl.constexpr, TIME_B: gl.constexpr,
+    HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+    INITIAL: gl.constexpr, SPLIT: gl.constexpr, LAST: gl.constexpr,
+):  # fmt: skip
+    """One row, DT = 32 W K / N channels, one segment of time, from its end to its start."""
+    DT: gl.constexpr = 32 * W * K // N
+    TILES: gl.constexpr = BLOCK // T
+    PAD: gl.constexpr = 1 if TIME else 4
+    PAD_B: gl.constexpr = 4 if TIME_B else 0
+    S: gl.constexpr = states(N, K, W)
+    SN: gl.constexpr = gl.SliceLayout(1, S)
+    SD: gl.constexpr = gl.SliceLayout(0, S)
+    E: gl.constexpr = streams(DT, BLOCK, W, TIME)
+    ED: gl.constexpr = gl.SliceLayout(0, E)
+    P: gl.constexpr = projections(N, W, TIME_B)
+    X: gl.constexpr = tiles(N, K, T, W)
+    Q: gl.constexpr = turned(N, T, W)
+
+    slice_ = gl.program_id(0) % slices
+    row = (gl.program_id(0) // slices) % batches
+    segment = gl.program_id(0) // slices // batches
+    inside = (slice_ % tiles_per_cell) * DT
+    d0 = (slice_ // tiles_per_cell) * cell + inside
+    left = cell - inside
+    batch = row.to(gl.int64)
+    first = segment * SEGMENT
+    stop = gl.minimum(first + SEGMENT, length)
+    count = gl.cdiv(stop - first, BLOCK)
+
+    i = gl.arange(0, N, SN)
+    j = gl.arange(0, DT, SD)
+    both = (i < n)[:, None] & (j < left)[None, :]
+    state_at = i[:, None] * dim + (d0 + j)[None, :]
+    user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
+    a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
+    m = gl.zeros([N, DT], gl.float32, S)
+    if LAST:
+        last_at = (d0 + j).to(gl.int64)[None, :] * dlast_d + i.to(gl.int64)[:, None] * dlast_n
+        m += gl.load(dlast + batch * dlast_b + last_at, mask=both, other=0.0).to(gl.float32)
+    if SPLIT:
+        m = carried_back(m, decay, messages, row, segment, segments, n * dim, state_at, both)
+    acc_A = gl.zeros([N, DT], gl.float32, S)
+
+    t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
+    e = gl.arange(0, DT, ED)
+    live = (e < left)[None, :]
+    channel = (d0 + e).to(gl.int64)
+    skip = gl.zeros([DT], gl.float32, ED)
+    if HAS_D:
+        skip = gl.load(D + channel, mask=e < left, other=0.0)
+    shift = gl.zeros([DT], gl.float32, ED)
+    if HAS_BIAS:
+        shift = gl.load(bias + channel, mask=e < left, other=0.0)
+    own: gl.constexpr = 8 if TIME else 1
+    acc_D = gl.sum(gl.zeros([BLOCK, DT], gl.float32, E).reshape([BLOCK // own, own, DT]), 1)
+    acc_bias = acc_D
+    u += batch * u_b
+    delta += batch * delta_b
+    dy += batch * dy_b
+    du += batch * du_b
+    ddelta += batch * ddelta_b
+    if HAS_Z:
+        z += batch * z_b
+        dz += batch * dz_b
+
+    tp = gl.arange(0, BLOCK, gl.SliceLayout(1, P))
+    ip = gl.arange(0, N, gl.SliceLayout(0, P))
+    B += batch * B_b + (d0 // per_B).to(gl.int64) * B_g
+    C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
+    tq = gl.arange(0, T, gl.SliceLayout(1, gl.SliceLayout(2, Q)))
+    iq = gl.arange(0, N, gl.SliceLayout(0, gl.SliceLayout(2, Q)))
+
+    s_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    w_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    a_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
+    C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
+    s_rows = seen_as(s_block, [BLOCK, DT], rows(DT, PAD, 0))
+    w_rows = seen_as(w_block, [BLOCK, DT], rows(DT, PAD, 0))
+    q_rows = seen_as(q_block, [BLOCK, DT], rows(DT, PAD, 0))
+    B_rows = seen_as(B_block, [BLOCK, N], rows(N, PAD_B, 0))
+    C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_B, 0))
+    y_tiles = seen_as(q_block, [TILES, T, DT], rows(DT, PAD, T))
+    b_tiles = seen_as(w_block, [TILES, T, DT], rows(DT, PAD, T))
+    a_tiles = seen_as(a_block, [TILES, T, DT], rows(DT, PAD, T))
+    starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], spread(N, [0, 1]))
+    turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT], spread(N, [1, 2, 0]))
+    turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT], spread(N, [1, 2, 0]))
+
+    for block in range(count):
+        now = first + (count - 1 - block) * BLOCK
+        at = (now + t).to(gl.int64)[:, None]
+        valid = (now + t < stop)[:, None] & live
+        atp = (now + tp).to(gl.int64)[:, None]
+        validp = (now + tp < stop)[:, None] & (ip < n)[None, :]
+        ip_at = ip.to(gl.int64)[None, :]
+        B_0 = gl.load(B + atp * B_l + ip_at * B_n, mask=validp, other=0.0)
+        C_0 = gl.load(C + atp * C_l + ip_at * C_n, mask=validp, other=0.0)
+        u_0 = loaded(u, u_d, u_l, channel, at, valid)
+        x_0 = loaded(delta, delta_d, delta_l, channel, at, valid)
+        r_0 = loaded(dy, dy_d, dy_l, channel, at, valid)
+        if HAS_Z:
+            z_0 = loaded(z, z_d, z_l, channel, at, valid)
+        slot = (row * blocks + now // BLOCK).to(gl.int64) * n * dim
+        h = gl.load(saved + slot + state_at, mask=both, other=0.0)
+        s = x_0.to(gl.float32) + shift[None, :]
+        if SOFTPLUS:
+            s = softplus(s)
+        s = gl.where(valid, s, 0.0)
+        q = r_0.to(gl.float32)
+        if HAS_Z:
+            z_t = z_0.to(gl.float32)
+            q *= z_t * sigmoid(z_t)
+        B_block.store(B_0.to(gl.float32))
+        C_block.store(C_0.to(gl.float32))
+        s_block.store(s)
+        w_block.store(s * u_0.to(gl.float32))
+        q_block.store(q)
+
+        for tile in range(TILES - 1):
+            starts.index(tile).store(h)
+            for v in gl.static_range(T):
+                decay_v = gl.exp2(s_rows.index(tile * T + v).load(SD)[None, :] * a2)
+                input_v = (
+                    w_rows.index(tile * T + v).load(SD)[None, :]
+                    * B_rows.index(tile * T + v).load(SN)[:, None]
+                )
+                h = decay_v * h + input_v
+        starts.index(TILES - 1).store(h)
+
+        for back in range(TILES):
+            tile = TILES - 1 - back
+            h = starts.index(tile).load(S)
+            a, past, ss, ws, qs, Bs, Cs, ys, by_C = (), (), (), (), (), (), (), (), ()
+            for v in gl.static_range(T):
+                s_v = s_rows.index(tile * T + v).load(SD)[None, :]
+                w_v = w_rows.index(tile * T + v).load(SD)[None, :]
+                q_v = q_rows.index(tile * T + v).load(SD)[None, :]
+                B_v = B_rows.index(tile * T + v).load(SN)[:, None]
+                C_v = C_rows.index(tile * T + v).load(SN)[:, None]
+                a_v = gl.exp2(s_v * a2)
+                past_v = a_v * h
+                h = past_v + w_v * B_v
+                a += (a_v,)
+                past += (past_v,)
+                ss += (s_v,)
+                ws += (w_v,)
+                qs += (q_v,)
+                Bs += (B_v,)
+                Cs += (C_v,)
+                by_C += (q_v * h,)
+                if HAS_Z:
+                    ys += (gl.sum(C_v * h, 0),)
+            turn_C.store(gl.convert_layout(stack_states(by_C[0], by_C[1], by_C[2], by_C[3]), X))
+            bs, es, by_B = (), (), ()
+            for k in gl.static_range(T):
+                lam = qs[T - 1 - k] * Cs[T - 1 - k] + m
+                through_A = lam * past[T - 1 - k]
+                m = lam * a[T - 1 - k]
+                acc_A += ss[T - 1 - k] * through_A
+                bs += (gl.sum(lam * Bs[T - 1 - k], 0),)
+                es += (gl.sum(a2 * through_A, 0),)
+                by_B += (ws[T - 1 - k] * lam,)
+            turn_B.store(gl.convert_layout(stack_states(by_B[3], by_B[2], by_B[1], by_B[0]), X))
+            step = now + tile * T + tq
+            to = ((slice_.to(gl.int64) * batches + batch) * length + step)[:, None] * N + iq[None, :]
+            gl.store(dC + to, gl.sum(turn_C.load(Q), 2), mask=(step < stop)[:, None])
+            gl.store(dB + to, gl.sum(turn_B.load(Q), 2), mask=(step < stop)[:, None])
+            if HAS_Z:
+                y_tiles.index(tile).store(stack_channels(ys[0], ys[1], ys[2], ys[3]))
+            b_tiles.index(tile).store(stack_channels(bs[3], bs[2], bs[1], bs[0]))
+            a_tiles.index(tile).store(stack_channels(es[3], es[2], es[1], es[0]))
+
+        u_1 = loaded(u, u_d, u_l, channel, at, valid)
+        r_1 = loaded(dy, dy_d, dy_l, channel, at, valid)
+        if HAS_Z:
+            z_1 = loaded(z, z_d, z_l, channel, at, valid)
+        if SOFTPLUS:
+            x_1 = loaded(delta, delta_d, delta_l, channel, at, valid)
+        u_t = u_1.to(gl.float32)
+        r_t = r_1.to(gl.float32)
+        q = r_t
+        through_b = w_block.load(E)
+        if HAS_Z:
+            z_t = z_1.to(gl.float32)
+            gate = sigmoid(z_t)
+            q = r_t * z_t * gate
+            y = q_block.load(E) + skip[None, :] * u_t
+            dz_t = r_t * y * (gate * (1.0 + z_t * (1.0 - gate)))
+            gl.store(dz + channel[None, :] * dz_d + at * dz_l, dz_t.to(dz.dtype.element_ty), mask=valid)
+        du_t = skip[None, :] * q + s_block.load(E) * through_b
+        gl.store(du + channel[None, :] * du_d + at * du_l, du_t.to(du.dtype.element_ty), mask=valid)
+        ds = u_t * through_b + a_block.load(E) * LN_2
+        if SOFTPLUS:
+            x = x_1.to(gl.float32) + shift[None, :]
+            w = gl.exp2(gl.abs(x) * -LOG2_E)
+            ds *= gl.where(x >= 0.0, 1.0, w) * reciprocal(1.0 + w)
+        ds = gl.where(valid, ds, 0.0)
+        gl.store(
+            ddelta + channel[None, :] * ddelta_d + at * ddelta_l, ds.to(ddelta.dtype.element_ty), mask=valid
+        )
+        acc_D += gl.sum((q * u_t).reshape([BLOCK // own, own, DT]), 1)
+        acc_bias += gl.sum(ds.reshape([BLOCK // own, own, DT]), 1)
+
+    part = (row * segments + segment).to(gl.int64)
+    gl.store(dA + part * n * dim + state_at, acc_A, mask=both)
+    if HAS_D:
+        gl.store(dD + part * dim + channel, gl.convert_layout(gl.sum(acc_D, 0), ED), mask=e < left)
+    if HAS_BIAS:
+        gl.store(dbias + part * dim + channel, gl.convert_layout(gl.sum(acc_bias, 0), ED), mask=e < left)
+    if INITIAL and segment == 0:
+        gl.store(dinitial + batch * n * dim + user_at, m, mask=both)

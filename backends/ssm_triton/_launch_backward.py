@@ -1,0 +1,142 @@
+"""From tensors to launches: the backward pass of the scan."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm_triton import _plan
+from ssm_triton._backward import backward
+from ssm_triton._complex_backward import backward_complex
+from ssm_triton._gradients import Gradients
+from ssm_triton._inputs import (
+    FUSED,
+    Inputs,
+    blocks_of,
+    flags,
+    grouped,
+    per_group,
+    real,
+    segment_ends,
+    strides,
+)
+from ssm_triton._lanes import lanes_fit
+from ssm_triton._messages import messages
+from ssm_triton._plan import BackwardPlan, LanesPlan, Shape
+
+
+def run_backward(
+    x: Inputs,
+    saved: Tensor,
+    dy: Tensor,
+    dlast: Tensor | None,
+    plan: BackwardPlan | LanesPlan | None = None,
+) -> dict[str, Tensor]:
+    """The gradient of every input that was given, by name."""
+    shape = x.shape
+    if plan is None:
+        plan = _plan.lanes_plan(shape) if lanes_fit(x) else _plan.backward_plan(shape, x.A.is_complex())
+    tiles_per_cell = -(-shape.cell // plan.DT)
+    tiles = tiles_per_cell * (shape.dim // max(shape.cell, 1))
+    out = Gradients.empty(x, shape, plan, tiles // plan.each)
+    if out.count * shape.rows * plan.segments:
+        ends = segment_ends(x, shape, plan.segments)
+        if plan.segments > 1:
+            _run_messages(x, shape, dy, ends, plan)
+        if isinstance(plan, LanesPlan):
+            _run_lanes(x, shape, plan, out, saved, ends, dy, dlast, (tiles, tiles_per_cell))
+        else:
+            _run_tiles(x, shape, plan, out, saved, ends, dy, dlast, (tiles, tiles_per_cell))
+    return out.gathered(x, shape)
+
+
+def _steps(x: Inputs, out: Gradients, dy: Tensor, dlast: Tensor | None) -> list[int]:
+    arrays = (dy, out.whole["u"], out.whole["delta"], out.whole.get("z"), dlast)
+    steps = [*strides(x.u, 3), *strides(x.delta, 3), *grouped(x.B), *grouped(x.C), *strides(x.z, 3)]
+    return [*steps, *(step for array in arrays for step in strides(array, 3))]
+
+
+def _results(out: Gradients) -> list[Tensor | None]:
+    whole = [out.whole["u"], out.whole["delta"], out.whole.get("z")]
+    sums = [out.parts["A"], out.parts.get("D"), out.parts.get("delta_bias")]
+    return [real(array) for array in (*whole, *out.slices, *sums, out.whole.get("initial_state"))]
+
+
+def _run_tiles(
+    x: Inputs,
+    shape: Shape,
+    plan: BackwardPlan,
+    out: Gradients,
+    saved: Tensor,
+    ends: list[Tensor],
+    dy: Tensor,
+    dlast: Tensor | None,
+    tiling: tuple[int, int],
+) -> None:
+    programs = out.count * shape.rows * plan.segments
+    scratch = x.A
+    if plan.save > plan.T:
+        size = programs * (plan.save // plan.T) * plan.N * plan.DT
+        scratch = torch.empty(size, dtype=x.A.dtype, device=x.u.device)
+    tiles, tiles_per_cell = tiling
+    whole = not x.A.is_complex()
+    tensors = [x.u, x.delta, *map(real, (x.A, x.B, x.C)), x.D, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens]
+    tensors += [real(saved), real(scratch), *(ends if whole else []), dy, real(dlast), *_results(out)]
+    sizes = [shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, shape.batch]
+    sizes += [tiles_per_cell, shape.cell, *([plan.segments] if whole else []), plan.segment]
+    sizes += [blocks_of(shape, plan.save, x.cu_seqlens is not None)[0]]
+    steps = [*_steps(x, out, dy, dlast), *strides(x.seq_idx, 2)]
+    constants = flags(x, shape) | {
+        "T": plan.T, "K": plan.K, "R": plan.R, "W": plan.W, "M": plan.M, "L": plan.L, "SAVE": plan.save,
+        "INITIAL": x.initial_state is not None, "LAST": dlast is not None,
+        "num_warps": plan.W, "enable_fp_fusion": FUSED,
+    }  # fmt: skip
+    if whole:
+        split = plan.segments > 1
+        backward[(programs,)](*tensors, *sizes, *steps, SPLIT=split, EACH=plan.each, **constants)
+    else:
+        backward_complex[(programs,)](*tensors, *sizes, *steps, **constants)
+
+
+def _run_lanes(
+    x: Inputs,
+    shape: Shape,
+    plan: LanesPlan,
+    out: Gradients,
+    saved: Tensor,
+    ends: list[Tensor],
+    dy: Tensor,
+    dlast: Tensor | None,
+    tiling: tuple[int, int],
+) -> None:
+    # Here, since older Triton has no Gluon.
+    from ssm_triton._lanes_backward import backward_lanes
+
+    tiles, tiles_per_cell = tiling
+    backward_lanes[(out.count * shape.rows * plan.segments,)](
+        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, saved, *ends, dy, dlast, *_results(out),
+        shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.batch, tiles_per_cell, shape.cell,
+        plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0], *_steps(x, out, dy, dlast),
+        N=plan.N, W=plan.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
+        HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
+        INITIAL=x.initial_state is not None, SPLIT=plan.segments > 1, LAST=dlast is not None,
+        num_warps=plan.W, enable_fp_fusion=FUSED,
+    )  # fmt: skip
+
+
+def _run_messages(
+    x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan: BackwardPlan | LanesPlan
+) -> None:
+    tile = _plan.forward_plan(shape)
+    tiles_per_cell = -(-shape.cell // tile.DT)
+    tiles = tiles_per_cell * (shape.dim // shape.cell)
+    messages[(tiles * shape.rows * plan.segments,)](
+        x.delta, x.A, x.C, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens, dy, *ends,
+        shape.length, shape.dim, shape.n, shape.dim // max(shape.groups_C, 1), tiles, shape.rows,
+        tiles_per_cell, shape.cell, plan.segments, plan.segment,
+        *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(x.seq_idx, 2),
+        T=min(8, plan.segment), N=shape.padded, DT=tile.DT,
+        HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
+        CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None,
+        num_warps=1, enable_fp_fusion=FUSED,
+    )  # fmt: skip
