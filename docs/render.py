@@ -218,6 +218,51 @@ def bench(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def beside(data: dict[str, Any]) -> str:
+    """Shapes down: times of a scan on a GPU, beside a peer and over the floor, and peak memory."""
+    lines = [
+        "| b, d, l, n | forward ms | times faster | over floor | both ms | times faster | over floor "
+        "| peak MiB, both (peer) |",
+        "|---|" + "--:|" * 7,
+    ]
+    for row in data["scan"]:
+        cells = [", ".join(map(str, row["shape"]))]
+        for what in ("forward", "both"):
+            cells += [f"{row['milliseconds'][what]:.3f}", f"{row['times_faster'][what]:.2f}"]
+            cells += [f"{row['over_floor'][what]:.1f}"]
+        cells += [f"{row['peak_MiB']['both']:.0f} ({row['peer_peak_MiB']['both']:.0f})"]
+        lines.append("| " + " | ".join(cells) + " |")
+    mean = data["geometric_mean_times_faster"]
+    lines.append(f"| geometric mean | | {mean['forward']:.2f} | | | {mean['both']:.2f} | | |")
+    first, *_ = data["scan"]
+    lines += ["", "At the first shape:", ""]
+    for row in data["other"]:
+        ratios = (row["milliseconds"][what] / first["milliseconds"][what] for what in ("forward", "both"))
+        lines.append("- {}: {:.2f} times the time forward, {:.2f} both.".format(row["what"], *ratios))
+    steps = "; ".join(
+        f"batch {row['batch']}: {row['milliseconds']:.4f} ms, {row['over_bytes']:.2f} of its bytes' time"
+        for row in data["step"]["rows"]
+    )
+    counted = ", ".join(
+        f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']} "
+        f"(worst {row['worst_ratio']:.2f})"
+        for row in data["conformance"]["outcome"]
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    limits = data["ceilings"]
+    lines += [
+        f"- {data['step']['what']}: {steps}.",
+        "",
+        f"Passed of judged, with the worst error over its bound: {counted}. "
+        f"(`{data['conformance']['command']}`; {data['conformance']['counted']}.)",
+        "",
+        f"{data['device']}; {versions}; {limits['copy_TB_per_s']:.2f}e12 bytes copied and "
+        f"{limits['exp2_per_s'] / 1e12:.2f}e12 exponentials a second in that run. `{data['command']}` at "
+        f"{data['commit'][:7]}.",
+    ]
+    return "\n".join(lines)
+
+
 def outcomes(data: dict[str, Any]) -> str:
     """Tests down: how many passed and failed."""
     lines = ["| test | passed | failed |", "|---|--:|--:|"]
@@ -308,6 +353,7 @@ TABLES = {
     "failures": failures,
     "matrix": matrix,
     "bench": bench,
+    "beside": beside,
     "outcomes": outcomes,
     "certification": certification,
     "teeth-summary": outcome,
