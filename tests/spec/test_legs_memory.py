@@ -63,6 +63,13 @@ def test_reconstruction_lies_within_its_own_bound(n, record_property):
     record_property("ratios", ratios)
 
 
+def test_the_basis_is_right_to_its_rounding_at_every_point():
+    """Its own bound counts the terms of the sum, not the steps of Bonnet's recurrence."""
+    n, points = 64, np.linspace(0.0, 1.0, 23)
+    found = ssm_spec.hippo_legs_reconstruct_bounds(arithmetic=check.F64, c=np.eye(n), points=points)["f"]
+    assert np.all(found.own <= (n + 8) * 2.0**-53 * np.abs(found.value) + 1e-25)
+
+
 @pytest.mark.parametrize("length", [1, 2, 37])
 def test_exact_compression_is_projection_onto_legendre_polynomials(length):
     """c_n = ∫ f √(2n+1) P_n(2x − 1) dx for the held signal, after every number of samples."""
