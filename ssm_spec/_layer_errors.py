@@ -19,7 +19,7 @@ from ssm_spec import _recurrence as rec
 from ssm_spec._products import Inexact, exactly, product_error
 from ssm_spec._recurrence_bounds import state_errors, through_powers
 from ssm_spec._roundoff import Arithmetic
-from ssm_spec._state_error import StateError
+from ssm_spec._state_error import StateError, read_error
 from ssm_spec._validate import Array, Float
 
 
@@ -64,6 +64,7 @@ def backward_errors(
             error=np.concatenate((e.error[1:][::-1], zero[None])),
             size=np.concatenate((e.size[1:][::-1], np.abs(adjoints[-1:]))),
             distance=None if e.distance is None else np.concatenate((e.distance[1:][::-1], zero[None])),
+            whole=None,
         )
         for e in errors
     ]
@@ -97,7 +98,9 @@ def output_error(
     """Bound y = γ Re(C h) + D u, (b, s, p, l)."""
     h = _in_time(np.maximum(e.size, np.abs(states)), e.error, slice(1, None), call.A)
     u = Inexact(call.u, wrong.u)
-    through = call.gamma * product_error("spn,bsnl->bspl", exactly(call.C), h, arithmetic)
+    wider = exactly(h.value + h.error)
+    rounded = product_error("spn,bsnl->bspl", exactly(call.C), wider, arithmetic)
+    through = call.gamma * (read_error(call.C, e) + rounded)
     direct = product_error("spm,bsml->bspl", exactly(call.D), u, arithmetic)
     sizes = call.gamma * (np.abs(call.C) @ np.abs(np.moveaxis(states[1:], 0, -1)))
     sizes = sizes + np.abs(call.D) @ (np.abs(call.u) + wrong.u)

@@ -21,7 +21,7 @@ from ssm_spec import _recurrence as rec
 from ssm_spec._calls import arguments_of
 from ssm_spec._recurrence import ssm_recurrence
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
-from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, sequential
+from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, read_error, sequential
 from ssm_spec._systems import Parts, gradients
 from ssm_spec._validate import Array, Float
 
@@ -127,6 +127,7 @@ def _backward(
             error=np.concatenate((e.error[1:][::-1], zero[None])),
             size=np.concatenate((e.size[1:][::-1], np.abs(adjoints[-1:]))),
             distance=None if e.distance is None else np.concatenate((e.distance[1:][::-1], zero[None])),
+            whole=None,
         )
         for e in errors
     ]
@@ -161,7 +162,7 @@ def _outputs(
     n, m = call.C.shape[-1], call.u.shape[-2]
     error, size = np.moveaxis(e.error[1:], 0, -1), np.moveaxis(e.size[1:], 0, -1)
     C, direct = np.abs(call.C), np.abs(call.D) @ np.abs(call.u)
-    y = call.gamma * (C @ (error + (n * u + u_m) * (size + error)))
+    y = call.gamma * (read_error(call.C, e) + (n * u + u_m) * (C @ (size + error)))
     through = call.gamma * (C @ np.abs(np.moveaxis(states[1:], 0, -1)))
     floor = arithmetic.eta * (
         2 * (n + m + 1) + np.sum(C, axis=-1)[..., None] + np.sum(size, axis=-2)[..., None, :]

@@ -65,7 +65,8 @@ class StateError(NamedTuple):
 
     For chunks, whose gradient may pass through the powers of a mode: `distance` is `size` with
     each term weighted by the steps it took, `per_size` and `per_step` (s, n) what such a
-    gradient loses for each. Zero otherwise.
+    gradient loses for each. Zero otherwise. For a full A in time order: `whole` (l + 1, b, s), the
+    2-norm of the error.
     """
 
     error: Float
@@ -73,6 +74,15 @@ class StateError(NamedTuple):
     distance: Float | None = None
     per_size: float = 0.0
     per_step: Float | None = None
+    whole: Float | None = None
+
+
+def read_error(C: Array, e: StateError) -> Float:
+    """Return the error that C (s, p, n) reads from states after each step, (b, s, p, l)."""
+    by_entry = np.abs(C) @ np.moveaxis(e.error[1:], 0, -1)
+    if e.whole is None:
+        return np.asarray(by_entry)
+    return np.fmin(by_entry, euclidean(C)[..., None] * np.moveaxis(e.whole[1:], 0, -1)[:, :, None])
 
 
 def apply_modulus(A: Array, x: Float) -> Float:
@@ -87,7 +97,8 @@ def sequential(trace: Trace, arithmetic: Arithmetic) -> StateError:
     terms = trace.A.shape[-1] if trace.dense else 1
     rounding = terms * u + arithmetic.product(np.iscomplexobj(trace.A))
     if trace.dense:
-        return StateError(_by_powers(trace, rounding, u), h)
+        e, whole = _by_powers(trace, rounding, u)
+        return StateError(e, h, whole=whole)
     e = np.empty_like(h)
     e[0] = trace.initial_error
     for t in range(len(h) - 1):
@@ -96,8 +107,8 @@ def sequential(trace: Trace, arithmetic: Arithmetic) -> StateError:
     return StateError(e * (1 + 2 * u), h)
 
 
-def _by_powers(trace: Trace, rounding: float, u: float) -> Float:
-    """Carry the local errors of a full A through |A^j|; (l + 1, b, s, n).
+def _by_powers(trace: Trace, rounding: float, u: float) -> tuple[Float, Float]:
+    """Carry the local errors of a full A through |A^j|; (l + 1, b, s, n), and their norms (l + 1, b, s).
 
     The local errors contain e itself: a second pass puts the first one's e there.
     """
@@ -116,15 +127,17 @@ def _by_powers(trace: Trace, rounding: float, u: float) -> Float:
         local = rounding * (size @ (h + e)[..., :-1]) + entering + u * h[..., 1:]
         e = np.zeros_like(h)
         e[..., 0] = trace.initial_error
-        whole = euclidean(e[..., 0])
+        whole = np.zeros((*e.shape[:2], length + 1))
+        whole[..., 0] = euclidean(e[..., 0])
         for start in range(0, length, window):
             steps = min(window, length - start)
             for j in range(steps):
                 e[..., start + 1 + j : start + 1 + steps] += powers[j] @ local[..., start : start + steps - j]
                 e[..., start + 1 + j] += (powers[j + 1] @ e[..., start, None])[..., 0]
-            here = slice(start + 1, start + 1 + steps)
-            whole = _kept_below(e[..., here], local[..., start : start + steps], norm, whole)
-    return np.moveaxis(e * (1 + 2.0**-10), -1, 0)
+            here = slice(start, start + 1 + steps)
+            _keep_below(e[..., here], whole[..., here], local[..., start : start + steps], norm)
+    e, whole = e * (1 + 2.0**-10), whole * (1 + 2.0**-10)
+    return np.moveaxis(e, -1, 0), np.moveaxis(whole, -1, 0)
 
 
 def _norm(A: Array) -> Float:
@@ -135,16 +148,15 @@ def _norm(A: Array) -> Float:
     return np.where(finite, norm * (1.0 + 8.0 * n * UNIT_ROUNDOFF["float64"]), np.inf)
 
 
-def _kept_below(e: Float, local: Float, norm: Float, whole: Float) -> Float:
-    """Lower errors e to their norm ε where that is less, and return the last ε; `whole` is the one before.
+def _keep_below(e: Float, whole: Float, local: Float, norm: Float) -> None:
+    """Follow ε from its first entry, and lower the errors e to it where that is less.
 
-    e and local, what each step adds, (b, s, n, steps).
+    e (b, s, n, 1 + steps), ε (b, s, 1 + steps); local (b, s, n, steps) is what each step adds.
     """
     by_entry, added = euclidean(e, axis=-2), euclidean(local, axis=-2)
-    for j in range(e.shape[-1]):
-        whole = np.fmin(norm * whole + added[..., j], by_entry[..., j])
-        np.fmin(e[..., j], whole[..., None], out=e[..., j])
-    return whole
+    for j in range(local.shape[-1]):
+        whole[..., j + 1] = np.fmin(norm * whole[..., j] + added[..., j], by_entry[..., j + 1])
+    np.fmin(e, whole[..., None, :], out=e)
 
 
 def scan(trace: Trace, arithmetic: Arithmetic) -> StateError:

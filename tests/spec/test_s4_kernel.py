@@ -96,7 +96,7 @@ def test_the_own_bound_does_not_grow_where_the_state_does_not(length):
     arrays, _ = legs(32, 2, np.random.default_rng(1))
     found = ssm_spec.s4_kernel_bounds(arithmetic=F64, length=length, paired=True, **arrays)["K"]
     size = np.linalg.norm(arrays["B"], axis=-1) * np.linalg.norm(arrays["C"], axis=-1)
-    assert np.all(found.own <= 100 * 2.0**-53 * size[:, None])
+    assert np.all(found.own <= 25 * 2.0**-53 * size[:, None])
 
 
 def in_complex64(delta, Lambda, P, Q, B, C, length):
