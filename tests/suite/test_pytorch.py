@@ -33,8 +33,9 @@ CASES = [
     case
     for case in catalogue("full")
     if case.op == "selective_scan" and case.method in PYTORCH and case.recipe.name == "typical"
-    if case.dtype in ("float32", "float64")
+    if case.dtype in ("float32", "float64") and (case.method, case.dtype) != ("compiled", "float64")
 ]
+"""Tracing takes most of the time, and is the same in either dtype."""
 
 
 @pytest.mark.parametrize(
@@ -45,8 +46,8 @@ def test_an_honest_function_passes(name: str, compiles: bool) -> None:
     subject = HONEST[name].backend()
     verdicts = [perform(case, subject) for case in CASES]
     assert {v.id: v.message for v in verdicts if v.status not in ("pass", "not_claimed")} == {}
-    passed = 8 if compiles else 6
-    assert Counter(v.status for v in verdicts) == {"pass": passed, "not_claimed": 10 - passed}
+    passed = 7 if compiles else 6
+    assert Counter(v.status for v in verdicts) == {"pass": passed, "not_claimed": 9 - passed}
     compiled = next(v for v in verdicts if v.id.endswith("float32/compiled-typical"))
     if compiles:
         assert compiled.details["graphs"] > 1, "with a gradient, and at another length, it is another graph"
