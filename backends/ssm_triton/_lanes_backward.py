@@ -15,39 +15,24 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from ssm_triton._lanes_layouts import (
+    BLOCK,
+    K,
+    T,
     projections,
+    reciprocal,
     rows,
     seen_as,
+    sigmoid,
     spread,
     stack_channels,
     stack_states,
     states,
+    stream,
     streams,
     tiles,
     turned,
 )
 from ssm_triton._math import LN_2, LOG2_E, softplus
-
-T: gl.constexpr = gl.constexpr(4)
-"""Steps of a tile: a lane keeps the decay and the past of each state and step in registers."""
-K: gl.constexpr = gl.constexpr(8)
-"""States of a lane."""
-BLOCK: gl.constexpr = gl.constexpr(32)
-"""Steps of a block: there is one saved state for each."""
-
-
-@gluon.jit
-def reciprocal(x):
-    """1 / x to one unit in the last place: one instruction, where a division takes five."""
-    return gl.inline_asm_elementwise(
-        "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=gl.float32, is_pure=True, pack=1
-    )
-
-
-@gluon.jit
-def sigmoid(x):
-    """σ(x) = 1 / (1 + e^−x)."""
-    return reciprocal(1.0 + gl.exp2(x * -LOG2_E))
 
 
 @gluon.jit
@@ -60,12 +45,6 @@ def carried_back(message, decay, messages, row, segment, segments, size, offsets
         own = gl.load(messages + base + offsets, mask=mask, other=0.0)
         m = p * m + own
     return m
-
-
-@gluon.jit
-def loaded(x, x_d, x_l, channel, at, valid):
-    """One block of a stream, (BLOCK, channels), as it lies in memory; zero outside time."""
-    return gl.load(x + channel[None, :] * x_d + at * x_l, mask=valid, other=0.0)
 
 
 @gluon.jit
@@ -170,16 +149,13 @@ def backward_lanes(
         now = first + (count - 1 - block) * BLOCK
         at = (now + t).to(gl.int64)[:, None]
         valid = (now + t < stop)[:, None] & live
-        atp = (now + tp).to(gl.int64)[:, None]
-        validp = (now + tp < stop)[:, None] & (ip < n)[None, :]
-        ip_at = ip.to(gl.int64)[None, :]
-        B_0 = gl.load(B + atp * B_l + ip_at * B_n, mask=validp, other=0.0)
-        C_0 = gl.load(C + atp * C_l + ip_at * C_n, mask=validp, other=0.0)
-        u_0 = loaded(u, u_d, u_l, channel, at, valid)
-        x_0 = loaded(delta, delta_d, delta_l, channel, at, valid)
-        r_0 = loaded(dy, dy_d, dy_l, channel, at, valid)
+        B_0 = stream(B, B_n, B_l, ip.to(gl.int64), now, tp, stop, (ip < n)[None, :])
+        C_0 = stream(C, C_n, C_l, ip.to(gl.int64), now, tp, stop, (ip < n)[None, :])
+        u_0 = stream(u, u_d, u_l, channel, now, t, stop, live)
+        x_0 = stream(delta, delta_d, delta_l, channel, now, t, stop, live)
+        r_0 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
         if HAS_Z:
-            z_0 = loaded(z, z_d, z_l, channel, at, valid)
+            z_0 = stream(z, z_d, z_l, channel, now, t, stop, live)
         slot = (row * blocks + now // BLOCK).to(gl.int64) * n * dim
         h = gl.load(saved + slot + state_at, mask=both, other=0.0)
         s = x_0.to(gl.float32) + shift[None, :]
@@ -250,12 +226,12 @@ def backward_lanes(
             b_tiles.index(tile).store(stack_channels(bs[3], bs[2], bs[1], bs[0]))
             a_tiles.index(tile).store(stack_channels(es[3], es[2], es[1], es[0]))
 
-        u_1 = loaded(u, u_d, u_l, channel, at, valid)
-        r_1 = loaded(dy, dy_d, dy_l, channel, at, valid)
+        u_1 = stream(u, u_d, u_l, channel, now, t, stop, live)
+        r_1 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
         if HAS_Z:
-            z_1 = loaded(z, z_d, z_l, channel, at, valid)
+            z_1 = stream(z, z_d, z_l, channel, now, t, stop, live)
         if SOFTPLUS:
-            x_1 = loaded(delta, delta_d, delta_l, channel, at, valid)
+            x_1 = stream(delta, delta_d, delta_l, channel, now, t, stop, live)
         u_t = u_1.to(gl.float32)
         r_t = r_1.to(gl.float32)
         q = r_t

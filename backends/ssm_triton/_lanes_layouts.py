@@ -1,4 +1,4 @@
-"""Named layouts of the backward pass in Gluon: which lane holds what, and how a tile is turned.
+"""What the kernels in Gluon share: named layouts, loads, and functions of one instruction.
 
 A lane holds K states of one channel. The states of a channel lie in N / K lanes, the channels in the
 other lanes and in the warps: sums over the state are short, and so is what B and C cost to spread.
@@ -9,6 +9,15 @@ from __future__ import annotations
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.runtime.jit import constexpr_function
+
+from ssm_triton._math import LOG2_E
+
+T: gl.constexpr = gl.constexpr(4)
+"""Steps of a tile: the backward pass keeps the decay and the past of each state and step in registers."""
+K: gl.constexpr = gl.constexpr(8)
+"""States of a lane in the backward pass."""
+BLOCK: gl.constexpr = gl.constexpr(32)
+"""Steps of a block: there is one saved state for each."""
 
 _NAMED = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))
 
@@ -101,3 +110,24 @@ def stack_states(x0, x1, x2, x3):
     """Four of (N, channels) as (T, N, channels), without a move."""
     pairs = gl.join(gl.join(x0, x1), gl.join(x2, x3))
     return gl.permute(pairs, (3, 2, 0, 1)).reshape([4, x0.shape[0], x0.shape[1]])
+
+
+@gluon.jit
+def stream(x, x_d, x_l, channel, now, t, stop, live):
+    """One block of a stream, (BLOCK, channels), as it lies in memory; zero from `stop` on."""
+    at = (now + t).to(gl.int64)[:, None]
+    return gl.load(x + channel[None, :] * x_d + at * x_l, mask=(now + t < stop)[:, None] & live, other=0.0)
+
+
+@gluon.jit
+def reciprocal(x):
+    """1 / x to one unit in the last place: one instruction, where a division takes five."""
+    return gl.inline_asm_elementwise(
+        "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=gl.float32, is_pure=True, pack=1
+    )
+
+
+@gluon.jit
+def sigmoid(x):
+    """σ(x) = 1 / (1 + e^−x)."""
+    return reciprocal(1.0 + gl.exp2(x * -LOG2_E))

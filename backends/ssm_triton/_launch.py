@@ -19,11 +19,12 @@ from ssm_triton._inputs import (
     segment_ends,
     strides,
 )
-from ssm_triton._plan import ForwardPlan
+from ssm_triton._lanes import lanes_fit
+from ssm_triton._plan import ForwardLanes, ForwardPlan, Shape
 
 
 def run_forward(
-    x: Inputs, *, last: bool, save: int, plan: ForwardPlan | None = None
+    x: Inputs, *, last: bool, save: int, plan: ForwardPlan | ForwardLanes | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """y, the last state if asked, and one saved state in `save` steps (0: none).
 
@@ -32,6 +33,8 @@ def run_forward(
     y (b, d, l) in u's dtype; last (rows, d, n) and saved (blocks, n, d) in the compute type.
     """
     shape, dtype, device = x.shape, x.A.dtype, x.u.device
+    if plan is None and save in (0, ForwardLanes.save) and lanes_fit(x):
+        plan = _plan.forward_lanes_plan(shape)
     lean = x.u.element_size() == 2 and x.u.stride(2) == 1
     plan = plan or _plan.forward_plan(shape, x.A.is_complex(), lean)
     y = torch.empty_like(x.u)
@@ -40,9 +43,34 @@ def run_forward(
     saved = torch.empty((total, shape.n, shape.dim), dtype=dtype, device=device) if save else None
     tiles_per_cell = -(-shape.cell // plan.DT)
     tiles = tiles_per_cell * (shape.dim // max(shape.cell, 1))
-    programs = tiles * shape.rows * plan.segments
-    if not programs:
+    tiling = (tiles, tiles_per_cell)
+    if not tiles * shape.rows:
         return y, state, saved
+    if isinstance(plan, ForwardLanes):
+        _run_lanes(x, shape, plan, y, state, saved, tiling, blocks)
+    else:
+        _run_tiles(x, shape, plan, y, state, saved, tiling, blocks, save)
+    return y, state, saved
+
+
+def _steps(x: Inputs, y: Tensor) -> list[int]:
+    steps = [*strides(x.u, 3), *strides(x.delta, 3), *grouped(x.B), *grouped(x.C), *strides(x.z, 3)]
+    return [*steps, *strides(y, 3), *strides(x.initial_state, 3)]
+
+
+def _run_tiles(
+    x: Inputs,
+    shape: Shape,
+    plan: ForwardPlan,
+    y: Tensor,
+    state: Tensor | None,
+    saved: Tensor | None,
+    tiling: tuple[int, int],
+    blocks: int,
+    save: int,
+) -> None:
+    tiles, tiles_per_cell = tiling
+    programs = tiles * shape.rows * plan.segments
     split = plan.segments > 1
     ends = segment_ends(x, shape, plan.segments)
     tensors = [x.u, x.delta, *map(real, (x.A, x.B, x.C)), x.D, x.z, x.delta_bias]
@@ -57,20 +85,43 @@ def run_forward(
         tiles_per_cell,
         shape.cell,
     ]
-    steps = [*strides(x.u, 3), *strides(x.delta, 3), *grouped(x.B), *grouped(x.C), *strides(x.z, 3)]
-    steps += [*strides(y, 3), *strides(x.initial_state, 3), *strides(x.seq_idx, 2)]
+    steps = [*_steps(x, y), *strides(x.seq_idx, 2)]
     constants = flags(x, shape) | {
         "T": plan.T, "N": shape.padded, "DT": plan.DT, "SAVE": save, "INITIAL": x.initial_state is not None,
-        "LAST": last, "num_warps": 1, "enable_fp_fusion": FUSED,
+        "LAST": state is not None, "num_warps": 1, "enable_fp_fusion": FUSED,
     }  # fmt: skip
     if x.A.is_complex():
         forward_complex[(programs,)](
             *tensors, y, real(state), real(saved), *sizes, plan.segment, blocks, *steps, **constants
         )
-        return y, state, saved
+        return
     for local in (True, False) if split else (False,):
         forward[(programs,)](
             *tensors, *ends, y, state, saved, *sizes, plan.segments, plan.segment, blocks, *steps,
             SPLIT=split, LOCAL=local, **constants,
         )  # fmt: skip
-    return y, state, saved
+
+
+def _run_lanes(
+    x: Inputs,
+    shape: Shape,
+    plan: ForwardLanes,
+    y: Tensor,
+    state: Tensor | None,
+    saved: Tensor | None,
+    tiling: tuple[int, int],
+    blocks: int,
+) -> None:
+    # Here, since older Triton has no Gluon.
+    from ssm_triton._lanes_forward import forward_lanes
+
+    tiles, tiles_per_cell = tiling
+    forward_lanes[(tiles * shape.rows,)](
+        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, y, state, saved,
+        shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.batch, tiles_per_cell, shape.cell,
+        blocks, *_steps(x, y),
+        N=plan.N, K=plan.K, W=plan.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
+        HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
+        INITIAL=x.initial_state is not None, LAST=state is not None, SAVE=saved is not None,
+        num_warps=plan.W, enable_fp_fusion=FUSED,
+    )  # fmt: skip

@@ -9,6 +9,10 @@ PROCESSORS = 132
 """Multiprocessors of an H100: the rules below were measured there; elsewhere they are still right."""
 
 
+CUT_BELOW = 400
+"""Warps of sixteen channels below which the forward pass cuts time."""
+
+
 def power_of_two(x: int) -> int:
     """The smallest power of two at or above x."""
     power = 1
@@ -90,6 +94,21 @@ class BackwardPlan:
 
 
 @dataclass(frozen=True)
+class ForwardLanes:
+    """What the forward kernel in Gluon is launched with: K states a lane, W warps a program."""
+
+    K: int
+    W: int
+    N: int = 16
+    save: int = 32
+
+    @property
+    def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
+        """Channels of a program."""
+        return 32 * self.K * self.W // self.N
+
+
+@dataclass(frozen=True)
 class LanesPlan:
     """What the backward kernel in Gluon is launched with.
 
@@ -120,10 +139,10 @@ def forward_plan(shape: Shape, complex_: bool = False, lean: bool = False) -> Fo
     wide = 8 if complex_ or N > 16 else 16
     DT = max(32 // N, min(wide if N <= 64 else 4, power_of_two(shape.cell)), 1)
     warps = shape.rows * shape.dim // DT
-    T = 16 if lean and N <= 16 and 400 <= warps <= 8 * PROCESSORS else 8
+    T = 16 if lean and N <= 16 and CUT_BELOW <= warps <= 8 * PROCESSORS else 8
     T = max(min(T, (32 if complex_ else 128 if N <= 16 else 64) * 32 // (N * DT)), 1)
     segments = 1
-    if not complex_ and 0 < warps < 400:
+    if not complex_ and 0 < warps < CUT_BELOW:
         segments = min(power_of_two(-(-1024 // warps)), max(shape.length // 128, 1), 64)
     return ForwardPlan(T, DT, *_cut(shape.length, segments))
 
@@ -167,6 +186,17 @@ def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
 
 LANES_WARPS = 8 * PROCESSORS
 """Warps of the backward kernel in Gluon that an H100 holds at once: each takes all the registers it may."""
+
+
+def forward_lanes_plan(shape: Shape) -> ForwardLanes | None:
+    """Eight states a lane, or four where the warps would fill two thirds of two a scheduler at most.
+
+    None where time must be cut, which the plain kernel does.
+    """
+    warps = shape.rows * shape.dim // 16
+    if warps < CUT_BELOW:
+        return None
+    return ForwardLanes(K=8 if warps > 2 * LANES_WARPS // 3 else 4, W=2)
 
 
 def lanes_plan(shape: Shape) -> LanesPlan:

@@ -1,4 +1,4 @@
-"""The backward pass in Gluon: compiled without a GPU, and on one compared with its plain twin."""
+"""The kernels in Gluon: compiled without a GPU, and on one compared with their plain twins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssm_triton._inputs import Inputs
 from ssm_triton._lanes import FIRST_TRITON, SHARED_BYTES, lanes_fit
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
-from ssm_triton._plan import LanesPlan, backward_plan, lanes_plan
+from ssm_triton._plan import ForwardLanes, LanesPlan, backward_plan, forward_plan, lanes_plan
 
 from .problems import problem, verdict
 
@@ -30,35 +30,38 @@ import json, re, sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
-from ssm_triton._lanes_backward import backward_lanes as kernel
+from ssm_triton._lanes_backward import backward_lanes
+from ssm_triton._lanes_forward import forward_lanes
 
-floats = "A D bias saved decay messages dlast dB dC dA dD dbias dinitial".split()
-streams = "u delta B C z dy du ddelta dz".split()
-constants = dict(N=16, W=4, TIME=True, TIME_B=True, HAS_D=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True,
-                 INITIAL=True, SPLIT=True, LAST=True)
-constants |= {name: 1 for name in kernel.arg_names if name.endswith("_l")}
+floats = "A D bias initial last saved decay messages dlast dB dC dA dD dbias dinitial".split()
+streams = "u delta B C z y dy du ddelta dz".split()
 kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams}
-signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in kernel.arg_names}
-values = {(k,): constants[name] for k, name in enumerate(kernel.arg_names) if name in constants}
-source = GluonASTSource(kernel, signature, values, {})
-built = compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32), options={"num_warps": 4})
-ptx = built.asm["ptx"]
-print(json.dumps({"shared": built.metadata.shared, "atomics": bool(re.search(r"\b(atom|red)[.]", ptx))}))
+fixed = dict(N=16, K=8, W=4, TIME=True, TIME_B=True, HAS_D=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True,
+             INITIAL=True, SPLIT=True, LAST=True, SAVE=True)
+for capability in map(int, sys.argv[1:]):
+    for kernel in (forward_lanes, backward_lanes):
+        names = kernel.arg_names
+        constants = {name: fixed.get(name, 1) for name in names if name in fixed or name.endswith("_l")}
+        signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
+        values = {(k,): constants[name] for k, name in enumerate(names) if name in constants}
+        source = GluonASTSource(kernel, signature, values, {})
+        built = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4})
+        atomics = bool(re.search(r"\b(atom|red)[.]", built.asm["ptx"]))
+        print(json.dumps({"shared": built.metadata.shared, "atomics": atomics}))
 """
 
 
 @pytest.mark.skipif(OLD, reason="this Triton has no Gluon that names these layouts")
-@pytest.mark.parametrize("capability", [80, 90])
-def test_compiles_without_a_gpu(capability: int, tmp_path: Path) -> None:
+def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     run = subprocess.run(
-        [sys.executable, "-c", COMPILE, str(capability)],
-        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", COMPILE, "80", "90"], env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    built = json.loads(run.stdout.splitlines()[0])
-    assert built["shared"] <= SHARED_BYTES
-    assert not built["atomics"]
+    built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    assert len(built) == 4
+    assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2048, 2048), (8, 2048, 2048), (2, 5120, 2048), (1, 24, 9)])
@@ -96,6 +99,19 @@ def test_within_the_bound(name: str, transposed: bool) -> None:
                 call[key] = call[key].transpose(-1, -2).contiguous().transpose(-1, -2)
     ratios = verdict(selective_scan, call)
     assert max(ratios.values()) <= 1, ratios
+
+
+@pytest.mark.skipif(not torch.cuda.is_available() or OLD, reason="Gluon runs on a GPU only")
+@pytest.mark.parametrize("K", [4, 8])
+def test_forward_agrees_with_the_plain_twin(K: int) -> None:
+    call = problem("cuda", d=70, l=300, n=13)
+    softplus = call.pop("delta_softplus")
+    x = Inputs(**call | {"B": call["B"][:, None], "C": call["C"][:, None]}, softplus=softplus)
+    plain = run_forward(x, last=True, save=32, plan=forward_plan(x.shape))
+    lanes = run_forward(x, last=True, save=32, plan=ForwardLanes(K, 2))
+    for actual, expected in zip(lanes, plain, strict=True):
+        # Two orders of float32 sums over sixteen states.
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available() or OLD, reason="Gluon runs on a GPU only")
