@@ -87,7 +87,7 @@ def verdicts(data: dict[str, Any]) -> str:
     ]
     for backend in data["backends"]:
         name, summary = backend["backend"], backend["summary"]
-        verdict = "conforms" if not summary["fail"] and not summary["error"] else "does not conform"
+        verdict = backend["headline"].partition(":")[0]
         worst = [_worst(backend["matrix"], check) for check in ("value", "gradient")]
         lines.append(
             f"| {name['name']} {name['version']} | {verdict} | {summary['pass']} | {summary['fail']} "
@@ -263,6 +263,18 @@ def beside(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def beside_in_short(data: dict[str, Any]) -> str:
+    """The same in one sentence."""
+    mean = data["geometric_mean_times_faster"]
+    best = max(row["times_faster"]["both"] for row in data["scan"])
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    return (
+        f"forward {mean['forward']:.2f} times as fast, forward and backward {mean['both']:.2f} times "
+        f"(geometric means over {len(data['scan'])} shapes; at best {best:.2f}). {data['device']}; "
+        f"{versions}."
+    )
+
+
 def outcomes(data: dict[str, Any]) -> str:
     """Tests down: how many passed and failed."""
     lines = ["| test | passed | failed |", "|---|--:|--:|"]
@@ -354,6 +366,7 @@ TABLES = {
     "matrix": matrix,
     "bench": bench,
     "beside": beside,
+    "beside-in-short": beside_in_short,
     "outcomes": outcomes,
     "certification": certification,
     "teeth-summary": outcome,
