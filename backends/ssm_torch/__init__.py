@@ -108,7 +108,7 @@ def ssm_backend(device: str | None) -> Backend:
                 hippo_legs_compress,
                 dtypes=_ALL,
                 gradients="all",
-                features=("bilinear", "autocast"),
+                features=("bilinear", *_PYTORCH),
                 deterministic=True,
             ),
             "s4d_kernel": Op(
@@ -117,12 +117,13 @@ def ssm_backend(device: str | None) -> Backend:
                 gradients="all",
                 features=("complex", "bilinear", *_EULER, *_PYTORCH),
             ),
+            # Its bilinear step may be singular too.
             "s4_kernel": Op(s4_kernel, dtypes=_WIDE, gradients="all", features=("complex", "autocast")),
             "s4d": Op(
                 s4d,
                 dtypes=_ALL,
                 gradients="all",
-                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER, "autocast"),
+                features=("complex", "mixed_dtypes", "initial_state", "bilinear", *_EULER, *_PYTORCH),
                 arithmetic={"evaluation": "fft"},
             ),
             "lssl": Op(
@@ -211,14 +212,14 @@ def ssm_backend(device: str | None) -> Backend:
             "mamba3_siso": Op(
                 mamba3_siso,
                 dtypes=_ALL,
-                features=("mixed_dtypes", "initial_state", "seq_idx", "autocast"),
+                features=("mixed_dtypes", "initial_state", "seq_idx", *_PYTORCH),
                 deterministic=True,
                 arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
             ),
             "mamba3_siso_step": Op(
                 mamba3_siso_step,
                 dtypes=_ALL,
-                features=("mixed_dtypes", "autocast"),
+                features=("mixed_dtypes", *_PYTORCH),
                 deterministic=True,
                 arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
             ),

@@ -5,8 +5,6 @@ With j = qS + r the powers factor, so that memory is √l a state and not l.
 
 from __future__ import annotations
 
-from math import isqrt
-
 import torch
 from torch import Tensor
 
@@ -32,7 +30,7 @@ def vandermonde(weights: Tensor, modes: Tensor, length: int) -> Tensor:
     -------
     (*b, d, l)
     """
-    short = max(1, isqrt(length))
+    short = max(1, int(length**0.5))
     low = powers_of_modes(modes, short)
     high = powers_of_modes(low[..., -1] * modes, -(-length // short))
     return ((weights.unsqueeze(-1) * high).mT @ low).flatten(-2)[..., :length]
@@ -49,7 +47,7 @@ def dense_kernel(A: Tensor, B: Tensor, C: Tensor, length: int) -> Tensor:
     -------
     (d, l)
     """
-    short = max(1, isqrt(length))
+    short = max(1, int(length**0.5))
     low, steps = _reach(A, B, short)
     high, _ = _reach(steps.mT, C.mT, -(-length // short))
     return (high.mT @ low).flatten(-2)[..., :length]
