@@ -1,14 +1,18 @@
 # make conform   judge every backend that can run here, and write the report
 # make test      run the linters, the type checker and the tests
+# make outsiders judge what others wrote on transformers and JAX
 # All set everything up in .venv first; nothing else is touched.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_OPTIONS := --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS)
 
 EXAMPLES := docs/examples
+OUTSIDE := $(VENV)/outsiders
+OUTSIDERS := $(OUTSIDE)/.installed
 
 .PHONY: conform outsiders test lint clean
 
@@ -17,12 +21,11 @@ conform: $(INSTALLED)
 		--expected docs/examples/ssm-mambapy/expected-failures.toml
 
 # Their failures are news, and no failure of this command.
-outsiders: $(INSTALLED)
-	$(PIP_INSTALL) --editable $(EXAMPLES)/ssm-transformers --editable $(EXAMPLES)/ssm-jax-scan
-	-$(BIN)/ssm-spec conform transformers-mamba transformers-mamba2 --timeout 300 --report report/outsiders
-	-$(BIN)/ssm-spec conform jax-scan --level smoke --dtype float32 --timeout 300 --report report/outsiders
+outsiders: $(OUTSIDERS)
+	-$(OUTSIDE)/bin/ssm-spec conform transformers-mamba transformers-mamba2 --timeout 300 --report report/outsiders
+	-$(OUTSIDE)/bin/ssm-spec conform jax-scan --level smoke --dtype float32 --timeout 300 --report report/outsiders
 
-test: $(INSTALLED) lint
+test: $(INSTALLED) $(OUTSIDERS) lint
 	$(BIN)/python -m pytest -n auto
 
 lint: $(INSTALLED)
@@ -39,4 +42,11 @@ $(INSTALLED): pyproject.toml constraints.txt docs/examples/ssm-mambapy/pyproject
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --editable '.[dev,torch,triton,cpu]'
 	$(PIP_INSTALL) --editable docs/examples/ssm-mambapy
+	touch $@
+
+# JAX and transformers live apart: what is installed in $(VENV) is what `make conform` judges.
+$(OUTSIDERS): $(INSTALLED) $(EXAMPLES)/ssm-transformers/pyproject.toml $(EXAMPLES)/ssm-jax-scan/pyproject.toml
+	$(PYTHON) -m venv $(OUTSIDE)
+	$(OUTSIDE)/bin/python -m pip install $(PIP_OPTIONS) --editable '.[conformance,torch]' \
+		--editable '$(EXAMPLES)/ssm-transformers[test]' --editable '$(EXAMPLES)/ssm-jax-scan[test]'
 	touch $@
