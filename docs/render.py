@@ -1,16 +1,12 @@
 """Tables of the README and the docs, made from the data under docs/results and never typed by hand.
 
-python docs/render.py collect REPORT_DIR NAME "COMMAND"   keep a run's verdicts as docs/results/NAME.json
-python docs/render.py teeth REPORT_DIR NAME "COMMAND"     keep a self-test's outcome as docs/results/NAME.json
-python docs/render.py                                     write the tables between their marks
+python docs/render.py   write the tables between their marks; docs/keep.py keeps the data of a run
 """
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,58 +21,6 @@ PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
 MARK = re.compile(
     r"(<!-- table: (?P<name>[\w-]+) (?P<data>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL
 )
-
-
-def collect(reports: Path, name: str, command: str) -> None:
-    """Keep what the tables need of every report below a folder."""
-    backends = [_digest(json.loads(path.read_text())) for path in sorted(reports.glob("*/report.json"))]
-    _keep(name, command, {"backends": backends})
-
-
-def teeth(reports: Path, name: str, command: str) -> None:
-    """Keep what the tables need of a self-test."""
-    data = json.loads((reports / "selftest.json").read_text())
-    del data["seconds"]  # of a machine that others may have shared
-    for row in data["rows"]:
-        del row["rejections"], row["expected"]
-    _keep(name, command, data)
-
-
-def _keep(name: str, command: str, data: dict[str, Any]) -> None:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    RESULTS.mkdir(exist_ok=True)
-    kept = {"command": command, "commit": commit, **data}
-    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-
-
-def _digest(report: dict[str, Any]) -> dict[str, Any]:
-    """A report without its passing cases: counts and worst ratios in two tables, and what failed."""
-    matrix = _counted(report["cases"], "check")
-    failed = [
-        {"id": case["id"], "message": case["message"].splitlines()[0]}
-        for case in report["cases"]
-        if case["status"] == "fail"
-    ]
-    kept = ("backend", "device", "environment", "level", "filters", "headline", "not_run", "summary",
-            "started", "seconds")  # fmt: skip
-    tables = {"matrix": matrix, "by_dtype": _counted(report["cases"], "dtype")}
-    return {key: report[key] for key in kept} | tables | {"failed": failed}
-
-
-def _counted(cases: list[dict[str, Any]], column: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """Operator → value of that column → how many passed and failed, and the worst ratio."""
-    table: dict[str, dict[str, dict[str, Any]]] = {}
-    for case in cases:
-        if case["status"] in ("pass", "fail"):
-            cell = table.setdefault(case["op"], {}).setdefault(
-                case[column], {"pass": 0, "fail": 0, "worst": None}
-            )
-            cell[case["status"]] += 1
-            if case["ratio"] is not None:
-                cell["worst"] = max(float(case["ratio"]), cell["worst"] or 0.0)
-    return table
 
 
 def verdicts(data: dict[str, Any]) -> str:
@@ -403,13 +347,11 @@ def _references() -> dict[str, Any]:
     return dict(REFERENCES)
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """See the module's docstring."""
-    if arguments:
-        {"collect": collect, "teeth": teeth}[arguments[0]](Path(arguments[1]), arguments[2], arguments[3])
     for page in PAGES:
         page.write_text(render(page.read_text()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
