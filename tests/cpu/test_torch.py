@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ssm_backends import DeviceError  # noqa: E402  torch is optional
-from ssm_cpu import selective_scan, selective_scan_forward, selective_scan_vjp, selective_state_update  # noqa: E402
-from ssm_cpu._operator import _scan, _scan_backward  # noqa: E402
+from ssm_backends import DeviceError
+from ssm_cpu import selective_scan, selective_scan_forward, selective_scan_vjp, selective_state_update
+from ssm_cpu._operator import _scan, _scan_backward
 
-from .problems import problem  # noqa: E402
+from .problems import problem
 
 
 def _tensors(call: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ssm_spec import Arithmetic
 
 torch = pytest.importorskip("torch")
 
-from . import lti_forms as forms  # noqa: E402 — it needs torch
+from . import lti_forms as forms
 
 Arrays = dict[str, Any]
 

@@ -13,9 +13,9 @@ from ssm_spec import Arithmetic
 from .scan_data import draw, draw_cotangents
 
 torch = pytest.importorskip("torch")
-from . import scan_kernels as kernels  # noqa: E402 — needs torch
-from .scan_kernels import Kernel, execute  # noqa: E402 — the same
-from .test_selective_scan_honest import bounds, flushing, ratios  # noqa: E402 — the same
+from . import scan_kernels as kernels
+from .scan_kernels import Kernel, execute
+from .test_selective_scan_honest import bounds, flushing, ratios
 
 SCAN = Arithmetic(evaluation="scan")
 THIRD = np.float32(1 / 3)

@@ -16,8 +16,8 @@ from ssm_spec import Arithmetic
 from .scan_data import VARIANTS, draw, draw_cotangents
 
 torch = pytest.importorskip("torch")
-from . import scan_kernels as kernels  # noqa: E402 — needs torch
-from .scan_kernels import Kernel, execute  # noqa: E402 — the same
+from . import scan_kernels as kernels
+from .scan_kernels import Kernel, execute
 
 ANY = Arithmetic()
 SCAN = Arithmetic(evaluation="scan")

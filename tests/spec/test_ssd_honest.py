@@ -13,7 +13,7 @@ from ssm_spec import Arithmetic
 from .ssd_data import VARIANTS, draw, draw_cotangents
 
 torch = pytest.importorskip("torch")
-from .ssd_kernels import Kernel, execute  # noqa: E402 — needs torch
+from .ssd_kernels import Kernel, execute
 
 ANY = Arithmetic()
 

@@ -11,18 +11,18 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-from ssm_backends import OPERATORS, Backend, Op, TorchArrays  # noqa: E402  torch is optional
-from ssm_conformance.case import Case  # noqa: E402
-from ssm_conformance.cases import catalogue, find_case  # noqa: E402
-from ssm_conformance.checks import perform  # noqa: E402
-from ssm_conformance.checks.pytorch import other_numbers  # noqa: E402
-from ssm_conformance.checks.subject import Subject  # noqa: E402
-from ssm_conformance.mutants import MUTANTS  # noqa: E402
-from ssm_conformance.mutants.kernels.pytorch import TorchScan  # noqa: E402
-from ssm_conformance.verdict import Verdict  # noqa: E402
+from ssm_backends import OPERATORS, Backend, Op, TorchArrays
+from ssm_conformance.case import Case
+from ssm_conformance.cases import catalogue, find_case
+from ssm_conformance.checks import perform
+from ssm_conformance.checks.pytorch import other_numbers
+from ssm_conformance.checks.subject import Subject
+from ssm_conformance.mutants import MUTANTS
+from ssm_conformance.mutants.kernels.pytorch import TorchScan
+from ssm_conformance.verdict import Verdict
 
-from . import replay  # noqa: E402
-from .asking import ask, scanning  # noqa: E402
+from . import replay
+from .asking import ask, scanning
 
 
 def captured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, kernel: TorchScan, **claims: Any) -> Verdict:

@@ -11,14 +11,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-import ssm_numpy  # noqa: E402  torch is optional
-from ssm_backends import Backend, Op, TorchArrays  # noqa: E402  torch is optional
-from ssm_conformance.cases import catalogue  # noqa: E402
-from ssm_conformance.checks import PYTORCH, perform  # noqa: E402
-from ssm_conformance.mutants import HONEST  # noqa: E402
+import ssm_numpy
+from ssm_backends import Backend, Op, TorchArrays
+from ssm_conformance.cases import catalogue
+from ssm_conformance.checks import PYTORCH, perform
+from ssm_conformance.mutants import HONEST
 
-from . import wrong  # noqa: E402
-from .asking import ask, scanning  # noqa: E402
+from . import wrong
+from .asking import ask, scanning
 
 CASES = [
     case

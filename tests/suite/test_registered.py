@@ -10,9 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-from ssm_conformance.mutants.kernels.pytorch import TorchScan  # noqa: E402
+from ssm_conformance.mutants.kernels.pytorch import TorchScan
 
-from .asking import ask, scanning  # noqa: E402
+from .asking import ask, scanning
 
 
 @torch.library.custom_op("ssm_tests::turned", mutates_args=())

@@ -7,18 +7,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.autograd.function import once_differentiable  # noqa: E402  torch is optional
+from torch.autograd.function import once_differentiable
 
-from ssm_backends import OPERATORS, Backend, NotSupportedError, Op, TorchArrays  # noqa: E402  torch is optional
-from ssm_conformance.case import Case  # noqa: E402
-from ssm_conformance.cases import catalogue, find_case  # noqa: E402
-from ssm_conformance.checks import perform  # noqa: E402
-from ssm_conformance.checks.subject import Subject  # noqa: E402
-from ssm_conformance.checks.twice import HALVINGS, STEP, direction  # noqa: E402
-from ssm_conformance.mutants import HONEST  # noqa: E402
-from ssm_conformance.mutants.kernels.pytorch import TorchScan  # noqa: E402
+from ssm_backends import OPERATORS, Backend, NotSupportedError, Op, TorchArrays
+from ssm_conformance.case import Case
+from ssm_conformance.cases import catalogue, find_case
+from ssm_conformance.checks import perform
+from ssm_conformance.checks.subject import Subject
+from ssm_conformance.checks.twice import HALVINGS, STEP, direction
+from ssm_conformance.mutants import HONEST
+from ssm_conformance.mutants.kernels.pytorch import TorchScan
 
-from .asking import ask, scanning  # noqa: E402
+from .asking import ask, scanning
 
 
 def after_one_pass(raises: Exception | None) -> Backend:

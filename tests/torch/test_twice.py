@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ssm_torch import s5  # noqa: E402  torch is optional
-from ssm_torch.scan import linear_recurrence  # noqa: E402
+from ssm_torch import s5
+from ssm_torch.scan import linear_recurrence
 
 
 @pytest.mark.parametrize("complex_", [False, True])
