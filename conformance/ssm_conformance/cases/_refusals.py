@@ -11,7 +11,7 @@ from ssm_conformance.case import Case, Recipe
 from ssm_conformance.cases._ask import dtypes_of, operator
 
 BAD: Final = "common-7: bad input raises a typed error that names the argument, and nothing is written"
-UNCLAIMED: Final = "claim-1: an argument in the signature that is not claimed raises; it is never ignored"
+UNCLAIMED: Final = "claim-1: an argument taken and not claimed is refused or served right, never ignored"
 NOT_SUPPORTED: Final = "claim-5: what is not claimed raises NotSupportedError, and nothing is written"
 
 RULES: Final = {

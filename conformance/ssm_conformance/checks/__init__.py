@@ -24,12 +24,13 @@ from ssm_conformance.checks.placement import far, gradient_layout, guarded, layo
 from ssm_conformance.checks.poison import can_poison
 from ssm_conformance.checks.properties import causality, confinement, packing, packing_gradients
 from ssm_conformance.checks.reduction import time_invariant
-from ssm_conformance.checks.refusals import bad_input, not_supported, unclaimed
+from ssm_conformance.checks.refusals import bad_input, not_supported
 from ssm_conformance.checks.repetition import digests, processes, repeats
 from ssm_conformance.checks.sequences import left_padding, separate, separate_gradients
 from ssm_conformance.checks.subject import CheckFailed, NotAsked, Subject, Unobservable
 from ssm_conformance.checks.superposition import superposition
 from ssm_conformance.checks.twice import backward_again, second_derivative
+from ssm_conformance.checks.unclaimed import unclaimed
 from ssm_conformance.planning import asks_gradient, reason_claimed, reason_not_asked
 from ssm_conformance.verdict import OutputRatio, Verdict
 

@@ -1,8 +1,7 @@
-"""Bad input is refused with its name, and what is not claimed is refused too."""
+"""Bad input is refused with its name, and a call that is not claimed is refused too."""
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -15,7 +14,6 @@ from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.inputs import written
 from ssm_conformance.checks.pieces import axes
 from ssm_conformance.checks.subject import NotAsked, Stored, Subject
-from ssm_conformance.draw import Draw
 
 SHARED: Final = ("size", "device", "groups", "together", "batch", "rows")
 """Faults that are between arguments: an error may name the other one."""
@@ -65,22 +63,6 @@ def not_supported(subject: Subject) -> Finding:
             f"got {type(error).__name__}: {error}"
         )
     return Finding(message=f"an unclaimed call ({what}) was accepted; expected NotSupportedError")
-
-
-def unclaimed(subject: Subject) -> Finding:
-    """An argument that ``fn`` has in its signature and does not claim must raise, not be ignored."""
-    argument, value = subject.case.options["argument"], subject.case.options["value"]
-    if not _accepts(subject.op.fn, argument):
-        return Finding(details={"signature": f"`{argument}` is not in the signature"})
-    inputs = dict(subject.call.inputs) | {argument: _example(subject, argument) if value is None else value}
-    shown = f"`{argument}`" if value is None else f"`{argument}` = {value!r}"
-    try:
-        subject.op.fn(**inputs)
-    except Exception as error:  # whatever it raises, it does not ignore the argument
-        return Finding(details={"raised": f"{type(error).__name__}: {error}"})
-    return Finding(
-        message=f"{shown}: in the signature of `fn`, not claimed, and accepted; expected NotSupportedError"
-    )
 
 
 def _spoil(subject: Subject, inputs: Mapping[str, Any], argument: str, fault: str) -> dict[str, Any]:
@@ -175,28 +157,3 @@ def _elsewhere(subject: Subject, argument: str) -> Any:
     if subject.arrays.name != "torch" or len(subject.stored) < 2:
         raise NotAsked(f"{subject.arrays.name} arrays live on one device: no other can be given")
     return subject.call.inputs[argument].to("meta")
-
-
-def _accepts(fn: Any, argument: str) -> bool:
-    """Whether a call of ``fn`` with this keyword would bind."""
-    try:
-        parameters = inspect.signature(fn).parameters
-    except (TypeError, ValueError):  # a builtin that has no signature: calling it is the only way to know
-        return True
-    return argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _example(subject: Subject, argument: str) -> Any:
-    """A value for an argument that the case does not give, of the right shape."""
-    sizes = dict(subject.call.sizes)
-    declared = subject.case.operator.argument(argument)
-    sizes.setdefault("r", sizes["b"])
-    if argument == "cu_seqlens":
-        return _offsets(subject)
-    shape: list[int] = []
-    for symbol in declared.forms[0].shape.split():
-        shape += [*subject.call.system] if symbol[0] in "*=" else [sizes[symbol]]
-    if declared.kind == "index":
-        drawn = Draw(tuple(shape), "choice", dtype=declared.choices[0], parameters={"values": (0,)})
-        return subject.arrays.from_numpy(drawn.values(subject.case.id), declared.choices[0])
-    return subject.arrays.from_numpy(np.ones(tuple(shape), dtype=subject.call.compute), subject.call.compute)

@@ -128,13 +128,13 @@ class Subject:
         values = draw.values(*key)
         return Stored(values if draw.index else store(values, dtype), dtype)
 
-    def put(
+    def under(
         self,
         stored: Mapping[str, Stored],
         plain: Mapping[str, Any] | None = None,
         cotangents: Mapping[str, Stored] | None = None,
     ) -> Subject:
-        """The same backend under another call of the operator.
+        """The same implementation under another call of the operator, whether it claims it or not.
 
         Parameters
         ----------
@@ -144,23 +144,33 @@ class Subject:
             Its other arguments; the case's if None.
         cotangents
             Output name → cotangent; drawn if None.
-
-        Raises
-        ------
-        NotAsked
-            If the backend's claims do not cover it.
         """
         inputs = dict(self.case.plain if plain is None else plain) | {
             name: Draw(item.array.shape, complex=np.iscomplexobj(item.array), dtype=item.dtype)
             for name, item in stored.items()
         }
         case = replace(self.case, recipe=replace(self.case.recipe, inputs=inputs))
-        call = case.call()
+        return replace(self, case=case, given=stored, given_cotangents=cotangents)
+
+    def put(
+        self,
+        stored: Mapping[str, Stored],
+        plain: Mapping[str, Any] | None = None,
+        cotangents: Mapping[str, Stored] | None = None,
+    ) -> Subject:
+        """The same under another call that some Op of the backend claims; arguments as for ``under``.
+
+        Raises
+        ------
+        NotAsked
+            If the backend's claims do not cover it.
+        """
+        asked = self.under(stored, plain, cotangents)
         reasons = []
-        for op in self.backend.implementations(case.op):
-            reason = refusal(op, call)
+        for op in self.backend.implementations(self.case.op):
+            reason = refusal(op, asked.case.call())
             if reason is None:
-                return replace(self, case=case, op=op, given=stored, given_cotangents=cotangents)
+                return replace(asked, op=op)
             reasons.append(reason)
         raise NotAsked("; ".join(reasons))
 

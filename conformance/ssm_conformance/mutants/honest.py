@@ -20,7 +20,7 @@ from ssm_conformance.mutants.kernels.matrices import Fout, Lagt, Legt
 from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.online_memory import Compress
 from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
-from ssm_conformance.mutants.kernels.pytorch import ByHand, Registered, TorchScan, Whole
+from ssm_conformance.mutants.kernels.pytorch import ByHand, OnGpu, Registered, TorchScan, Whole
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
@@ -113,6 +113,7 @@ HONEST: Final[Mapping[str, Variant]] = {
         Variant("mamba3-steps", "Mamba-3 step by step, and its step; forward alone.", (Siso(), SisoStep())),
         Variant("mamba3-reduced", "The same with θ modulo 2π.", (Reduced(),)),
         Variant("pytorch", "PyTorch's own operators, step by step.", (TorchScan(),)),
+        Variant("pytorch-captured", "On a GPU, where a call may be captured in a graph.", (OnGpu(),)),
         Variant("pytorch-operator", "A part is an operator registered with PyTorch.", (Registered(),)),
         Variant("pytorch-by-hand", "A part is differentiated by hand, and can be again.", (ByHand(),)),
         Variant("pytorch-once", "One function to autograd, differentiable once, as it says.", (Whole(),)),

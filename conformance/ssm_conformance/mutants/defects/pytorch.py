@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ssm_backends import Arrays, TorchArrays
-from ssm_conformance.mutants.kernels.pytorch import ByHand, Registered, TorchScan, Whole
+from ssm_conformance.mutants.kernels.pytorch import ByHand, OnGpu, Registered, TorchScan, Whole
 from ssm_conformance.mutants.mutant import Mutant
 
 if TYPE_CHECKING:
@@ -72,22 +71,6 @@ class _SavedIsUsedUp(ByHand):
         return dC, dh
 
 
-class _OnGpu(TorchScan):
-    """Put to the suite where there is a GPU: without a graph every call is right."""
-
-    claims: ClassVar = {**TorchScan.claims, "features": ("cuda_graph",)}
-
-    def arrays(self) -> Arrays:
-        return TorchArrays("cuda")
-
-    def runs_here(self) -> bool:
-        if not super().runs_here():
-            return False
-        import torch
-
-        return torch.cuda.is_available()
-
-
 class _Copies:
     """Copies of tensors, each kept while it is not written to, as PyTorch counts it: a replay reads the copy.
 
@@ -101,7 +84,7 @@ class _Copies:
         return self.kept.setdefault((x.data_ptr(), x._version), (x, x.detach().clone()))[1]
 
 
-class _KeepsModes(_OnGpu):
+class _KeepsModes(OnGpu):
     def __init__(self) -> None:
         self.copy = _Copies()
 
@@ -109,8 +92,8 @@ class _KeepsModes(_OnGpu):
         return self.copy(A)
 
 
-class _KeepsCotangents(_OnGpu, Whole):
-    claims: ClassVar = _OnGpu.claims
+class _KeepsCotangents(OnGpu, Whole):
+    claims: ClassVar = OnGpu.claims
 
     def __init__(self) -> None:
         self.copy = _Copies()
@@ -119,7 +102,7 @@ class _KeepsCotangents(_OnGpu, Whole):
         return super().backward(inputs, [self.copy(r) for r in cotangents])
 
 
-class _ClearsForTheNext(_OnGpu):
+class _ClearsForTheNext(OnGpu):
     """Of two workspaces each call adds to one and clears the other: a replay knows only the first turn."""
 
     def __init__(self) -> None:

@@ -86,6 +86,24 @@ class TorchScan(Kernel):
         return y, h[..., -1].clone() if h.shape[-1] else h.sum(-1)
 
 
+class OnGpu(TorchScan):
+    """Put to the suite where there is a GPU: its launches may be captured and replayed."""
+
+    claims: ClassVar[Mapping[str, Any]] = {**TorchScan.claims, "features": ("cuda_graph",)}
+
+    def arrays(self) -> Arrays:
+        """Tensors on the GPU."""
+        return TorchArrays("cuda")
+
+    def runs_here(self) -> bool:
+        """Whether PyTorch is installed, and sees a GPU."""
+        if not super().runs_here():
+            return False
+        import torch
+
+        return torch.cuda.is_available()
+
+
 class ByHand(TorchScan):
     """Σ_n C h has a backward pass of its own, which can be differentiated again."""
 
