@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssm_backends.errors import ArgumentError, ShapeError
+from ssm_backends.front.functions import causal_conv1d
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def mamba_inner_fn(
     dt_rms_weight: Tensor | None = None,
     b_c_dt_rms_eps: float = 1e-6,
 ) -> Tensor:
-    """Convolution, projections, selective scan and output projection of a Mamba block.
+    """Convolution, projections, selective scan and output projection of a Mamba block, by the best backends.
 
     Gu & Dao 2023, section 3.4; b batch, d channels, l length, n state, w filter, r rank of Δ.
 
@@ -109,7 +110,7 @@ def mamba_inner_ref(
     C_proj_bias: Tensor | None = None,
     delta_softplus: bool = True,
 ) -> Tensor:
-    """The same stages one by one, by the best backend, as in mamba-ssm; nothing is recomputed."""
+    """The same stages one by one, by the best backends, as in mamba-ssm; nothing is recomputed."""
     y = _inner( _Norms(), delta_softplus, xz, conv1d_weight, conv1d_bias, x_proj_weight,
         delta_proj_weight, A, B, C, D, delta_bias, B_proj_bias, C_proj_bias,
     )  # fmt: skip
@@ -154,7 +155,11 @@ def _inner(
     from torch.nn.functional import linear
 
     x, z = xz.chunk(2, dim=1)
-    x = _convolve(x, conv1d_weight, conv1d_bias)
+    if conv1d_weight.ndim != 3 or conv1d_weight.shape[:2] != (x.shape[1], 1):
+        raise ShapeError(
+            f"`conv1d_weight` must have shape (d, 1, w), d = {x.shape[1]}; got {tuple(conv1d_weight.shape)}"
+        )
+    x = causal_conv1d(x, conv1d_weight.squeeze(1), conv1d_bias, "silu")
     rank, width = delta_proj_weight.shape[1], A.shape[1] * (2 if A.is_complex() else 1)
     wanted = rank + width * ((B is None) + (C is None))
     if x_proj_weight.shape[0] != wanted:
@@ -185,17 +190,6 @@ def _matrix(rows: Tensor, bias: Tensor | None, norms: _Norms, weight: Tensor | N
     if A.is_complex():
         rows = torch.view_as_complex(rows.to(_wider(rows)).reshape(*rows.shape[:-1], -1, 2))
     return rows.transpose(1, 2)
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """silu(bias + Σ_j w_j x_{t−w+1+j}), in float32 or wider; rounded once."""
-    import torch
-
-    wide = _wider(x)
-    taps = weight.to(wide)
-    padded = torch.nn.functional.pad(x.to(wide), (weight.shape[-1] - 1, 0))
-    y = torch.nn.functional.conv1d(padded, taps, None if bias is None else bias.to(wide), groups=x.shape[1])
-    return torch.nn.functional.silu(y).to(x.dtype)
 
 
 def _wider(x: Tensor) -> Any:
