@@ -257,7 +257,5 @@ def test_bad_use_of_the_block_is_told() -> None:
         mamba_ssm.mamba_inner_fn(**inputs, checkpoint_lvl=2)
     with pytest.raises(ShapeError, match=r"`x_proj_weight` must have 11 rows.*got \(10, 6\)"):
         mamba_ssm.mamba_inner_fn(**inputs | {"x_proj_weight": randn(10, 6)})
-    with pytest.raises(
-        ShapeError, match=r"`conv1d_weight` must have shape \(d, 1, w\).*got \(6, 2, 4\)"
-    ):
+    with pytest.raises(ShapeError, match=r"`conv1d_weight` must have shape \(d, 1, w\).*got \(6, 2, 4\)"):
         mamba_ssm.mamba_inner_fn(**inputs | {"conv1d_weight": randn(6, 2, 4)})
