@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,58 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 EVERY = pytest.mark.parametrize("options", VARIANTS, ids=str)
 
 
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks in lanes and sums as matrix products, as on a GPU."""
+    monkeypatch.setattr(sizes, "WIDE_DEVICES", ("cpu",))
+
+
+@EVERY
+@pytest.mark.parametrize("length", [1, 9, 10, 11, 77, 261, 539])
+def test_blocks_in_lanes_conform(wide: None, length: int, options: dict[str, Any]) -> None:
+    if "offsets" in options:
+        options = options | {"offsets": (0, length // 2, length // 2, length, length)}
+    judged(draw_call(1, 6, length, 3, **options))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("zoh", [False, True])
+def test_blocks_in_lanes_conform_in_twice_the_digits(wide: None, kind: torch.dtype, zoh: bool) -> None:
+    call = draw_call(2, 4, 300, 3, kind=kind, resets=True)
+    judged(call | {"b_discretization": "zoh" if zoh else "euler"})
+
+
+def test_few_lanes_of_large_states_conform(wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "STATES_OF_A_WIDE_BLOCK", 2 * 10 * 2 * 6 * 3)
+    judged(draw_call(2, 6, 77, 3))
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Products of float32 matrices may be rounded."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_sums_are_matrix_products(wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "bmm", _refuse)
+    with pytest.raises(AssertionError, match="a product"):
+        run(draw_call(1, 6, 77, 3))
+
+
+def test_products_that_may_be_rounded_are_not_used(
+    wide: None, tf32: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "bmm", _refuse)
+    judged(draw_call(1, 6, 77, 3))
+
+
+def _refuse(*_: Any, **__: Any) -> None:
+    raise AssertionError("a product")
+
+
 @EVERY
 def test_many_short_blocks_conform(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "BLOCKS", (16,))
@@ -37,11 +90,23 @@ def test_rows_of_the_batch_that_are_scanned_apart_conform(
     judged(draw_call(5, 6, 70, 3, resets=resets))
 
 
-@pytest.mark.parametrize(("b", "d", "n"), [(1, 1536, 16), (1, 1, 1), (64, 4096, 128), (0, 3, 2), (2, 0, 2)])
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_at_most_one_state_in_sixteen_is_kept(b: int, d: int, n: int, device: str) -> None:
-    assert sizes.block_length(b, d, n, device) >= 16
-    assert sizes.CHUNK % sizes.block_length(b, d, n, device) == 0
+SHAPES = pytest.mark.parametrize(
+    ("b", "d", "n"), [(1, 1536, 16), (1, 1, 1), (64, 4096, 128), (0, 3, 2), (2, 0, 2)]
+)
+
+
+@SHAPES
+def test_on_a_cpu_at_most_one_state_in_sixteen_is_kept(b: int, d: int, n: int) -> None:
+    assert sizes.lane_length(b, d, n, "cpu") >= 16
+    assert sizes.CHUNK % sizes.lane_length(b, d, n, "cpu") == 0
+    assert sizes.lanes_together(b, d, 4096, n, "cpu") == 1
+
+
+@SHAPES
+def test_on_a_gpu_one_state_in_ten_is_kept(b: int, d: int, n: int) -> None:
+    assert sizes.lane_length(b, d, n, "cuda") == 10
+    states = 10 * sizes.lanes_together(b, d, 4096, n, "cuda") * b * d * n
+    assert states <= max(10 * b * d * n, sizes.STATES_OF_A_WIDE_BLOCK)
 
 
 def test_memory_is_far_below_one_array_of_all_states() -> None:
@@ -51,10 +116,21 @@ def test_memory_is_far_below_one_array_of_all_states() -> None:
     assert used.peak < b * d * l * n * 4 / 2 + sum(x.nbytes for part in results for x in part.values())
 
 
+def test_in_lanes_memory_grows_with_the_states_that_are_kept_alone(wide: None) -> None:
+    d, n, peaks = 8, 128, []
+    for l in (520, 2600):
+        call = draw_call(1, d, l, n)
+        results, used = TorchArrays("cpu").peak_memory(lambda call=call: run(call))
+        peaks.append(used.peak - sum(x.nbytes for part in results for x in part.values()))
+    a_step = 4 * d * n
+    streams = 4 * (16 * d + 8 * n)  # a step of some sixteen streams, and of B, C and what they get
+    assert (peaks[1] - peaks[0]) / 2080 < a_step / 10 + streams
+
+
 def test_without_a_gradient_no_state_is_kept() -> None:
     call = draw_call(1, 64, 4096, 16)
     result, used = TorchArrays("cpu").peak_memory(lambda: selective_scan(**call))
-    kept = 4096 // 64 * 64 * 16 * 4
+    kept = 4096 // 64 * 64 * 16 * 4 + 64 * 4096 * 4  # states, and the output before the gate
     forward = used.peak - sum(x.nbytes for x in result)
     with_gradient = call | {"A": call["A"].requires_grad_()}
     result, used = TorchArrays("cpu").peak_memory(lambda: selective_scan(**with_gradient))
@@ -62,8 +138,13 @@ def test_without_a_gradient_no_state_is_kept() -> None:
     assert used.peak - sum(x.nbytes for x in result) >= forward + kept
 
 
+@pytest.mark.parametrize("in_lanes", [False, True])
 @EVERY
-def test_it_compiles_without_a_break_to_the_same_bits(options: dict[str, Any]) -> None:
+def test_it_compiles_without_a_break_to_the_same_bits(
+    options: dict[str, Any], in_lanes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_lanes:
+        monkeypatch.setattr(sizes, "WIDE_DEVICES", ("cpu",))
     torch._dynamo.reset()
     call = draw_call(1, 6, 77, 3, **options)
     compiled = torch.compile(selective_scan, fullgraph=True, backend="aot_eager")
@@ -88,7 +169,9 @@ def test_a_second_derivative_is_refused() -> None:
         torch.autograd.grad(du.sum(), u)
 
 
-def test_autocast_changes_nothing() -> None:
+@pytest.mark.parametrize("devices", [(), ("cpu",)])
+def test_autocast_changes_nothing(devices: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "WIDE_DEVICES", devices)
     call = draw_call(1, 3, 40, 2)
     plain = run(call)
     with torch.autocast("cpu", dtype=torch.bfloat16):

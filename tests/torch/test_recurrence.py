@@ -1,66 +1,110 @@
-"""The recurrence of one block: the tree that a GPU takes is the sequence that a CPU takes."""
+"""The recurrence of one block: in lanes, it is the sequence of its steps."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
+from torch import Tensor
 
-from ssm_torch.blockwise import recurrence
-from ssm_torch.blockwise.recurrence import Resets, run_backward, run_forward
+from ssm_torch.blockwise.order import Order
+from ssm_torch.blockwise.recurrence import Resets, run, run_backward, states_before
 
-from .problems import draw_call, judged
-
-DEVICES = {"sequence": (), "tree": ("cpu",)}
-
-
-@pytest.fixture
-def tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrence, "TREE_DEVICES", DEVICES["tree"])
+LANES = pytest.mark.parametrize("lanes", [1, 2, 3, 7, 10, 17, 26])
 
 
-@pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7, 8, 16, 29, 64])
-def test_the_tree_is_exact_where_no_step_rounds(
-    length: int, backwards: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng = torch.Generator().manual_seed(length)
-    a, x = torch.randint(-1, 2, (2, length, 2, 1, 1, 3), generator=rng).double()
-    mask = torch.rand((length, 2, 1, 1, 1), generator=rng) < 0.3
-    a.masked_fill_(mask, 0)
+def sequence(a: Tensor, x: Tensor, before: Tensor, mask: Tensor) -> Tensor:
+    """h_t = a_t h_{t-1} + x_t, (t, …), in order."""
+    states = []
+    for a_t, x_t, mask_t in zip(a, x, mask, strict=True):
+        before = a_t * before.masked_fill(mask_t, 0) + x_t
+        states.append(before)
+    return torch.stack(states)
+
+
+def blocks(steps: int, lanes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Decays and drives (t, k, b, g, n, p) in which no step rounds, and a mask (t, k, b, 1, 1, 1)."""
+    rng = torch.Generator().manual_seed(steps * lanes)
+    a, x = torch.randint(-1, 2, (2, steps, lanes, 2, 1, 1, 3), generator=rng).double()
+    mask = torch.rand((steps, lanes, 2, 1, 1, 1), generator=rng) < 0.1
+    return a.masked_fill_(mask, 0), x, mask
+
+
+def in_time(x: Tensor) -> Tensor:
+    """(t, k, …) as (k·t, …)."""
+    return x.transpose(0, 1).flatten(0, 1)
+
+
+@LANES
+@pytest.mark.parametrize("steps", [1, 2, 5, 10])
+def test_lanes_are_exact_where_no_step_rounds(steps: int, lanes: int) -> None:
+    a, x, mask = blocks(steps, lanes)
     past = torch.ones((2, 1, 1, 3), dtype=torch.float64)
-    found = {}
-    for name, devices in DEVICES.items():
-        monkeypatch.setattr(recurrence, "TREE_DEVICES", devices)
-        states = x.clone()
-        handed_on = (run_backward if backwards else run_forward)(a.clone(), states, past, Resets(mask))
-        found[name] = (states, handed_on)
-    assert torch.equal(found["tree"][0], found["sequence"][0])
-    assert not backwards or torch.equal(found["tree"][1], found["sequence"][1])
+    expected = sequence(in_time(a), in_time(x), past, in_time(mask))
+    run(a, x, states_before(a, x, past, Resets(mask)), Resets(mask))
+    assert torch.equal(in_time(x), expected)
 
 
+@LANES
+@pytest.mark.parametrize("steps", [1, 2, 5, 10])
+def test_the_adjoint_is_the_sequence_from_the_end(steps: int, lanes: int) -> None:
+    a, c, mask = blocks(steps, lanes)
+    later = torch.ones((2, 1, 1, 3), dtype=torch.float64)
+    decays, given, masks = in_time(a).flip(0), in_time(c).flip(0), in_time(mask).flip(0)
+    following = torch.ones_like(decays[:1])
+    shifted = torch.cat([following, decays[:-1]])
+    cut = torch.cat([torch.zeros_like(masks[:1]), masks[:-1]])
+    expected = sequence(shifted, given, later, cut)
+    reached = decays * expected.masked_fill(masks, 0)
+    handed_on = run_backward(a, c, later, Resets(mask))
+    assert torch.equal(in_time(c), expected.flip(0))
+    assert torch.equal(in_time(a), reached.flip(0))
+    assert torch.equal(handed_on, reached[-1])
+
+
+@LANES
 @pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("form", DEVICES)
-def test_nothing_crosses_a_reset_not_even_a_nan(
-    form: str, backwards: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recurrence, "TREE_DEVICES", DEVICES[form])
-    mask = torch.zeros((16, 1, 1, 1, 1), dtype=torch.bool)
-    mask[6] = True
-    lost = slice(6, 16) if backwards else slice(0, 6)
-    a, x = torch.rand((2, 16, 1, 1, 1, 2), dtype=torch.float64)
-    a[lost], x[lost] = torch.nan, torch.nan
-    run = run_backward if backwards else run_forward
-    run(a.masked_fill_(mask, 0), x, torch.full((1, 1, 1, 2), torch.nan), Resets(mask))
-    kept = x[:6] if backwards else x[6:]
-    assert kept.isfinite().all()
+def test_nothing_crosses_a_reset_not_even_a_nan(lanes: int, backwards: bool) -> None:
+    steps = 8
+    for cut in (1, 3 * lanes + 1, steps * lanes - 1):
+        mask = torch.zeros((lanes, steps, 1, 1, 1, 1), dtype=torch.bool)
+        mask.view(-1)[cut] = True
+        a, x = torch.rand((2, lanes, steps, 1, 1, 1, 2), dtype=torch.float64)
+        lost = slice(cut, None) if backwards else slice(0, cut)
+        for y in (a, x):
+            y.view(lanes * steps, -1)[lost] = torch.nan
+        a, x, mask = (y.transpose(0, 1).contiguous() for y in (a.masked_fill_(mask, 0), x, mask))
+        beyond = torch.full((1, 1, 1, 2), torch.nan, dtype=torch.float64)
+        if backwards:
+            run_backward(a, x, beyond, Resets(mask))
+        else:
+            run(a, x, states_before(a, x, beyond, Resets(mask)), Resets(mask))
+        kept = in_time(x)[:cut] if backwards else in_time(x)[cut:]
+        assert kept.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"resets": True}, {"kind": torch.complex64}, {"groups": (2, 3)}, {"offsets": (0, 3, 3, 40, 77)}],
-    ids=str,
-)
-def test_a_scan_by_the_tree_conforms(tree: None, options: dict[str, Any]) -> None:
-    judged(draw_call(1, 6, 77, 3, **options))
+def test_a_decay_that_underflows_passes_nothing_and_later_states_recover() -> None:
+    a = torch.full((10, 26, 1, 1, 1, 1), 1e-30)
+    x = torch.ones_like(a)
+    run(a, x, states_before(a, x, torch.full((1, 1, 1, 1), 1e30), None), None)
+    assert x[0, 0] == 2
+    assert torch.equal(in_time(x)[1:], torch.ones_like(in_time(x)[1:]))
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 77, 260, 261, 539, 1040])
+def test_a_chunk_comes_back_from_its_order(length: int) -> None:
+    order = Order(length, lanes=26, steps=10)
+    x = torch.arange(1.0, 2 * length + 1).view(2, length)
+    held = order.arrange(x, torch.float32)
+    assert len(held) == order.rows == sum(block.length for block in order.blocks)
+    assert held.count_nonzero() == x.numel()
+    assert torch.equal(order.restore(held, torch.full_like(x, torch.nan)), x)
+
+
+def test_a_lane_is_consecutive_in_time() -> None:
+    order = Order(300, lanes=26, steps=10)
+    held = order.arrange(torch.arange(300.0).unsqueeze(0), torch.float32)[:, 0]
+    for block in order.blocks:
+        lanes = held[block.rows].view(-1, block.lanes)
+        steps = lanes.diff(dim=0)
+        assert (steps[lanes[1:] > 0] == 1).all()
+        assert (lanes[0].diff() == len(lanes)).all()

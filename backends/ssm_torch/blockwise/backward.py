@@ -1,4 +1,4 @@
-"""The backward pass: block by block from the end, the states of each computed again from the one before it.
+"""The backward pass: block by block from the end, its states computed again from those before its lanes.
 
 With r the cotangent of y, q = r silu(z) and γ = 2 if A is complex, else 1::
 
@@ -12,21 +12,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssm_torch.blockwise.forward import before_gate
+from ssm_torch.blockwise.forward import room_for_states
 from ssm_torch.blockwise.gradients import Gradients
-from ssm_torch.blockwise.plan import Span, pieces, spans
+from ssm_torch.blockwise.order import Block
+from ssm_torch.blockwise.plan import Span, spans
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.recurrence import run_backward, run_forward
-from ssm_torch.blockwise.terms import Terms, load, over_modes
+from ssm_torch.blockwise.recurrence import in_lanes, run, run_backward
+from ssm_torch.blockwise.sums import over_channels, over_modes, real
+from ssm_torch.blockwise.terms import load
 from ssm_torch.functions import psi, silu
 
 
-def backward(problem: Problem, starts: Tensor, dy: Tensor | None, dlast: Tensor | None) -> Gradients:
+def backward(
+    problem: Problem, starts: Tensor, ungated: Tensor, dy: Tensor | None, dlast: Tensor | None
+) -> Gradients:
     """The gradient of every input.
 
     Parameters
     ----------
-    starts
+    starts, ungated
         As the forward pass kept them.
     dy : (b, d, l)
     dlast : (rows, d, n)
@@ -35,16 +39,15 @@ def backward(problem: Problem, starts: Tensor, dy: Tensor | None, dlast: Tensor 
     total = Gradients(problem)
     for span in spans(problem):
         carried = _initial_cotangent(problem, span, dlast)
-        size = (4, problem.block_length, *carried.shape)
-        room = torch.empty(size, dtype=carried.dtype, device=carried.device)
-        slot = span.slot + -(-(span.time.stop - span.time.start) // problem.block_length)
+        arrays = room_for_states(problem, span, carried, 3)
+        slot = span.slot + -(-(span.time.stop - span.time.start) // problem.lane_length)
         for time in reversed(span.chunks()):
             chunk = _Chunk(problem, span, time, dy, total)
-            for steps in reversed(list(pieces(slice(0, len(chunk.q)), problem.block_length))):
-                slot -= 1
-                block = _Block(chunk, steps, room[:, : steps.stop - steps.start])
-                carried = block.run(starts[slot, span.batch], carried)
-            chunk.finish()
+            for block in reversed(problem.order(time.stop - time.start).blocks):
+                slot -= block.lanes
+                befores = starts[slot : slot + block.lanes, span.batch]
+                carried = _Block(chunk, block, arrays).run(befores, carried)
+            chunk.finish(ungated)
         total.initial_state[span.rows] = problem.by_channel(carried)
     return total
 
@@ -56,48 +59,52 @@ def _initial_cotangent(problem: Problem, span: Span, dlast: Tensor | None) -> Te
 
 
 class _Chunk:
-    """What the blocks of a chunk read and fill, all (t, b, g, 1, p), or (t, b, g, n) for B and C.
+    """What the blocks of a chunk read and fill.
 
     Attributes
     ----------
-    q
-        The cotangent of the output before the gate.
-    v
-        That output, up to γ and D; filled if there is a gate.
-    du, dstep
-        What u and Δ get.
-    rows
-        What B and C get, in the order of :class:`Gradients`.
+    r, q : (b, d, t)
+        The cotangent of the output, and of the output before the gate.
+    scaled : (t, b, g, 1, p)
+        γ q, in the chunk's order.
+    dentry, dstep : (t, b, g, 1, p)
+        What B's entry gets, and Δ through the decay (and the hold), in the chunk's order.
+    rows : (t, b, g, n)
+        What B gets, and conj(C).
     """
 
     def __init__(
         self, problem: Problem, span: Span, time: slice, dy: Tensor | None, total: Gradients
     ) -> None:
-        self.problem, self.batch, self.time, self.total = problem, span.batch, time, total
-        self.terms = load(problem, span.batch, time)
-        u = self.terms.u
-        self.r = torch.zeros_like(u) if dy is None else problem.stream(dy, span.batch, time)
-        self.z = None if problem.z is None else problem.stream(problem.z, span.batch, time)
+        self.problem, self.where, self.total = problem, (span.batch, time), total
+        self.streams, self.terms = load(problem, *self.where)
+        u = self.streams.u
+        self.r = torch.zeros_like(u) if dy is None else problem.stream(dy, *self.where)
+        self.z = None if problem.z is None else problem.stream(problem.z, *self.where)
         self.q = self.r if self.z is None else self.r * silu(self.z)
-        self.v = torch.empty_like(u)
-        self.du = torch.zeros_like(u) if problem.D is None else self.q * problem.channels(problem.D)
-        self.dstep = torch.empty_like(u)
-        size = (*u.shape[:3], problem.A.shape[1])
+        self.scaled = problem.rows_of(self.q if problem.gamma == 1 else problem.gamma * self.q)
+        self.dentry, self.dstep = torch.empty((2, *self.terms.step.shape), dtype=u.dtype, device=u.device)
+        size = (*self.terms.step.shape[:3], problem.A.shape[1])
         self.rows = {name: problem.A.new_empty(size) for name in ("B", "C")}
 
-    def finish(self) -> None:
-        """Through the gate, D and softplus, and into place."""
-        problem, total, where = self.problem, self.total, (self.batch, self.time)
+    def finish(self, ungated: Tensor) -> None:
+        """Through the gate, D, Δ u and softplus, and into place."""
+        problem, total, streams, where = self.problem, self.total, self.streams, self.where
+        t = streams.u.shape[2]
         if self.z is not None:
-            v = before_gate(problem, self.terms, self.v)
             slope = torch.sigmoid(self.z) * (1 + self.z * torch.sigmoid(-self.z))
-            total.write("z", self.r * v * slope, *where)
+            total.write("z", slope.mul_(self.r).mul_(ungated[where[0], :, where[1]]), *where)
+        du, dstep = problem.in_time(self.dentry, t), problem.in_time(self.dstep, t)
+        if not problem.zoh:
+            dstep.addcmul_(streams.u, du)
+            du.mul_(streams.step)
         if problem.D is not None:
-            total.add_feedthrough(self.q * self.terms.u)
+            du.addcmul_(self.q, problem.D.unsqueeze(-1))
+            total.add_feedthrough(self.q * streams.u)
         if problem.softplus:
-            self.dstep.mul_(torch.sigmoid(self.terms.raw))
-        total.add_step(self.dstep, *where)
-        total.write("u", self.du, *where)
+            dstep.mul_(torch.sigmoid(streams.raw))
+        total.add_step(dstep, *where)
+        total.write("u", du, *where)
         for name, rows in self.rows.items():
             total.write_matrix(name, rows, *where)
 
@@ -105,60 +112,53 @@ class _Chunk:
 class _Block:
     """One block: its states, their cotangents, and what these give to each input."""
 
-    def __init__(self, chunk: _Chunk, steps: slice, room: Tensor) -> None:
-        self.chunk, self.steps = chunk, steps
-        self.a, self.h, self.adjoint, self.spare = room
-        self.terms: Terms = chunk.terms.part(steps)
+    def __init__(self, chunk: _Chunk, block: Block, arrays: Tensor) -> None:
+        self.chunk, self.rows, self.lanes = chunk, block.rows, block.lanes
+        self.a, self.h, self.adjoint = arrays[:, : block.length]
+        self.terms = chunk.terms.part(block.rows)
 
-    def run(self, start: Tensor, carried: Tensor) -> Tensor:
-        """Add this block's gradients; from the cotangent of its last state to that of `start`."""
-        terms = self.terms
-        terms.decay(self.a)
-        run_forward(self.a, terms.drive(self.h), start, terms.resets)
-        self._output()
-        carried = run_backward(self.a, self.adjoint, carried, terms.resets)
-        self.chunk.dstep[self.steps] = self._drive().add_(self._decay(start))
+    def run(self, befores: Tensor, carried: Tensor) -> Tensor:
+        """Add this block's gradients; from the cotangent of its last state to that of the state before it."""
+        terms, resets = self.terms, self.terms.resets_in(self.lanes)
+        a = in_lanes(terms.decay(self.a), self.lanes)
+        h = in_lanes(terms.drive(self.h), self.lanes)
+        run(a, h, befores, resets)
+        scaled = self.chunk.scaled[self.rows]
+        self._give_matrix("C", self.h, scaled, room=self.adjoint)
+        torch.mul(scaled, terms.C.conj(), out=self.adjoint)
+        carried = run_backward(a, in_lanes(self.adjoint, self.lanes), carried, resets)
+        a[0].mul_(befores.conj())
+        a[1:].mul_(h[:-1].conj())
+        self._decay()
+        self._drive()
         return carried
 
-    def _output(self) -> None:
-        """Through C: fills what it gets, and v, and leaves c in `adjoint`."""
-        chunk, terms = self.chunk, self.terms
-        if chunk.z is not None:
-            chunk.v[self.steps] = terms.output(self.h, self.spare)
-        scaled = terms.gamma * chunk.q[self.steps]
-        self._give_matrix("C", torch.mul(self.h, scaled, out=self.spare))
-        torch.mul(scaled, terms.C.conj(), out=self.adjoint)
+    def _decay(self) -> None:
+        """From conj(a_t h_{t−1}) λ_t, which is in `a`: gives to A and Δ, and writes over the states."""
+        terms, dp = self.terms, self.a
+        if terms.resets is not None:
+            dp.masked_fill_(terms.resets.mask, 0)
+        self.chunk.total.add_modes(torch.mul(dp, terms.step, out=self.h))
+        over_modes(dp, terms.modes.conj(), self.h, out=self.chunk.dstep[self.rows])
 
-    def _drive(self) -> Tensor:
-        """Through b̄ u: gives to B and u, and returns what Δ gets."""
-        terms, adjoint, spare, du = self.terms, self.adjoint, self.spare, self.chunk.du[self.steps]
+    def _drive(self) -> None:
+        """Through b̄ u: gives to B and its entry, and through the hold to A and Δ."""
+        terms, dentry = self.terms, self.chunk.dentry[self.rows]
         if terms.hold is None:
-            by_B = over_modes(torch.mul(adjoint, terms.B.conj(), out=spare))
-            du.addcmul_(terms.step, by_B)
-            self._give_matrix("B", torch.mul(adjoint, terms.step * terms.u, out=spare))
-            return by_B.mul_(terms.u)
-        held = torch.mul(adjoint, terms.hold.conj(), out=spare)
-        du.add_(over_modes(held * terms.B.conj()))
-        self._give_matrix("B", held.mul_(terms.u))
-        dhold = torch.mul(adjoint, terms.B.conj(), out=spare).mul_(terms.u)
+            over_modes(self.adjoint, terms.B.conj(), self.h, out=dentry)
+            self._give_matrix("B", self.adjoint, terms.entry, room=self.h)
+            return
+        dhold = torch.mul(self.adjoint, terms.B.conj(), out=self.a).mul_(terms.entry)
         p = terms.step * terms.modes
         self.chunk.total.add_modes(dhold * (terms.step.square() * psi(p)).conj())
-        return over_modes(dhold * torch.exp(p).conj())
+        self.chunk.dstep[self.rows] += real(dhold * torch.exp(p).conj()).sum(3, keepdim=True)
+        held = self.adjoint.mul_(terms.hold.conj())
+        over_modes(held, terms.B.conj(), self.h, out=dentry)
+        self._give_matrix("B", held, terms.entry, room=self.h)
 
-    def _decay(self, start: Tensor) -> Tensor:
-        """Through a_t h_{t−1}: gives to A, and returns what Δ gets. Overwrites `a`."""
-        terms, decayed = self.terms, self.a
-        decayed[0].mul_(start)
-        decayed[1:].mul_(self.h[:-1])
-        if terms.resets is not None:
-            decayed.masked_fill_(terms.resets.mask, 0)
-        dp = decayed.conj_physical_().mul_(self.adjoint)
-        self.chunk.total.add_modes(torch.mul(dp, terms.step, out=self.spare))
-        return over_modes(torch.mul(dp, terms.modes.conj(), out=self.spare))
-
-    def _give_matrix(self, name: str, x: Tensor) -> None:
-        """The terms (t, b, g, n, p) of dB, or of conj(dC)."""
+    def _give_matrix(self, name: str, x: Tensor, stream: Tensor, room: Tensor) -> None:
+        """What B gets, or conj(C), of x s (t, b, g, n, p)."""
         if getattr(self.chunk.problem, name).ndim == 2:
-            self.chunk.total.add_matrix(name, x)
+            self.chunk.total.add_matrix(name, torch.mul(x, stream, out=room))
         else:
-            torch.sum(x, -1, out=self.chunk.rows[name][self.steps])
+            over_channels(x, stream, room, out=self.chunk.rows[name][self.rows])

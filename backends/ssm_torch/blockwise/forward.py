@@ -1,38 +1,44 @@
-"""The forward pass: outputs, last states, and the state before each block."""
+"""The forward pass: outputs, last states, and what is kept for the backward pass."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ssm_torch.blockwise.plan import Span, pieces, spans
+from ssm_torch.blockwise.plan import Span, spans
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.recurrence import run_forward
+from ssm_torch.blockwise.recurrence import in_lanes, run, states_before
 from ssm_torch.blockwise.sizes import slots
-from ssm_torch.blockwise.terms import Terms, load
+from ssm_torch.blockwise.sums import over_modes
+from ssm_torch.blockwise.terms import load
 from ssm_torch.functions import silu
 
+Results = tuple[Tensor, Tensor, Tensor, Tensor]
+"""y (b, d, l), dtype of u; last_state (rows, d, n); starts (slots, b, g, n, p), the state before each lane;
+and ungated (b, d, l), the output before the gate, in the compute type. The last two are empty unless
+they are kept, the last one also without a gate."""
 
-def forward(problem: Problem, keep_starts: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Scan every span.
 
-    Returns
-    -------
-    y : (b, d, l), dtype of u
-    last_state : (rows, d, n)
-    starts : (slots, b, g, n, p)
-        The state before each block; without slots unless `keep_starts`.
-    """
+def room_for_results(problem: Problem, keep: bool) -> Results:
+    """Not filled yet."""
     b, d, l = problem.u.shape
-    n = problem.A.shape[1]
-    y = torch.empty_like(problem.u, memory_format=torch.contiguous_format)
-    last_state = problem.A.new_empty((problem.rows, d, n))
-    kept = slots(b, d, l, n, problem.u.device.type, problem.packed) if keep_starts else 0
-    starts = problem.modes.new_empty((kept, b, *problem.modes.shape))
+    g, n, p = problem.groups, problem.A.shape[1], d // problem.groups
+    kept = slots(b, d, l, n, problem.u.device.type, problem.packed) if keep else 0
+    return (
+        torch.empty_like(problem.u, memory_format=torch.contiguous_format),
+        problem.A.new_empty((problem.rows, d, n)),
+        problem.A.new_empty((kept, b, g, n, p)),
+        problem.u.new_empty((b, d, l if keep and problem.z is not None else 0), dtype=problem.compute),
+    )
+
+
+def forward(problem: Problem, keep: bool) -> Results:
+    """Scan every span."""
+    results = room_for_results(problem, keep)
     for span in spans(problem):
-        h = _scan(problem, span, y, starts if keep_starts else None)
-        last_state[span.rows] = problem.by_channel(h)
-    return y, last_state, starts
+        h = _scan(problem, span, results, keep)
+        results[1][span.rows] = problem.by_channel(h)
+    return results
 
 
 def initial_states(problem: Problem, rows: slice) -> Tensor:
@@ -42,33 +48,45 @@ def initial_states(problem: Problem, rows: slice) -> Tensor:
     return problem.modes.new_zeros((rows.stop - rows.start, *problem.modes.shape))
 
 
-def _scan(problem: Problem, span: Span, y: Tensor, starts: Tensor | None) -> Tensor:
-    """Write the outputs of a span and the states before its blocks; return its last states."""
+def room_for_states(problem: Problem, span: Span, states: Tensor, arrays: int) -> Tensor:
+    """Arrays for the states of a block, (arrays, rows, b, g, n, p)."""
+    rows = max((problem.order(time.stop - time.start).longest for time in span.chunks()), default=0)
+    return torch.empty((arrays, rows, *states.shape), dtype=states.dtype, device=states.device)
+
+
+def _scan(problem: Problem, span: Span, results: Results, keep: bool) -> Tensor:
+    """Write the outputs of a span, and what is kept; return its last states."""
+    y, _, starts, ungated = results
     h = initial_states(problem, span.rows)
-    length = problem.block_length
-    decays, states, spare = torch.empty((3, length, *h.shape), dtype=h.dtype, device=h.device)
+    decays, states = room_for_states(problem, span, h, 2)
     slot = span.slot
     for time in span.chunks():
-        terms = load(problem, span.batch, time)
-        v = torch.empty_like(terms.u)
-        for steps in pieces(slice(0, len(v)), length):
-            if starts is not None:
-                starts[slot, span.batch] = h
-            block, t = terms.part(steps), steps.stop - steps.start
-            x = block.drive(states[:t])
-            run_forward(block.decay(decays[:t]), x, h, block.resets)
+        streams, terms = load(problem, span.batch, time)
+        v = torch.empty_like(terms.step)
+        t = time.stop - time.start
+        for block in problem.order(t).blocks:
+            part, rows = terms.part(block.rows), block.length
+            x = part.drive(states[:rows])
+            in_block = (in_lanes(part.decay(decays[:rows]), block.lanes), in_lanes(x, block.lanes))
+            resets = part.resets_in(block.lanes)
+            befores = states_before(*in_block, h, resets)
+            if keep:
+                starts[slot : slot + block.lanes, span.batch] = befores
+            run(*in_block, befores, resets)
             h = x[-1].clone()
-            v[steps] = block.output(x, spare[:t])
-            slot += 1
-        v = before_gate(problem, terms, v)
+            over_modes(x, part.C, decays[:rows], out=v[block.rows])
+            slot += block.lanes
+        out = _before_gate(problem, streams.u, problem.in_time(v, t))
         if problem.z is not None:
-            v.mul_(silu(problem.stream(problem.z, span.batch, time)))
-        problem.write(y, span.batch, time, v)
+            if keep:
+                ungated[span.batch, :, time] = out
+            out.mul_(silu(problem.stream(problem.z, span.batch, time)))
+        y[span.batch, :, time] = out
     return h
 
 
-def before_gate(problem: Problem, terms: Terms, v: Tensor) -> Tensor:
-    """γ v + D u, (t, b, g, 1, p), in place of v = Re Σ_n C_t h_t."""
-    if terms.gamma != 1:
-        v.mul_(terms.gamma)
-    return v if problem.D is None else v.addcmul_(problem.channels(problem.D), terms.u)
+def _before_gate(problem: Problem, u: Tensor, v: Tensor) -> Tensor:
+    """γ v + D u, (b, d, t), in place of v = Re Σ_n C_t h_t."""
+    if problem.gamma != 1:
+        v.mul_(problem.gamma)
+    return v if problem.D is None else v.addcmul_(problem.D.unsqueeze(-1), u)

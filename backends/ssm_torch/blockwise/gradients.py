@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.terms import real
+from ssm_torch.blockwise.sums import real
 
 
 class Gradients:
@@ -22,7 +22,7 @@ class Gradients:
         }
         self._modes = torch.zeros_like(problem.modes)
         self._channels = {
-            name: torch.zeros_like(self._modes[:, :1], dtype=problem.compute) for name in ("D", "bias")
+            name: problem.u.new_zeros(problem.u.shape[1], dtype=problem.compute) for name in ("D", "bias")
         }
         self._matrices = {name: self._room(x) for name, x in (("B", problem.B), ("C", problem.C))}
         self.initial_state = problem.A.new_zeros((problem.rows, *problem.A.shape))
@@ -33,17 +33,17 @@ class Gradients:
         return torch.zeros_like(like, memory_format=torch.contiguous_format)
 
     def write(self, name: str, x: Tensor, batch: slice, time: slice) -> None:
-        """A block (t, b, g, 1, p) of the gradient of u, delta or z."""
-        self._problem.write(self._streams[name], batch, time, x)
+        """A chunk (b, d, t) of the gradient of u, delta or z."""
+        self._streams[name][batch, :, time] = x
 
     def add_step(self, x: Tensor, batch: slice, time: slice) -> None:
-        """A block of the gradient of delta, which is that of delta_bias too."""
+        """A chunk of the gradient of delta, which is that of delta_bias too."""
         self.write("delta", x, batch, time)
-        self._channels["bias"] += x.sum((0, 1))
+        self._channels["bias"] += x.sum((0, 2))
 
     def add_feedthrough(self, x: Tensor) -> None:
-        """A block q u (t, b, g, 1, p)."""
-        self._channels["D"] += x.sum((0, 1))
+        """A chunk q u (b, d, t)."""
+        self._channels["D"] += x.sum((0, 2))
 
     def add_modes(self, x: Tensor) -> None:
         """A block (t, b, g, n, p) of the terms of dA."""
@@ -59,9 +59,11 @@ class Gradients:
         if own.ndim == 2:
             return
         grouped = total.unsqueeze(1) if own.ndim == 3 else total
-        summed = rows.view(*rows.shape[:2], grouped.shape[1], -1, rows.shape[3]).sum(3).permute(1, 2, 3, 0)
+        shared = rows.view(*rows.shape[:2], grouped.shape[1], -1, rows.shape[3])
+        summed = shared.squeeze(3) if shared.shape[3] == 1 else shared.sum(3)
         summed = summed if name == "B" else summed.conj()
-        grouped[batch, :, :, time] = summed if own.is_complex() else real(summed)
+        found = summed if own.is_complex() else real(summed)
+        self._problem.order(time.stop - time.start).restore(found, grouped[batch, :, :, time])
 
     def as_inputs(self) -> dict[str, Tensor]:
         """Name → gradient with its input's shape and dtype; a real input gets the real part."""
@@ -70,7 +72,7 @@ class Gradients:
             name: total for name, total in self._matrices.items() if getattr(problem, name).ndim == 2
         }
         by_channel = {name: problem.by_channel(x) for name, x in given.items()}
-        per_channel = {"D": self._channels["D"].flatten(), "delta_bias": self._channels["bias"].flatten()}
+        per_channel = {"D": self._channels["D"], "delta_bias": self._channels["bias"]}
         whole = (
             self._streams | self._matrices | by_channel | per_channel | {"initial_state": self.initial_state}
         )

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ssm_torch.blockwise.backward import backward
-from ssm_torch.blockwise.forward import forward
+from ssm_torch.blockwise.forward import forward, room_for_results
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.sizes import slots
 from ssm_torch.optional import beside, like_given
 
 INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "seq_idx", "cu_seqlens")
@@ -33,10 +32,10 @@ def scan_blockwise(
     softplus: bool,
     zoh: bool,
 ) -> tuple[Tensor, Tensor]:
-    """y and the last state; the states before the blocks are kept only if a gradient may be asked for."""
+    """y and the last state; what a gradient needs is kept only if one may be asked for."""
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    y, last_state, _ = _scan(*tensors, seq_idx, cu_seqlens, softplus, zoh, keep)
+    y, last_state, _, _ = _scan(*tensors, seq_idx, cu_seqlens, softplus, zoh, keep)
     return y, last_state
 
 
@@ -55,10 +54,11 @@ def _scan(
     cu_seqlens: Tensor | None,
     softplus: bool,
     zoh: bool,
-    keep_starts: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)
-    return forward(_problem(tensors, softplus, zoh), keep_starts)
+    with torch.autocast(u.device.type, enabled=False):
+        return forward(_problem(tensors, softplus, zoh), keep)
 
 
 @torch.library.custom_op("ssm_torch::selective_scan_backward", mutates_args=())
@@ -66,6 +66,7 @@ def _scan_backward(
     dy: Tensor | None,
     dlast: Tensor | None,
     starts: Tensor,
+    ungated: Tensor,
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -81,7 +82,9 @@ def _scan_backward(
     zoh: bool,
 ) -> list[Tensor]:
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)
-    gradients = backward(_problem(tensors, softplus, zoh), starts, dy, dlast).as_inputs()
+    with torch.autocast(u.device.type, enabled=False):
+        total = backward(_problem(tensors, softplus, zoh), starts, ungated, dy, dlast)
+        gradients = total.as_inputs()
     return [gradients[name] for name in DIFFERENTIABLE if name in gradients]
 
 
@@ -91,30 +94,27 @@ def _problem(tensors: Sequence[Tensor | None], softplus: bool, zoh: bool) -> Pro
 
 
 @_scan.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *tensors, softplus, zoh, keep_starts = arguments
-    problem = _problem(tensors, softplus, zoh)
-    b, d, l = problem.u.shape
-    n, g = problem.A.shape[1], problem.groups
-    kept = slots(b, d, l, n, problem.u.device.type, problem.packed) if keep_starts else 0
-    y = torch.empty_like(problem.u, memory_format=torch.contiguous_format)
-    return y, problem.A.new_empty((problem.rows, d, n)), problem.A.new_empty((kept, b, g, n, d // g))
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    *tensors, softplus, zoh, keep = arguments
+    return room_for_results(_problem(tensors, softplus, zoh), keep)
 
 
 @_scan_backward.register_fake
-def _(dy: Tensor | None, dlast: Tensor | None, starts: Tensor, *arguments: Any) -> list[Tensor]:
+def _(
+    dy: Tensor | None, dlast: Tensor | None, starts: Tensor, ungated: Tensor, *arguments: Any
+) -> list[Tensor]:
     return like_given(arguments[: len(DIFFERENTIABLE)])
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.softplus, ctx.zoh, _ = inputs
-    ctx.save_for_backward(output[2], *tensors)
+    ctx.save_for_backward(*output[2:], *tensors)
     ctx.set_materialize_grads(False)
 
 
-def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
-    starts, *tensors = ctx.saved_tensors
-    gradients = _scan_backward(dy, dlast, starts, *tensors, ctx.softplus, ctx.zoh)
+def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+    starts, ungated, *tensors = ctx.saved_tensors
+    gradients = _scan_backward(dy, dlast, starts, ungated, *tensors, ctx.softplus, ctx.zoh)
     found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
 

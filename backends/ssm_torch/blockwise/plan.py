@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssm_backends import ArgumentError
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.sizes import CHUNK, rows_together
+from ssm_torch.blockwise.sizes import chunk_length, rows_together
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,21 @@ class Span:
     rows
         Rows of the initial and last states.
     slot
-        Where the states at its blocks' starts are kept.
+        Where the states before its lanes are kept.
+    chunk
+        Steps of a chunk.
     """
 
     time: slice
     batch: slice
     rows: slice
     slot: int
+    chunk: int
 
     def chunks(self) -> list[slice]:
         """Its time in chunks."""
-        return list(pieces(self.time, CHUNK))
-
-
-def pieces(time: slice, length: int) -> Iterator[slice]:
-    """A span of time, cut at multiples of a length from its start."""
-    for start in range(time.start, time.stop, length):
-        yield slice(start, min(start + length, time.stop))
+        start, stop = self.time.start, self.time.stop
+        return [slice(at, min(at + self.chunk, stop)) for at in range(start, stop, self.chunk)]
 
 
 def spans(problem: Problem) -> Iterator[Span]:
@@ -53,12 +51,13 @@ def spans(problem: Problem) -> Iterator[Span]:
         together = rows_together(b, d, n, device)
         for row in range(0, b, together):
             some = slice(row, min(row + together, b))
-            yield Span(slice(0, l), some, some, 0)
+            yield Span(slice(0, l), some, some, 0, chunk_length(l, device))
         return
-    length = problem.block_length
+    length = problem.lane_length
     slot = 0
     for row, (start, stop) in enumerate(pairwise(_offsets(problem.cu_seqlens, l))):
-        yield Span(slice(start, stop), slice(0, 1), slice(row, row + 1), slot)
+        chunk = chunk_length(stop - start, device)
+        yield Span(slice(start, stop), slice(0, 1), slice(row, row + 1), slot, chunk)
         slot += -(-(stop - start) // length)
 
 

@@ -2,7 +2,7 @@
 
 A state is held as (b, g, n, p): g groups, n modes, p = d/g channels of a group. Channels lie
 next to each other, so that one instruction serves many; B and C of a group serve all of its
-channels. Blocks of time come first: (t, b, g, n, p).
+channels. Time comes first: (t, b, g, n, p), t in the order of the chunk (:class:`Order`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ssm_torch.blockwise.sizes import block_length
+from ssm_torch.blockwise.order import Order, order_of
+from ssm_torch.blockwise.sizes import lane_length, lanes_together
 from ssm_torch.functions import compute_dtype, widen
 
 
@@ -67,10 +68,16 @@ class Problem:
         return None if self.cu_seqlens is None else self.cu_seqlens.shape[0] - 1
 
     @property
-    def block_length(self) -> int:
-        """Steps of a block."""
+    def lane_length(self) -> int:
+        """Steps of a lane."""
         d, n = self.A.shape
-        return block_length(self.u.shape[0], d, n, self.u.device.type)
+        return lane_length(self.u.shape[0], d, n, self.u.device.type)
+
+    def order(self, t: int) -> Order:
+        """In which a chunk of t steps is held."""
+        b, d, l = self.u.shape
+        lanes = lanes_together(b, d, l, self.A.shape[1], self.u.device.type)
+        return order_of(t, lanes, self.lane_length)
 
     def by_mode(self, x: Tensor) -> Tensor:
         """(…, d, n) as (…, g, n, p), contiguous."""
@@ -81,31 +88,35 @@ class Problem:
         """(…, g, n, p) as (…, d, n)."""
         return x.mT.flatten(-3, -2)
 
-    def channels(self, x: Tensor) -> Tensor:
-        """(…, d) as (…, g, 1, p), in the compute type."""
-        *before, d = x.shape
-        return widen(x, self.compute).view(*before, self.groups, 1, d // self.groups)
-
     def stream(self, x: Tensor, batch: slice, time: slice) -> Tensor:
-        """A block of (b, d, l) as (t, b, g, 1, p), in the compute type."""
-        block = widen(x[batch, :, time], self.compute).contiguous()
-        b, d, t = block.shape
-        return self.channels(_transposed(block.view(b * d, t)).view(t, b, d))
+        """A chunk of (b, d, l), (b, d, t) in the compute type, contiguous; it may be a part of x."""
+        return widen(x[batch, :, time], self.compute).contiguous()
 
-    def write(self, x: Tensor, batch: slice, time: slice, block: Tensor) -> None:
-        """A block (t, b, g, 1, p) into its place in x (b, d, l)."""
-        place = x[batch, :, time]
-        place.copy_(_transposed(block.flatten(1)).view(place.shape))
+    def rows_of(self, x: Tensor) -> Tensor:
+        """A chunk (b, d, t) as (rows, b, g, 1, p), in its order."""
+        b, d, t = x.shape
+        order = self.order(t)
+        held = _transposed(x.view(b * d, t)) if order.in_time else order.arrange(x, x.dtype)
+        return held.view(len(held), b, self.groups, 1, d // self.groups)
+
+    def in_time(self, rows: Tensor, t: int) -> Tensor:
+        """A chunk (rows, b, g, 1, p) as (b, d, t)."""
+        _, b, g, _, p = rows.shape
+        order = self.order(t)
+        if order.in_time:
+            return _transposed(rows.flatten(1)).view(b, g * p, t)
+        return order.restore(rows.flatten(2), rows.new_empty((b, g * p, t)))
 
     def matrix(self, x: Tensor, batch: slice, time: slice) -> Tensor:
-        """A block of B or C as (t, b, g, n, 1), or (g, n, p) if it is constant; as complex as A."""
+        """A chunk of B or C as (t, b, g, n, 1), or (g, n, p) if it is constant; as complex as A."""
         if x.ndim == 2:
             return self.by_mode(x.to(self.A.dtype))
         grouped = x.unsqueeze(1) if x.ndim == 3 else x
-        block = grouped[batch, :, :, time].permute(3, 0, 1, 2).to(self.A.dtype)
-        return block.repeat_interleave(self.groups // block.shape[2], dim=2).unsqueeze(-1)
+        chunk = self.order(time.stop - time.start).arrange(grouped[batch, :, :, time], self.A.dtype)
+        repeats = self.groups // chunk.shape[2]
+        return (chunk if repeats == 1 else chunk.repeat_interleave(repeats, dim=2)).unsqueeze(-1)
 
 
 def _transposed(x: Tensor) -> Tensor:
-    """The transpose of a contiguous matrix, contiguous; PyTorch makes it in tiles, not stride by stride."""
+    """The transpose of a contiguous matrix, contiguous; on a CPU PyTorch makes it in tiles."""
     return x.t().contiguous()

@@ -1,7 +1,9 @@
 """h_t = a_t h_{t−1} + x_t over one block, and its adjoint, in place.
 
-On a CPU one step follows the other. On a GPU, where each step would be a launch of its own,
-pairs are combined in a tree (Brent and Kung 1982), in 4 log₂ t launches for t steps.
+Lanes go through their steps side by side. Where there are several, the state before each comes
+first: every lane but the last is run from zero, keeping the running state alone, and its end and
+the product of its decays carry the state from lane to lane; many lanes are carried over in lanes
+again. This is a bracketing of the associative operator, as the sequence is.
 
 At a reset the earlier state is selected away: it is replaced by 0, and so is the decay, so
 that no NaN of the earlier sequence passes.
@@ -9,13 +11,18 @@ that no NaN of the earlier sequence passes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import isqrt
 from typing import Final
 
 import torch
 from torch import Tensor
 
-TREE_DEVICES: Final = ("cuda",)
+from ssm_torch.functions import split
+
+FEWEST_IN_LANES: Final = 9
+"""Fewer lanes are carried over one after the other: that takes no more operations."""
 
 
 @dataclass(frozen=True)
@@ -24,46 +31,85 @@ class Resets:
 
     Attributes
     ----------
-    mask : (t, b, 1, 1, 1) bool
+    mask : (rows, b, 1, 1, 1) bool; (t, k, b, 1, 1, 1) in lanes
     """
 
     mask: Tensor
 
     def times(self) -> frozenset[int]:
-        """The steps at which any row has one."""
+        """The steps at which any lane may have one; a GPU is not asked, which would wait for it."""
+        if self.mask.is_cuda:
+            return frozenset(range(len(self.mask)))
         return frozenset(self.mask.flatten(1).any(1).nonzero().flatten().tolist())
 
+    def in_lanes(self, lanes: int) -> Resets:
+        """Of a block that many lanes share."""
+        return Resets(in_lanes(self.mask, lanes))
 
-def run_forward(a: Tensor, x: Tensor, before: Tensor, resets: Resets | None) -> None:
-    """x becomes h.
+    def of(self, lanes: slice) -> Resets:
+        """Of some lanes."""
+        return Resets(self.mask[:, lanes])
+
+    def of_any_step(self) -> Resets:
+        """Of lanes as steps: whether a lane has one."""
+        return Resets(self.mask.any(0))
+
+
+def in_lanes(x: Tensor, lanes: int) -> Tensor:
+    """A block (rows, …) as (t, k, …), a view."""
+    return split(x, 0, (len(x) // lanes, lanes))
+
+
+def states_before(
+    a: Tensor, x: Tensor, first: Tensor, resets: Resets | None, *, backwards: bool = False
+) -> Tensor:
+    """The state before each lane, (k, …).
 
     Parameters
     ----------
-    a, x : (t, b, g, n, p)
-        The decay, 0 at resets; and the drive, which is overwritten.
-    before : (b, g, n, p)
-        h_{−1}.
+    a, x : (t, k, …)
+        The decay, 0 at resets; and the drive.
+    first : (…)
+        The state before the first lane.
+    backwards
+        From the last step of the last lane to the first of the first; `first` is before that one.
     """
-    if x.device.type in TREE_DEVICES:
-        first = before if resets is None else before.masked_fill(resets.mask[0], 0)
-        x[0].addcmul_(a[0], first)
-        _tree(a.clone(), x, None if resets is None else resets.mask, backwards=False)
-        return
-    starts = frozenset[int]() if resets is None else resets.times()
+    lanes = x.shape[1]
+    if lanes == 1:
+        return first.unsqueeze(0)
+    befores = x.new_empty((lanes, *first.shape))
+    befores[-1 if backwards else 0] = first
+    some = slice(1, None) if backwards else slice(None, -1)
+    ends = befores[:-1] if backwards else befores[1:]
+    within = None if resets is None else resets.of(some)
+    _end(a[:, some], x[:, some], ends, within, backwards=backwards)
+    _carry(_products(a[:, some], within), ends, first, within, backwards=backwards)
+    return befores
+
+
+def run(a: Tensor, x: Tensor, before: Tensor, resets: Resets | None, *, backwards: bool = False) -> None:
+    """x becomes h, one step after the other.
+
+    Parameters
+    ----------
+    a, x : (t, …)
+        The decay, 0 at resets; and the drive, which is overwritten.
+    before : (…)
+        The state before the first step, or, `backwards`, after the last.
+    """
+    keep = _selection(resets)
     h = before
-    for t, (a_t, x_t) in enumerate(zip(a.unbind(), x.unbind(), strict=True)):
-        if resets is not None and t in starts:
-            h = h.masked_fill(resets.mask[t], 0)
-        h = x_t.addcmul_(a_t, h)
+    for t, a_t, x_t in _in_order(a, x, backwards=backwards):
+        h = x_t.addcmul_(a_t, keep(t, h))
 
 
 def run_backward(a: Tensor, c: Tensor, after: Tensor, resets: Resets | None) -> Tensor:
-    """c becomes λ_t = c_t + conj(a_{t+1}) λ_{t+1}.
+    """c becomes λ_t = c_t + conj(a_{t+1}) λ_{t+1}, and a becomes conj(a_t) λ_t, which reaches h_{t−1}.
 
     Parameters
     ----------
-    a, c : (t, b, g, n, p)
-        The decay, 0 at resets; and the cotangent of the states, which is overwritten.
+    a, c : (t, k, b, g, n, p)
+        The decay, 0 at resets; and the cotangent of the states. Both are overwritten.
     after : (b, g, n, p)
         What reaches the block's last state from later ones.
 
@@ -71,58 +117,78 @@ def run_backward(a: Tensor, c: Tensor, after: Tensor, resets: Resets | None) -> 
     -------
     conj(a_0) λ_0, which reaches the state before the block : (b, g, n, p)
     """
-    a = a.conj().resolve_conj()
-    c[-1].add_(after)
-    if c.device.type in TREE_DEVICES:
-        _tree(torch.roll(a, -1, 0), c, None if resets is None else resets.mask.roll(-1, 0), backwards=True)
-        first = c[0] if resets is None else c[0].masked_fill(resets.mask[0], 0)
-        return a[0] * first
-    starts = frozenset[int]() if resets is None else resets.times()
-    decays, adjoints = a.unbind(), c.unbind()
-    for t in reversed(range(len(c))):
-        later = adjoints[t]
-        if resets is not None and t in starts:
-            later = later.masked_fill(resets.mask[t], 0)
-        if t:
-            adjoints[t - 1].addcmul_(decays[t], later)
-    return decays[0] * later
+    a.conj_physical_()
+    c[-1, -1].add_(after)
+    if c.shape[1] > 1:
+        c[-1, :-1].add_(_reaching(a[:, 1:], c[:, 1:], None if resets is None else resets.of(slice(1, None))))
+    keep = _selection(resets)
+    reached, adjoints = a.unbind(), c.unbind()
+    for t in reversed(range(1, len(c))):
+        adjoints[t - 1].add_(reached[t].mul_(keep(t, adjoints[t])))
+    reached[0].mul_(keep(0, adjoints[0]))
+    return reached[0][0].clone()
 
 
-def _tree(a: Tensor, x: Tensor, mask: Tensor | None, backwards: bool) -> None:
-    """x_i += a_i x_{i−1}, for all i in order: up the tree in pairs of 1, 2, 4, …, and down again.
+def _reaching(a: Tensor, c: Tensor, resets: Resets | None) -> Tensor:
+    """What of each lane and all later ones reaches the state before it, (k, b, g, n, p); a is conjugated.
 
-    Both are overwritten. With `backwards` the order is from the last to the first.
+    What reaches the last lane's last state is part of c.
     """
-    length = len(x)
-    widths = [1 << k for k in range((length // 2).bit_length())]
-    flags = None if mask is None else mask.clone()
-    for width in widths:
-        _combine(a, x, flags, *_pairs(length, width, width - 1, backwards), products=True)
-    for width in reversed(widths):
-        _combine(a, x, flags, *_pairs(length, width, 2 * width - 1, backwards), products=False)
+    keep = _selection(resets)
+    decays, given = a.unbind(), c.unbind()
+    room = torch.empty_like(given[0])
+    reach = given[-1]
+    for t in reversed(range(1, len(given))):
+        reach = torch.addcmul(given[t - 1], decays[t], keep(t, reach), out=room)
+    reach = torch.mul(decays[0], keep(0, reach), out=room)
+    if len(reach) > 1:
+        earlier = None if resets is None else resets.of(slice(None, -1))
+        _carry(_products(a[:, :-1], earlier), reach[:-1], reach[-1], earlier, backwards=True)
+    return reach
 
 
-def _pairs(length: int, width: int, first: int, backwards: bool) -> tuple[slice, slice]:
-    """Indices first, first + 2·width, … and those a width further on, while they last."""
-    step = 2 * width
-    count = max(0, (length - 1 - first - width) // step + 1)
-    left, right = first, first + width
-    if backwards:
-        left, right = (length - 1 - start - step * (count - 1) for start in (left, right))
-    return slice(left, left + step * count, step), slice(right, right + step * count, step)
+def _end(a: Tensor, x: Tensor, ends: Tensor, resets: Resets | None, *, backwards: bool) -> None:
+    """The last states of lanes (t, k, …) that start from zero, into `ends`."""
+    keep = _selection(resets)
+    (_, _, h), *steps = _in_order(a, x, backwards=backwards)
+    for t, a_t, x_t in steps:
+        h = torch.addcmul(x_t, a_t, keep(t, h), out=ends)
+    if not steps:
+        ends.copy_(h)
 
 
-def _combine(
-    a: Tensor, x: Tensor, flags: Tensor | None, left: slice, right: slice, *, products: bool
-) -> None:
-    """(a_right, x_right) becomes (a_right a_left, a_right x_left + x_right), cut where a sequence starts."""
-    earlier = x[left]
-    if flags is not None:
-        earlier = earlier.masked_fill(flags[right], 0)
-    x[right].addcmul_(a[right], earlier)
-    if not products:
+def _products(a: Tensor, resets: Resets | None) -> Tensor:
+    """The product of the decays of each lane (t, k, …), 0 across a reset."""
+    products = a.prod(0)
+    return products if resets is None else products.masked_fill_(resets.of_any_step().mask, 0)
+
+
+def _carry(a: Tensor, x: Tensor, first: Tensor, resets: Resets | None, *, backwards: bool) -> None:
+    """x (k, …) becomes h, from lane to lane; the resets are those inside the lanes."""
+    across = None if resets is None else resets.of_any_step()
+    k, size = len(x), isqrt(len(x))
+    if k < FEWEST_IN_LANES:
+        run(a, x, first, across, backwards=backwards)
         return
-    a[right].mul_(a[left])
-    if flags is not None:
-        flags[right] |= flags[left]
-        a[right].masked_fill_(flags[right], 0)
+    rest, whole = k % size, k - k % size
+    grouped, left = (slice(rest, k), slice(rest)) if backwards else (slice(whole), slice(whole, k))
+    lanes, starts = (split(y[grouped], 0, (-1, size)).transpose(0, 1) for y in (a, x))
+    inside = None if across is None else Resets(split(across.mask[grouped], 0, (-1, size)).transpose(0, 1))
+    befores = states_before(lanes, starts, first, inside, backwards=backwards)
+    run(lanes, starts, befores, inside, backwards=backwards)
+    last = x[rest] if backwards else x[whole - 1]
+    run(a[left], x[left], last, None if across is None else Resets(across.mask[left]), backwards=backwards)
+
+
+def _in_order(a: Tensor, x: Tensor, *, backwards: bool) -> list[tuple[int, Tensor, Tensor]]:
+    """t, a_t and x_t of each step."""
+    steps = list(zip(range(len(x)), a.unbind(), x.unbind(), strict=True))
+    return steps[::-1] if backwards else steps
+
+
+def _selection(resets: Resets | None) -> Callable[[int, Tensor], Tensor]:
+    """Given t and the states that meet step t: 0 in place of those that do not pass."""
+    if resets is None:
+        return lambda _, h: h
+    mask, times = resets.mask, resets.times()
+    return lambda t, h: h.masked_fill(mask[t], 0) if t in times else h

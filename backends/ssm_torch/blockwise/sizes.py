@@ -1,35 +1,65 @@
-"""Sizes of chunks and blocks, from the sizes of a call alone.
+"""Sizes of chunks, blocks and lanes, from the sizes of a call alone.
 
-A chunk is a span of time whose inputs are loaded together. A block is a part of a chunk, so
-short that its states stay in a cache.
+A chunk is a span of time whose inputs are loaded together. A block is a part of it whose states
+are held at once. A block is cut into lanes, consecutive pieces of its time, which go through
+their steps side by side: a step is one operation on all lanes.
+
+On a CPU a block is one lane, so short that its states stay in a cache. On a GPU every operation
+is a launch: blocks are long, of many lanes, and all time of a span is one chunk.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+WIDE_DEVICES: Final = ("cuda",)
+"""Where blocks have lanes."""
 CHUNK: Final = 64
-"""Steps of a chunk."""
+"""Steps of a chunk on a CPU."""
 BLOCKS: Final = (64, 32, 16)
-"""Steps of a block; at most one state in sixteen is kept."""
+"""Steps of a block there; at most one state in sixteen is kept."""
 STATES_OF_A_BLOCK: Final = 1 << 18
 """1 MiB in float32: the two or three arrays of a block stay in a CPU's second-level cache."""
 STATES_OF_A_STEP: Final = 1 << 15
 """On a CPU rows of the batch are taken together up to so many; above it each step would wake all threads."""
+STEPS_OF_A_LANE: Final = 10
+"""Steps of a lane on a GPU: few, for each is a launch; the state before each lane is kept, one in ten."""
+STEPS_OF_A_WIDE_BLOCK: Final = 160
+"""So many steps at least, whose memory grows with b·d·n,"""
+STREAMS_OF_A_WIDE_BLOCK: Final = 3
+"""and as many as have the states of so many streams, whose memory grows with b·d·l."""
+STATES_OF_A_WIDE_BLOCK: Final = 1 << 26
+"""But never more states than these, 256 MiB in float32, while it has more lanes than one."""
 
 
 def rows_together(b: int, d: int, n: int, device: str) -> int:
     """Rows of the batch that are scanned together."""
-    return b if device != "cpu" else max(1, min(b, STATES_OF_A_STEP // max(1, d * n)))
+    return max(1, b if device in WIDE_DEVICES else min(b, STATES_OF_A_STEP // max(1, d * n)))
 
 
-def block_length(b: int, d: int, n: int, device: str) -> int:
-    """Steps of a block: fewer where a step is large."""
+def lane_length(b: int, d: int, n: int, device: str) -> int:
+    """Steps of a lane; on a CPU fewer where a step is large."""
+    if device in WIDE_DEVICES:
+        return STEPS_OF_A_LANE
     states = rows_together(b, d, n, device) * d * n
     return next((length for length in BLOCKS if length * states <= STATES_OF_A_BLOCK), BLOCKS[-1])
 
 
+def lanes_together(b: int, d: int, l: int, n: int, device: str) -> int:
+    """Lanes of a block; fewer where a step is large."""
+    if device not in WIDE_DEVICES:
+        return 1
+    steps = STEPS_OF_A_WIDE_BLOCK + STREAMS_OF_A_WIDE_BLOCK * l // n
+    most = STATES_OF_A_WIDE_BLOCK // max(1, b * d * n)
+    return max(1, min(-(-steps // STEPS_OF_A_LANE), most // STEPS_OF_A_LANE))
+
+
+def chunk_length(l: int, device: str) -> int:
+    """Steps of a chunk, of a span of l steps."""
+    return max(1, l) if device in WIDE_DEVICES else CHUNK
+
+
 def slots(b: int, d: int, l: int, n: int, device: str, packed: int | None) -> int:
-    """How many blocks there are at most, from sizes alone; `packed` sequences, or None."""
-    length = block_length(b, d, n, device)
+    """How many lanes there are at most, from sizes alone; `packed` sequences, or None."""
+    length = lane_length(b, d, n, device)
     return -(-l // length) if packed is None else l // length + packed

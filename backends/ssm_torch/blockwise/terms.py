@@ -13,47 +13,67 @@ from ssm_torch.functions import held_values, softplus
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a chunk, or a block of it, needs of the inputs.
+class Streams:
+    """What a chunk reads, in time: all (b, d, t), real, in the compute type.
 
     Attributes
     ----------
-    raw, step : (t, b, g, 1, p) real
+    raw, step
         delta + delta_bias, and Δ.
-    u : (t, b, g, 1, p) real
-    B, C : (t, b, g, n, 1), or (g, n, p) if constant
-    modes : (g, n, p)
-        A.
-    hold : (t, b, g, n, p)
-        expm1(ΔA)/A; None where b̄ = ΔB.
-    gamma
-        2 for complex A, else 1.
-    resets
-        None if the call has no `seq_idx`.
+    u
     """
 
     raw: Tensor
     step: Tensor
     u: Tensor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the recurrence of a chunk, or of a block of it, needs, in the chunk's order.
+
+    Attributes
+    ----------
+    step : (t, b, g, 1, p) real
+        Δ.
+    entry : (t, b, g, 1, p) real
+        What B carries into the state: Δ u, or u where b̄ = expm1(ΔA)/A B.
+    B, C : (t, b, g, n, 1), or (g, n, p) if constant
+    modes : (g, n, p)
+        A.
+    zoh
+        Whether b̄ = expm1(ΔA)/A B, else ΔB.
+    hold : (t, b, g, n, p)
+        That expm1(ΔA)/A, of a block; None for a chunk, and where b̄ = ΔB.
+    resets
+        None if the call has no `seq_idx`.
+    """
+
+    step: Tensor
+    entry: Tensor
     B: Tensor
     C: Tensor
     modes: Tensor
+    zoh: bool
     hold: Tensor | None
-    gamma: int
     resets: Resets | None
 
-    def part(self, steps: slice) -> Terms:
-        """Some of its steps."""
+    def part(self, rows: slice) -> Terms:
+        """A block."""
+        step = self.step[rows]
         return replace(
             self,
-            raw=self.raw[steps],
-            step=self.step[steps],
-            u=self.u[steps],
-            B=self.B if self.B.ndim == 3 else self.B[steps],
-            C=self.C if self.C.ndim == 3 else self.C[steps],
-            hold=None if self.hold is None else self.hold[steps],
-            resets=None if self.resets is None else Resets(self.resets.mask[steps]),
+            step=step,
+            entry=self.entry[rows],
+            B=self.B if self.B.ndim == 3 else self.B[rows],
+            C=self.C if self.C.ndim == 3 else self.C[rows],
+            hold=held_values(step, self.modes) if self.zoh else None,
+            resets=None if self.resets is None else Resets(self.resets.mask[rows]),
         )
+
+    def resets_in(self, lanes: int) -> Resets | None:
+        """Those of a block that many lanes share."""
+        return None if self.resets is None else self.resets.in_lanes(lanes)
 
     def decay(self, room: Tensor) -> Tensor:
         """a_t = exp(Δ_t A) into a room (t, b, g, n, p); 0 at a reset."""
@@ -63,49 +83,37 @@ class Terms:
     def drive(self, room: Tensor) -> Tensor:
         """b̄_t u_t into a room (t, b, g, n, p)."""
         if self.hold is None:
-            return torch.mul(self.step * self.u, self.B, out=room)
-        return torch.mul(self.hold, self.B, out=room).mul_(self.u)
-
-    def output(self, h: Tensor, room: Tensor) -> Tensor:
-        """Re Σ_n C_t h_t, (t, b, g, 1, p); the room is used up."""
-        return over_modes(torch.mul(h, self.C, out=room))
+            return torch.mul(self.entry, self.B, out=room)
+        return torch.mul(self.hold, self.B, out=room).mul_(self.entry)
 
 
-def load(problem: Problem, batch: slice, time: slice) -> Terms:
+def load(problem: Problem, batch: slice, time: slice) -> tuple[Streams, Terms]:
     """A chunk of the call's inputs."""
     raw = problem.stream(problem.delta, batch, time)
     if problem.delta_bias is not None:
-        raw = raw + problem.channels(problem.delta_bias)
+        raw = raw + problem.delta_bias.unsqueeze(-1)
     step = softplus(raw) if problem.softplus else raw
-    return Terms(
-        raw=raw,
-        step=step,
-        u=problem.stream(problem.u, batch, time),
+    u = problem.stream(problem.u, batch, time)
+    terms = Terms(
+        step=problem.rows_of(step),
+        entry=problem.rows_of(u if problem.zoh else step * u),
         B=problem.matrix(problem.B, batch, time),
         C=problem.matrix(problem.C, batch, time),
         modes=problem.modes,
-        hold=held_values(step, problem.modes) if problem.zoh else None,
-        gamma=problem.gamma,
-        resets=_resets(problem.seq_idx, batch, time),
+        zoh=problem.zoh,
+        hold=None,
+        resets=_resets(problem, batch, time),
     )
+    return Streams(raw, step, u), terms
 
 
-def _resets(seq_idx: Tensor | None, batch: slice, time: slice) -> Resets | None:
+def _resets(problem: Problem, batch: slice, time: slice) -> Resets | None:
     """Where seq_idx (b, l) differs from the step before; never at the first step of all."""
-    if seq_idx is None:
+    if problem.seq_idx is None:
         return None
-    now = seq_idx[batch, time]
-    before = seq_idx[batch, max(time.start - 1, 0) : time.stop - 1]
+    now = problem.seq_idx[batch, time]
+    before = problem.seq_idx[batch, max(time.start - 1, 0) : time.stop - 1]
     if time.start == 0:
         before = torch.cat([now[:, :1], before], dim=1)
-    return Resets((now != before).t()[:, :, None, None, None])
-
-
-def over_modes(x: Tensor) -> Tensor:
-    """The real part of the sum over n, (t, b, g, 1, p)."""
-    return real(x).sum(3, keepdim=True)
-
-
-def real(x: Tensor) -> Tensor:
-    """The real part, as a view."""
-    return x.real if x.is_complex() else x
+    mask = problem.order(now.shape[1]).arrange(now != before, torch.bool)
+    return Resets(mask[:, :, None, None, None])
