@@ -27,7 +27,7 @@ class Gradients:
     parts
         Of A (parts, n, d), D and delta_bias (parts, d): one part for each row and segment.
     count
-        Programs of one row and segment: the slices.
+        Slices: of the programs of one row and segment, each serves one or a few.
     """
 
     whole: dict[str, Tensor]

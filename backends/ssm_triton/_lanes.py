@@ -16,11 +16,11 @@ SHARED_BYTES = 110_000
 """Shared memory of a program."""
 
 
-def lanes_fit(x: Inputs) -> bool:
-    """Real A in float32 with 9 to 16 states, B and C variable in time, no packing, no ZOH, a fit GPU."""
+def lanes_fit(x: Inputs, most: int = 16) -> bool:
+    """Real A in float32 with 9 to `most` states, B and C variable in time, no packing, no ZOH, a fit GPU."""
     return (
         x.A.dtype == torch.float32
-        and 8 < x.A.shape[1] <= 16
+        and 8 < x.A.shape[1] <= most
         and x.B.ndim == x.C.ndim == 4
         and not x.zoh
         and x.seq_idx is None

@@ -4,9 +4,13 @@ For a real A in float32, B and C variable in time, no packing and no ZOH; `_back
 
 Time is walked in reverse, a block of 32 steps at a time. What depends on a channel and a step alone,
 Δ, Δu and q = dy silu(z), is computed once and laid in shared memory. A sweep from the saved state leaves
-the state before each tile of four steps there; then tile after tile, last first, the states and the
-adjoint are run through registers. What the steps of a block give, y, Σ λB and Σ Aλah⁻, takes the place
-of q, Δu and is turned back to the layout of the loads, where du, dΔ and dz are finished.
+the state before each tile of four steps there; if that state lies a block further back, the block before
+is prepared and swept through first. Then tile after tile, last first, the states and the adjoint are run
+through registers. What the steps of a block give, y, Σ λB and Σ Aλah⁻, takes the place of q, Δu and is
+turned back to the layout of the loads, where du, dΔ and dz are finished.
+
+dB and dC are summed over the channels of a program, and added up in slices: those of several programs,
+one after another in a fixed order, each waiting until the one before has written its block.
 """
 
 from __future__ import annotations
@@ -18,18 +22,22 @@ from ssm_triton._lanes_layouts import (
     BLOCK,
     K,
     T,
+    awaited,
+    halved_rows,
+    halves,
+    handed_on,
+    in_registers,
+    over_states,
+    pairs,
     projections,
     reciprocal,
     rows,
     seen_as,
     sigmoid,
-    spread,
-    stack_channels,
     stack_states,
-    states,
     stream,
     streams,
-    tiles,
+    sums_of_steps,
     turned,
 )
 from ssm_triton._math import LN_2, LOG2_E, softplus
@@ -50,34 +58,46 @@ def carried_back(message, decay, messages, row, segment, segments, size, offsets
 @gluon.jit
 def backward_lanes(
     u, delta, A, B, C, D, z, bias, saved, decay, messages, dy, dlast,
-    du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial,
-    length, dim, n, per_B, per_C, slices, batches, tiles_per_cell, cell, segments, SEGMENT, blocks,
+    du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial, turns,
+    length, dim, n, per_B, per_C, tiles, each, batches, tiles_per_cell, cell, segments, SEGMENT, blocks,
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, dy_b, dy_d, dy_l,
     du_b, du_d, du_l, ddelta_b, ddelta_d, ddelta_l, dz_b, dz_d, dz_l, dlast_b, dlast_d, dlast_n,
-    N: gl.constexpr, W: gl.constexpr, TIME: gl.constexpr, TIME_B: gl.constexpr,
+    N: gl.constexpr, W: gl.constexpr, SAVE: gl.constexpr, TURNS: gl.constexpr,
+    TIME: gl.constexpr, TIME_B: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
     INITIAL: gl.constexpr, SPLIT: gl.constexpr, LAST: gl.constexpr,
 ):  # fmt: skip
-    """One row, DT = 32 W K / N channels, one segment of time, from its end to its start."""
+    """One row, DT = 32 W K / N channels, one segment of time, from its end to its start.
+
+    turns (1 + programs,) int32, zero: tickets, so that programs come in the order in which they start,
+    and how many blocks each has written. Unused without TURNS.
+    """
     DT: gl.constexpr = 32 * W * K // N
     TILES: gl.constexpr = BLOCK // T
     PAD: gl.constexpr = 1 if TIME else 4
     PAD_B: gl.constexpr = 4 if TIME_B else 0
-    S: gl.constexpr = states(N, K, W)
+    S: gl.constexpr = pairs(N, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
     SD: gl.constexpr = gl.SliceLayout(0, S)
     E: gl.constexpr = streams(DT, BLOCK, W, TIME)
     ED: gl.constexpr = gl.SliceLayout(0, E)
     P: gl.constexpr = projections(N, W, TIME_B)
-    X: gl.constexpr = tiles(N, K, T, W)
+    X: gl.constexpr = in_registers(N, T, W)
     Q: gl.constexpr = turned(N, T, W)
+    R: gl.constexpr = projections(N, W, False)
+    FLAT: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0, 1])
+    FLAT_T: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 2, 0])
 
-    slice_ = gl.program_id(0) % slices
-    row = (gl.program_id(0) // slices) % batches
-    segment = gl.program_id(0) // slices // batches
-    inside = (slice_ % tiles_per_cell) * DT
-    d0 = (slice_ // tiles_per_cell) * cell + inside
+    program = gl.program_id(0)
+    if TURNS:
+        program = gl.atomic_add(turns, 1, sem="relaxed")
+    place = program % tiles
+    row = (program // tiles) % batches
+    segment = program // tiles // batches
+    group, member = place // tiles_per_cell, place % tiles_per_cell
+    inside = member * DT
+    d0 = group * cell + inside
     left = cell - inside
     batch = row.to(gl.int64)
     first = segment * SEGMENT
@@ -108,7 +128,7 @@ def backward_lanes(
     shift = gl.zeros([DT], gl.float32, ED)
     if HAS_BIAS:
         shift = gl.load(bias + channel, mask=e < left, other=0.0)
-    own: gl.constexpr = 8 if TIME else 1
+    own: gl.constexpr = min(8, DT // W) if TIME else 1
     acc_D = gl.sum(gl.zeros([BLOCK, DT], gl.float32, E).reshape([BLOCK // own, own, DT]), 1)
     acc_bias = acc_D
     u += batch * u_b
@@ -124,64 +144,77 @@ def backward_lanes(
     ip = gl.arange(0, N, gl.SliceLayout(0, P))
     B += batch * B_b + (d0 // per_B).to(gl.int64) * B_g
     C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
-    tq = gl.arange(0, T, gl.SliceLayout(1, gl.SliceLayout(2, Q)))
-    iq = gl.arange(0, N, gl.SliceLayout(0, gl.SliceLayout(2, Q)))
+    tr = gl.arange(0, BLOCK, gl.SliceLayout(1, R))
+    ir = gl.arange(0, N, gl.SliceLayout(0, R))
+    slice_ = group * gl.cdiv(tiles_per_cell, each) + member // each
+    slices = (slice_.to(gl.int64) * batches + batch) * length * N
+    dB += slices
+    dC += slices
+    later = member % each > 0
+    seen = count * (member % each == 0).to(gl.int32)
+    turn = turns + 1 + (row * segments + segment) * tiles + place
 
-    s_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
-    w_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
-    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
-    a_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    s_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
+    w_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
+    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
+    a_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
     B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
     C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
-    s_rows = seen_as(s_block, [BLOCK, DT], rows(DT, PAD, 0))
-    w_rows = seen_as(w_block, [BLOCK, DT], rows(DT, PAD, 0))
-    q_rows = seen_as(q_block, [BLOCK, DT], rows(DT, PAD, 0))
+    s_rows = seen_as(s_block, [BLOCK, DT], halved_rows(DT, PAD, 0))
+    w_rows = seen_as(w_block, [BLOCK, DT], halved_rows(DT, PAD, 0))
+    q_rows = seen_as(q_block, [BLOCK, DT], halved_rows(DT, PAD, 0))
     B_rows = seen_as(B_block, [BLOCK, N], rows(N, PAD_B, 0))
     C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_B, 0))
-    y_tiles = seen_as(q_block, [TILES, T, DT], rows(DT, PAD, T))
-    b_tiles = seen_as(w_block, [TILES, T, DT], rows(DT, PAD, T))
-    a_tiles = seen_as(a_block, [TILES, T, DT], rows(DT, PAD, T))
-    starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], spread(N, [0, 1]))
-    turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT], spread(N, [1, 2, 0]))
-    turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT], spread(N, [1, 2, 0]))
+    dB_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
+    dC_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
+    dB_tiles = seen_as(dB_block, [TILES, T, N], rows(N, 0, T))
+    dC_tiles = seen_as(dC_block, [TILES, T, N], rows(N, 0, T))
+    y_tiles = seen_as(q_block, [TILES, T, DT], halved_rows(DT, PAD, T))
+    b_tiles = seen_as(w_block, [TILES, T, DT], halved_rows(DT, PAD, T))
+    a_tiles = seen_as(a_block, [TILES, T, DT], halved_rows(DT, PAD, T))
+    starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], FLAT)
+    turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
+    turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
 
     for block in range(count):
         now = first + (count - 1 - block) * BLOCK
         at = (now + t).to(gl.int64)[:, None]
         valid = (now + t < stop)[:, None] & live
-        B_0 = stream(B, B_n, B_l, ip.to(gl.int64), now, tp, stop, (ip < n)[None, :])
-        C_0 = stream(C, C_n, C_l, ip.to(gl.int64), now, tp, stop, (ip < n)[None, :])
-        u_0 = stream(u, u_d, u_l, channel, now, t, stop, live)
-        x_0 = stream(delta, delta_d, delta_l, channel, now, t, stop, live)
-        r_0 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
-        if HAS_Z:
-            z_0 = stream(z, z_d, z_l, channel, now, t, stop, live)
-        slot = (row * blocks + now // BLOCK).to(gl.int64) * n * dim
+        slot = (row * blocks + now // SAVE).to(gl.int64) * n * dim
         h = gl.load(saved + slot + state_at, mask=both, other=0.0)
-        s = x_0.to(gl.float32) + shift[None, :]
-        if SOFTPLUS:
-            s = softplus(s)
-        s = gl.where(valid, s, 0.0)
-        q = r_0.to(gl.float32)
-        if HAS_Z:
-            z_t = z_0.to(gl.float32)
-            q *= z_t * sigmoid(z_t)
-        B_block.store(B_0.to(gl.float32))
-        C_block.store(C_0.to(gl.float32))
-        s_block.store(s)
-        w_block.store(s * u_0.to(gl.float32))
-        q_block.store(q)
+        for half in range(now // BLOCK % (SAVE // BLOCK), -1, -1):
+            then = now - half * BLOCK
+            there = (then + t < stop)[:, None] & live
+            B_0 = stream(B, B_n, B_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
+            C_0 = stream(C, C_n, C_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
+            u_0 = stream(u, u_d, u_l, channel, then, t, stop, live)
+            x_0 = stream(delta, delta_d, delta_l, channel, then, t, stop, live)
+            r_0 = stream(dy, dy_d, dy_l, channel, then, t, stop, live)
+            if HAS_Z:
+                z_0 = stream(z, z_d, z_l, channel, then, t, stop, live)
+            s = x_0.to(gl.float32) + shift[None, :]
+            if SOFTPLUS:
+                s = softplus(s)
+            s = gl.where(there, s, 0.0)
+            q = r_0.to(gl.float32)
+            if HAS_Z:
+                z_t = z_0.to(gl.float32)
+                q *= z_t * sigmoid(z_t)
+            B_block.store(B_0.to(gl.float32))
+            C_block.store(C_0.to(gl.float32))
+            s_block.store(s)
+            w_block.store(s * u_0.to(gl.float32))
+            q_block.store(q)
 
-        for tile in range(TILES - 1):
-            starts.index(tile).store(h)
-            for v in gl.static_range(T):
-                decay_v = gl.exp2(s_rows.index(tile * T + v).load(SD)[None, :] * a2)
-                input_v = (
-                    w_rows.index(tile * T + v).load(SD)[None, :]
-                    * B_rows.index(tile * T + v).load(SN)[:, None]
-                )
-                h = decay_v * h + input_v
-        starts.index(TILES - 1).store(h)
+            for tile in range(TILES):
+                starts.index(tile).store(h)
+                for v in gl.static_range(T):
+                    decay_v = gl.exp2(s_rows.index(tile * T + v).load(SD)[None, :] * a2)
+                    input_v = (
+                        w_rows.index(tile * T + v).load(SD)[None, :]
+                        * B_rows.index(tile * T + v).load(SN)[:, None]
+                    )
+                    h = decay_v * h + input_v
 
         for back in range(TILES):
             tile = TILES - 1 - back
@@ -203,9 +236,12 @@ def backward_lanes(
                 qs += (q_v,)
                 Bs += (B_v,)
                 Cs += (C_v,)
-                by_C += (q_v * h,)
+                c0, c1 = halves(q_v * h)
+                by_C += (c0 + c1,)
                 if HAS_Z:
-                    ys += (gl.sum(C_v * h, 0),)
+                    ys += (over_states(C_v * h),)
+            if HAS_Z:
+                y = sums_of_steps(ys[0], ys[1], ys[2], ys[3])
             turn_C.store(gl.convert_layout(stack_states(by_C[0], by_C[1], by_C[2], by_C[3]), X))
             bs, es, by_B = (), (), ()
             for k in gl.static_range(T):
@@ -213,18 +249,19 @@ def backward_lanes(
                 through_A = lam * past[T - 1 - k]
                 m = lam * a[T - 1 - k]
                 acc_A += ss[T - 1 - k] * through_A
-                bs += (gl.sum(lam * Bs[T - 1 - k], 0),)
-                es += (gl.sum(a2 * through_A, 0),)
-                by_B += (ws[T - 1 - k] * lam,)
+                bs += (over_states(lam * Bs[T - 1 - k]),)
+                es += (over_states(a2 * through_A),)
+                b0, b1 = halves(ws[T - 1 - k] * lam)
+                by_B += (b0 + b1,)
+            through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0])
+            through_a = sums_of_steps(es[3], es[2], es[1], es[0])
             turn_B.store(gl.convert_layout(stack_states(by_B[3], by_B[2], by_B[1], by_B[0]), X))
-            step = now + tile * T + tq
-            to = ((slice_.to(gl.int64) * batches + batch) * length + step)[:, None] * N + iq[None, :]
-            gl.store(dC + to, gl.sum(turn_C.load(Q), 2), mask=(step < stop)[:, None])
-            gl.store(dB + to, gl.sum(turn_B.load(Q), 2), mask=(step < stop)[:, None])
+            dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
+            dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
+            b_tiles.index(tile).store(through_b)
+            a_tiles.index(tile).store(through_a)
             if HAS_Z:
-                y_tiles.index(tile).store(stack_channels(ys[0], ys[1], ys[2], ys[3]))
-            b_tiles.index(tile).store(stack_channels(bs[3], bs[2], bs[1], bs[0]))
-            a_tiles.index(tile).store(stack_channels(es[3], es[2], es[1], es[0]))
+                y_tiles.index(tile).store(y)
 
         u_1 = stream(u, u_d, u_l, channel, now, t, stop, live)
         r_1 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
@@ -254,6 +291,19 @@ def backward_lanes(
         gl.store(
             ddelta + channel[None, :] * ddelta_d + at * ddelta_l, ds.to(ddelta.dtype.element_ty), mask=valid
         )
+        to = (now + tr).to(gl.int64)[:, None] * N + ir[None, :]
+        written = (now + tr < stop)[:, None]
+        dB_t = dB_block.load(R)
+        dC_t = dC_block.load(R)
+        if TURNS:
+            while seen <= block:
+                seen = awaited(turn - 1)
+            dB_t += gl.load(dB + to, mask=written & later, other=0.0, cache_modifier=".cg")
+            dC_t += gl.load(dC + to, mask=written & later, other=0.0, cache_modifier=".cg")
+        gl.store(dB + to, dB_t, mask=written)
+        gl.store(dC + to, dC_t, mask=written)
+        if TURNS:
+            handed_on(turn, block + 1)
         acc_D += gl.sum((q * u_t).reshape([BLOCK // own, own, DT]), 1)
         acc_bias += gl.sum(ds.reshape([BLOCK // own, own, DT]), 1)
 

@@ -1,7 +1,7 @@
 """What the kernels in Gluon share: named layouts, loads, and functions of one instruction.
 
-A lane holds K states of one channel. The states of a channel lie in N / K lanes, the channels in the
-other lanes and in the warps: sums over the state are short, and so is what B and C cost to spread.
+A lane holds a few states of one or two channels. The states of a channel lie in few lanes, the channels
+in the other lanes and in the warps: sums over the state are short, and so is what B and C cost to spread.
 """
 
 from __future__ import annotations
@@ -15,11 +15,37 @@ from ssm_triton._math import LOG2_E
 T: gl.constexpr = gl.constexpr(4)
 """Steps of a tile: the backward pass keeps the decay and the past of each state and step in registers."""
 K: gl.constexpr = gl.constexpr(8)
-"""States of a lane in the backward pass."""
+"""Numbers of a lane in the backward pass: four states of two channels."""
 BLOCK: gl.constexpr = gl.constexpr(32)
-"""Steps of a block: there is one saved state for each."""
+"""Steps of a block: there is one saved state for each, or for two."""
 
 _NAMED = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))
+
+
+@constexpr_function
+def pairs(N, W):
+    """(N, channels): four states of a lane, of one channel in either half; lanes lie over states first."""
+    return gl.BlockedLayout([4, 1], [N // 4, 128 // N], [1, W], [0, 1])
+
+
+@constexpr_function
+def in_registers(N, T, W):
+    """(T, N, channels): the same of one half, with the steps in registers, slowest."""
+    registers = [[0, 1, 0], [0, 2, 0]] + [[x, 0, 0] for x in _powers(T)]
+    lanes = [[0, 4 * x, 0] for x in _powers(N // 4)] + [[0, 0, x] for x in _powers(128 // N)]
+    warps = [[0, 0, 128 // N * x] for x in _powers(W)]
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [T, N, W * 128 // N])
+
+
+@constexpr_function
+def turned(N, T, W):
+    """(T, N, channels): two or four states of a lane; the lanes lie over steps and states, then channels."""
+    across = min(T, W)
+    steps = T // across
+    own = 2 if steps * N <= 64 else 4
+    groups = N // own
+    lanes = [steps, groups, 32 // (steps * groups)]
+    return gl.BlockedLayout([1, own, 1], lanes, [across, 1, W // across], [1, 2, 0])
 
 
 @constexpr_function
@@ -29,31 +55,11 @@ def states(N, K, W):
 
 
 @constexpr_function
-def tiles(N, K, T, W):
-    """(T, N, channels): the layout `states`, with the steps in registers, slowest."""
-    lanes_of_states = N // K
-    lanes_of_channels = 32 // lanes_of_states
-    registers = [[0, x, 0] for x in _powers(K)] + [[x, 0, 0] for x in _powers(T)]
-    lanes = [[0, 0, x] for x in _powers(lanes_of_channels)]
-    lanes += [[0, K * x, 0] for x in _powers(lanes_of_states)]
-    warps = [[0, 0, lanes_of_channels * x] for x in _powers(W)]
-    return gl.DistributedLinearLayout(registers, lanes, warps, [], [T, N, W * lanes_of_channels])
-
-
-@constexpr_function
-def turned(N, T, W):
-    """(T, N, channels): four states of a lane; the lanes lie over steps and states, then over channels."""
-    across = min(T, W)
-    steps, groups = T // across, N // 4
-    lanes = [steps, groups, 32 // (steps * groups)]
-    return gl.BlockedLayout([1, 4, 1], lanes, [across, 1, W // across], [1, 2, 0])
-
-
-@constexpr_function
 def streams(DT, BLOCK, W, TIME):
-    """(BLOCK, channels): eight steps of a lane where time is contiguous, else four channels."""
+    """(BLOCK, channels): up to eight steps of a lane where time is contiguous, else four channels."""
     if TIME:
-        return gl.BlockedLayout([8, 1], [BLOCK // 8, 256 // BLOCK], [1, W], [0, 1])
+        own = min(8, DT // W)
+        return gl.BlockedLayout([own, 1], [BLOCK // own, 32 * own // BLOCK], [1, W], [0, 1])
     return gl.BlockedLayout([1, 4], [128 // DT, DT // 4], [W, 1], [1, 0])
 
 
@@ -75,12 +81,10 @@ def rows(size, pad, count):
 
 
 @constexpr_function
-def spread(N, order):
-    """Shared memory with the state fastest, its groups of four turned from channel to channel.
-
-    Eight lanes at one state of eight channels, or at all states of one or two, then meet all banks.
-    """
-    return gl.SwizzledSharedLayout(4, max(32 // N, 1), min(N // 4, 8), order)
+def halved_rows(size, pad, count):
+    """`rows` with four numbers more after each half, so that its channels meet other banks."""
+    shape, order = ([count, size], [1, 0]) if count else ([size], [0])
+    return gl.PaddedSharedLayout.with_identity_for([[size // 2, 4], [size, pad]], shape, order)
 
 
 @constexpr_function
@@ -117,6 +121,80 @@ def stream(x, x_d, x_l, channel, now, t, stop, live):
     """One block of a stream, (BLOCK, channels), as it lies in memory; zero from `stop` on."""
     at = (now + t).to(gl.int64)[:, None]
     return gl.load(x + channel[None, :] * x_d + at * x_l, mask=(now + t < stop)[:, None] & live, other=0.0)
+
+
+@gluon.jit
+def halves(x):
+    """(rows, channels) to two of (rows, channels / 2), without a move."""
+    return gl.split(x.reshape([x.shape[0], 2, x.shape[1] // 2]).permute((0, 2, 1)))
+
+
+@gluon.jit
+def exchanged(a, b, BIT: gl.constexpr):
+    """Of two tensors (lanes, ...), sums with the lane across `BIT`: of b where the bit is set, else of a.
+
+    Along the first axis of the result that bit no longer counts lanes of states: it tells a from b.
+    """
+    rank: gl.constexpr = gl.SliceLayout(1, a.type.layout)
+    late = ((gl.arange(0, a.shape[0], rank) & BIT) != 0)[:, None]
+    own = gl.where(late, b, a)
+    other = gl.where(late, a, b)
+    got = gl.inline_asm_elementwise(
+        "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", "=f,f,r", [other, BIT],
+        dtype=gl.float32, is_pure=True, pack=1,
+    )  # fmt: skip
+    return own + got
+
+
+@gluon.jit
+def over_states(x):
+    """(N, channels) to (lanes of states, channels): sums of four."""
+    return gl.sum(x.reshape([x.shape[0] // 4, 4, x.shape[1]]), 1)
+
+
+@gluon.jit
+def sums_of_steps(x0, x1, x2, x3):
+    """Four of (lanes of states, channels) to (T, channels): the sums over the lanes.
+
+    Every exchange halves what a lane holds, first by channels, then by steps.
+    """
+    G: gl.constexpr = x0.shape[0]
+    DT: gl.constexpr = x0.shape[1]
+    a0, b0 = halves(x0)
+    a1, b1 = halves(x1)
+    a2, b2 = halves(x2)
+    a3, b3 = halves(x3)
+    early = exchanged(exchanged(a0, b0, 1), exchanged(a1, b1, 1), 2)
+    late = exchanged(exchanged(a2, b2, 1), exchanged(a3, b3, 1), 2)
+    if G == 4:
+        both = gl.join(early.reshape([2, DT]), late.reshape([2, DT])).permute((2, 0, 1)).reshape([4, DT])
+    else:
+        both = gl.sum(exchanged(early, late, 4).reshape([G // 8, 4, DT]), 0)
+    return both
+
+
+@gluon.jit
+def awaited(turn):
+    """The number at `turn`, and with it what its writer stored before."""
+    return gl.inline_asm_elementwise(
+        "ld.acquire.gpu.global.b32 $0, [$1];", "=r,l", [turn], dtype=gl.int32, is_pure=False, pack=1
+    )
+
+
+@gluon.jit
+def handed_on(turn, value):
+    """Write `value` at `turn`, after all that the program stored before."""
+    gl.inline_asm_elementwise(
+        """{
+        .reg .pred first; .reg .b32 thread;
+        bar.sync 0;
+        mov.u32 thread, %tid.x;
+        setp.eq.b32 first, thread, 0;
+        @first st.release.gpu.global.b32 [$1], $2;
+        mov.b32 $0, $2;
+        }""",
+        "=r,l,r", [turn, value], dtype=gl.int32, is_pure=False, pack=1,
+    )  # fmt: skip
 
 
 @gluon.jit

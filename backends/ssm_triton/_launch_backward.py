@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -35,17 +37,21 @@ def run_backward(
     """The gradient of every input that was given, by name."""
     shape = x.shape
     if plan is None:
-        plan = _plan.lanes_plan(shape) if lanes_fit(x) else _plan.backward_plan(shape, x.A.is_complex())
+        fit = lanes_fit(x, most=64)
+        plan = _plan.lanes_plan(shape) if fit else _plan.backward_plan(shape, x.A.is_complex())
     tiles_per_cell = -(-shape.cell // plan.DT)
-    tiles = tiles_per_cell * (shape.dim // max(shape.cell, 1))
-    out = Gradients.empty(x, shape, plan, tiles // plan.each)
+    cells = shape.dim // max(shape.cell, 1)
+    tiles = tiles_per_cell * cells
+    out = Gradients.empty(x, shape, plan, -(-tiles_per_cell // plan.each) * cells)
     if out.count * shape.rows * plan.segments:
         ends = segment_ends(x, shape, plan.segments)
-        if plan.segments > 1:
-            _run_messages(x, shape, dy, ends, plan)
         if isinstance(plan, LanesPlan):
+            if plan.segments > 1:
+                _run_messages_lanes(x, shape, dy, ends, plan)
             _run_lanes(x, shape, plan, out, saved, ends, dy, dlast, (tiles, tiles_per_cell))
         else:
+            if plan.segments > 1:
+                _run_messages(x, shape, dy, ends, plan)
             _run_tiles(x, shape, plan, out, saved, ends, dy, dlast, (tiles, tiles_per_cell))
     return out.gathered(x, shape)
 
@@ -113,20 +119,43 @@ def _run_lanes(
     from ssm_triton._lanes_backward import backward_lanes
 
     tiles, tiles_per_cell = tiling
-    backward_lanes[(out.count * shape.rows * plan.segments,)](
-        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, saved, *ends, dy, dlast, *_results(out),
-        shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.batch, tiles_per_cell, shape.cell,
-        plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0], *_steps(x, out, dy, dlast),
-        N=plan.N, W=plan.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
+    programs = tiles * shape.rows * plan.segments
+    turns = x.A
+    if plan.each > 1:
+        turns = torch.zeros(1 + programs, dtype=torch.int32, device=x.u.device)
+    backward_lanes[(programs,)](
+        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, saved, *ends, dy, dlast, *_results(out), turns,
+        shape.length, shape.dim, shape.n, *per_group(shape), tiles, plan.each, shape.batch, tiles_per_cell,
+        shape.cell, plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0],
+        *_steps(x, out, dy, dlast),
+        N=plan.N, W=plan.W, SAVE=plan.save, TURNS=plan.each > 1,
+        TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
         HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         INITIAL=x.initial_state is not None, SPLIT=plan.segments > 1, LAST=dlast is not None,
         num_warps=plan.W, enable_fp_fusion=FUSED,
     )  # fmt: skip
 
 
-def _run_messages(
-    x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan: BackwardPlan | LanesPlan
-) -> None:
+def _run_messages_lanes(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan: LanesPlan) -> None:
+    # Here, since older Triton has no Gluon.
+    from ssm_triton._lanes_messages import messages_lanes
+
+    W = 2
+    DT = replace(plan, W=W).DT
+    tiles_per_cell = -(-shape.cell // DT)
+    tiles = tiles_per_cell * (shape.dim // shape.cell)
+    messages_lanes[(tiles * shape.rows * (plan.segments - 1),)](
+        x.delta, x.A, x.C, x.z, x.delta_bias, dy, *ends,
+        shape.length, shape.dim, shape.n, per_group(shape)[1], tiles, shape.batch, tiles_per_cell, shape.cell,
+        plan.segments, plan.segment,
+        *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3),
+        N=plan.N, W=W, TIME=x.delta.stride(2) == 1, TIME_C=x.C.stride(3) == 1,
+        HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
+        num_warps=W, enable_fp_fusion=FUSED,
+    )  # fmt: skip
+
+
+def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan: BackwardPlan) -> None:
     tile = _plan.forward_plan(shape)
     tiles_per_cell = -(-shape.cell // tile.DT)
     tiles = tiles_per_cell * (shape.dim // shape.cell)

@@ -112,7 +112,8 @@ class ForwardLanes:
 class LanesPlan:
     """What the backward kernel in Gluon is launched with.
 
-    N states, padded; W warps a program; time cut into segments; one saved state in `save` steps.
+    N states, padded; W warps a program; time cut into segments; one saved state in `save` steps. The slices
+    of dB and dC serve the channels of `each` programs, which add to them in turn.
     """
 
     N: int
@@ -200,19 +201,36 @@ def forward_lanes_plan(shape: Shape) -> ForwardLanes | None:
 
 
 def lanes_plan(shape: Shape) -> LanesPlan:
-    """Four warps and 64 channels a program, so that the slices of dB and dC are few.
+    """Two warps and 512 / N channels a program; with more than 32 states four warps.
 
-    Time is cut where the warps would not fill half of the processors; with up to two thirds of them
-    filled, cutting pays only if it makes several waves.
+    A slice of dB and dC serves 2 N channels, or 4 N, so that all slices take no more than two 16-bit streams
+    or one: more than 16 states, or many segments, need memory elsewhere.
     """
-    W = 4 if shape.cell > 32 else 2
-    plan = LanesPlan(16, W, 1, 0)
-    warps = W * -(-shape.cell // plan.DT) * (shape.dim // max(shape.cell, 1)) * shape.rows
-    segments = 1
-    if 0 < warps <= LANES_WARPS // 2:
-        segments = LANES_WARPS // warps
-    elif 0 < warps <= 2 * LANES_WARPS // 3:
-        segments = 8
-    segments = min(segments, max(shape.length // 128, 1), 64)
-    segment = max(-(-shape.length // (segments * 32)) * 32, 32)
-    return LanesPlan(16, W, max(-(-shape.length // segment), 1), segment)
+    N, save = max(shape.padded, 16), saved_every(shape.n)
+    W = 4 if N > 32 and shape.cell > 512 // N else 2
+    plan = LanesPlan(N, W, 1, save, save)
+    per_cell = -(-shape.cell // plan.DT)
+    programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
+    segments, segment = _even(shape.length, programs, 8 * PROCESSORS // W, save)
+    channels = 4 * N if N > 16 or segments > 4 else 2 * N
+    return LanesPlan(N, W, segments, segment, save, max(min(channels // plan.DT, per_cell), 1))
+
+
+def _even(length: int, programs: int, places: int, save: int) -> tuple[int, int]:
+    """Number and length of segments that even out the waves of programs, of which `places` run at once.
+
+    Times are counted in full waves of uncut programs. What is left over takes 0.7 of a wave, and up to all
+    of one the fuller it is; the messages, of all segments but the first, take a fifth of the work.
+    """
+
+    def time(segments: int) -> float:
+        full, rest = divmod(programs * segments, places)
+        last = 0.7 + 0.3 * rest / places if rest else 0.0
+        return (full + last + 0.2 * programs * (segments - 1) / places) / segments + 0.002 * segments
+
+    most = min(max(length // 128, 1), 64)
+    best = min(range(1, most + 1), key=time)
+    if time(best) > 0.92 * time(1):
+        best = 1
+    segment = max(-(-length // (best * save)) * save, save)
+    return max(-(-length // segment), 1), segment

@@ -1,0 +1,125 @@
+"""The adjoint recurrence alone in Gluon, over each segment of a split time but the first.
+
+For the calls that `_lanes_backward` takes; `_messages` is its plain twin. A block of 32 steps at a time,
+last first: Δ and q = dy silu(z) are computed once for each channel and step and laid in shared memory,
+and the recurrence walks through them in registers. Nothing is summed.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+from ssm_triton._lanes_layouts import (
+    BLOCK,
+    T,
+    pairs,
+    projections,
+    rows,
+    seen_as,
+    sigmoid,
+    stream,
+    streams,
+)
+from ssm_triton._math import LOG2_E, softplus
+
+
+@gluon.jit
+def messages_lanes(
+    delta, A, C, z, bias, dy, decay, message,
+    length, dim, n, per_C, tiles, batches, tiles_per_cell, cell, segments, SEGMENT,
+    delta_b, delta_d, delta_l, C_b, C_g, C_n, C_l, z_b, z_d, z_l, dy_b, dy_d, dy_l,
+    N: gl.constexpr, W: gl.constexpr, TIME: gl.constexpr, TIME_C: gl.constexpr,
+    HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+):  # fmt: skip
+    """m_t = a_t λ_t at a segment's start, from a zero message into its end, and its product of decays."""
+    DT: gl.constexpr = 256 * W // N
+    PAD: gl.constexpr = 1 if TIME else 4
+    PAD_C: gl.constexpr = 4 if TIME_C else 0
+    S: gl.constexpr = pairs(N, W)
+    SN: gl.constexpr = gl.SliceLayout(1, S)
+    SD: gl.constexpr = gl.SliceLayout(0, S)
+    E: gl.constexpr = streams(DT, BLOCK, W, TIME)
+    ED: gl.constexpr = gl.SliceLayout(0, E)
+    P: gl.constexpr = projections(N, W, TIME_C)
+
+    tile = gl.program_id(0) % tiles
+    row = (gl.program_id(0) // tiles) % batches
+    segment = 1 + gl.program_id(0) // tiles // batches
+    inside = (tile % tiles_per_cell) * DT
+    d0 = (tile // tiles_per_cell) * cell + inside
+    left = cell - inside
+    batch = row.to(gl.int64)
+    first = segment * SEGMENT
+    stop = gl.minimum(first + SEGMENT, length)
+    count = gl.cdiv(stop - first, BLOCK)
+
+    i = gl.arange(0, N, SN)
+    j = gl.arange(0, DT, SD)
+    both = (i < n)[:, None] & (j < left)[None, :]
+    user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
+    a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
+    m = gl.zeros([N, DT], gl.float32, S)
+    product = gl.full([N, DT], 1.0, gl.float32, S)
+
+    t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
+    e = gl.arange(0, DT, ED)
+    live = (e < left)[None, :]
+    channel = (d0 + e).to(gl.int64)
+    shift = gl.zeros([DT], gl.float32, ED)
+    if HAS_BIAS:
+        shift = gl.load(bias + channel, mask=e < left, other=0.0)
+    delta += batch * delta_b
+    dy += batch * dy_b
+    if HAS_Z:
+        z += batch * z_b
+    tp = gl.arange(0, BLOCK, gl.SliceLayout(1, P))
+    ip = gl.arange(0, N, gl.SliceLayout(0, P))
+    ip_at = ip.to(gl.int64)
+    known = (ip < n)[None, :]
+    C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
+
+    s_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_C, BLOCK))
+    s_rows = seen_as(s_block, [BLOCK, DT], rows(DT, PAD, 0))
+    q_rows = seen_as(q_block, [BLOCK, DT], rows(DT, PAD, 0))
+    C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_C, 0))
+
+    # One block ahead: its loads are under way while this one is computed. There is always one before.
+    now = first + (count - 1) * BLOCK
+    x_1 = stream(delta, delta_d, delta_l, channel, now, t, stop, live)
+    r_1 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
+    z_1 = r_1
+    if HAS_Z:
+        z_1 = stream(z, z_d, z_l, channel, now, t, stop, live)
+    C_1 = stream(C, C_n, C_l, ip_at, now, tp, stop, known)
+    for block in range(count):
+        now = first + (count - 1 - block) * BLOCK
+        s = x_1.to(gl.float32) + shift[None, :]
+        if SOFTPLUS:
+            s = softplus(s)
+        s_block.store(gl.where((now + t < stop)[:, None] & live, s, 0.0))
+        q = r_1.to(gl.float32)
+        if HAS_Z:
+            z_t = z_1.to(gl.float32)
+            q *= z_t * sigmoid(z_t)
+        q_block.store(q)
+        C_block.store(C_1.to(gl.float32))
+        ahead = now - BLOCK
+        x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, stop, live)
+        r_1 = stream(dy, dy_d, dy_l, channel, ahead, t, stop, live)
+        if HAS_Z:
+            z_1 = stream(z, z_d, z_l, channel, ahead, t, stop, live)
+        C_1 = stream(C, C_n, C_l, ip_at, ahead, tp, stop, known)
+        for back in range(0, BLOCK, T):
+            for v in gl.static_range(T):
+                step = BLOCK - 1 - v - back
+                a_v = gl.exp2(s_rows.index(step).load(SD)[None, :] * a2)
+                q_v = q_rows.index(step).load(SD)[None, :]
+                m = a_v * (q_v * C_rows.index(step).load(SN)[:, None] + m)
+                product *= a_v
+
+    to = (row * segments + segment).to(gl.int64) * n * dim + i[:, None] * dim + (d0 + j)[None, :]
+    gl.store(decay + to, product, mask=both)
+    gl.store(message + to, m, mask=both)
