@@ -1,4 +1,4 @@
-"""Whether the backward pass in Gluon can take a call: a rule of versions, machines and features."""
+"""Whether the kernels in Gluon can take a call: a rule of versions, machines and features."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHARED_BYTES = 110_000
 """Shared memory of a program."""
 
 
-def lanes_fit(x: Inputs, most: int = 16) -> bool:
-    """Real A in float32 with 9 to `most` states, B and C variable in time, no packing, no ZOH, a fit GPU."""
+def lanes_fit(x: Inputs) -> bool:
+    """Real A in float32 with 9 to 64 states, B and C variable in time, no packing, no ZOH, a fit GPU."""
     return (
         x.A.dtype == torch.float32
-        and 8 < x.A.shape[1] <= most
+        and 8 < x.A.shape[1] <= 64
         and x.B.ndim == x.C.ndim == 4
         and not x.zoh
         and x.seq_idx is None

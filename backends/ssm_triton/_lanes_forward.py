@@ -1,9 +1,9 @@
 """The forward pass in Gluon: the equations of `_forward`, with every layout named.
 
-For a real A in float32, B and C variable in time, no packing and no ZOH, time in one piece; `_forward` is
-its plain twin. A block of 32 steps at a time: Δ and Δu are computed once for each channel and step and
-laid in shared memory, the recurrence walks through them in registers, and Σ C h goes back the same way
-to where D u and the gate are added.
+For a real A in float32, B and C variable in time, no packing and no ZOH; `_forward` is its plain twin. A
+block of 32 steps at a time: Δ and Δu are computed once for each channel and step and laid in shared
+memory, the recurrence walks through them in registers, and Σ C h goes back the same way to where D u and
+the gate are added.
 """
 
 from __future__ import annotations
@@ -11,48 +11,93 @@ from __future__ import annotations
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
-from ssm_triton._lanes_layouts import (
+from ssm_triton._forward_layouts import (
     BLOCK,
-    T,
-    projections,
-    rows,
-    seen_as,
-    sigmoid,
-    stack_channels,
-    states,
-    stream,
-    streams,
+    TILE,
+    padded,
+    paired_states,
+    stack_sums,
+    wide_projections,
+    wide_rows,
+    wide_states,
+    wide_streams,
+    wide_sums,
+    wide_tile,
 )
+from ssm_triton._lanes_layouts import seen_as, sigmoid, stream
 from ssm_triton._math import LOG2_E, softplus
 
 
 @gluon.jit
+def carried_forward(state, decay, local, row, segment, segments, size, offsets, mask):
+    """The state at a segment's start: h ← P h + x over the segments before it, in order.
+
+    Four at a time, so that their loads are under way together.
+    """
+    h = state
+    for k in range(0, segment, 4):
+        ps, xs = (), ()
+        for v in gl.static_range(4):
+            base = (row * segments + k + v).to(gl.int64) * size
+            here = mask & (k + v < segment)
+            ps += (gl.load(decay + base + offsets, mask=here, other=1.0),)
+            xs += (gl.load(local + base + offsets, mask=here, other=0.0),)
+        for v in gl.static_range(4):
+            h = ps[v] * h + xs[v]
+    return h
+
+
+@gluon.jit
+def pair(rows, step, both: gl.constexpr, each: gl.constexpr):
+    """The two vectors of a step that lie side by side."""
+    x, y = gl.split(rows.index(step).load(both))
+    return gl.convert_layout(x, each), gl.convert_layout(y, each)
+
+
+@gluon.jit(do_not_specialize=["per_B", "per_C", "tiles", "rows", "tiles_per_cell", "segments", "blocks"])
 def forward_lanes(
-    u, delta, A, B, C, D, z, bias, initial, y, last, saved,
-    length, dim, n, per_B, per_C, tiles, batches, tiles_per_cell, cell, blocks,
+    u, delta, A, B, C, D, z, bias, initial, decay, local, y, last, saved,
+    length, dim, n, per_B, per_C, tiles, rows, tiles_per_cell, cell, segments, SEGMENT, blocks,
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, y_b, y_d, y_l, initial_b, initial_d, initial_n,
-    N: gl.constexpr, K: gl.constexpr, W: gl.constexpr, TIME: gl.constexpr, TIME_B: gl.constexpr,
+    N: gl.constexpr, K: gl.constexpr, R: gl.constexpr, W: gl.constexpr,
+    TIME: gl.constexpr, TIME_B: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
-    INITIAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr,
+    INITIAL: gl.constexpr, SPLIT: gl.constexpr, LOCAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr,
 ):  # fmt: skip
-    """One row, DT = 32 W K / N channels, from the first step to the last."""
-    DT: gl.constexpr = 32 * W * K // N
-    PAD: gl.constexpr = 1 if TIME else 4
-    PAD_B: gl.constexpr = 4 if TIME_B else 0
-    S: gl.constexpr = states(N, K, W)
+    """One row, DT = 32 W K R / N channels, one segment of time; one saved state in SAVE steps (0: none).
+
+    With LOCAL, the first of two passes over a time that is split: only `decay` and `local`, the product of
+    a segment's decays and its last state from zero, are written.
+    """
+    DT: gl.constexpr = 32 * W * K * R // N
+    G: gl.constexpr = N // K
+    VECTOR: gl.constexpr = 128 // u.dtype.element_ty.primitive_bitwidth
+    GATED: gl.constexpr = HAS_Z and not LOCAL
+    S: gl.constexpr = wide_states(N, K, R, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
     SD: gl.constexpr = gl.SliceLayout(0, S)
-    E: gl.constexpr = streams(DT, BLOCK, W, TIME)
+    PAIRS: gl.constexpr = paired_states(N, K, R, W)
+    PAIRS_N: gl.constexpr = gl.SliceLayout(1, PAIRS)
+    PAIRS_D: gl.constexpr = gl.SliceLayout(0, PAIRS)
+    E: gl.constexpr = wide_streams(DT, R, W, TIME, VECTOR)
     ED: gl.constexpr = gl.SliceLayout(0, E)
-    P: gl.constexpr = projections(N, W, TIME_B)
+    ROWS: gl.constexpr = wide_rows(DT, R, W, TIME, VECTOR)
+    SUMS: gl.constexpr = wide_sums(DT, G, R, W, TIME, VECTOR)
+    Y: gl.constexpr = wide_tile(DT, G, R, W)
+    P: gl.constexpr = wide_projections(N, W, TIME_B)
+    PAD: gl.constexpr = R if TIME else 0
+    PAD_B: gl.constexpr = 4 if TIME_B else 0
 
     tile = gl.program_id(0) % tiles
-    row = gl.program_id(0) // tiles
+    row = (gl.program_id(0) // tiles) % rows
+    segment = gl.program_id(0) // tiles // rows
     inside = (tile % tiles_per_cell) * DT
     d0 = (tile // tiles_per_cell) * cell + inside
     left = cell - inside
     batch = row.to(gl.int64)
+    first = segment * SEGMENT
+    stop = gl.minimum(first + SEGMENT, length)
 
     i = gl.arange(0, N, SN)
     j = gl.arange(0, DT, SD)
@@ -61,9 +106,14 @@ def forward_lanes(
     user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
     a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
     h = gl.zeros([N, DT], gl.float32, S)
-    if INITIAL:
-        first_at = (d0 + j).to(gl.int64)[None, :] * initial_d + i.to(gl.int64)[:, None] * initial_n
-        h = gl.load(initial + batch * initial_b + first_at, mask=both, other=0.0)
+    if LOCAL:
+        product = h + 1.0
+    else:
+        if INITIAL:
+            first_at = (d0 + j).to(gl.int64)[None, :] * initial_d + i.to(gl.int64)[:, None] * initial_n
+            h = gl.load(initial + batch * initial_b + first_at, mask=both, other=0.0)
+        if SPLIT:
+            h = carried_forward(h, decay, local, row, segment, segments, n * dim, state_at, both)
 
     t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
     e = gl.arange(0, DT, ED)
@@ -85,67 +135,79 @@ def forward_lanes(
     B += batch * B_b + (d0 // per_B).to(gl.int64) * B_g
     C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
 
-    s_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
-    w_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
-    y_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
-    B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
-    C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
-    s_rows = seen_as(s_block, [BLOCK, DT], rows(DT, PAD, 0))
-    w_rows = seen_as(w_block, [BLOCK, DT], rows(DT, PAD, 0))
-    B_rows = seen_as(B_block, [BLOCK, N], rows(N, PAD_B, 0))
-    C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_B, 0))
-    y_tiles = seen_as(y_block, [BLOCK // T, T, DT], rows(DT, PAD, T))
+    # Side by side, what a step reads together: Δ with Δu, and B with C.
+    x_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT, 2], padded([BLOCK, DT, 2], 2 * DT, 2 * PAD))
+    x_rows = seen_as(x_block, [BLOCK, DT, 2], padded([DT, 2], 2 * DT, 2 * PAD))
+    if LOCAL:
+        B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], padded([BLOCK, N], N, PAD_B))
+        B_rows = seen_as(B_block, [BLOCK, N], padded([N], N, PAD_B))
+    else:
+        BC_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N, 2], padded([BLOCK, N, 2], 2 * N, PAD_B))
+        BC_rows = seen_as(BC_block, [BLOCK, N, 2], padded([N, 2], 2 * N, PAD_B))
+        sums: gl.constexpr = [BLOCK, W, G, DT // W]
+        y_block = gl.allocate_shared_memory(gl.float32, sums, padded(sums, G * DT, PAD))
+        in_tiles: gl.constexpr = [BLOCK // TILE, TILE, W, G, DT // W]
+        y_tiles = seen_as(y_block, in_tiles, padded(in_tiles[1:], G * DT, PAD))
 
     # One block ahead: its loads are under way while this one is computed.
-    u_1 = stream(u, u_d, u_l, channel, 0, t, length, live)
-    x_1 = stream(delta, delta_d, delta_l, channel, 0, t, length, live)
-    z_1 = u_1
-    if HAS_Z:
-        z_1 = stream(z, z_d, z_l, channel, 0, t, length, live)
+    u_1 = stream(u, u_d, u_l, channel, first, t, stop, live)
+    x_1 = stream(delta, delta_d, delta_l, channel, first, t, stop, live)
     known = (ip < n)[None, :]
     ip_at = ip.to(gl.int64)
-    B_1 = stream(B, B_n, B_l, ip_at, 0, tp, length, known)
-    C_1 = stream(C, C_n, C_l, ip_at, 0, tp, length, known)
-    for now in range(0, length, BLOCK):
-        valid = (now + t < length)[:, None] & live
+    B_1 = stream(B, B_n, B_l, ip_at, first, tp, stop, known)
+    if not LOCAL:
+        C_1 = stream(C, C_n, C_l, ip_at, first, tp, stop, known)
+    for now in range(first, stop, BLOCK):
+        valid = (now + t < stop)[:, None] & live
         u_t = u_1.to(gl.float32)
         s = x_1.to(gl.float32) + shift[None, :]
         if SOFTPLUS:
             s = softplus(s)
         s = gl.where(valid, s, 0.0)
-        z_t = z_1
-        s_block.store(s)
-        w_block.store(s * u_t)
-        B_block.store(B_1.to(gl.float32))
-        C_block.store(C_1.to(gl.float32))
-        own = skip[None, :] * u_t
+        x_block.store(gl.join(gl.convert_layout(s, ROWS), gl.convert_layout(s * u_t, ROWS)))
+        if LOCAL:
+            B_block.store(B_1.to(gl.float32))
+        else:
+            BC_block.store(gl.join(B_1.to(gl.float32), C_1.to(gl.float32)))
+        if GATED:
+            z_t = stream(z, z_d, z_l, channel, now, t, stop, live)
         ahead = now + BLOCK
-        u_1 = stream(u, u_d, u_l, channel, ahead, t, length, live)
-        x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, length, live)
-        if HAS_Z:
-            z_1 = stream(z, z_d, z_l, channel, ahead, t, length, live)
-        B_1 = stream(B, B_n, B_l, ip_at, ahead, tp, length, known)
-        C_1 = stream(C, C_n, C_l, ip_at, ahead, tp, length, known)
-        if SAVE:
-            slot = (row * blocks + now // BLOCK).to(gl.int64) * n * dim
-            gl.store(saved + slot + state_at, h, mask=both)
-        for step in range(0, BLOCK, 2 * T):
-            for odd in gl.static_range(2):
-                ys = ()
-                for v in gl.static_range(T):
-                    s_v = s_rows.index(step + odd * T + v).load(SD)[None, :]
-                    w_v = w_rows.index(step + odd * T + v).load(SD)[None, :]
-                    B_v = B_rows.index(step + odd * T + v).load(SN)[:, None]
-                    C_v = C_rows.index(step + odd * T + v).load(SN)[:, None]
-                    h = gl.exp2(s_v * a2) * h + w_v * B_v
-                    ys += (gl.sum(C_v * h, 0),)
-                y_tiles.index(step // T + odd).store(stack_channels(ys[0], ys[1], ys[2], ys[3]))
-        y_t = y_block.load(E) + own
-        if HAS_Z:
-            g = z_t.to(gl.float32)
-            y_t *= g * sigmoid(g)
-        to = y + channel[None, :] * y_d + (now + t).to(gl.int64)[:, None] * y_l
-        gl.store(to, y_t.to(y.dtype.element_ty), mask=valid)
+        u_1 = stream(u, u_d, u_l, channel, ahead, t, stop, live)
+        x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, stop, live)
+        B_1 = stream(B, B_n, B_l, ip_at, ahead, tp, stop, known)
+        if not LOCAL:
+            C_1 = stream(C, C_n, C_l, ip_at, ahead, tp, stop, known)
+            if SAVE and now % SAVE == 0:
+                slot = (row * blocks + now // SAVE).to(gl.int64) * n * dim
+                gl.store(saved + slot + state_at, h, mask=both)
+        for group in range(BLOCK // TILE):
+            ys = ()
+            for v in gl.static_range(TILE):
+                step = group * TILE + v
+                s_v, w_v = pair(x_rows, step, PAIRS_D, SD)
+                a_v = gl.exp2(s_v[None, :] * a2)
+                if LOCAL:
+                    h = a_v * h + w_v[None, :] * B_rows.index(step).load(SN)[:, None]
+                    product *= a_v
+                else:
+                    B_v, C_v = pair(BC_rows, step, PAIRS_N, SN)
+                    h = a_v * h + w_v[None, :] * B_v[:, None]
+                    ys += (gl.sum((C_v[:, None] * h).reshape([G, K, DT]), 1),)
+            if not LOCAL:
+                of_tile = stack_sums(ys[0], ys[1], ys[2], ys[3], ys[4], ys[5], ys[6], ys[7], W)
+                y_tiles.index(group).store(gl.convert_layout(of_tile, Y))
+        if not LOCAL:
+            y_t = gl.sum(y_block.load(SUMS), 2).reshape([BLOCK, DT])
+            y_t = gl.convert_layout(y_t, E) + skip[None, :] * u_t
+            if HAS_Z:
+                g = z_t.to(gl.float32)
+                y_t *= g * sigmoid(g)
+            to = y + channel[None, :] * y_d + (now + t).to(gl.int64)[:, None] * y_l
+            gl.store(to, y_t.to(y.dtype.element_ty), mask=valid)
 
-    if LAST:
+    if LOCAL:
+        base = (row * segments + segment).to(gl.int64) * n * dim
+        gl.store(decay + base + state_at, product, mask=both)
+        gl.store(local + base + state_at, h, mask=both)
+    elif LAST and stop == length:
         gl.store(last + batch * n * dim + user_at, h, mask=both)

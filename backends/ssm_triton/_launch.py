@@ -33,24 +33,27 @@ def run_forward(
     y (b, d, l) in u's dtype; last (rows, d, n) and saved (blocks, n, d) in the compute type.
     """
     shape, dtype, device = x.shape, x.A.dtype, x.u.device
-    if plan is None and save in (0, ForwardLanes.save) and lanes_fit(x):
-        plan = _plan.forward_lanes_plan(shape)
     lean = x.u.element_size() == 2 and x.u.stride(2) == 1
+    if plan is None and save % 32 == 0 and lanes_fit(x):
+        plan = _plan.forward_lanes_plan(shape, lean)
     plan = plan or _plan.forward_plan(shape, x.A.is_complex(), lean)
     y = torch.empty_like(x.u)
     state = torch.empty((shape.rows, shape.dim, shape.n), dtype=dtype, device=device) if last else None
     blocks, total = blocks_of(shape, save, x.cu_seqlens is not None) if save else (0, 0)
     saved = torch.empty((total, shape.n, shape.dim), dtype=dtype, device=device) if save else None
-    tiles_per_cell = -(-shape.cell // plan.DT)
-    tiles = tiles_per_cell * (shape.dim // max(shape.cell, 1))
-    tiling = (tiles, tiles_per_cell)
-    if not tiles * shape.rows:
+    if not shape.rows * shape.dim:
         return y, state, saved
     if isinstance(plan, ForwardLanes):
-        _run_lanes(x, shape, plan, y, state, saved, tiling, blocks)
+        _run_lanes(x, shape, plan, y, state, saved, blocks, save)
     else:
-        _run_tiles(x, shape, plan, y, state, saved, tiling, blocks, save)
+        _run_tiles(x, shape, plan, y, state, saved, blocks, save)
     return y, state, saved
+
+
+def _tiling(shape: Shape, channels: int) -> tuple[int, int]:
+    """Tiles of so many channels in all, and in a cell."""
+    per_cell = -(-shape.cell // channels)
+    return per_cell * (shape.dim // max(shape.cell, 1)), per_cell
 
 
 def _steps(x: Inputs, y: Tensor) -> list[int]:
@@ -65,11 +68,10 @@ def _run_tiles(
     y: Tensor,
     state: Tensor | None,
     saved: Tensor | None,
-    tiling: tuple[int, int],
     blocks: int,
     save: int,
 ) -> None:
-    tiles, tiles_per_cell = tiling
+    tiles, tiles_per_cell = _tiling(shape, plan.DT)
     programs = tiles * shape.rows * plan.segments
     split = plan.segments > 1
     ends = segment_ends(x, shape, plan.segments)
@@ -109,19 +111,25 @@ def _run_lanes(
     y: Tensor,
     state: Tensor | None,
     saved: Tensor | None,
-    tiling: tuple[int, int],
     blocks: int,
+    save: int,
 ) -> None:
     # Here, since older Triton has no Gluon.
     from ssm_triton._lanes_forward import forward_lanes
 
-    tiles, tiles_per_cell = tiling
-    forward_lanes[(tiles * shape.rows,)](
-        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, y, state, saved,
-        shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.batch, tiles_per_cell, shape.cell,
-        blocks, *_steps(x, y),
-        N=plan.N, K=plan.K, W=plan.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
-        HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
-        INITIAL=x.initial_state is not None, LAST=state is not None, SAVE=saved is not None,
-        num_warps=plan.W, enable_fp_fusion=FUSED,
-    )  # fmt: skip
+    split = plan.segments > 1
+    tensors = [x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state]
+    tensors += [*segment_ends(x, shape, plan.segments), y, state, saved]
+    for local in (True, False) if split else (False,):
+        tile = plan.first or plan if local else plan
+        tiles, tiles_per_cell = _tiling(shape, tile.DT)
+        # The last segment has nothing to tell.
+        programs = tiles * shape.rows * (plan.segments - local)
+        forward_lanes[(programs,)](
+            *tensors, shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell,
+            shape.cell, plan.segments, plan.segment, blocks, *_steps(x, y),
+            N=tile.N, K=tile.K, R=tile.R, W=tile.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
+            HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None,
+            SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None, SPLIT=split, LOCAL=local,
+            LAST=state is not None, SAVE=save, num_warps=tile.W, enable_fp_fusion=FUSED,
+        )  # fmt: skip

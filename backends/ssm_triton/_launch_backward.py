@@ -37,7 +37,7 @@ def run_backward(
     """The gradient of every input that was given, by name."""
     shape = x.shape
     if plan is None:
-        fit = lanes_fit(x, most=64)
+        fit = lanes_fit(x)
         plan = _plan.lanes_plan(shape) if fit else _plan.backward_plan(shape, x.A.is_complex())
     tiles_per_cell = -(-shape.cell // plan.DT)
     cells = shape.dim // max(shape.cell, 1)

@@ -95,17 +95,24 @@ class BackwardPlan:
 
 @dataclass(frozen=True)
 class ForwardLanes:
-    """What the forward kernel in Gluon is launched with: K states a lane, W warps a program."""
+    """What the forward kernel in Gluon is launched with.
 
+    N states, padded; K states of R channels a lane; W warps a program; time cut into segments. `first` is
+    the tiling of the first pass over segments, where it is another.
+    """
+
+    N: int
     K: int
+    R: int
     W: int
-    N: int = 16
-    save: int = 32
+    segments: int = 1
+    segment: int = 1 << 30
+    first: ForwardLanes | None = None
 
     @property
     def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
         """Channels of a program."""
-        return 32 * self.K * self.W // self.N
+        return 32 * self.K * self.R * self.W // self.N
 
 
 @dataclass(frozen=True)
@@ -189,15 +196,36 @@ LANES_WARPS = 8 * PROCESSORS
 """Warps of the backward kernel in Gluon that an H100 holds at once: each takes all the registers it may."""
 
 
-def forward_lanes_plan(shape: Shape) -> ForwardLanes | None:
-    """Eight states a lane, or four where the warps would fill two thirds of two a scheduler at most.
+def forward_lanes_plan(shape: Shape, lean: bool) -> ForwardLanes:
+    """Few states a lane where there are few warps, and time cut where they are very few.
 
-    None where time must be cut, which the plain kernel does.
+    Counted are warps of eight states a lane. `lean` streams are 16-bit numbers, contiguous in time: of
+    these, halves of such warps may run three a scheduler, and four warps may share their B and C.
     """
-    warps = shape.rows * shape.dim // 16
+    N = max(shape.padded, 16)
+    warps = max(shape.rows * shape.dim * N // 256, 1)
     if warps < CUT_BELOW:
-        return None
-    return ForwardLanes(K=8 if warps > 2 * LANES_WARPS // 3 else 4, W=2)
+        return _cut_lanes(shape, N, warps)
+    if N == 16:
+        few = warps <= (3 * LANES_WARPS // 4 if lean else 2 * LANES_WARPS // 3)
+        return ForwardLanes(N, 4, 1, 2) if few else ForwardLanes(N, 8, 1, 4 if lean else 2)
+    return ForwardLanes(N, 8, 2 if warps > 3 * LANES_WARPS // 2 else 1, N // 8)
+
+
+def _cut_lanes(shape: Shape, N: int, warps: int) -> ForwardLanes:
+    """Segments of 256 steps, or up to four of 128: two waves of three warps a scheduler, if time allows.
+
+    If it does not, lanes of fewer states make more warps; the first pass needs the fewest registers.
+    """
+    most = max(shape.length // 256, min(shape.length // 128, 4), 1)
+    segments = min(3 * LANES_WARPS // warps, most, 64)
+    segment = max(-(-shape.length // (segments * 32)) * 32, 32)
+    segments = max(-(-shape.length // segment), 1)
+    if N > 16:
+        return ForwardLanes(N, 8, 1, N // 8, segments, segment)
+    if warps * segments > 2 * LANES_WARPS:
+        return ForwardLanes(N, 8, 1, 2, segments, segment)
+    return ForwardLanes(N, 4, 1, 2, segments, segment, first=ForwardLanes(N, 2, 1, 4))
 
 
 def lanes_plan(shape: Shape) -> LanesPlan:

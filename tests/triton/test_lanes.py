@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ssm_triton._plan import (
     LanesPlan,
     Shape,
     backward_plan,
+    forward_lanes_plan,
     forward_plan,
     lanes_plan,
     saved_every,
@@ -43,13 +44,14 @@ from ssm_triton._lanes_backward import backward_lanes
 from ssm_triton._lanes_forward import forward_lanes
 from ssm_triton._lanes_messages import messages_lanes
 
-floats = "A D bias initial last saved decay message messages dlast dB dC dA dD dbias dinitial".split()
+floats = "A D bias initial last saved decay local message messages dlast dB dC dA dD dbias dinitial".split()
 streams = "u delta B C z y dy du ddelta dz".split()
 kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams} | {"turns": "*i32"}
 flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT LAST TURNS".split()
-fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, W=4, SAVE=32)
+fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=False)
 wide = dict(N=64, SAVE=64)
-kernels = [(forward_lanes, {}), (backward_lanes, {}), (backward_lanes, wide), (messages_lanes, wide)]
+kernels = [(backward_lanes, {}), (backward_lanes, wide), (messages_lanes, wide), (forward_lanes, {}),
+           (forward_lanes, dict(K=2, LOCAL=True)), (forward_lanes, wide | dict(R=2, W=8))]
 for capability in map(int, sys.argv[1:]):
     for kernel, other in kernels:
         names = kernel.arg_names
@@ -58,7 +60,7 @@ for capability in map(int, sys.argv[1:]):
         signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
         values = {(k,): constants[name] for k, name in enumerate(names) if name in constants}
         source = GluonASTSource(kernel, signature, values, {})
-        built = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4})
+        built = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": given["W"]})
         atomics = bool(re.search(r"\b(atom|red)[.]\S*[.]b?f(16|32|64)", built.asm["ptx"]))
         print(json.dumps({"shared": built.metadata.shared, "atomics": atomics}))
 """
@@ -73,7 +75,7 @@ def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-    assert len(built) == 8
+    assert len(built) == 12
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
 
 
@@ -86,6 +88,22 @@ def test_plans_cover_time_with_few_slices(shape: tuple[int, int, int], n: int) -
     assert plan.segment % plan.save == 0
     tiles = -(-d // plan.DT)
     assert (-(-tiles // plan.each) - 1) * 2 * plan.N < d, "dB and dC take more than two 16-bit streams"
+
+
+@pytest.mark.parametrize("n", [9, 16, 17, 64])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (1, 8, 70000), (1, 2048, 2049), (1, 1536, 65536), (8, 2048, 2048)]
+)
+@pytest.mark.parametrize("lean", [False, True])
+def test_forward_plans_cover_time_and_the_states(shape: tuple[int, int, int], n: int, lean: bool) -> None:
+    b, d, length = shape
+    u, B = torch.empty(shape, device="meta"), torch.empty(b, 1, n, length, device="meta")
+    plan = forward_lanes_plan(Inputs(u, u, torch.empty(d, n, device="meta"), B, B).shape, lean)
+    assert plan.segments * plan.segment >= length > (plan.segments - 1) * plan.segment
+    assert plan.segment % 32 == 0
+    for tiling in (plan, plan.first or plan):
+        assert n <= tiling.N <= 32 * tiling.K
+        assert tiling.N % tiling.K == 0
 
 
 def test_a_tensor_on_a_cpu_takes_the_plain_kernel() -> None:
@@ -119,16 +137,36 @@ def test_within_the_bound(name: str, transposed: bool) -> None:
     assert max(ratios.values()) <= 1, ratios
 
 
+TILINGS = [
+    ForwardLanes(16, 4, 1, 2, first=ForwardLanes(16, 2, 1, 4)),
+    ForwardLanes(16, 8, 1, 2),
+    ForwardLanes(16, 8, 1, 4),
+    ForwardLanes(16, 4, 2, 4),
+    ForwardLanes(32, 8, 1, 4),
+    ForwardLanes(64, 8, 1, 8),
+    ForwardLanes(64, 8, 2, 8),
+]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available() or OLD, reason="Gluon runs on a GPU only")
-@pytest.mark.parametrize("K", [4, 8])
-def test_forward_agrees_with_the_plain_twin(K: int) -> None:
-    call = problem("cuda", d=70, l=300, n=13)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("segment", [64, 128, 320])
+@pytest.mark.parametrize("tiling", TILINGS, ids=str)
+def test_forward_agrees_with_the_plain_twin(tiling: ForwardLanes, segment: int, transposed: bool) -> None:
+    call = problem("cuda", d=70, l=300, n=tiling.N - 3)
     softplus = call.pop("delta_softplus")
     x = Inputs(**call | {"B": call["B"][:, None], "C": call["C"][:, None]}, softplus=softplus)
-    plain = run_forward(x, last=True, save=32, plan=forward_plan(x.shape))
-    lanes = run_forward(x, last=True, save=32, plan=ForwardLanes(K, 2))
+    if transposed:
+        turned = {
+            k: getattr(x, k).transpose(-1, -2).contiguous().transpose(-1, -2) for k in ("u", "delta", "z")
+        }
+        x = replace(x, **turned, B=x.B.mT.contiguous().mT, C=x.C.mT.contiguous().mT)
+    save = saved_every(x.A.shape[1])
+    plain = run_forward(x, last=True, save=save, plan=forward_plan(x.shape))
+    cut = replace(tiling, segments=-(-300 // segment), segment=segment)
+    lanes = run_forward(x, last=True, save=save, plan=cut)
     for actual, expected in zip(lanes, plain, strict=True):
-        # Two orders of float32 sums over sixteen states.
+        # Two orders of float32 sums over the states.
         torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -170,7 +208,7 @@ def test_agrees_with_the_plain_twin(twin: Twin) -> None:
         if twin.transposed:
             call[key] = call[key].transpose(-1, -2).contiguous().transpose(-1, -2)
     x = Inputs(**call, softplus=softplus)
-    assert lanes_fit(x, most=64)
+    assert lanes_fit(x)
     dy, dlast = torch.randn_like(x.u), torch.randn_like(call["initial_state"])
     save = saved_every(twin.n)
     _, _, saved = run_forward(x, last=True, save=save)

@@ -1,0 +1,114 @@
+"""Layouts of the forward pass in Gluon: what lies in a lane, and rows of shared memory without conflicts.
+
+A lane holds K states of each of R adjacent channels, so that a value of B or C that it reads serves R
+channels. The states of a channel lie in G = N / K lanes; their sums Σ C h meet in shared memory.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.runtime.jit import constexpr_function
+
+BLOCK: gl.constexpr = gl.constexpr(32)
+"""Steps of a block."""
+TILE: gl.constexpr = gl.constexpr(8)
+"""Steps of a tile: they are unrolled, and their sums are stored together."""
+
+
+@constexpr_function
+def wide_states(N, K, R, W):
+    """(N, channels): K states of R channels a lane, then channels across lanes, then states, then warps."""
+    return gl.BlockedLayout([K, R], [N // K, 32 * K // N], [1, W], [1, 0])
+
+
+@constexpr_function
+def paired_states(N, K, R, W):
+    """(N, channels, 2): the layout `wide_states`, both of a pair in a lane."""
+    return gl.BlockedLayout([K, R, 2], [N // K, 32 * K // N, 1], [1, W, 1], [2, 1, 0])
+
+
+@constexpr_function
+def wide_streams(DT, R, W, TIME, VECTOR):
+    """(32, channels): `VECTOR` steps of R channels a lane where time is contiguous, else four channels.
+
+    Lanes beside each other then read whole sectors of 32 bytes; and what they hold is stored to rows that
+    are R numbers longer than DT, R channels at a time, without two lanes at one bank.
+    """
+    if not TIME:
+        wide = min(4, DT // W)
+        return gl.BlockedLayout([1, wide], [32 * wide // DT, DT // wide], [W, 1], [1, 0])
+    steps = min(VECTOR, DT // (W * R), 16 // (2 * R))
+    times = [[steps * x, 0] for x in _powers(32 // steps)]
+    near = len(times) - len(_powers(2 * R))
+    lanes = times[:near] + [[0, R * x] for x in _powers(steps)] + times[near:]
+    registers = [[x, 0] for x in _powers(steps)] + [[0, x] for x in _powers(R)]
+    registers += [[0, R * steps * x] for x in _powers(DT // (W * R * steps))]
+    return gl.DistributedLinearLayout(registers, lanes, [[0, DT // W * x] for x in _powers(W)], [], [32, DT])
+
+
+@constexpr_function
+def wide_rows(DT, R, W, TIME, VECTOR):
+    """`wide_streams` with the channels of a lane first: they are then stored together."""
+    E = wide_streams(DT, R, W, TIME, VECTOR)
+    if not TIME:
+        return E
+    registers = sorted(E.reg_bases, key=lambda basis: basis[0] > 0)
+    return gl.DistributedLinearLayout(registers, E.lane_bases, E.warp_bases, [], [32, DT])
+
+
+@constexpr_function
+def wide_sums(DT, G, R, W, TIME, VECTOR):
+    """(32, warps, G, channels of a warp): `wide_rows`, and the G sums of each step in registers."""
+    if not TIME:
+        wide = min(4, DT // W)
+        lanes = [32 * wide // DT, W, 1, DT // (wide * W)]
+        return gl.BlockedLayout([1, 1, G, wide], lanes, [W, 1, 1, 1], [3, 1, 0, 2])
+    E = wide_rows(DT, R, W, TIME, VECTOR)
+    registers, lanes = ([[x, 0, 0, y] for x, y in bases] for bases in (E.reg_bases, E.lane_bases))
+    registers += [[0, 0, x, 0] for x in _powers(G)]
+    warps = [[0, x, 0, 0] for x in _powers(W)]
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [32, W, G, DT // W])
+
+
+@constexpr_function
+def wide_tile(DT, G, R, W):
+    """(8, warps, G, channels of a warp), as the walk leaves the sums of a tile; channels first."""
+    registers = [[0, 0, 0, x] for x in _powers(R)] + [[x, 0, 0, 0] for x in _powers(8)]
+    lanes = [[0, 0, 0, R * x] for x in _powers(32 // G)] + [[0, 0, x, 0] for x in _powers(G)]
+    warps = [[0, x, 0, 0] for x in _powers(W)]
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [8, W, G, DT // W])
+
+
+@constexpr_function
+def wide_projections(N, W, TIME):
+    """(32, N), of B and C: four steps of a lane where time is contiguous, else four states."""
+    if not TIME:
+        return gl.BlockedLayout([1, 4], [128 // N, N // 4], [W, 1], [1, 0])
+    lanes = [[4, 0], [8, 0], [0, 1], [0, 2], [0, 4]]
+    others = [[16, 0], *([0, x] for x in _powers(N) if x > 4)]
+    warps = len(_powers(W))
+    return gl.DistributedLinearLayout([[1, 0], [2, 0], *others[warps:]], lanes, others[:warps], [], [32, N])
+
+
+@constexpr_function
+def padded(shape, size, pad):
+    """Shared memory of a shape, row after row: after every `size` numbers, `pad` more."""
+    order = list(range(len(shape)))[::-1]
+    if not pad:
+        return gl.SwizzledSharedLayout(1, 1, 1, order)
+    return gl.PaddedSharedLayout.with_identity_for([[size, pad]], shape, order)
+
+
+@constexpr_function
+def _powers(x: int) -> list[int]:
+    return [1 << k for k in range(x.bit_length() - 1)]
+
+
+@gluon.jit
+def stack_sums(x0, x1, x2, x3, x4, x5, x6, x7, W: gl.constexpr):
+    """Eight of (G, channels) as (8, warps, G, channels of a warp), without a move."""
+    low = gl.join(gl.join(x0, x1), gl.join(x2, x3))
+    high = gl.join(gl.join(x4, x5), gl.join(x6, x7))
+    whole = gl.permute(gl.join(low, high), (4, 3, 2, 0, 1))
+    return gl.permute(whole.reshape([8, x0.shape[0], W, x0.shape[1] // W]), (0, 2, 1, 3))
