@@ -31,7 +31,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("length", [1, 9, 10, 11, 77, 261, 539])
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 77, 257, 539])
 def test_blocks_in_lanes_conform(wide: None, length: int, options: dict[str, Any]) -> None:
     if "offsets" in options:
         options = options | {"offsets": (0, length // 2, length // 2, length, length)}
@@ -46,7 +46,7 @@ def test_blocks_in_lanes_conform_in_twice_the_digits(wide: None, kind: torch.dty
 
 
 def test_few_lanes_of_large_states_conform(wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "STATES_OF_A_WIDE_BLOCK", 2 * 10 * 2 * 6 * 3)
+    monkeypatch.setattr(sizes, "STATES_OF_A_WIDE_BLOCK", 2 * 16 * 2 * 6 * 3)
     judged(draw_call(2, 6, 77, 3))
 
 
@@ -103,10 +103,10 @@ def test_on_a_cpu_at_most_one_state_in_sixteen_is_kept(b: int, d: int, n: int) -
 
 
 @SHAPES
-def test_on_a_gpu_one_state_in_ten_is_kept(b: int, d: int, n: int) -> None:
-    assert sizes.lane_length(b, d, n, "cuda") == 10
-    states = 10 * sizes.lanes_together(b, d, 4096, n, "cuda") * b * d * n
-    assert states <= max(10 * b * d * n, sizes.STATES_OF_A_WIDE_BLOCK)
+def test_on_a_gpu_one_state_in_sixteen_is_kept(b: int, d: int, n: int) -> None:
+    assert sizes.lane_length(b, d, n, "cuda") == 16
+    states = 16 * sizes.lanes_together(b, d, 4096, n, "cuda") * b * d * n
+    assert states <= max(16 * b * d * n, sizes.STATES_OF_A_WIDE_BLOCK)
 
 
 def test_memory_is_far_below_one_array_of_all_states() -> None:
@@ -124,7 +124,7 @@ def test_in_lanes_memory_grows_with_the_states_that_are_kept_alone(wide: None) -
         peaks.append(used.peak - sum(x.nbytes for part in results for x in part.values()))
     a_step = 4 * d * n
     streams = 4 * (16 * d + 8 * n)  # a step of some sixteen streams, and of B, C and what they get
-    assert (peaks[1] - peaks[0]) / 2080 < a_step / 10 + streams
+    assert (peaks[1] - peaks[0]) / 2080 < a_step / 16 + streams
 
 
 def test_without_a_gradient_no_state_is_kept() -> None:

@@ -22,12 +22,12 @@ STATES_OF_A_BLOCK: Final = 1 << 18
 """1 MiB in float32: the two or three arrays of a block stay in a CPU's second-level cache."""
 STATES_OF_A_STEP: Final = 1 << 15
 """On a CPU rows of the batch are taken together up to so many; above it each step would wake all threads."""
-STEPS_OF_A_LANE: Final = 10
-"""Steps of a lane on a GPU: few, for each is a launch; the state before each lane is kept, one in ten."""
+STEPS_OF_A_LANE: Final = 16
+"""On a GPU; the state before each lane is kept: again one in sixteen."""
 STEPS_OF_A_WIDE_BLOCK: Final = 160
-"""So many steps at least, whose memory grows with b·d·n,"""
+"""Its steps: at most so many, whose memory grows with b·d·n,"""
 STREAMS_OF_A_WIDE_BLOCK: Final = 3
-"""and as many as have the states of so many streams, whose memory grows with b·d·l."""
+"""and besides as many as have the states of so many streams, whose memory grows with b·d·l."""
 STATES_OF_A_WIDE_BLOCK: Final = 1 << 26
 """But never more states than these, 256 MiB in float32, while it has more lanes than one."""
 
@@ -51,7 +51,7 @@ def lanes_together(b: int, d: int, l: int, n: int, device: str) -> int:
         return 1
     steps = STEPS_OF_A_WIDE_BLOCK + STREAMS_OF_A_WIDE_BLOCK * l // n
     most = STATES_OF_A_WIDE_BLOCK // max(1, b * d * n)
-    return max(1, min(-(-steps // STEPS_OF_A_LANE), most // STEPS_OF_A_LANE))
+    return max(1, min(steps, most) // STEPS_OF_A_LANE)
 
 
 def chunk_length(l: int, device: str) -> int:
