@@ -10,8 +10,8 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.runtime.jit import constexpr_function
 
-BLOCK: gl.constexpr = gl.constexpr(32)
-"""Steps of a block."""
+from ssm_triton._lanes_layouts import powers
+
 TILE: gl.constexpr = gl.constexpr(8)
 """Steps of a tile: they are unrolled, and their sums are stored together."""
 
@@ -39,12 +39,12 @@ def wide_streams(DT, R, W, TIME, VECTOR):
         wide = min(4, DT // W)
         return gl.BlockedLayout([1, wide], [32 * wide // DT, DT // wide], [W, 1], [1, 0])
     steps = min(VECTOR, DT // (W * R), 16 // (2 * R))
-    times = [[steps * x, 0] for x in _powers(32 // steps)]
-    near = len(times) - len(_powers(2 * R))
-    lanes = times[:near] + [[0, R * x] for x in _powers(steps)] + times[near:]
-    registers = [[x, 0] for x in _powers(steps)] + [[0, x] for x in _powers(R)]
-    registers += [[0, R * steps * x] for x in _powers(DT // (W * R * steps))]
-    return gl.DistributedLinearLayout(registers, lanes, [[0, DT // W * x] for x in _powers(W)], [], [32, DT])
+    times = [[steps * x, 0] for x in powers(32 // steps)]
+    near = len(times) - len(powers(2 * R))
+    lanes = times[:near] + [[0, R * x] for x in powers(steps)] + times[near:]
+    registers = [[x, 0] for x in powers(steps)] + [[0, x] for x in powers(R)]
+    registers += [[0, R * steps * x] for x in powers(DT // (W * R * steps))]
+    return gl.DistributedLinearLayout(registers, lanes, [[0, DT // W * x] for x in powers(W)], [], [32, DT])
 
 
 @constexpr_function
@@ -66,17 +66,17 @@ def wide_sums(DT, G, R, W, TIME, VECTOR):
         return gl.BlockedLayout([1, 1, G, wide], lanes, [W, 1, 1, 1], [3, 1, 0, 2])
     E = wide_rows(DT, R, W, TIME, VECTOR)
     registers, lanes = ([[x, 0, 0, y] for x, y in bases] for bases in (E.reg_bases, E.lane_bases))
-    registers += [[0, 0, x, 0] for x in _powers(G)]
-    warps = [[0, x, 0, 0] for x in _powers(W)]
+    registers += [[0, 0, x, 0] for x in powers(G)]
+    warps = [[0, x, 0, 0] for x in powers(W)]
     return gl.DistributedLinearLayout(registers, lanes, warps, [], [32, W, G, DT // W])
 
 
 @constexpr_function
 def wide_tile(DT, G, R, W):
     """(8, warps, G, channels of a warp), as the walk leaves the sums of a tile; channels first."""
-    registers = [[0, 0, 0, x] for x in _powers(R)] + [[x, 0, 0, 0] for x in _powers(8)]
-    lanes = [[0, 0, 0, R * x] for x in _powers(32 // G)] + [[0, 0, x, 0] for x in _powers(G)]
-    warps = [[0, x, 0, 0] for x in _powers(W)]
+    registers = [[0, 0, 0, x] for x in powers(R)] + [[x, 0, 0, 0] for x in powers(8)]
+    lanes = [[0, 0, 0, R * x] for x in powers(32 // G)] + [[0, 0, x, 0] for x in powers(G)]
+    warps = [[0, x, 0, 0] for x in powers(W)]
     return gl.DistributedLinearLayout(registers, lanes, warps, [], [8, W, G, DT // W])
 
 
@@ -86,8 +86,8 @@ def wide_projections(N, W, TIME):
     if not TIME:
         return gl.BlockedLayout([1, 4], [128 // N, N // 4], [W, 1], [1, 0])
     lanes = [[4, 0], [8, 0], [0, 1], [0, 2], [0, 4]]
-    others = [[16, 0], *([0, x] for x in _powers(N) if x > 4)]
-    warps = len(_powers(W))
+    others = [[16, 0], *([0, x] for x in powers(N) if x > 4)]
+    warps = len(powers(W))
     return gl.DistributedLinearLayout([[1, 0], [2, 0], *others[warps:]], lanes, others[:warps], [], [32, N])
 
 
@@ -98,11 +98,6 @@ def padded(shape, size, pad):
     if not pad:
         return gl.SwizzledSharedLayout(1, 1, 1, order)
     return gl.PaddedSharedLayout.with_identity_for([[size, pad]], shape, order)
-
-
-@constexpr_function
-def _powers(x: int) -> list[int]:
-    return [1 << k for k in range(x.bit_length() - 1)]
 
 
 @gluon.jit

@@ -12,7 +12,6 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from ssm_triton._forward_layouts import (
-    BLOCK,
     TILE,
     padded,
     paired_states,
@@ -24,7 +23,7 @@ from ssm_triton._forward_layouts import (
     wide_sums,
     wide_tile,
 )
-from ssm_triton._lanes_layouts import seen_as, sigmoid, stream
+from ssm_triton._lanes_layouts import BLOCK, seen_as, sigmoid, stream
 from ssm_triton._math import LOG2_E, softplus
 
 

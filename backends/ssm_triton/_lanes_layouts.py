@@ -23,6 +23,12 @@ _NAMED = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))
 
 
 @constexpr_function
+def powers(x: int) -> list[int]:
+    """1, 2, 4, …, below x."""
+    return [1 << k for k in range(x.bit_length() - 1)]
+
+
+@constexpr_function
 def pairs(N, W):
     """(N, channels): four states of a lane, of one channel in either half; lanes lie over states first."""
     return gl.BlockedLayout([4, 1], [N // 4, 128 // N], [1, W], [0, 1])
@@ -31,9 +37,9 @@ def pairs(N, W):
 @constexpr_function
 def in_registers(N, T, W):
     """(T, N, channels): the same of one half, with the steps in registers, slowest."""
-    registers = [[0, 1, 0], [0, 2, 0]] + [[x, 0, 0] for x in _powers(T)]
-    lanes = [[0, 4 * x, 0] for x in _powers(N // 4)] + [[0, 0, x] for x in _powers(128 // N)]
-    warps = [[0, 0, 128 // N * x] for x in _powers(W)]
+    registers = [[0, 1, 0], [0, 2, 0]] + [[x, 0, 0] for x in powers(T)]
+    lanes = [[0, 4 * x, 0] for x in powers(N // 4)] + [[0, 0, x] for x in powers(128 // N)]
+    warps = [[0, 0, 128 // N * x] for x in powers(W)]
     return gl.DistributedLinearLayout(registers, lanes, warps, [], [T, N, W * 128 // N])
 
 
@@ -46,12 +52,6 @@ def turned(N, T, W):
     groups = N // own
     lanes = [steps, groups, 32 // (steps * groups)]
     return gl.BlockedLayout([1, own, 1], lanes, [across, 1, W // across], [1, 2, 0])
-
-
-@constexpr_function
-def states(N, K, W):
-    """(N, channels): K states of a lane, then channels across lanes, then states, then warps."""
-    return gl.BlockedLayout([K, 1], [N // K, 32 * K // N], [1, W], [1, 0])
 
 
 @constexpr_function
@@ -87,11 +87,6 @@ def halved_rows(size, pad, count):
     return gl.PaddedSharedLayout.with_identity_for([[size // 2, 4], [size, pad]], shape, order)
 
 
-@constexpr_function
-def _powers(x: int) -> list[int]:
-    return [1 << k for k in range(x.bit_length() - 1)]
-
-
 @gluon.jit
 def seen_as(memory, shape: gl.constexpr, layout: gl.constexpr):
     """The same float32 shared memory under another shape and layout. (Triton 3.6 hides the method's name.)"""
@@ -100,13 +95,6 @@ def seen_as(memory, shape: gl.constexpr, layout: gl.constexpr):
     else:
         view = memory._reinterpret(gl.float32, shape, layout)
     return view
-
-
-@gluon.jit
-def stack_channels(x0, x1, x2, x3):
-    """Four of (channels,) as (T, channels), without a move."""
-    pairs = gl.join(gl.join(x0, x1), gl.join(x2, x3))
-    return gl.permute(pairs, (2, 1, 0)).reshape([4, x0.shape[0]])
 
 
 @gluon.jit

@@ -132,7 +132,7 @@ class LanesPlan:
 
     @property
     def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
-        """Channels of a program: eight states of one channel a lane."""
+        """Channels of a program: four states of two channels a lane."""
         return 256 * self.W // self.N
 
 
@@ -193,7 +193,7 @@ def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
 
 
 LANES_WARPS = 8 * PROCESSORS
-"""Warps of the backward kernel in Gluon that an H100 holds at once: each takes all the registers it may."""
+"""Warps that an H100 holds at once where each takes all the registers it may."""
 
 
 def forward_lanes_plan(shape: Shape, lean: bool) -> ForwardLanes:
