@@ -62,7 +62,12 @@ def by_dtype(data: dict[str, Any]) -> str:
                     lines.append(f"| {name} | {asked} | {op} | {dtype} | {counts} |")
     first = data["backends"][0]["environment"]
     libraries = ", ".join(f"{name} {first['versions'][name]}" for name in ("ssm-spec", "numpy", "torch"))
-    return "\n".join([*lines, "", f"`{data['command']}` on {first['cpu']}; {libraries}."])
+    return "\n".join([*lines, "", f"`{data['command']}` on {_machine(first)}; {libraries}."])
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    """What was measured on: the GPUs, or else the processor."""
+    return ", ".join(gpu["name"] for gpu in environment["gpus"]) or str(environment["cpu"])
 
 
 def failures(data: dict[str, Any]) -> str:
@@ -149,7 +154,7 @@ def bench(data: dict[str, Any]) -> str:
     ]
     made_of, ceilings = data["environment"], data["ceilings"]
     versions = ", ".join(f"{k} {v}" for k, v in made_of["versions"].items() if v)
-    machine = ", ".join(gpu["name"] for gpu in made_of["gpus"]) or made_of["cpu"]
+    machine = _machine(made_of)
     rate = ceilings["exponentials_per_s"]
     known = "" if rate is None else f", {rate / 1e9:.2f}e9 exponentials a second ({ceilings['how'][1]})"
     lines += [

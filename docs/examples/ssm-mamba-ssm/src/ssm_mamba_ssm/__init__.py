@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
-from math import lcm
 from typing import Any
 
 import torch
@@ -27,23 +25,24 @@ def ssm_backend(device: str | None) -> Backend:
         raise UnavailableError("the scan of mamba_ssm is CUDA code, and PyTorch sees no NVIDIA GPU here")
     if device is not None and not device.startswith("cuda"):
         raise UnavailableError(f"the scan of mamba_ssm runs on 'cuda' alone; got device {device!r}")
-    claims = partial(
-        Op,
-        _wrapped(_upstream()),
-        dtypes=("float32", "float16", "bfloat16"),
-        gradients="all",
-        cotangents=("y",),
-        limits={"n": 256},
-        memory="fused",
-        deterministic={"forward": True, "backward": False},
-        arithmetic={"evaluation": "scan", "decayed_state": "subtractive", "saved_gate": "io"},
-    )
     return Backend(
         name="mamba-ssm",
         version=version("mamba-ssm"),
         devices=("cuda",),
         arrays=TorchArrays(device or "cuda"),
-        ops={"selective_scan": (claims(features=("grouped",)), claims(features=("constant",)))},
+        ops={
+            "selective_scan": Op(
+                _wrapped(_upstream()),
+                dtypes=("float32", "float16", "bfloat16"),
+                gradients="all",
+                cotangents=("y",),
+                features=("constant", "grouped"),
+                limits={"n": 256},
+                memory="fused",
+                deterministic={"forward": True, "backward": False},
+                arithmetic={"evaluation": "scan", "decayed_state": "subtractive", "saved_gate": "io"},
+            )
+        },
     )
 
 
@@ -62,10 +61,7 @@ def _upstream() -> Callable[..., Any]:
 
 
 def _wrapped(upstream: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with the contract's arguments: those that it has under the same names.
-
-    It takes one number of groups for B and C: where they differ, both are repeated to a common one.
-    """
+    """The function with the contract's arguments: those that it has under the same names."""
 
     def selective_scan(
         u: Tensor,
@@ -79,9 +75,6 @@ def _wrapped(upstream: Callable[..., Any]) -> Callable[..., Any]:
         delta_softplus: bool = False,
         return_last_state: bool = False,
     ) -> Any:
-        if B.ndim == C.ndim == 4 and B.shape[1] != C.shape[1]:
-            groups = lcm(B.shape[1], C.shape[1])
-            B, C = (x.repeat_interleave(groups // x.shape[1], dim=1) for x in (B, C))
         return upstream(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
 
     return selective_scan
