@@ -10,7 +10,7 @@ from ssm_backends import OPERATORS, ArgumentError, Backend, NumpyArrays, Op, cla
 from ssm_backends.operators import PYTORCH_FEATURES
 from ssm_conformance import real
 from ssm_conformance.case import LEVELS
-from ssm_conformance.cases import RECIPES, _duality, _options, catalogue, find_case
+from ssm_conformance.cases import RECIPES, _duality, _options, _with, catalogue, find_case
 from ssm_conformance.checks import METHODS
 from ssm_conformance.checks.subject import Subject
 from ssm_conformance.draw import Draw
@@ -135,8 +135,17 @@ def test_every_pair_of_options_occurs_in_some_call(rows: tuple[str, ...], factor
     assert wanted - found == set()
 
 
+@pytest.mark.parametrize("count", range(2, 11))
+def test_six_calls_have_every_pair_of_up_to_ten_options(count: int) -> None:
+    options = tuple("abcdefghij"[:count])
+    for one, other in itertools.combinations(options, 2):
+        found = {(one in chosen, other in chosen) for chosen in _with.every_pair(options)}
+        assert found == {(False, False), (False, True), (True, False), (True, True)}
+
+
 def test_each_optional_argument_of_a_differentiable_call_is_present_and_absent() -> None:
-    for op in ("selective_scan", "selective_state_update", "ssd", "ssd_update"):
+    others = {recipe.op for recipe in _with.WITH if OPERATORS[recipe.op].differentiable}
+    for op in ("selective_scan", "selective_state_update", "ssd", *sorted(others)):
         calls = [case.recipe.inputs for case in FULL if case.op == op and case.check == "gradient"]
         for argument in OPERATORS[op].arguments:
             if not argument.required:

@@ -14,6 +14,7 @@ from ssm_conformance.cases import (
     _linear,
     _mamba3,
     _options,
+    _packed,
     _questions,
     _real,
     _refusals,
@@ -21,6 +22,8 @@ from ssm_conformance.cases import (
     _short_convolution,
     _sizes,
     _step,
+    _wide,
+    _with,
     searched,
 )
 
@@ -47,6 +50,9 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_duality.SSD_UPDATE,
     *_mamba3.SISO,
     *_mamba3.SISO_STEP,
+    *_packed.PACKED,
+    *_wide.WIDE,
+    *_with.WITH,
 )
 
 

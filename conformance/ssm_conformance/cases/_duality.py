@@ -323,10 +323,11 @@ ROWS: Final = (
 OPTIONS: Final = ("z", "bias", "softplus", "limits", "initial", "seq_idx", "groups", "last")
 
 
-def _with(row: str) -> Recipe:
-    """A call that has exactly the options named."""
+def _with(row: str, long: bool = False) -> Recipe:
+    """A call that has exactly the options named; a long one goes past chunks of 64 and of 128."""
     words = row.split()
-    b, l, h, p, n = 2, 11, 4, 2, 3
+    b, l, h, p, n = 2, 150 if long else 11, 4, 2, 3
+    first, second = (64, 129) if long else (3, 6)
     inputs = _plain(b, l, h, p, n, g=2 if "groups" in words else 1)
     inputs["return_final_states"] = "last" in words
     given: dict[str, dict[str, Any]] = {
@@ -337,12 +338,25 @@ def _with(row: str) -> Recipe:
         "softplus": {"dt_softplus": True},
         "limits": {"dt_limit": (0.05, 0.2)},
         "initial": {"initial_states": Draw((b, h, p, n))},
-        "seq_idx": {"seq_idx": fixed([[0] * 3 + [1] * 8, [5] * 6 + [4] * 5], dtype="int32")},
+        "seq_idx": {"seq_idx": fixed([_two(0, 1, first, l), _two(5, 4, second, l)], dtype="int32")},
     }
     for word in words:
         inputs |= given.get(word, {})
-    return _ssd(f"with-{'-'.join(words)}", inputs, VALUE, first=_SINGLE)
+    if long:
+        return _ssd("-".join(["long", "with", *words]), inputs, VALUE, "full", dtypes=_SINGLE)
+    return _ssd("-".join(["with", *words]), inputs, VALUE, first=_SINGLE)
 
 
-SSD: Final = (*ORDINARY, *EXTREME, *EDGES, *(_with(row) for row in ROWS))
+def _two(before: int, after: int, first: int, l: int) -> list[int]:
+    """Ids of two sequences that share a row, the first one of so many steps."""
+    return [before] * first + [after] * (l - first)
+
+
+SSD: Final = (
+    *ORDINARY,
+    *EXTREME,
+    *EDGES,
+    *(_with(row) for row in ROWS),
+    *(_with(row, long=True) for row in ROWS),
+)
 SSD_UPDATE: Final = STEPS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ssm_conformance.case import Level
+from ssm_conformance.case import Check, Level
 from ssm_conformance.cases._ask import (
     COMMON,
     DTYPES,
@@ -22,6 +22,7 @@ from ssm_conformance.cases._ask import (
     Names,
 )
 
+_LONGER: Final = (*DUAL["ssd"], "long", "wide-state")
 STRIDED: Final = ("transposed", "strided", "offset", "padded", "broadcast", "broadcast-last")
 
 UNCHANGED: Final = "common-6: inputs are never written"
@@ -29,6 +30,9 @@ IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in m
 REPEATS: Final = "claim-3: the same call gives the same bits"
 ONE_GRAPH: Final = "claim-6: torch.compile traces a call whole, as one graph; values and gradients are right"
 REPLAY: Final = "claim-7: a captured call, replayed on other numbers, gives what the call gives on them"
+NOW: Final = "claim-9: a call is about what its arrays hold now; what was returned is not written again"
+APART: Final = "common-10: a gradient does not depend on which others, or which cotangents, there are"
+MODES: Final = "claim-10: PyTorch's modes, of gradients and of default dtypes, change no value"
 NOT_CAST: Final = "claim-8: under torch.autocast a call means what it means without; nothing is cast down"
 TWICE: Final = "common-9: a second backward pass and the gradient of a gradient are right, or raise"
 
@@ -72,6 +76,7 @@ def placements() -> Iterator[Ask]:
             options=options,
             first=SINGLE,
         )
+    yield from _soon_and_later("robustness", "layouts_apart", "apart", IN_MEMORY)
     yield Ask(
         check="robustness", method="guarded", variant="guarded", clause=UNCHANGED, of=EVERY, first=COMMON
     )
@@ -88,9 +93,32 @@ def placements() -> Iterator[Ask]:
     )
 
 
+def one_by_one() -> Iterator[Ask]:
+    """One input differentiated in, one cotangent given; one call after the other in the same arrays."""
+    yield from _soon_and_later("gradient", "gradients_apart", "apart", APART)
+    yield from _soon_and_later("robustness", "reused", "reused", NOW)
+
+
+def _soon_and_later(check: Check, method: str, variant: str, clause: str) -> Iterator[Ask]:
+    """A question to the first recipe of each operator at the level quick, to the others at full."""
+    soon = {op: names[:1] for op, names in EVERY.items()}
+    later = {op: names[1:] for op, names in EVERY.items()}
+    levels: tuple[tuple[Names, Level], ...] = ((soon, "quick"), (later, "full"))
+    for of, level in levels:
+        yield Ask(
+            check=check,
+            method=method,
+            variant=variant,
+            clause=clause,
+            of=of,
+            level=level,
+            dtypes=SINGLE,
+        )
+
+
 def repetitions() -> Iterator[Ask]:
     """The same bits again."""
-    wide = {"selective_scan": (*SCANS["selective_scan"], "uneven")}
+    wide = {"selective_scan": (*SCANS["selective_scan"], "uneven", "long", "wide-state"), "ssd": _LONGER}
     for direction in ("forward", "backward"):
         yield Ask(
             check="determinism",
@@ -143,6 +171,15 @@ def under_pytorch() -> Iterator[Ask]:
                 options={"claim": claim},
                 first=SINGLE,
             )
+        yield Ask(
+            check="robustness",
+            method="modes",
+            variant="modes",
+            clause=MODES,
+            of=of,
+            level=level,
+            dtypes=SINGLE,
+        )
         real = {op: tuple(name for name in names if "complex" not in name) for op, names in of.items()}
         yield Ask(
             check="gradient",

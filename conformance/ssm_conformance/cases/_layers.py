@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ssm_conformance.case import Check, Level, Recipe
-from ssm_conformance.cases._selective import fixed
+from ssm_conformance.cases._selective import fixed, modes
 from ssm_conformance.draw import Draw
 
 Row = tuple[str, Level, Check, dict[str, Any]]
@@ -94,7 +94,9 @@ _S5_ROWS: Final[tuple[Row, ...]] = (
 )
 
 
-def h3_inputs(b: int, d: int, l: int, h: int, n: int, complex_: bool, s: int = 4) -> dict[str, Any]:
+def h3_inputs(
+    b: int, d: int, l: int, h: int, n: int, complex_: bool, s: int = 4, **more: Any
+) -> dict[str, Any]:
     return {
         "q": Draw((b, d, l)),
         "k": Draw((b, d, l)),
@@ -105,7 +107,7 @@ def h3_inputs(b: int, d: int, l: int, h: int, n: int, complex_: bool, s: int = 4
         "A": _modes(h, n, complex_=complex_),
         "B": Draw((h, n), complex=complex_),
         "C": Draw((h, n), complex=complex_),
-    }
+    } | more
 
 
 def _rule(rule: str) -> dict[str, Any]:
@@ -118,7 +120,7 @@ _H3_ROWS: Final[tuple[Row, ...]] = (
     ("complex", "smoke", "value", h3_inputs(2, 6, 19, 2, 4, True) | _PROJECTED),
     ("plain", "quick", "value", h3_inputs(1, 4, 17, 4, 3, False)),
     ("one-head", "quick", "value", h3_inputs(1, 3, 13, 1, 4, True)),
-    ("bilinear", "quick", "value", h3_inputs(1, 4, 17, 2, 3, True) | _rule("bilinear")),
+    ("bilinear", "quick", "value", h3_inputs(1, 4, 17, 2, 3, True, A=modes(2, 3)) | _rule("bilinear")),
     (
         "forward-euler",
         "quick",
@@ -156,8 +158,13 @@ def s4d_inputs(b: int, d: int, l: int, n: int, complex_: bool, **more: Any) -> d
 _S4D_KERNEL_ROWS: Final[tuple[Row, ...]] = (
     ("typical", "smoke", "value", modal_inputs(3, 4, False, length=23)),
     ("complex", "smoke", "value", modal_inputs(3, 4, True, length=23)),
-    ("real-BC", "quick", "value", modal_inputs(2, 3, True, length=17, B=Draw((2, 3)), C=Draw((2, 3)))),
-    ("bilinear", "quick", "value", modal_inputs(3, 4, True, length=19) | _rule("bilinear")),
+    (
+        "real-BC",
+        "quick",
+        "value",
+        modal_inputs(2, 3, True, length=17, A=modes(2, 3), B=Draw((2, 3)), C=Draw((2, 3))),
+    ),
+    ("bilinear", "quick", "value", modal_inputs(3, 4, True, length=19, A=modes(3, 4)) | _rule("bilinear")),
     ("forward-euler", "quick", "value", modal_inputs(2, 3, False, length=11) | _rule("forward_euler")),
     ("backward-euler", "quick", "value", modal_inputs(2, 3, True, length=11) | _rule("backward_euler")),
     ("one-mode", "quick", "value", modal_inputs(2, 1, True, length=30)),
@@ -177,7 +184,7 @@ _S4D_ROWS: Final[tuple[Row, ...]] = (
         "initial-complex",
         "quick",
         "value",
-        s4d_inputs(2, 3, 17, 4, True, initial_state=Draw((2, 3, 4), complex=True)),
+        s4d_inputs(2, 3, 17, 4, True, A=modes(3, 4), initial_state=Draw((2, 3, 4), complex=True)),
     ),
     # Past chunks of 64, with a state that must be carried on.
     ("longer", "quick", "value", s4d_inputs(1, 2, 150, 3, True, initial_state=Draw((1, 2, 3), complex=True))),
@@ -207,7 +214,13 @@ _S4_ROWS: Final[tuple[Row, ...]] = (
     ("real", "quick", "value", dplr_inputs(2, 3, False, 17)),
     ("paired-real", "quick", "value", dplr_inputs(2, 2, False, 13, paired=True)),
     ("one-state", "quick", "value", dplr_inputs(2, 1, True, 30)),
-    ("no-low-rank", "quick", "value", dplr_inputs(2, 4, True, 19, P=fixed(0.0, (2, 4)))),
+    (
+        "no-low-rank",
+        "quick",
+        "value",
+        dplr_inputs(2, 4, True, 19, P=fixed(0.0, (2, 4)), Lambda=modes(2, 4)),
+    ),
+    ("modes", "quick", "value", dplr_inputs(3, 3, True, 15, paired=True, Lambda=modes(3, 3))),
     ("empty", "quick", "robustness", dplr_inputs(3, 4, True, 0)),
     ("single", "quick", "robustness", dplr_inputs(3, 4, True, 1)),
     ("no-channels", "quick", "robustness", dplr_inputs(0, 4, True, 5)),

@@ -43,6 +43,12 @@ def _discretisations(op: str, clause: str) -> tuple[Recipe, ...]:
             "quick",
             {"A": _matrix(3, 4, 4), "B": Draw((4, 1)), "delta": _steps(3)},
         ),
+        # Systems in two dimensions, of which B and the steps have fewer.
+        (
+            "systems-in-two",
+            "quick",
+            {"A": _matrix(2, 3, 4, 4), "B": Draw((3, 4, 2)), "delta": _steps(2, 1)},
+        ),
         ("singular", "quick", {"A": fixed([[0.0, 1.0], [0.0, 0.0]]), "B": Draw((2, 1)), "delta": fixed(0.7)}),
         ("no-step", "quick", {"A": _matrix(3, 3), "B": Draw((3, 1)), "delta": fixed(0.0)}),
         (
@@ -110,6 +116,12 @@ _SYSTEM_RECURRENCE_ROWS: Final[tuple[Row, ...]] = (
     ),
     ("per-channel", "quick", "value", system_inputs(3, n=4) | {"u": Draw((2, 3, 1, 17))}),
     (
+        "systems-in-two",
+        "quick",
+        "value",
+        system_inputs(2, 3, n=3, m=2) | {"u": Draw((2, 2, 3, 2, 7)), "initial_state": Draw((2, 2, 3, 3))},
+    ),
+    (
         "initial",
         "quick",
         "value",
@@ -142,6 +154,7 @@ _SYSTEM_KERNEL_ROWS: Final[tuple[Row, ...]] = (
     ("siso", "smoke", "value", system_inputs(n=4) | {"length": 21}),
     ("mimo", "quick", "value", system_inputs(n=5, m=2, p=3) | {"length": 13}),
     ("per-channel", "quick", "value", system_inputs(3, n=4) | {"length": 17}),
+    ("systems-in-two", "quick", "value", diagonal_system(2, 3, n=4, complex_=True) | {"length": 9}),
     ("diagonal", "smoke", "value", diagonal_system(3, n=5) | {"length": 31}),
     ("diagonal-complex", "smoke", "value", diagonal_system(3, n=5, complex_=True) | {"length": 31}),
     ("empty", "quick", "robustness", system_inputs(n=3) | {"length": 0}),

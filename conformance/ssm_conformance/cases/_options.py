@@ -83,10 +83,11 @@ def _matrix(words: list[str], name: str, b: int, d: int, n: int, time: tuple[int
     return Draw((b, *groups, n, *time), complex=complex_)
 
 
-def _scan(row: str) -> Recipe:
+def _scan(row: str, long: bool = False) -> Recipe:
+    """A call that has exactly the options named; a long one goes past blocks of 64 and of 256."""
     words = row.split()
     packed = "cu_seqlens" in words
-    b, d, l, n, complex_ = 1 if packed else 2, 4, 11, 2, "complex" in words
+    b, d, l, n, complex_ = 1 if packed else 2, 4, 330 if long else 11, 2, "complex" in words
     inputs = scan_inputs(
         b, d, l, n, complex_=complex_, gate="z" in words, feedthrough="D" in words, softplus=False
     )
@@ -94,12 +95,17 @@ def _scan(row: str) -> Recipe:
     inputs["B"], inputs["C"] = (_matrix(words, name, b, d, n, (l,), g) for name, g in (("B", 2), ("C", 4)))
     inputs["return_last_state"] = "last" in words
     if packed:
-        inputs["cu_seqlens"] = fixed([0, 4, 4, 11], dtype="int32")
+        inputs["cu_seqlens"] = fixed([0, 270, 270, l] if long else [0, 4, 4, l], dtype="int32")
     if "seq_idx" in words:
-        inputs["seq_idx"] = fixed([[0] * 3 + [1] * 8, [5] * 6 + [4] * 5], dtype="int32")
+        first, second = (256, 129) if long else (3, 6)
+        resets = [[0] * first + [1] * (l - first), [5] * second + [4] * (l - second)]
+        inputs["seq_idx"] = fixed(resets, dtype="int32")
     if "initial" in words:
         inputs["initial_state"] = Draw((3 if packed else b, d, n), complex=complex_)
-    return Recipe("selective_scan", f"with-{'-'.join(words)}", inputs, OUTPUT, first=("float32",))
+    name = "-".join(["long", "with", *words] if long else ["with", *words])
+    if long:
+        return Recipe("selective_scan", name, inputs, OUTPUT, "full", dtypes=("float32",))
+    return Recipe("selective_scan", name, inputs, OUTPUT, first=("float32",))
 
 
 def _step(row: str) -> Recipe:
@@ -118,5 +124,8 @@ def _step(row: str) -> Recipe:
     return Recipe("selective_state_update", f"with-{'-'.join(words)}", inputs, GROUPS, first=("float32",))
 
 
-SCAN: Final = tuple(_scan(row) for row in (*PLAIN_ROWS, *SCAN_ROWS))
+SCAN: Final = (
+    *(_scan(row) for row in (*PLAIN_ROWS, *SCAN_ROWS)),
+    *(_scan(row, long=True) for row in SCAN_ROWS),
+)
 STEP: Final = tuple(_step(row) for row in STEP_ROWS)

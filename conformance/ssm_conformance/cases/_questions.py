@@ -38,6 +38,7 @@ IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`,
 
 ASKED: Final = (
     *_invariances.placements(),
+    *_invariances.one_by_one(),
     *_invariances.repetitions(),
     *_invariances.under_pytorch(),
     Ask(
@@ -215,7 +216,7 @@ ASKED: Final = (
         method="in_place",
         variant="in-place",
         clause=IN_PLACE,
-        of={"selective_state_update": ("inplace", "half-state-inplace")},
+        of={"selective_state_update": ("inplace", "half-state-inplace", "pool-inplace")},
     ),
 )
 """Every question but those about memory and about errors."""
@@ -236,6 +237,18 @@ def _memory() -> Iterator[Case]:
     dual = Recipe("ssd", "growth", _duality.ssd_inputs(2, 256, 4, 4, 16), law, check="memory")
     backward: tuple[tuple[Recipe, Level], ...] = ((scan, "quick"), (dual, "full"))
     for recipe, later in backward:
-        levels: dict[str, Level] = {"forward": "quick", "backward": later, "saved": later}
-        for direction, level in levels.items():
-            yield Case(recipe, "float32", "memory", "growth", direction, level, {"direction": direction})
+        yield from _grown(recipe, "quick", later)
+    # What a call holds for its options must not grow with the states either.
+    packed = _selective.scan_inputs(
+        2, 16, 256, 16, initial_state=_selective.states(2, 16, 16), seq_idx=_selective.halves(2, 256)
+    )
+    held = _selective.scan_inputs(2, 16, 256, 16, complex_=True, b_discretization="zoh")
+    for name, inputs in (("growth-packed", packed), ("growth-complex-zoh", held)):
+        recipe = Recipe("selective_scan", name, inputs, law, check="memory")
+        yield from _grown(recipe, "full", "full")
+
+
+def _grown(recipe: Recipe, forward: Level, backward: Level) -> Iterator[Case]:
+    levels: dict[str, Level] = {"forward": forward, "backward": backward, "saved": backward}
+    for direction, level in levels.items():
+        yield Case(recipe, "float32", "memory", "growth", direction, level, {"direction": direction})

@@ -89,6 +89,16 @@ def states(b: int, d: int, n: int, complex_: bool = False) -> Draw:
     return Draw((b, d, n), complex=complex_)
 
 
+def halves(b: int, l: int) -> Draw:
+    """Ids of two sequences that share each row."""
+    return fixed(np.arange(l) // max(l // 2, 1), (b, l), dtype="int32")
+
+
+def modes(*shape: int) -> Draw:
+    """Complex modes that decay, each by a rate and at a speed of its own."""
+    return Draw(shape, "uniform", complex=True, parameters={"low": -2.0, "high": -0.05})
+
+
 def wider(inputs: dict[str, Any], *names: str) -> dict[str, Any]:
     """A call in 16 bits with some streams in float32."""
     return inputs | {name: replace(inputs[name], dtype="float32") for name in names}
@@ -138,7 +148,14 @@ ORDINARY: Final = (
         scan_inputs(1, 3, 15, 2) | {"A": Draw((3, 2), "s4d_lin", complex=True)},
         COMPLEX,
     ),
-    _scan("complex-groups", scan_inputs(1, 6, 15, 2, complex_=True, g_B=2, g_C=3), COMPLEX),
+    # Modes that differ from channel to channel, and in their real parts.
+    _scan(
+        "complex-groups",
+        scan_inputs(1, 6, 15, 2, complex_=True, g_B=2, g_C=3) | {"A": modes(6, 2)},
+        COMPLEX,
+    ),
+    _scan("complex-real-C", scan_inputs(1, 3, 12, 2, complex_=True) | {"C": Draw((1, 2, 12))}, COMPLEX),
+    _scan("complex-modes", scan_inputs(1, 3, 12, 2, complex_=True) | {"A": modes(3, 2)}, COMPLEX),
     # Kernels that dot two operands of two dtypes fail, or round the wider one.
     _scan("mixed", wider(scan_inputs(2, 4, 15, 3, g_B=2), *WIDER), MIXED, dtypes=HALF),
     *(
@@ -252,6 +269,30 @@ EXTREME: Final = (
         _plain(1, 3, 12, 2) | {"delta": Draw((1, 3, 12), "uniform", parameters={"low": -0.5, "high": 0.5})},
         STATE,
         check="extreme",
+    ),
+    # Quotients of what is zero: a B recovered from B u, an output from what passed the gate.
+    _scan(
+        "zeros",
+        scan_inputs(2, 3, 12, 2, softplus=False)
+        | {
+            "u": Draw((2, 3, 12), "choice", parameters={"values": (0.0, 1.5, -0.5)}),
+            "delta": Draw((2, 3, 12), "choice", parameters={"values": (0.0, 0.1, 0.3)}),
+            "B": Draw((2, 2, 12), "choice", parameters={"values": (0.0, 0.5, -1.0)}),
+            "C": Draw((2, 2, 12), "choice", parameters={"values": (0.0, 0.5, -1.0)}),
+            "D": fixed([0.0, 1.0, -1.0]),
+            "z": Draw((2, 3, 12), "choice", parameters={"values": (0.0, 0.7, -2.0)}),
+        },
+        STATE,
+        check="extreme",
+        first=("float32",),
+    ),
+    # Modes may grow: a rate that is clamped below zero is another one.
+    _scan(
+        "growing",
+        _plain(1, 3, 12, 2) | {"A": Draw((3, 2), "uniform", parameters={"low": -0.5, "high": 0.8})},
+        STATE,
+        check="extreme",
+        first=("float32",),
     ),
     # The state is forgotten exactly (exp underflows to 0), then recovers, across chunk boundaries.
     _scan(

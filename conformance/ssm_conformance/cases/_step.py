@@ -18,6 +18,7 @@ from ssm_conformance.cases._selective import (
     WIDER,
     ZOH,
     fixed,
+    modes,
     small_step,
     states,
     wider,
@@ -75,6 +76,8 @@ STEP: Final = (
     _step("groups", step_inputs(2, 6, 3, g=3), GROUPS),
     _step("group-a-channel", step_inputs(2, 5, 3, g=5), GROUPS),
     _step("complex", step_inputs(2, 4, 3, complex_=True), COMPLEX),
+    _step("complex-real-C", step_inputs(2, 3, 2, complex_=True) | {"C": Draw((2, 2))}, COMPLEX),
+    _step("complex-modes", step_inputs(2, 3, 2, complex_=True) | {"A": modes(3, 2)}, COMPLEX),
     _step("mixed", wider(step_inputs(2, 4, 3), *WIDER), MIXED, dtypes=HALF),
     _step("zoh", step_inputs(2, 4, 3, b_discretization="zoh"), ZOH),
     # A state in 16 bits is rounded once, on its way out: the step itself goes on in the compute type.

@@ -12,6 +12,7 @@ import ssm_spec
 from ssm_backends import Arrays, Backend, Op, refusal
 from ssm_conformance.case import Case
 from ssm_conformance.checks.accuracy import gradient, value, worst_ratio
+from ssm_conformance.checks.apart import gradients_apart, layouts_apart
 from ssm_conformance.checks.autocast import autocast
 from ssm_conformance.checks.batches import batches, batches_alone
 from ssm_conformance.checks.captured import captured
@@ -20,12 +21,14 @@ from ssm_conformance.checks.compiled import compiled
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.inputs import in_place, unchanged
+from ssm_conformance.checks.modes import modes
 from ssm_conformance.checks.placement import far, gradient_layout, guarded, layout, poison
 from ssm_conformance.checks.poison import can_poison
 from ssm_conformance.checks.properties import causality, confinement, packing, packing_gradients
 from ssm_conformance.checks.reduction import time_invariant
 from ssm_conformance.checks.refusals import bad_input, not_supported
 from ssm_conformance.checks.repetition import digests, processes, repeats
+from ssm_conformance.checks.reuse import reused
 from ssm_conformance.checks.sequences import left_padding, separate, separate_gradients
 from ssm_conformance.checks.subject import CheckFailed, NotAsked, Subject, Unobservable
 from ssm_conformance.checks.superposition import superposition
@@ -39,10 +42,13 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "gradient": gradient,
     "layout": layout,
     "gradient_layout": gradient_layout,
+    "layouts_apart": layouts_apart,
+    "gradients_apart": gradients_apart,
     "far": far,
     "guarded": guarded,
     "poison": poison,
     "unchanged": unchanged,
+    "reused": reused,
     "in_place": in_place,
     "causality": causality,
     "packing": packing,
@@ -62,6 +68,7 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "compiled": compiled,
     "captured": captured,
     "autocast": autocast,
+    "modes": modes,
     "backward_again": backward_again,
     "second_derivative": second_derivative,
     "growth": growth,
@@ -70,9 +77,9 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "not_supported": not_supported,
 }
 """Name of a question → the function that puts it."""
-GRADIENTS_TOO: Final = ("unchanged", "guarded", "far", "poison", "processes")
+GRADIENTS_TOO: Final = ("unchanged", "reused", "layouts_apart", "guarded", "far", "poison", "processes")
 """Questions about the outputs, and about the gradients where they are claimed."""
-PYTORCH: Final = ("compiled", "captured", "autocast", "backward_again", "second_derivative")
+PYTORCH: Final = ("compiled", "captured", "autocast", "modes", "backward_again", "second_derivative")
 """Questions about PyTorch tensors alone: a backend's other libraries are not asked."""
 Elsewhere = Callable[[str, str], Mapping[str, str]]
 """Case id and name of the array library → what another process gets, as :func:`hashes` gives it."""
@@ -197,7 +204,7 @@ def _put(subject: Subject) -> Verdict:
 
 def _lacking(case: Case, op: Op, arrays: Arrays) -> str:
     """Which instrument a question needs and a library does not have; "" if none."""
-    if case.method in ("layout", "gradient_layout", "far", "guarded") and not arrays.strides:
+    if case.method in ("layout", "gradient_layout", "layouts_apart", "far", "guarded") and not arrays.strides:
         return f"{arrays.name} arrays have no strides"
     if case.method == "poison" and not can_poison(arrays.device, arrays):
         return f"{arrays.name} arrays have no way to poison fresh memory"

@@ -12,6 +12,7 @@ import ssm_spec
 from ssm_backends import Call
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.checks.finding import Finding, worst_message
+from ssm_conformance.checks.inputs import written
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
 from ssm_conformance.diagnosis import likely_mistake
 from ssm_conformance.judge import EXCUSED_AT_MOST, Judgement, judge
@@ -21,19 +22,26 @@ Exact = Mapping[str, ssm_spec.Bounded]
 
 
 def value(subject: Subject) -> Finding:
-    """Every output that the call returns."""
+    """Every output that the call returns; and no input was written."""
     outputs = subject.forward(subject.call)
     found = judge_outputs(subject, outputs)
     if found.passed:
-        return found
+        message = written(subject, _kept(subject), subject.call.inputs, "the call")
+        return replace(found, message=message)
     actual = {name: item.exact for name, item in outputs.items()}
     mistake = likely_mistake(subject.case.op, subject.oracle_inputs, actual, subject.exact)
     return replace(found, message=f"{found.message}; likely mistake: {mistake}") if mistake else found
 
 
 def gradient(subject: Subject) -> Finding:
-    """Every claimed gradient, with a cotangent on every output."""
-    return judge_backward(subject, subject.call)
+    """Every claimed gradient, with a cotangent on every output; and nothing that was given was written."""
+    cotangents = subject.into_cotangents()
+    found = judge_backward(subject, subject.call, cotangents)
+    if not found.passed:
+        return found
+    inputs = written(subject, _kept(subject), subject.call.inputs, "the backward call")
+    given = written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent")
+    return replace(found, message="; ".join(filter(None, (inputs, given))))
 
 
 def judge_outputs(subject: Subject, outputs: Mapping[str, Stored], what: str = "") -> Finding:
@@ -58,13 +66,27 @@ def judge_passes(subject: Subject, saving: Mapping[str, Stored], gradients: Mapp
     return judge_gradients(subject, gradients)
 
 
-def judge_gradients(subject: Subject, gradients: Mapping[str, Stored]) -> Finding:
-    """Shapes, dtypes and values of every claimed gradient."""
-    types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in subject.wrt}
+def judge_gradients(
+    subject: Subject, gradients: Mapping[str, Stored], wrt: tuple[str, ...] | None = None
+) -> Finding:
+    """Shapes, dtypes and values of every claimed gradient, or of those in ``wrt`` alone."""
+    asked = subject.wrt if wrt is None else wrt
+    types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in asked}
     _check_types(gradients, types, "the gradient of ")
-    found = _judged(subject, gradients, subject.exact_gradients)
+
+    def exact(arithmetic: ssm_spec.Arithmetic) -> Exact:
+        known = subject.exact_gradients(arithmetic)
+        return {name: known[name] for name in asked}
+
+    found = _judged(subject, gradients, exact)
     named = {f"gradient of {name}": judgement for name, judgement in found.judgements.items()}
     return replace(found, message=worst_message(named))
+
+
+def _kept(subject: Subject) -> dict[str, Stored]:
+    """The inputs, but for the state that the call is asked to write."""
+    over = ("state",) if subject.case.plain.get("inplace") else ()
+    return {name: item for name, item in subject.stored.items() if name not in over}
 
 
 def _check_types(

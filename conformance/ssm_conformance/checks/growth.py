@@ -8,13 +8,14 @@ from typing import Any, Final, Literal
 
 from ssm_backends import outputs_of, run_forward
 from ssm_conformance.cases._duality import ssd_inputs
-from ssm_conformance.cases._selective import scan_inputs
+from ssm_conformance.cases._selective import halves, scan_inputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Subject
+from ssm_conformance.draw import Draw
 from ssm_conformance.memory import STATES_A_FUSED_SCAN_MAY_KEEP, Fit, fit, grid
 
 ELEMENT_BYTES: Final = 4
-"""The grid is run in float32, whose states are float32."""
+"""The grid is run in float32, whose states are float32; twice as many where they are complex."""
 BASE: Final = {"b": 1, "d": 8, "l": 256, "n": 8}
 """Where the grid begins: at a whole chunk of 256, so that what one chunk holds is not taken for a law."""
 WIDTH: Final = 4
@@ -40,17 +41,18 @@ def growth(subject: Subject) -> Finding:
     peaks = [_use(_at(subject, point), direction) for point in points]
     law = fit([{"g": 1} | point for point in points], peaks)
     claimed = subject.op.memory_class("forward" if direction == "forward" else "backward")
+    element = ELEMENT_BYTES * (2 if subject.case.draws["A"].complex else 1)
     details = {
         "claimed": claimed,
         "law": str(law),
-        "states_in": law.states / ELEMENT_BYTES,
+        "states_in": law.states / element,
         "coefficients": dict(law.coefficients),
     }
-    return Finding(message=_complaint(claimed, direction, law), details=details)
+    return Finding(message=_complaint(claimed, direction, law, element), details=details)
 
 
-def _complaint(claimed: str, direction: Direction, law: Fit) -> str:
-    allowed = STATES_A_FUSED_SCAN_MAY_KEEP * ELEMENT_BYTES
+def _complaint(claimed: str, direction: Direction, law: Fit, element: int) -> str:
+    allowed = STATES_A_FUSED_SCAN_MAY_KEEP * element
     if claimed == "materialised" or law.states <= allowed:
         return ""
     what = "what is saved for the backward pass" if direction == "saved" else f"the {direction} pass"
@@ -66,12 +68,18 @@ def _saves_nothing(subject: Subject) -> bool:
 
 
 def _at(subject: Subject, sizes: Mapping[str, int]) -> Subject:
+    """The recipe's call at other sizes, with the same options."""
     b, d, l, n = (sizes[name] for name in "bdln")
-    groups = sizes.get("g")
+    groups, given = sizes.get("g"), subject.case.recipe.inputs
+    more: dict[str, Any] = {"seq_idx": halves(b, l)} if "seq_idx" in given else {}
     if subject.case.op == "ssd":
-        inputs = ssd_inputs(b, l, d // WIDTH, WIDTH, n, g=groups or 1, return_final_states=False)
+        more |= {"initial_states": Draw((b, d // WIDTH, WIDTH, n))} if "initial_states" in given else {}
+        inputs = ssd_inputs(b, l, d // WIDTH, WIDTH, n, g=groups or 1, return_final_states=False, **more)
     else:
-        inputs = scan_inputs(b, d, l, n, g_B=groups, g_C=groups, return_last_state=False)
+        more |= {"initial_state": Draw((b, d, n))} if "initial_state" in given else {}
+        more |= {"b_discretization": "zoh"} if "b_discretization" in given else {}
+        more |= {"complex_": given["A"].complex}
+        inputs = scan_inputs(b, d, l, n, g_B=groups, g_C=groups, return_last_state=False, **more)
     recipe = replace(subject.case.recipe, inputs=inputs)
     return replace(subject, case=replace(subject.case, recipe=recipe))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ssm_backends import Layout
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.perturb import bits
 from ssm_conformance.checks.subject import Stored, Subject
@@ -29,14 +30,25 @@ def unchanged(subject: Subject) -> Finding:
 
 
 def in_place(subject: Subject) -> Finding:
-    """The array that was given as the state holds the new state, and nothing else was written."""
-    inputs = subject.call
-    new = subject.forward(inputs)["state"]
-    held = subject.out(inputs.inputs["state"])
-    if held.array.tobytes() != new.array.tobytes():
-        return Finding(message="with `inplace`, the array given as `state` does not hold the new state")
-    others = {name: item for name, item in subject.stored.items() if name != "state"}
-    return Finding(message=written(subject, others, inputs.inputs, "the forward call"))
+    """The array that was given as the state holds the new state, and nothing else was written.
+
+    Then once more where the state lies out of order, with gaps: a contiguous copy of it is not the state.
+    """
+    rank = subject.stored["state"].array.ndim
+    apart = Layout(order=(*range(rank - 2), rank - 1, rank - 2), pad=3)
+    for layouts in ({}, {"state": apart}):
+        inputs = subject.into(subject.stored, layouts)
+        new = subject.forward(inputs)["state"]
+        held = subject.out(inputs.inputs["state"])
+        if held.array.tobytes() != new.array.tobytes():
+            how = ", which is not contiguous," if layouts else ""
+            message = f"with `inplace`, the array given as `state`{how} does not hold the new state"
+            return Finding(message=message)
+        others = {name: item for name, item in subject.stored.items() if name != "state"}
+        message = written(subject, others, inputs.inputs, "the forward call")
+        if message:
+            return Finding(message=message)
+    return Finding()
 
 
 def written(subject: Subject, stored: Mapping[str, Stored], arrays: Mapping[str, Any], what: str) -> str:

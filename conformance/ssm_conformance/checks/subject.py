@@ -324,7 +324,26 @@ class Subject:
         return self.exact_outputs(self.arithmetic())
 
     def exact_outputs(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
-        """The same under a given arithmetic."""
+        """The same under a given arithmetic; asked of the oracle once."""
+        return self._once("outputs", arithmetic, self._exact_outputs)
+
+    def _once(
+        self,
+        what: str,
+        arithmetic: ssm_spec.Arithmetic,
+        ask: Callable[[ssm_spec.Arithmetic], dict[str, ssm_spec.Bounded]],
+    ) -> dict[str, ssm_spec.Bounded]:
+        key = (what, repr(arithmetic))
+        if key not in self._known:
+            self._known[key] = ask(arithmetic)
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], dict[str, ssm_spec.Bounded]]:
+        """What the oracle has said of this call."""
+        return {}
+
+    def _exact_outputs(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
         bounded = ssm_spec.REFERENCES[self.case.op].bounds(arithmetic=arithmetic, **self.oracle_inputs)
         asked = {
             output.name
@@ -334,7 +353,10 @@ class Subject:
         return {name: value for name, value in bounded.items() if name in asked}
 
     def exact_gradients(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
-        """The oracle's gradients and their bounds under a given arithmetic."""
+        """The oracle's gradients and their bounds under a given arithmetic; asked of it once."""
+        return self._once("gradients", arithmetic, self._exact_gradients)
+
+    def _exact_gradients(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
         vjp_bounds = ssm_spec.REFERENCES[self.case.op].vjp_bounds
         if vjp_bounds is None:
             raise AssertionError(f"{self.case.op} has no gradient")

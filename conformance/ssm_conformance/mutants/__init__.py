@@ -10,19 +10,24 @@ from collections.abc import Mapping
 from typing import Final
 
 from ssm_backends import ArgumentError, Backend
+from ssm_conformance.mutants.defects.apart import APART
 from ssm_conformance.mutants.defects.convolution import CONVOLUTION
+from ssm_conformance.mutants.defects.customs import CUSTOMS
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
 from ssm_conformance.mutants.defects.duality import DUALITY
 from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
+from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.modal import MODAL
 from ssm_conformance.mutants.defects.online_memory import ONLINE
+from ssm_conformance.mutants.defects.optional import OPTIONAL
+from ssm_conformance.mutants.defects.packing import PACKING
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.pytorch import PYTORCH
 from ssm_conformance.mutants.defects.relations import RELATIONS
@@ -33,6 +38,7 @@ from ssm_conformance.mutants.defects.steps import STEPS
 from ssm_conformance.mutants.defects.structure import STRUCTURE
 from ssm_conformance.mutants.defects.sums import SUMS
 from ssm_conformance.mutants.defects.systems import SYSTEMS
+from ssm_conformance.mutants.defects.tiles import TILES
 from ssm_conformance.mutants.honest import HONEST, Variant
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -60,6 +66,12 @@ TABLES: Final = (
     DUALITY,
     MAMBA3,
     ONLINE,
+    APART,
+    CUSTOMS,
+    PACKING,
+    TILES,
+    LASTING,
+    OPTIONAL,
     PYTORCH,
     FAULTS,
 )

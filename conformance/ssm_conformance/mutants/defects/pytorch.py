@@ -116,6 +116,32 @@ class _ClearsForTheNext(OnGpu):
         return spaces[0].add_(found).clone()
 
 
+class _OtherPathWhenRecorded(TorchScan):
+    """Where a gradient is to be recorded, the function that trains is taken: its output is scaled."""
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        found = super().contract(C, h)
+        return found + 1e-3 * found.detach() if h.requires_grad else found
+
+
+class _WithoutRecord(TorchScan):
+    """Parameters that require a gradient are taken for training, and under no_grad nothing was kept."""
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        found = super().contract(C, h)
+        return found if h.requires_grad == C.requires_grad else found * 0
+
+
+class _StateOfDefaultType(TorchScan):
+    """The first state has the default dtype, not the inputs'."""
+
+    def states(self, decay: Tensor, drive: Tensor) -> Tensor:
+        import torch
+
+        kept = torch.get_default_dtype()
+        return super().states(decay.to(kept), drive.to(kept)).to(drive.dtype)
+
+
 def _mutant(name: str, summary: str, rejected_by: str, kernel: TorchScan, **more: Any) -> Mutant:
     return Mutant(name, None, summary, rejected_by, kernel, **{"only": ("float32",)} | more)
 
@@ -174,6 +200,24 @@ PYTORCH: Final = (
         "The backward pass writes over what was saved: a second one gives something else.",
         "gradient/again-typical",
         _SavedIsUsedUp(),
+    ),
+    _mutant(
+        "other-path-when-recorded",
+        "Where autograd records the call, the output is another one than in inference.",
+        "robustness/modes-typical",
+        _OtherPathWhenRecorded(),
+    ),
+    _mutant(
+        "nothing-without-record",
+        "Where inputs require a gradient and torch.no_grad is on, the output is zero.",
+        "robustness/modes-typical",
+        _WithoutRecord(),
+    ),
+    _mutant(
+        "state-of-default-type",
+        "The state is kept in PyTorch's default dtype, whatever the inputs' is.",
+        "robustness/modes-typical",
+        _StateOfDefaultType(),
     ),
     _mutant(
         "modes-kept-by-address",

@@ -1,0 +1,79 @@
+"""Wider and longer than one tile of any kernel: where the last tile is a part of one."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ssm_conformance.case import Recipe
+from ssm_conformance.cases._duality import ssd_inputs, update_inputs
+from ssm_conformance.cases._layers import h3_inputs, lssl_inputs, s4d_inputs, s5_inputs
+from ssm_conformance.cases._linear import CONVOLUTION, RECURRENCE, diagonal_system, system_inputs
+from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._selective import EDGE, GROUPS, fixed, scan_inputs
+from ssm_conformance.cases._short_convolution import conv_inputs
+from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.draw import Draw
+
+
+def _convolution(b: int, d: int, l: int, k: int) -> dict[str, Any]:
+    return {"u": Draw((b, d, l)), "K": Draw((d, k))}
+
+
+_ROWS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
+    # Groups that end inside a tile of channels, and more groups than one tile has.
+    ("selective_scan", "groups-of-65", GROUPS, scan_inputs(2, 130, 5, 3, g_B=2, g_C=65)),
+    ("selective_scan", "rows-257", EDGE, scan_inputs(257, 2, 3, 2)),
+    ("selective_scan", "states-257", EDGE, scan_inputs(1, 3, 5, 257)),
+    ("selective_scan", "longer-complex", EDGE, scan_inputs(1, 2, 2053, 2, complex_=True, g_B=2)),
+    (
+        "selective_scan",
+        "longer-zoh",
+        EDGE,
+        scan_inputs(1, 2, 2053, 2, constant="BC", b_discretization="zoh"),
+    ),
+    (
+        "selective_scan",
+        "longer-offsets",
+        EDGE,
+        scan_inputs(1, 2, 2054, 2, cu_seqlens=fixed([0, 1030, 2054], dtype="int32")),
+    ),
+    *(
+        ("selective_state_update", f"states-{n}", EDGE, step_inputs(2, 3, n))
+        for n in (15, 17, 33, 64, 65, 129, 257)
+    ),
+    ("selective_state_update", "rows-129", EDGE, step_inputs(129, 2, 2)),
+    ("selective_state_update", "groups-of-65", GROUPS, step_inputs(2, 130, 3, g=2)),
+    ("ssd", "groups-of-5", EDGE, ssd_inputs(1, 70, 10, 3, 65, g=2)),
+    ("ssd", "states-129", EDGE, ssd_inputs(1, 7, 2, 2, 129)),
+    ("ssd", "widths-129", EDGE, ssd_inputs(1, 7, 2, 129, 2)),
+    ("ssd_update", "rows-65", EDGE, update_inputs(65, 2, 2, 3)),
+    ("ssd_update", "states-129", EDGE, update_inputs(2, 4, 65, 129, g=2)),
+    ("mamba3_siso", "layer", EDGE, siso_inputs(1, 70, 4, 33, 66, a=16, g=2)),
+    ("causal_conv1d", "widths-129", EDGE, conv_inputs(3, 129, 66, 4, initial=True)),
+    ("causal_conv1d", "rows-65", EDGE, conv_inputs(65, 2, 5, 4)),
+    ("causal_convolution", "widths-67", CONVOLUTION, _convolution(33, 67, 9, 9)),
+    ("causal_convolution", "longer-than-its-kernel", CONVOLUTION, _convolution(1, 2, 1500, 700)),
+    ("causal_convolution", "shorter-than-its-kernel", CONVOLUTION, _convolution(1, 2, 300, 1500)),
+    ("ssm_recurrence", "dense-long", RECURRENCE, system_inputs(n=5) | {"u": Draw((1, 1, 517))}),
+    ("ssm_recurrence", "states-65", RECURRENCE, system_inputs(n=65, m=2, p=3) | {"u": Draw((3, 2, 19))}),
+    ("ssm_recurrence", "systems-67", RECURRENCE, diagonal_system(67, n=3) | {"u": Draw((5, 67, 1, 9))}),
+    ("s4d", "widths-67", EDGE, s4d_inputs(3, 67, 19, 65, True)),
+    ("s5", "widths-33", EDGE, s5_inputs(3, 33, 9, 17, True)),
+    ("lssl", "widths-33", EDGE, lssl_inputs(3, 33, 19, 17, 5)),
+    ("h3", "widths-70", EDGE, h3_inputs(3, 70, 19, 35, 17, True)),
+)
+_RETURNS: Final = ("ssm_recurrence", "s4d", "s5", "lssl")
+"""Operators whose last state is asked for here."""
+
+WIDE: Final = tuple(
+    Recipe(
+        op,
+        name,
+        inputs | ({"return_last_state": True} if op in _RETURNS else {}),
+        clause,
+        "full",
+        "robustness",
+        dtypes=("float32",),
+    )
+    for op, name, clause, inputs in _ROWS
+)

@@ -1,0 +1,150 @@
+"""Mutants that are right while everything is asked for, or lies, alike; and wrong for one thing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.duality import Dual
+from ssm_conformance.mutants.kernels.layers import H3
+from ssm_conformance.mutants.kernels.mamba3 import Siso
+from ssm_conformance.mutants.kernels.scan import Problem
+from ssm_conformance.mutants.mutant import Mutant
+
+
+def _by_strides_of(x: Array, like: Array) -> Array:
+    """What a kernel sees of x that walks through its memory by the strides of another array of its shape."""
+    if x.strides == like.strides or x.size < 2:
+        return x
+    reach = sum((size - 1) * abs(step) for size, step in zip(x.shape, x.strides, strict=True))
+    walked = (
+        sum(index * step for index, step in zip(np.indices(x.shape), like.strides, strict=True)) // x.itemsize
+    )
+    line = np.lib.stride_tricks.as_strided(x, (reach // x.itemsize + 1,), (x.itemsize,))
+    return np.asarray(line[walked % line.size])
+
+
+class _StridesOfInput(Honest):
+    """delta is read by the strides of u."""
+
+    def prepare(self, *args: Any, **inputs: Any) -> Problem:
+        inputs["delta"] = _by_strides_of(inputs["delta"], inputs["u"])
+        return super().prepare(*args, **inputs)
+
+
+class _StridesOfB(Dual):
+    def inside(self, given: Mapping[str, Any]) -> dict[str, Array]:
+        return super().inside({**given, "C": _by_strides_of(given["C"], given["B"])})
+
+
+class _StridesOfQueries(H3):
+    def inside(self, primary: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        other = {name: _by_strides_of(inputs[name], inputs["q"]) for name in ("k", "v")}
+        return super().inside(primary, {**inputs, **other})
+
+
+class _StridesOfGroups(Siso):
+    def inside(self, given: Mapping[str, Any]) -> dict[str, Array]:
+        return super().inside({**given, "k": _by_strides_of(given["k"], given["q"])})
+
+
+class _StridesOfValues(Dual):
+    """The cotangent of y is read by the strides of x."""
+
+    def vjp(self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: None, **given: Any) -> Any:
+        y = cotangents.get("y")
+        known = cotangents if y is None else {**cotangents, "y": _by_strides_of(y, given["x"])}
+        return super().vjp(known, wrt, saved, **given)
+
+
+class _OneDecidesForAll(Honest):
+    """Whether u is contiguous decides how all of them are read."""
+
+    def prepare(self, *args: Any, **inputs: Any) -> Problem:
+        if inputs["u"].flags.c_contiguous:
+            for name in ("delta", "z", "B", "C"):
+                x = inputs.get(name)
+                if x is not None:
+                    inputs[name] = _by_strides_of(x, np.empty(x.shape, x.dtype))
+        return super().prepare(*args, **inputs)
+
+
+class _InputAlone(Honest):
+    """Where D is not trained, a backward pass is taken that has no D."""
+
+    def vjp(
+        self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: Problem | None, **inputs: Any
+    ) -> dict[str, Any]:
+        known = {name: x for name, x in inputs.items() if name != "D" or name in wrt}
+        return super().vjp(cotangents, wrt, saved, **known)
+
+
+class _StateAlone(Honest):
+    """Without a cotangent of y nothing is propagated."""
+
+    def vjp(
+        self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: Problem | None, **inputs: Any
+    ) -> dict[str, Any]:
+        found = super().vjp(cotangents, wrt, saved, **inputs)
+        if cotangents.get("y") is not None:
+            return found
+        return {name: np.zeros_like(x) for name, x in found.items()}
+
+
+class _OutputAlone(Dual):
+    """Without a cotangent of the final states the backward pass fails."""
+
+    def vjp(self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: None, **given: Any) -> Any:
+        if given.get("return_final_states") and cotangents.get("final_states") is None:
+            raise AttributeError("'NoneType' object has no attribute 'contiguous'")
+        return super().vjp(cotangents, wrt, saved, **given)
+
+
+def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kernel: Any) -> Mutant:
+    return Mutant(name, failure, summary, rejected_by, kernel, only=("float32",))
+
+
+APART: Final = (
+    _mutant(
+        "delta-by-strides-of-u", 31, "delta is read by the strides of u.",
+        "robustness/apart-typical", _StridesOfInput(),
+    ),
+    _mutant(
+        "contiguity-of-u-for-all", 31, "Where u is contiguous, every array is read as if it were.",
+        "robustness/apart-typical", _OneDecidesForAll(),
+    ),
+    _mutant(
+        "ssd-c-by-strides-of-b", 31, "C is read by the strides of B.",
+        "robustness/apart-typical", _StridesOfB(),
+    ),
+    _mutant(
+        "ssd-cotangent-by-strides-of-x", 31, "The cotangent of y is read by the strides of x.",
+        "robustness/apart-typical", _StridesOfValues(),
+    ),
+    _mutant(
+        "h3-by-strides-of-q", 31, "k and v are read by the strides of q.",
+        "robustness/apart-typical", _StridesOfQueries(),
+    ),
+    _mutant(
+        "mamba3-k-by-strides-of-q", 31, "k is read by the strides of q.",
+        "robustness/apart-typical", _StridesOfGroups(),
+    ),
+    _mutant(
+        "frozen-parameters-forget-feedthrough", 17,
+        "Where D needs no gradient, the backward pass has no D.",
+        "gradient/apart-typical", _InputAlone(),
+    ),
+    _mutant(
+        "last-state-alone-dropped", 19, "The cotangent of the last state is dropped where it is alone.",
+        "gradient/apart-typical", _StateAlone(),
+    ),
+    _mutant(
+        "ssd-output-alone-fails", None, "Without a cotangent of the final states the backward pass raises.",
+        "gradient/apart-typical", _OutputAlone(),
+    ),
+)  # fmt: skip
+"""Defects of one thing alone."""
