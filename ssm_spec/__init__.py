@@ -86,6 +86,10 @@ from ssm_spec._mamba3 import (
     mamba3_siso_bounds,
     mamba3_siso_step,
     mamba3_siso_step_bounds,
+    mamba3_siso_step_vjp,
+    mamba3_siso_step_vjp_bounds,
+    mamba3_siso_vjp,
+    mamba3_siso_vjp_bounds,
 )
 from ssm_spec._nplr import (
     hippo_legs_nplr,
@@ -220,6 +224,10 @@ __all__ = [
     "mamba3_siso_bounds",
     "mamba3_siso_step",
     "mamba3_siso_step_bounds",
+    "mamba3_siso_step_vjp",
+    "mamba3_siso_step_vjp_bounds",
+    "mamba3_siso_vjp",
+    "mamba3_siso_vjp_bounds",
     "mamba_block",
     "mamba_block_bounds",
     "mamba_block_vjp",

@@ -7,7 +7,9 @@ from typing import Final
 from ssm_spec import _causal_conv1d, _causal_conv1d_bounds, _causal_conv1d_update, _mamba, _mamba3, _ssd
 from ssm_spec._mamba import _block as _mamba_whole
 from ssm_spec._mamba import _step as _mamba_step
+from ssm_spec._mamba3 import _adjoint as _mamba3_adjoint
 from ssm_spec._mamba3 import _siso as _mamba3_whole
+from ssm_spec._mamba3 import _step as _mamba3_step
 from ssm_spec._reference import Reference
 from ssm_spec._ssd import _public as _ssd_whole
 from ssm_spec._ssd import _update as _ssd_step
@@ -82,22 +84,22 @@ MAMBA_ROWS: Final[tuple[Reference, ...]] = (
     Reference(
         name="mamba3_siso",
         outputs=_mamba3_whole.OUTPUTS,
-        differentiable=(),
+        differentiable=_mamba3_adjoint.DIFFERENTIABLE,
         value=_mamba3.mamba3_siso,
-        vjp=None,
+        vjp=_mamba3.mamba3_siso_vjp,
         bounds=_mamba3.mamba3_siso_bounds,
-        vjp_bounds=None,
+        vjp_bounds=_mamba3.mamba3_siso_vjp_bounds,
         equation="S_t = αS_{t−1} + (1−λ)Δα v_{t−1}k̃_{t−1}ᵀ + λΔ v_t k̃_tᵀ; y_t = (S_t q̃_t + D v_t) silu(z_t)",
         source="Mamba-3 (2026), the exponential-trapezoidal rule with a rotary state",
     ),
     Reference(
         name="mamba3_siso_step",
         outputs=_mamba3_whole.OUTPUTS,
-        differentiable=(),
+        differentiable=_mamba3_step.DIFFERENTIABLE,
         value=_mamba3.mamba3_siso_step,
-        vjp=None,
+        vjp=_mamba3.mamba3_siso_step_vjp,
         bounds=_mamba3.mamba3_siso_step_bounds,
-        vjp_bounds=None,
+        vjp_bounds=_mamba3.mamba3_siso_step_vjp_bounds,
         equation="one step of mamba3_siso from its four states",
         source="Mamba-3 (2026), the exponential-trapezoidal rule with a rotary state, one step",
     ),

@@ -212,6 +212,7 @@ def ssm_backend(device: str | None) -> Backend:
             "mamba3_siso": Op(
                 mamba3_siso,
                 dtypes=_ALL,
+                gradients="all",
                 features=("mixed_dtypes", "initial_state", "seq_idx", *_PYTORCH),
                 deterministic=True,
                 arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
@@ -219,6 +220,7 @@ def ssm_backend(device: str | None) -> Backend:
             "mamba3_siso_step": Op(
                 mamba3_siso_step,
                 dtypes=_ALL,
+                gradients="all",
                 features=("mixed_dtypes", *_PYTORCH),
                 deterministic=True,
                 arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},

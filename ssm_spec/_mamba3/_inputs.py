@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ssm_spec._errors import ShapeError
 from ssm_spec._validate import Dimensions, Float, as_index_array, as_real_array, at_least_one
 
+STATES = ("angle_state", "ssm_state", "k_state", "v_state")
+
 
 @dataclass(frozen=True, eq=False)
 class Siso:
@@ -27,8 +29,8 @@ class Siso:
         (l, b, h, a).
     D
         (h,), zeros if not given.
-    biased
-        Whether q and k are sums with a bias.
+    groups
+        g, how many of them q and k had before each head was given its own.
     angle_state, ssm_state, k_state, v_state
         (b, h, a), (b, h, p, n), (b, h, n), (b, h, p), zeros if not given.
     fresh
@@ -49,6 +51,7 @@ class Siso:
     k_state: Float
     v_state: Float
     fresh: NDArray[np.bool_]
+    groups: int
 
 
 def read(
@@ -119,6 +122,7 @@ def read(
         k_state=state("k_state", k_state, "b h n", b, h, n),
         v_state=state("v_state", v_state, "b h p", b, h, p),
         fresh=_fresh(seq_idx, dims),
+        groups=g,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from ssm_spec._calls import operator
 from ssm_spec._functions import sigmoid
-from ssm_spec._mamba3._inputs import Siso, read
+from ssm_spec._mamba3._inputs import STATES, Siso, read
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._validate import Float
 
-OUTPUTS = ("y", "angle_state", "ssm_state", "k_state", "v_state")
+OUTPUTS = ("y", *STATES)
 
 
 @operator
@@ -49,7 +50,8 @@ def mamba3_siso(
          without an angle stays. The bias is added before.
     (C3) Head i belongs to group i // (h/g) of q and k.
     (C4) All four states are zero at the start, unless given, and at a reset, where
-         seq_idx[t] ≠ seq_idx[t−1]. With the states that one call returns a second goes on.
+         seq_idx[t] ≠ seq_idx[t−1]. With the states that one call returns a second goes on. A reset
+         cuts gradients too.
     (C5) θ is not reduced here; it means the same modulo 2π, and is to be compared so.
     (C6) `adt` is ΔA and `dt` is Δ, after whatever made them. There is no norm.
 
@@ -95,8 +97,8 @@ def mamba3_siso(
         seq_idx=seq_idx,
     )
     with np.errstate(all="ignore"):  # infinities and NaN follow the rules of IEEE 754, silently
-        y, S = run(siso)
         path = follow(siso)
+        y, S = run(siso, path)
     y = np.ascontiguousarray(y.swapaxes(0, 1))
     if not return_final_states:
         return y
@@ -160,17 +162,29 @@ def rotate(x: Float, theta: Float) -> Float:
     return turned
 
 
-def run(siso: Siso) -> tuple[Float, Float]:
-    """y, (l, b, h, p), and the last S, (b, h, p, n)."""
-    path, S, y = follow(siso), siso.ssm_state, np.empty(siso.v.shape)
-    alpha = np.exp(siso.adt)
-    for t in range(len(y)):
+def each_state(siso: Siso, path: Path) -> Iterator[Float]:
+    """S_t for every t, (b, h, p, n)."""
+    S, alpha = siso.ssm_state, np.exp(siso.adt)
+    for t in range(len(siso.v)):
         S = np.where(siso.fresh[t, :, None, None, None], 0.0, S)
         S = alpha[t][..., None, None] * S
-        S = S + _outer(path.early[t], path.v_before[t], path.k_before[t])
-        S = S + _outer(path.late[t], siso.v[t], path.k[t])
+        S = S + outer(path.early[t][..., None] * path.v_before[t], path.k_before[t])
+        S = S + outer(path.late[t][..., None] * siso.v[t], path.k[t])
+        yield S
+
+
+def run(siso: Siso, path: Path) -> tuple[Float, Float]:
+    """y, (l, b, h, p), and the last S, (b, h, p, n)."""
+    S, y = siso.ssm_state, np.empty(siso.v.shape)
+    for t, S in enumerate(each_state(siso, path)):
         y[t] = (S @ path.q[t][..., None])[..., 0] + siso.D[:, None] * siso.v[t]
     return (y if siso.z is None else y * gate(siso.z)), S
+
+
+def ungated(siso: Siso, path: Path, S: Float) -> Float:
+    """S_t q̃_t + D v_t from every S_t, (l, b, h, p, n). (l, b, h, p)."""
+    y: Float = (S @ path.q[..., None])[..., 0] + siso.D[:, None] * siso.v
+    return y
 
 
 def last_v(siso: Siso) -> Float:
@@ -178,9 +192,9 @@ def last_v(siso: Siso) -> Float:
     return siso.v[-1] if len(siso.v) else siso.v_state
 
 
-def _outer(weight: Float, v: Float, k: Float) -> Float:
-    """weight v kᵀ for each head. (b, h, p, n)."""
-    product: Float = (weight[..., None] * v)[..., None] * k[..., None, :]
+def outer(v: Float, k: Float) -> Float:
+    """v kᵀ for each head. (..., p, n)."""
+    product: Float = v[..., None] * k[..., None, :]
     return product
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ssm_spec._calls import arguments_of, operator
+from ssm_spec._mamba3._adjoint import mamba3_siso_vjp
+from ssm_spec._mamba3._adjoint_bounds import mamba3_siso_vjp_bounds
 from ssm_spec._mamba3._bounds import mamba3_siso_bounds
-from ssm_spec._mamba3._siso import mamba3_siso
+from ssm_spec._mamba3._inputs import STATES
+from ssm_spec._mamba3._siso import OUTPUTS, mamba3_siso
 from ssm_spec._roundoff import Arithmetic, Bounded
-from ssm_spec._validate import Dimensions, Float, as_real_array
+from ssm_spec._validate import (
+    Array,
+    Dimensions,
+    Float,
+    as_cotangent,
+    as_real_array,
+    check_cotangent_names,
+    differentiated,
+)
 
+DIFFERENTIABLE = (
+    *STATES,
+    *("q", "k", "v", "adt", "dt", "trap", "q_bias", "k_bias", "angles", "D", "z"),
+)
 _PATTERNS = {"q": "b g n", "k": "b g n", "v": "b h p", "angles": "b h a", "z": "b h p"}
 _PER_HEAD = ("adt", "dt", "trap")
 
@@ -99,13 +116,76 @@ def mamba3_siso_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[st
     return {**found, "y": found["y"].map(lambda part: part[:, 0])}
 
 
+@arguments_of(mamba3_siso_step)
+def mamba3_siso_step_vjp(
+    cotangents: Mapping[str, ArrayLike | None], wrt: Iterable[str] | None = None, **inputs: Any
+) -> dict[str, Float]:
+    """Gradients of ⟨cotangents, outputs⟩; the arguments are those of `mamba3_siso_step`.
+
+    Parameters
+    ----------
+    cotangents
+        "y": (b, h, p), "angle_state": (b, h, a), "ssm_state": (b, h, p, n), "k_state": (b, h, n),
+        "v_state": (b, h, p); None or missing means zero.
+    wrt
+        Names of inputs; by default every differentiable one that was given.
+    inputs
+        The arguments of `mamba3_siso_step`.
+
+    Returns
+    -------
+    For each name the gradient, float64, in the input's shape.
+    """
+    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
+    found = mamba3_siso_vjp(_cotangents(step, cotangents), names, **step)
+    return {name: _as_given(name, gradient) for name, gradient in found.items()}
+
+
+@arguments_of(mamba3_siso_step)
+def mamba3_siso_step_vjp_bounds(
+    cotangents: Mapping[str, ArrayLike | None],
+    wrt: Iterable[str] | None = None,
+    *,
+    arithmetic: Arithmetic,
+    **inputs: Any,
+) -> dict[str, Bounded]:
+    """What arithmetic of the declared kind may do to the gradients of `mamba3_siso_step_vjp`.
+
+    Parameters
+    ----------
+    cotangents, wrt, inputs
+        As for `mamba3_siso_step_vjp`.
+    arithmetic
+        The facts about the implementation.
+    """
+    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
+    found = mamba3_siso_vjp_bounds(_cotangents(step, cotangents), names, arithmetic=arithmetic, **step)
+    return {name: bounded.map(partial(_as_given, name)) for name, bounded in found.items()}
+
+
+def _cotangents(step: Mapping[str, Any], cotangents: Mapping[str, object]) -> dict[str, Float | None]:
+    """Check those of y and the new states, and lay them out as the recurrence's."""
+    check_cotangent_names(cotangents, OUTPUTS)
+    b, _, h, p = step["v"].shape
+    y = as_cotangent(cotangents, "y", (b, h, p))
+    states = {name: as_cotangent(cotangents, name, step[name].shape) for name in STATES}
+    return {"y": None if y is None else y[:, None], **states}
+
+
+def _as_given(name: str, array: Array) -> Array:
+    """Bring what the recurrence calls by that name to the step's shape."""
+    if name in _PER_HEAD:
+        return array[..., 0]
+    return array[:, 0] if name in _PATTERNS else array
+
+
 def _read(**inputs: Any) -> dict[str, Any]:
     """Check what differs from the recurrence, and pose the step as one of length one."""
     dims, step = Dimensions(), dict(inputs)
-    for name in ("angle_state", "ssm_state", "k_state", "v_state"):
+    for name in STATES:
         step[name] = as_real_array(name, step[name])
     for name in (*_PATTERNS, *_PER_HEAD):
-        if step.get(name) is not None:
+        if name != "z" or step.get(name) is not None:
             array = as_real_array(name, step[name])
             dims.match(name, array, _PATTERNS.get(name, "b h"))
             step[name] = array[..., None] if name in _PER_HEAD else np.expand_dims(array, 1)

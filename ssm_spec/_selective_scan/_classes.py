@@ -64,7 +64,7 @@ def forward_errors(trajectory: Trajectory, local: LocalErrors, arithmetic: Arith
     )
     sums = chunk_sums(trajectory.step, arithmetic.chunk)
     chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
-    return _drift(recurrence, arithmetic, chunks)
+    return drift_in_order(recurrence, arithmetic, chunks)
 
 
 def backward_errors(
@@ -82,10 +82,10 @@ def backward_errors(
     over = scan.sequences.over
     ends = over[:, None, :, None]
     recurrence = Recurrence(
-        decay=np.where(ends, 1.0, _next(trajectory.a))[::-1],
-        decay_error=np.where(ends, 0.0, _next(local.decay))[::-1],
-        exponent=np.where(ends, 0.0, _next(trajectory.p))[::-1],
-        step_error=np.where(over[..., None], 0.0, _next(local.step))[::-1],
+        decay=np.where(ends, 1.0, next_step(trajectory.a))[::-1],
+        decay_error=np.where(ends, 0.0, next_step(local.decay))[::-1],
+        exponent=np.where(ends, 0.0, next_step(trajectory.p))[::-1],
+        step_error=np.where(over[..., None], 0.0, next_step(local.step))[::-1],
         rate=trajectory.A,
         before=adjoint.after[::-1],
         state=adjoint.adjoint[::-1],
@@ -94,16 +94,18 @@ def backward_errors(
         fresh=over[::-1],
         complex=scan.complex,
     )
-    # A kernel may reuse the forward sums or sum from the other end: the larger of the two.
-    forward = chunk_sums(trajectory.step, arithmetic.chunk)
-    ends_of_chunks = np.roll(chunk_begins(len(forward), arithmetic.chunk), -1)
-    backward = recur(np.ones(len(forward)), trajectory.step[::-1], cuts_of(_column(ends_of_chunks[::-1])))[
-        ::-1
-    ]
-    sums = np.maximum(forward, backward)
-    chunks = Chunks(arithmetic.chunk, ends_of_chunks[::-1], _next(sums)[::-1], sums[::-1])
-    found = _drift(recurrence, arithmetic, chunks)
+    chunks = chunks_back(trajectory.step, arithmetic.chunk)
+    found = drift_in_order(recurrence, arithmetic, chunks)
     return StateErrors(found.error[::-1], found.mass[::-1], found.unshared[::-1], found.peak[::-1])
+
+
+def chunks_back(steps: Float, q: int) -> Chunks:
+    """The chunks as the way back meets them; `steps` is |Δ|, (l, b, d), in order of time."""
+    # A kernel may reuse the forward sums or sum from the other end: the larger of the two.
+    forward, ends = chunk_sums(steps, q), np.roll(chunk_begins(len(steps), q), -1)
+    backward = recur(np.ones(len(steps)), steps[::-1], cuts_of(_column(ends[::-1])))[::-1]
+    sums = np.maximum(forward, backward)
+    return Chunks(q, ends[::-1], next_step(sums)[::-1], sums[::-1])
 
 
 def chunk_begins(length: int, q: int) -> NDArray[np.bool_]:
@@ -122,7 +124,8 @@ def sum_to_chunk_end(terms: Float, q: int) -> Float:
     return recur(np.ones(len(terms)), terms[::-1], cuts_of(_column(ends[::-1])))[::-1]
 
 
-def _drift(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
+def drift_in_order(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
+    """The analysis of one order of evaluation."""
     if arithmetic.evaluation == "sequential":
         return sequential(recurrence, arithmetic)
     if arithmetic.evaluation == "chunk":
@@ -132,7 +135,7 @@ def _drift(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> St
     return bracketed(recurrence, arithmetic, depth)
 
 
-def _next(array: Any) -> Any:
+def next_step(array: Any) -> Any:
     """The array one step later; zero after the end."""
     return np.concatenate([array[1:], np.zeros_like(array[:1])])
 

@@ -22,6 +22,26 @@ def reciprocal(x: Variable) -> Variable:
     return _unary(x, lambda v: 1 / v, lambda v, w: -w * w)
 
 
+def sigmoid(x: Variable) -> Variable:
+    """σ(x) = 1/(1 + e⁻ˣ); real x."""
+    return _unary(x, lambda v: _sigmoid(v), lambda v, w: _sigmoid(v) * _sigmoid(-v))
+
+
+def cos(x: Variable) -> Variable:
+    """cos x; real x."""
+    return _unary(x, lambda v: v.cos(), lambda v, w: -v.sin())
+
+
+def sin(x: Variable) -> Variable:
+    """sin x; real x."""
+    return _unary(x, lambda v: v.sin(), lambda v, w: v.cos())
+
+
+def pi_tanh(x: Variable) -> Variable:
+    """π tanh x, whose slope is π/cosh²x; real x."""
+    return _unary(x, lambda v: arb.pi() * v.tanh(), lambda v, w: arb.pi() * v.sech() ** 2)
+
+
 def held(x: Variable) -> Variable:
     """φ(x) = expm1(x)/x, 1 at 0: the mean of exp over the step of a held input."""
     return _unary(x, _held, lambda v, w: _held_slope(v))

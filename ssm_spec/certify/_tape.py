@@ -70,6 +70,9 @@ class Variable:
             Link(b, lambda g: summed_to(g * a.conjugated(), b.shape)),
         )
 
+    def __neg__(self) -> Variable:
+        return Variable(_array(-self.value), self.complex, Link(self, lambda g: -g))
+
     def __matmul__(self, other: Variable) -> Variable:
         """Matrix products over the last two dimensions, the others broadcast."""
         a, b = self, other

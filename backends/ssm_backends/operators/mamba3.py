@@ -21,7 +21,7 @@ _STATES: Final = {
 
 
 def _stream(name: str, shape: str, doc: str, role: Role = "stream", **more: Any) -> Argument:
-    return array(name, shape, doc, role, differentiable=False, **more)
+    return array(name, shape, doc, role, **more)
 
 
 def _inputs(step: bool) -> tuple[Argument, ...]:

@@ -1,0 +1,289 @@
+"""What honest arithmetic may do to the gradients of Mamba-3's recurrence, before heads and rows are summed.
+
+The gradients of `_adjoint`, their products and sums as in `_near`, every sum in any order, from
+
+    Λ         the recurrence of `_selective_scan._state_errors` on reversed arrays, with α_{t+1} for a
+              decay, whose source is g q̃ᵀ
+    α S⁻      αe_S⁻ + E_α(|S⁻| + e_S⁻) + u|αS⁻|; or, as S less its source, e_S + E_source + u|αS⁻|
+    d(adt)    in a chunk, where it passes through a cumulative sum, κΣ M^Λ αM⁻ more, and the sum over
+              t >= r of |c|(loc_S + κM) + |source|(loc_Λ + κM^Λ), κ = (Q + 1 + n + p)u: the rows and
+              columns that cancel. c is g q̃ᵀ and, at a chunk's end, the next one's αΛ
+    dθ        dk̃₂ᵢ₊₁ k̃₂ᵢ − dk̃₂ᵢ k̃₂ᵢ₊₁, rounded against |x₂ᵢ| + |x₂ᵢ₊₁|, of which the gradients of cos
+              and sin are made
+    λ(1 − λ)  as σ(1 − σ) of trap or of −trap: (1 − σ)σρ_σ + σ(σρ_σ + u) + uσ(1 − σ), the larger
+    1 − tanh² u((2k_t + 1) tanh² + 1)
+
+In a chunk what reads S or Λ is rounded against the sums of moduli M and M^Λ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ssm_spec._functions import sigmoid
+from ssm_spec._gate_errors import silu_error, silu_slope_error
+from ssm_spec._mamba3._adjoint import Adjoint, Cotangents, sum_to_end
+from ssm_spec._mamba3._errors import (
+    TANH,
+    States,
+    before_error,
+    flat,
+    forward_errors,
+    in_order,
+    pairs,
+    turn_error,
+)
+from ssm_spec._mamba3._inputs import Siso
+from ssm_spec._mamba3._near import Near, largest, near
+from ssm_spec._mamba3._siso import Path
+from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
+from ssm_spec._selective_scan._adjoint import gate_slope
+from ssm_spec._selective_scan._classes import chunks_back, next_step, sum_to_chunk_end
+from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
+from ssm_spec._selective_scan._state_errors import Recurrence, StateErrors
+from ssm_spec._selective_scan._value import gate
+from ssm_spec._validate import Float
+
+
+class Analysis:
+    """One order of evaluation, forward and back. Every array of it has rows and heads last."""
+
+    def __init__(
+        self, siso: Siso, path: Path, states: States, back: Adjoint, given: Cotangents, arithmetic: Arithmetic
+    ) -> None:
+        self.siso, self.path, self.states, self.given = siso, path, states, given
+        self.arithmetic, self.a = arithmetic, siso.angles.shape[-1]
+        self.forward = found = forward_errors(siso, path, states, arithmetic)
+        self.S = near(states.after, arithmetic, found.S.error, found.S.mass, found.S.peak)
+        self.k, self.q = self._stream(path.k, found.k), self._stream(path.q, found.q)
+        self.k_before = self._stream(path.k_before, before_error(siso, found.k, arithmetic))
+        self.v, self.v_before = self._stream(siso.v), self._stream(path.v_before)
+        weights = found.weights
+        self.alpha = near(np.exp(siso.adt), arithmetic, weights.alpha)
+        self.late = near(path.late, arithmetic, weights.late)
+        self.early = near(path.early, arithmetic, weights.early)
+        self.g = self._gated_cotangent()
+        self.c = self.g[:, :, None] * self.q[:, None]
+        self.over = next_step(siso.fresh)
+        self.over[-1:] = True
+        adjoint = back.adjoint.transpose(0, 3, 4, 1, 2)
+        self.drift = drift = self._adjoint_drift(adjoint)
+        self.adjoint = near(adjoint, arithmetic, drift.error, drift.mass, drift.peak)
+
+    def _stream(self, x: Float, error: Float | None = None) -> Near:
+        """(l, b, h, x) as (l, x, b, h)."""
+        e = np.zeros_like(x) if error is None else error
+        return near(heads_last(x), self.arithmetic, heads_last(e))
+
+    def _gated_cotangent(self) -> Near:
+        """g = r silu(z)."""
+        r, z = self._stream(self.given.y), self.siso.z
+        if z is None:
+            return r.wider(self.arithmetic.eta)
+        return r * self._stream(gate(z), silu_error(z, np.zeros_like(z), self.arithmetic))
+
+    def _adjoint_drift(self, adjoint: Float) -> StateErrors:
+        """The drift of Λ: the recurrence on reversed arrays; a last cotangent enters undecayed."""
+        siso, ends = self.siso, self.over[..., None]
+        last = self.given.S.transpose(2, 3, 0, 1)[None]
+        after = np.concatenate([adjoint, last])[1:]
+        after[:-1] = np.where(ends[:-1, None, None], 0.0, after[:-1])
+        recurrence = Recurrence(
+            decay=np.where(ends, 1.0, next_step(np.exp(siso.adt)))[::-1, None],
+            decay_error=np.where(ends, 0.0, next_step(self.alpha.error))[::-1, None],
+            exponent=np.where(ends, 0.0, next_step(np.abs(siso.adt)))[::-1, None],
+            step_error=np.zeros_like(siso.adt),
+            rate=np.ones(1),
+            before=flat(np.abs(after[::-1])),
+            state=flat(np.abs(adjoint[::-1])),
+            source=flat(np.abs(self.c.value[::-1])),
+            source_error=flat(self.c.error[::-1]),
+            fresh=self.over[::-1],
+            complex=False,
+        )
+        chunks = chunks_back(np.abs(siso.adt), self.arithmetic.chunk)
+        found = in_order(recurrence, self.arithmetic, chunks, adjoint.shape)
+        return StateErrors(found.error[::-1], found.mass[::-1], found.unshared[::-1], found.peak[::-1])
+
+    def gradients(self) -> dict[str, Near]:
+        """Each gradient, of every head; of a state, without time."""
+        siso, L, k, v = self.siso, self.adjoint, self.k[:, None], self.v[:, :, None]
+        k_before, v_before = self.k_before[:, None], self.v_before[:, :, None]
+        late, early = self.late[:, None], self.early[:, None]
+        dk, k_state = self._with_next(
+            late * (L * v).summed(1), early * (L * v_before).summed(1), self.given.k
+        )
+        dv, v_state = self._with_next(
+            late * (L * k).summed(2), early * (L * k_before).summed(2), self.given.v
+        )
+        dq = (self.S * self.g[:, :, None]).summed(1)
+        turned = self._of_angles(dk, self.k, siso.k) + self._of_angles(dq, self.q, siso.q)
+        dtheta, angle_state = self._sum_to_end(turned)
+        d_late, d_early = (L * k * v).summed(1, 2), (L * k_before * v_before).summed(1, 2)
+        share, rest, step = self._share(), self._rest(), near(siso.dt, self.arithmetic)
+        turn, slope = self._turn()
+        found = {
+            "v": dv + self._skip() * self.g,
+            "adt": self._decay_gradient() + self.early * d_early,
+            "dt": share * d_late + rest * self.alpha * d_early + (turn * dtheta).summed(1),
+            "trap": self._through_share(step * d_late, step * self.alpha * d_early),
+            "angles": step[:, None] * slope * dtheta,
+            "k": self._turned_back(dk),
+            "q": self._turned_back(dq),
+            "D": self.g * self.v,
+            "angle_state": angle_state,
+            "ssm_state": self._initial_state(),
+            "k_state": k_state,
+            "v_state": v_state,
+        }
+        return found if siso.z is None else found | {"z": self._gate_gradient(siso.z)}
+
+    def _with_next(self, own: Near, before: Near, last: Float) -> tuple[Near, Near]:
+        """As `_adjoint` does: what t + 1 reads as the step before's is added, but not across a reset."""
+        fresh, end = self.siso.fresh[:, None, :, None], last.transpose(2, 0, 1)[None]
+
+        def following(array: Float, at_end: Float) -> Float:
+            return np.concatenate([np.where(fresh, 0.0, array), at_end])
+
+        eta = np.full_like(end, self.arithmetic.eta)
+        parts = zip((before.value, before.error, before.mass), (end, eta, np.abs(end)), strict=True)
+        value, error, mass = (following(array, at_end) for array, at_end in parts)
+        peak = np.maximum(before.peak, np.abs(last).max(-1, initial=0.0))
+        given = Near(value, error, mass, peak, self.arithmetic)
+        return own + given[1:], given[0]
+
+    def _sum_to_end(self, terms: Near) -> tuple[Near, Near]:
+        """The sums of the angles' cotangents to their sequences' ends, in any order."""
+        zero, last = np.zeros_like(self.given.angle), self.given.angle
+        value, error, mass = (time_first(x) for x in (terms.value, terms.error, terms.mass))
+        count, first_count = sum_to_end(self.siso, np.ones_like(value), zero)
+        total, first = sum_to_end(self.siso, value, last)
+        moved, first_moved = sum_to_end(self.siso, error, zero)
+        size, first_size = sum_to_end(self.siso, mass + error, np.abs(last))
+
+        def known(value: Float, error: Float, count: Float, size: Float) -> Near:
+            e = error + count * (self.arithmetic.u * size + self.arithmetic.eta) + self.arithmetic.eta
+            heads = [np.moveaxis(x, -1, -3) for x in (value, e, size)]
+            found = near(heads[0], self.arithmetic, heads[1], peak=largest(heads[2] + heads[1]))
+            return replace(found, peak=np.maximum(found.peak, terms.peak))
+
+        return known(total, moved, count, size), known(first, first_moved, first_count, first_size)
+
+    def _of_angles(self, cotangent: Near, turned: Near, x: Float) -> Near:
+        """dk̃₂ᵢ₊₁ k̃₂ᵢ − dk̃₂ᵢ k̃₂ᵢ₊₁, (l, a, b, h)."""
+        even, odd = (slice(None), slice(0, 2 * self.a, 2)), (slice(None), slice(1, 2 * self.a, 2))
+        pair = replace(turned, mass=heads_last(pairs(x, self.a)))
+        return cotangent[odd] * pair[even] + -(cotangent[even] * pair[odd])
+
+    def _turned_back(self, cotangent: Near) -> Near:
+        """R(−θ) of the cotangent; what does not turn stays."""
+        even, odd = (slice(None), slice(0, 2 * self.a, 2)), (slice(None), slice(1, 2 * self.a, 2))
+        error = turn_error(self.forward.theta, self.arithmetic)
+        cos, sin = (self._stream(f(self.path.theta), error) for f in (np.cos, np.sin))
+        first = cotangent[even] * cos + cotangent[odd] * sin
+        second = cotangent[odd] * cos + -(cotangent[even] * sin)
+        value, error = cotangent.value.copy(), cotangent.error.copy()
+        for place, part in ((even, first), (odd, second)):
+            value[place], error[place] = part.value, part.error
+        return Near(value, error, np.abs(value), np.maximum(first.peak, second.peak), self.arithmetic)
+
+    def _decay_gradient(self) -> Near:
+        """⟨Λ, α S⁻⟩, and in a chunk what its cumulative sum adds."""
+        decayed, chunk = self._decayed_state(), self.arithmetic.evaluation == "chunk"
+        found = (self.adjoint * decayed).summed(1, 2)
+        if not chunk:
+            return found
+        rounded = self._kappa() * (self.adjoint.mass * decayed.mass).sum((1, 2))
+        return found.wider(rounded + self._through_cumulative_sum())
+
+    def _decayed_state(self) -> Near:
+        """α S⁻, directly or, unless declared direct, as what is left of S."""
+        drift, source = self.forward.S, self.forward.source
+        before, size = np.abs(self.states.before), np.abs(self.alpha.value)[:, None, None]
+        e_before = np.concatenate([np.zeros_like(drift.error[:1]), drift.error[:-1]])[: len(before)]
+        e_before = np.where(self.siso.fresh[:, None, None, :, None], 0.0, e_before) + self.arithmetic.eta
+        decayed = size * before
+        rounding = self.arithmetic.u * decayed + self.arithmetic.eta
+        error = size * e_before + self.alpha.error[:, None, None] * (before + e_before) + rounding
+        if self.arithmetic.decayed_state != "direct":
+            error = np.maximum(error, drift.error + self.forward.source_error + rounding)
+        mass = np.maximum(drift.mass - source, decayed) if self.arithmetic.evaluation == "chunk" else decayed
+        # Autograd may form ΛS⁻ before it is multiplied by α; that product has to stay in range too.
+        both = np.maximum(np.abs(self.adjoint.value) * before, mass + error)
+        value = self.alpha.value[:, None, None] * self.states.before
+        return near(value, self.arithmetic, error, mass, both)
+
+    def _kappa(self) -> float:
+        """κ: a chunk's rows and columns, of sums over n and p."""
+        p, n = self.states.after.shape[1:3]
+        steps = min(self.arithmetic.chunk, len(self.states.after))
+        return float((steps + 1 + n + p) * self.arithmetic.u)
+
+    def _through_cumulative_sum(self) -> Float:
+        """The rows and columns of a chunk from r to its end, which cancel in exact arithmetic. (l, b, h)."""
+        kappa, q = self._kappa(), self.arithmetic.chunk
+        S, drift, source = self.forward.S, self.drift, self.forward.source
+        ends = np.equal(np.arange(1, len(source) + 1) % q, 0)[:, None, None, None, None]
+        handed_on = np.abs(self.adjoint.value) - np.abs(self.c.value)
+        c = np.abs(self.c.value) + np.where(ends, np.abs(handed_on), 0.0)
+        terms = c * (S.unshared + kappa * S.mass) + source * (drift.unshared + kappa * drift.mass)
+        terms += flushed(self.arithmetic, c, S.mass) + flushed(self.arithmetic, source, drift.mass)
+        return sum_to_chunk_end(terms.sum((1, 2)), q)
+
+    def _share(self) -> Near:
+        return near(sigmoid(self.siso.trap), self.arithmetic, self.forward.weights.share)
+
+    def _rest(self) -> Near:
+        return near(sigmoid(-self.siso.trap), self.arithmetic, self.forward.weights.rest)
+
+    def _through_share(self, late: Near, early: Near) -> Near:
+        """λ(1 − λ)(late − early), where each may meet a slope of its own: from trap or from −trap."""
+        u, forms = self.arithmetic.u, []
+        for trap in (self.siso.trap, -self.siso.trap):
+            own, other = sigmoid(trap), sigmoid(-trap)
+            e = own * sigmoid_error(trap, self.arithmetic)
+            forms.append(other * e + own * (e + u) + u * own * other)
+        value = sigmoid(self.siso.trap) * sigmoid(-self.siso.trap)
+        slope = near(value, self.arithmetic, np.maximum(*forms) + self.arithmetic.eta)
+        return slope * late + -(slope * early)
+
+    def _turn(self) -> tuple[Near, Near]:
+        """π tanh(angle) and its slope π(1 − tanh²)."""
+        u, tanh = self.arithmetic.u, np.tanh(heads_last(self.siso.angles))
+        turn = near(np.pi * tanh, self.arithmetic, (TANH + 2.0) * u * np.pi * np.abs(tanh))
+        slope = np.pi * (1.0 - tanh * tanh)
+        error = np.pi * u * ((2.0 * TANH + 1.0) * tanh * tanh + 1.0) + 2.0 * u * slope
+        return turn, near(slope, self.arithmetic, error)
+
+    def _skip(self) -> Near:
+        return near(self.siso.D[None, :], self.arithmetic)
+
+    def _gate_gradient(self, z: Float) -> Near:
+        """dz = r (S q̃ + D v) silu'(z), what is gated being kept in the I/O type where that is declared."""
+        arithmetic = self.arithmetic
+        y = self._stream(self.forward.y, self.forward.y_error)
+        y = replace(y, peak=np.maximum(y.peak, self.S.peak))
+        if arithmetic.saved_gate == "io":
+            io = arithmetic.storage
+            y = y.wider(UNIT_ROUNDOFF[io] * np.abs(y.value) + SMALLEST_NORMAL[io])
+            y = replace(y, peak=np.where(y.peak < LARGEST_FINITE[io], y.peak, np.inf))
+        slope = self._stream(gate_slope(z), silu_slope_error(z, np.zeros_like(z), arithmetic))
+        return self._stream(self.given.y) * y * slope
+
+    def _initial_state(self) -> Near:
+        """α_0 Λ_0; with no step the last cotangent itself."""
+        if len(self.alpha.value):
+            return self.alpha[0] * self.adjoint[0]
+        return near(self.given.S.transpose(2, 3, 0, 1), self.arithmetic, self.arithmetic.eta)
+
+
+def heads_last(x: Float) -> Float:
+    """(l, b, h, x) to (l, x, b, h)."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def time_first(x: Float) -> Float:
+    """(l, x, b, h) to (l, b, h, x)."""
+    return x.transpose(0, 2, 3, 1)

@@ -1,0 +1,256 @@
+"""What honest arithmetic may do on the way of Mamba-3's recurrence: to its angles, weights, keys and states.
+
+    increment      |i|(k_t + 3)u, i = Δ π tanh: tanh, the constant, two products
+    θ              e_θ ← e_θ + that + u(T + |i| + 6π), T the sum of |i|: in any order, not reduced, or
+                   reduced at each step: the sum, 2π itself, and what is left round by 2π + |i| or less
+    cos, sin       e_r = min(e_θ, 2) + k_s u
+    k̃, q̃           (|x₂ᵢ| + |x₂ᵢ₊₁|)(e_r + 3u), x with its bias; u|x| where nothing turns
+    λ, 1 − λ       λρ_σ; and of λρ_σ + u(1 − λ), as 1 − λ, and (1 − λ)ρ_σ, as σ(−x), the larger
+    S              the recurrence of `_selective_scan._state_errors` with a = exp(adt), whose source
+                   is the two outer products
+    y              Σ_n |q̃|e_S + e_q̃(|S| + e_S) + nu|q̃|(m + e_S) + |D v|u + u|y|, before the gate
+
+k_t = 10 and k_s = 8 (5 and 4 ulp), after the limits of the OpenCL specification.
+
+Arrays of states have heads last: (l, p, n, b, h).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from ssm_spec._functions import sigmoid
+from ssm_spec._mamba3._inputs import Siso
+from ssm_spec._mamba3._siso import Path
+from ssm_spec._roundoff import Arithmetic
+from ssm_spec._selective_scan._classes import chunk_begins, chunk_sums, drift_in_order
+from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
+from ssm_spec._selective_scan._recurrence import cuts_of, recur
+from ssm_spec._selective_scan._state_errors import Chunks, Recurrence, StateErrors
+from ssm_spec._validate import Float
+
+TANH: Final = 10.0
+"""k_t, in units of u."""
+SINE: Final = 8.0
+"""k_s."""
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """S_t and S_{t−1}, zero where a sequence starts anew, (l, p, n, b, h)."""
+
+    after: Float
+    before: Float
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The errors of α, λ and 1 − λ, and of the weights of a step's two sources, (l, b, h)."""
+
+    alpha: Float
+    share: Float
+    rest: Float
+    late: Float
+    early: Float
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """One order of evaluation, followed: errors of θ (l, b, h, a), k̃, q̃ (l, b, h, n), and what S loses.
+
+    Attributes
+    ----------
+    S
+        The drift of S, (l, p, n, b, h).
+    source, source_error
+        |what a step adds to S|, and its error, (l, p, n, b, h).
+    y, y_error
+        (l, b, h, p): S q̃ + D v, and its error.
+    """
+
+    weights: Weights
+    theta: Float
+    k: Float
+    q: Float
+    S: StateErrors
+    source: Float
+    source_error: Float
+    y: Float
+    y_error: Float
+
+
+def follow_states(siso: Siso, path: Path) -> States:
+    """S_t and S_{t−1} for every t."""
+    source = heads_last(path.early[..., None] * path.v_before, path.k_before)
+    source += heads_last(path.late[..., None] * siso.v, path.k)
+    l = len(source)
+    initial = siso.ssm_state.transpose(2, 3, 0, 1)
+    decay = np.exp(siso.adt)[:, None, None]
+    S = recur(decay, source, cuts_of(siso.fresh), decay[0] * initial if l else None)
+    before = np.concatenate([initial[None], S[:-1]])[:l]
+    return States(S, np.where(siso.fresh[:, None, None, :, None], 0.0, before))
+
+
+def heads_last(v: Float, k: Float) -> Float:
+    """v kᵀ from (l, b, h, p) and (l, b, h, n), as (l, p, n, b, h)."""
+    product: Float = v.transpose(0, 3, 1, 2)[:, :, None] * k.transpose(0, 3, 1, 2)[:, None]
+    return product
+
+
+def forward_errors(siso: Siso, path: Path, states: States, arithmetic: Arithmetic) -> Forward:
+    """Follow one order of evaluation."""
+    weights = _weight_errors(siso, path, arithmetic)
+    theta = _angle_error(siso, arithmetic)
+    k, q = (_rotation_error(x, theta, arithmetic) for x in (siso.k, siso.q))
+    source, source_error = _source_errors(siso, path, weights, k, arithmetic)
+    recurrence = Recurrence(
+        decay=np.exp(siso.adt)[:, None],
+        decay_error=weights.alpha[:, None],
+        exponent=np.abs(siso.adt)[:, None],
+        step_error=np.zeros_like(siso.adt),
+        rate=np.ones(1),
+        before=flat(np.abs(states.before)),
+        state=flat(np.abs(states.after)),
+        source=flat(source),
+        source_error=flat(source_error),
+        fresh=started(siso),
+        complex=False,
+    )
+    sums = chunk_sums(np.abs(siso.adt), arithmetic.chunk)
+    chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
+    S = in_order(recurrence, arithmetic, chunks, states.after.shape)
+    y, y_error = _read_error(siso, path, states, S, q, arithmetic)
+    return Forward(weights, theta, k, q, S, source, source_error, y, y_error)
+
+
+def in_order(
+    recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks, shape: tuple[int, ...]
+) -> StateErrors:
+    """The drift in the declared order, in the shape of the states; of nothing where there is no step."""
+    if shape[0] == 0:
+        return StateErrors(*(np.zeros(shape) for _ in range(4)))
+    found = drift_in_order(recurrence, arithmetic, chunks)
+    parts = (found.error, found.mass, found.unshared, found.peak)
+    return StateErrors(*(part.reshape(shape) for part in parts))
+
+
+def flat(S: Float) -> Float:
+    """(l, p, n, b, h) to (l, p·n, b, h)."""
+    l, p, n, b, h = S.shape
+    return S.reshape(l, p * n, b, h)
+
+
+def started(siso: Siso) -> Any:
+    """Where the recurrence starts: at a reset, and at t = 0 from the state given. (l, b)."""
+    begun = siso.fresh.copy()
+    begun[:1] = True
+    return begun
+
+
+def _read_error(
+    siso: Siso, path: Path, states: States, drift: StateErrors, e_q: Float, arithmetic: Arithmetic
+) -> tuple[Float, Float]:
+    """S q̃ + D v and its error, (l, b, h, p)."""
+    n = siso.k.shape[-1]
+    q, e = (x.transpose(0, 3, 1, 2)[:, None] for x in (path.q, e_q))
+    skip = siso.D[:, None] * siso.v
+    y = (states.after * q).sum(axis=2).transpose(0, 2, 3, 1) + skip
+    q, S, mass = np.abs(q), np.abs(states.after), drift.mass + drift.error
+    terms = q * drift.error + e * (S + drift.error) + (n + 1) * arithmetic.u * (q + e) * mass
+    error = (terms + flushed(arithmetic, q, mass)).sum(axis=2).transpose(0, 2, 3, 1)
+    error += arithmetic.u * (2.0 * np.abs(skip) + np.abs(y))
+    error += flushed(arithmetic, np.abs(siso.D[:, None]), np.abs(siso.v))
+    return y, error
+
+
+def _angle_error(siso: Siso, arithmetic: Arithmetic) -> Float:
+    """e_θ, (l, b, h, a): rounded against T, the sum of moduli, since the order of a sum is free."""
+    u = arithmetic.u
+    turns = np.abs(siso.dt[..., None] * np.pi * np.tanh(siso.angles))
+    local = (TANH + 3.0) * u * turns + flushed(arithmetic, np.abs(siso.dt[..., None]), np.abs(siso.angles))
+    depth = np.ceil(np.log2(max(len(turns), 2)))
+    error, total = np.empty_like(turns), np.abs(siso.angle_state)
+    carried = np.full_like(total, arithmetic.eta)
+    for t, turn in enumerate(turns):
+        fresh = siso.fresh[t, :, None, None]
+        total = np.where(fresh, 0.0, total) + turn
+        carried = np.where(fresh, 0.0, carried) + local[t] + u * turn + reduction_error(total, arithmetic)
+        error[t] = carried + depth * u * total
+    return error
+
+
+def reduction_error(size: Float, arithmetic: Arithmetic) -> Float:
+    """What an angle may lose that is brought between 0 and 2π, or between −π and π, as no step asks for.
+
+    Also where no step was taken: a state is returned then that means the same.
+    """
+    return arithmetic.u * (size + 6.0 * np.pi) + arithmetic.eta
+
+
+def turn_error(e_theta: Float, arithmetic: Arithmetic) -> Float:
+    """e_r, of a cosine and a sine of θ."""
+    error: Float = np.minimum(e_theta, 2.0) + SINE * arithmetic.u
+    return error
+
+
+def pairs(x: Float, a: int) -> Float:
+    """|x₂ᵢ| + |x₂ᵢ₊₁| at both places of each of the first a pairs, |x| elsewhere. (..., n)."""
+    size = np.abs(x)
+    both = size[..., 0 : 2 * a : 2] + size[..., 1 : 2 * a : 2]
+    size[..., 0 : 2 * a : 2] = both
+    size[..., 1 : 2 * a : 2] = both
+    return size
+
+
+def _rotation_error(x: Float, e_theta: Float, arithmetic: Arithmetic) -> Float:
+    """The error of R(θ)x, x = k + bias. (l, b, h, n)."""
+    u, a = arithmetic.u, e_theta.shape[-1]
+    error: Float = u * np.abs(x) + 3.0 * arithmetic.eta
+    sizes, e_r = pairs(x, a)[..., 0 : 2 * a : 2], turn_error(e_theta, arithmetic)
+    turned = sizes * (e_r + 3.0 * u) + 3.0 * flushed(arithmetic, sizes)
+    error[..., 0 : 2 * a : 2] = turned
+    error[..., 1 : 2 * a : 2] = turned
+    return error
+
+
+def _weight_errors(siso: Siso, path: Path, arithmetic: Arithmetic) -> Weights:
+    """Of α = exp(adt), λ = σ(trap), 1 − λ, λΔ and (1 − λ)Δα."""
+    u, step, alpha = arithmetic.u, np.abs(siso.dt), np.exp(siso.adt)
+    grown = np.expm1(u * (arithmetic.k_exp + arithmetic.k_scale * np.abs(siso.adt)))
+    e_alpha = alpha * grown + arithmetic.eta
+    share, rest = sigmoid(siso.trap), sigmoid(-siso.trap)
+    e_share = share * sigmoid_error(siso.trap, arithmetic)
+    e_rest = np.maximum(e_share + u * rest, rest * sigmoid_error(-siso.trap, arithmetic))
+    late = step * e_share + 2.0 * u * np.abs(path.late) + flushed(arithmetic, step)
+    early = step * (alpha * e_rest + rest * e_alpha) + 3.0 * u * np.abs(path.early)
+    return Weights(e_alpha, e_share, e_rest, late, early + flushed(arithmetic, step, alpha))
+
+
+def before_error(siso: Siso, e_k: Float, arithmetic: Arithmetic) -> Float:
+    """The error of k̃ of the step before: none where a sequence starts anew. (l, b, h, n)."""
+    delayed = np.concatenate([np.full_like(siso.k_state[None], arithmetic.eta), e_k[:-1]])[: len(e_k)]
+    return np.where(siso.fresh[:, :, None, None], 0.0, delayed)
+
+
+def _source_errors(
+    siso: Siso, path: Path, weights: Weights, e_k: Float, arithmetic: Arithmetic
+) -> tuple[Float, Float]:
+    """The modulus of what a step adds to S, and its error, (l, p, n, b, h)."""
+    u = arithmetic.u
+    e_k_before = before_error(siso, e_k, arithmetic)
+    parts = (
+        (path.early, weights.early, path.v_before, path.k_before, e_k_before),
+        (path.late, weights.late, siso.v, path.k, e_k),
+    )
+    l, b, h, p = siso.v.shape
+    shape = (l, p, siso.k.shape[-1], b, h)
+    source, error = np.zeros(shape), np.zeros(shape)
+    for weight, e_weight, v, k, e in parts:
+        w, v_, k_ = np.abs(weight)[..., None], np.abs(v), np.abs(k)
+        source += heads_last(w * v_, k_)
+        error += heads_last((w + e_weight[..., None]) * v_, e) + heads_last(e_weight[..., None] * v_, k_)
+        error += 4.0 * u * heads_last(w * v_, k_ + e) + flushed(arithmetic, heads_last(1.0 + v_, 1.0 + k_))
+    return source, error
