@@ -15,7 +15,8 @@ from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
-from ssm_conformance.mutants.kernels.mamba3 import Reduced, Siso, SisoStep
+from ssm_conformance.mutants.kernels.mamba3 import Reduced
+from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
 from ssm_conformance.mutants.kernels.matrices import Fout, Lagt, Legt
 from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.online_memory import Compress
@@ -110,8 +111,8 @@ HONEST: Final[Mapping[str, Variant]] = {
         ),
         Variant("ssd-steps", "SSD as a selective scan of h·p channels, and its step.", (Dual(), DualStep())),
         Variant("ssd-chunks", "SSD by products in chunks of 64, declared; forward alone.", (DualForm(),)),
-        Variant("mamba3-steps", "Mamba-3 step by step, and its step; forward alone.", (Siso(), SisoStep())),
-        Variant("mamba3-reduced", "The same with θ modulo 2π.", (Reduced(),)),
+        Variant("mamba3-steps", "Mamba-3 step by step, and its step.", (SisoAdjoint(), SisoAdjointStep())),
+        Variant("mamba3-reduced", "The same with θ modulo 2π; forward alone.", (Reduced(),)),
         Variant("pytorch", "PyTorch's own operators, step by step.", (TorchScan(),)),
         Variant("pytorch-captured", "On a GPU, where a call may be captured in a graph.", (OnGpu(),)),
         Variant("pytorch-operator", "A part is an operator registered with PyTorch.", (Registered(),)),

@@ -9,6 +9,7 @@ import numpy as np
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.mamba3 import Siso, SisoStep
+from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
 from ssm_conformance.mutants.mutant import Mutant
 
 
@@ -56,6 +57,36 @@ class _ReducedModuloPi(Siso):
         return np.mod(theta, np.pi).astype(theta.dtype)
 
 
+class _EarlySourceNotDifferentiated(SisoAdjoint):
+    def of_before(self, early: Array, of_key: Array, of_value: Array) -> tuple[Array, Array]:
+        return np.zeros_like(of_key), np.zeros_like(of_value)
+
+
+class _EarlyWeightNotDifferentiated(SisoAdjoint):
+    def of_weights(self, d_late: Array, d_early: Array) -> tuple[Array, Array]:
+        return d_late, np.zeros_like(d_early)
+
+
+class _NotTurnedBack(SisoAdjoint):
+    def turned_back(self, cotangent: Array, theta: Array) -> Array:
+        return self.rotated(cotangent, theta)
+
+
+class _AngleOfOneStep(SisoAdjoint):
+    def carried_angle(self, dtheta: Array) -> Array:
+        return np.zeros_like(dtheta)
+
+
+class _GradientCrossesReset(SisoAdjoint):
+    def cut_back(self, fresh: Array | None, states: list[Array]) -> list[Array]:
+        return states
+
+
+class _AngleCrossesReset(SisoAdjoint):
+    def cut_back(self, fresh: Array | None, states: list[Array]) -> list[Array]:
+        return [states[0], *super().cut_back(fresh, states)[1:]]
+
+
 def _mutant(
     name: str, failure: int | None, summary: str, rejected_by: str, kernel: Kernel, **more: Any
 ) -> Mutant:
@@ -80,6 +111,34 @@ MAMBA3: Final = (
         _ResetsIgnored(),
     ),
     _mutant("reduced-modulo-pi", None, "θ is returned modulo π.", "value/many-turns", _ReducedModuloPi()),
+    _mutant(
+        "early-source-not-differentiated", 17, "Nothing flows back to the step before's key and value.",
+        "gradient/typical", _EarlySourceNotDifferentiated(),
+    ),
+    _mutant(
+        "early-weight-not-differentiated", 17, "The weight (1 − λ)Δα has no gradient.", "gradient/typical",
+        _EarlyWeightNotDifferentiated(),
+    ),
+    _mutant(
+        "not-turned-back", 17, "Cotangents of keys and queries are turned by θ, not by −θ.",
+        "gradient/typical", _NotTurnedBack(),
+    ),
+    _mutant(
+        "angle-of-one-step", 17, "The gradient of an angle is that of its own step alone.",
+        "gradient/typical", _AngleOfOneStep(),
+    ),
+    _mutant(
+        "gradient-crosses-reset", 27, "Gradients flow from one packed sequence into the one before.",
+        "gradient/packed", _GradientCrossesReset(),
+    ),
+    _mutant(
+        "angle-crosses-reset", 27, "The sum of the angles' gradients runs on across a reset.",
+        "gradient/packed", _AngleCrossesReset(),
+    ),
+    _mutant(
+        "step-not-turned-back", 17, "A step turns cotangents by θ, not by −θ.", "gradient/typical",
+        SisoAdjointStep(_NotTurnedBack()),
+    ),
     _mutant(
         "step-turns-backwards", None, "A step turns pairs the other way.", "property/chain-typical",
         SisoStep(_TurnsBackwards()),

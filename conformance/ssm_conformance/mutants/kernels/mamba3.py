@@ -1,4 +1,4 @@
-"""Honest Mamba-3, one step after the other, and its single step; forward only."""
+"""Honest Mamba-3, one step after the other, and its single step; `mamba3_adjoint` has their gradients."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.functions import Functions
 from ssm_conformance.mutants.kernels.kernel import DTYPES, Kernel
 
+_SECOND = ("q", "k", "v", "angles", "z")
+_LAST = ("adt", "dt", "trap")
+"""Where time is the second dimension, and where it is the last."""
 STATES = ("angle_state", "ssm_state", "k_state", "v_state")
 
 
@@ -125,7 +128,16 @@ class SisoStep(Kernel):
 
     def __call__(self, **given: Any) -> Any:
         """The operator."""
-        second = {name: given[name][:, None] for name in ("q", "k", "v", "angles", "z") if name in given}
-        last = {name: given[name][..., None] for name in ("adt", "dt", "trap")}
-        y, *states = self.whole(return_final_states=True, **given | second | last)
+        y, *states = self.whole(return_final_states=True, **self.in_time(given))
         return (y[:, 0], *states)
+
+    def in_time(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The step as a call of length one."""
+        second = {name: given[name][:, None] for name in _SECOND if name in given}
+        return {**given, **second, **{name: given[name][..., None] for name in _LAST}}
+
+    def without_time(self, name: str, x: Any) -> Any:
+        """An array like the argument of that name of a call of length one, as the step's."""
+        if name in _LAST:
+            return x[..., 0]
+        return x[:, 0] if name in _SECOND else x
