@@ -40,7 +40,7 @@ from ssm_spec._mamba3._near import Near, largest, near
 from ssm_spec._mamba3._siso import Path
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._adjoint import gate_slope
-from ssm_spec._selective_scan._classes import chunks_back, next_step, sum_to_chunk_end
+from ssm_spec._selective_scan._classes import chunk_begins, chunks_back, next_step, sum_to_chunk_end
 from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
 from ssm_spec._selective_scan._state_errors import Recurrence, StateErrors
 from ssm_spec._selective_scan._value import gate
@@ -225,9 +225,9 @@ class Analysis:
         """The rows and columns of a chunk from r to its end, which cancel in exact arithmetic. (l, b, h)."""
         kappa, q = self._kappa(), self.arithmetic.chunk
         S, drift, source = self.forward.S, self.drift, self.forward.source
-        ends = np.equal(np.arange(1, len(source) + 1) % q, 0)[:, None, None, None, None]
-        handed_on = np.abs(self.adjoint.value) - np.abs(self.c.value)
-        c = np.abs(self.c.value) + np.where(ends, np.abs(handed_on), 0.0)
+        ends = np.roll(chunk_begins(len(source), q), -1)[:, None, None, None, None]
+        handed_on = np.abs(self.adjoint.value - self.c.value)
+        c = np.abs(self.c.value) + np.where(ends, handed_on, 0.0)
         terms = c * (S.unshared + kappa * S.mass) + source * (drift.unshared + kappa * drift.mass)
         terms += flushed(self.arithmetic, c, S.mass) + flushed(self.arithmetic, source, drift.mass)
         return sum_to_chunk_end(terms.sum((1, 2)), q)
