@@ -255,3 +255,23 @@ def test_empty_and_smallest(sizes: list[int]) -> None:
         assert bounded.judged.all()
         if sizes[1] == 0 and name in STATES:
             np.testing.assert_array_equal(bounded.value, cotangents[name])
+
+
+def test_what_is_declared_widens_only_what_it_concerns() -> None:
+    """The gated output in bfloat16 concerns dz; operands in bfloat16 what passes a state."""
+    inputs = draw(9, 2, 29, 4, 3, 2, 6, 2)
+    cotangents = cotangents_of(9, inputs)
+
+    def bounds(**facts: Any) -> dict[str, Any]:
+        arithmetic = Arithmetic(io="bfloat16", evaluation="matmul_chunk", chunk=16, **facts)
+        found = ssm_spec.mamba3_siso_vjp_bounds(cotangents, arithmetic=arithmetic, **inputs)
+        return {name: bounded.bound for name, bounded in found.items()}
+
+    plain, saved, narrow = bounds(), bounds(saved_gate="io"), bounds(operands="bfloat16")
+    for name, bound in plain.items():
+        assert (saved[name] > bound).all() if name == "z" else (saved[name] == bound).all()
+        assert (narrow[name] >= bound).all()
+    assert np.median(narrow["adt"] / plain["adt"]) > 100
+    direct = bounds(decayed_state="direct")
+    assert (direct["adt"] <= plain["adt"]).all()
+    assert (direct["adt"] < plain["adt"]).any()
