@@ -84,8 +84,8 @@ class Forward:
 
 def follow_states(siso: Siso, path: Path) -> States:
     """S_t and S_{t−1} for every t."""
-    source = heads_last(path.early[..., None] * path.v_before, path.k_before)
-    source += heads_last(path.late[..., None] * siso.v, path.k)
+    source = outer_products(path.early[..., None] * path.v_before, path.k_before)
+    source += outer_products(path.late[..., None] * siso.v, path.k)
     l = len(source)
     initial = siso.ssm_state.transpose(2, 3, 0, 1)
     decay = np.exp(siso.adt)[:, None, None]
@@ -94,7 +94,7 @@ def follow_states(siso: Siso, path: Path) -> States:
     return States(S, np.where(siso.fresh[:, None, None, :, None], 0.0, before))
 
 
-def heads_last(v: Float, k: Float) -> Float:
+def outer_products(v: Float, k: Float) -> Float:
     """v kᵀ from (l, b, h, p) and (l, b, h, n), as (l, p, n, b, h)."""
     product: Float = v.transpose(0, 3, 1, 2)[:, :, None] * k.transpose(0, 3, 1, 2)[:, None]
     return product
@@ -250,7 +250,11 @@ def _source_errors(
     source, error = np.zeros(shape), np.zeros(shape)
     for weight, e_weight, v, k, e in parts:
         w, v_, k_ = np.abs(weight)[..., None], np.abs(v), np.abs(k)
-        source += heads_last(w * v_, k_)
-        error += heads_last((w + e_weight[..., None]) * v_, e) + heads_last(e_weight[..., None] * v_, k_)
-        error += 4.0 * u * heads_last(w * v_, k_ + e) + flushed(arithmetic, heads_last(1.0 + v_, 1.0 + k_))
+        source += outer_products(w * v_, k_)
+        error += outer_products((w + e_weight[..., None]) * v_, e) + outer_products(
+            e_weight[..., None] * v_, k_
+        )
+        error += 4.0 * u * outer_products(w * v_, k_ + e) + flushed(
+            arithmetic, outer_products(1.0 + v_, 1.0 + k_)
+        )
     return source, error
