@@ -32,7 +32,7 @@ ONE_GRAPH: Final = "claim-6: torch.compile traces a call whole, as one graph; va
 REPLAY: Final = "claim-7: a captured call, replayed on other numbers, gives what the call gives on them"
 NOW: Final = "claim-9: a call is about what its arrays hold now; what was returned is not written again"
 APART: Final = "common-10: a gradient does not depend on which others, or which cotangents, there are"
-MODES: Final = "claim-10: PyTorch's modes, of gradients and of default dtypes, change no value"
+MODES: Final = "claim-10: whether and how autograd records a call changes no value"
 NOT_CAST: Final = "claim-8: under torch.autocast a call means what it means without; nothing is cast down"
 TWICE: Final = "common-9: a second backward pass and the gradient of a gradient are right, or raise"
 

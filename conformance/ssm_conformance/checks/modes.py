@@ -1,11 +1,11 @@
-"""PyTorch's modes: what records gradients, and what new tensors are by default, change no value."""
+"""PyTorch's modes: whether and how autograd records a call changes no value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from ssm_conformance.checks.accuracy import judge_outputs
 from ssm_conformance.checks.finding import Finding
@@ -13,12 +13,10 @@ from ssm_conformance.checks.pytorch import has_autograd, named, through
 from ssm_conformance.checks.subject import Subject
 
 Mode = Callable[[], AbstractContextManager[Any]]
-DEFAULTS: Final = ("float64", "bfloat16")
-"""Default dtypes that a program may have set."""
 
 
 def modes(subject: Subject) -> Finding:
-    """The values where autograd records the call, where it may not, in inference, with other defaults."""
+    """The values where autograd records the call, where it may not, and in inference."""
     found, recorded = Finding(), has_autograd(subject)
     for mode, records, words in _modes():
         if records and not recorded:
@@ -37,21 +35,6 @@ def _modes() -> Iterator[tuple[Mode, bool, str]]:
     yield nullcontext, True, "with inputs that require a gradient"
     yield torch.no_grad, True, "with inputs that require a gradient, under torch.no_grad"
     yield torch.inference_mode, False, "under torch.inference_mode"
-    for name in DEFAULTS:
-        yield partial(_default, name), False, f"with {name} as the default dtype"
-
-
-@contextmanager
-def _default(name: str) -> Iterator[None]:
-    """New tensors have another dtype by default."""
-    import torch
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(getattr(torch, name))
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _under(mode: Mode, wrt: tuple[str, ...], fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -216,8 +216,9 @@ PYTORCH: Final = (
     _mutant(
         "state-of-default-type",
         "The state is kept in PyTorch's default dtype, whatever the inputs' is.",
-        "robustness/modes-typical",
+        "value/typical",
         _StateOfDefaultType(),
+        only=("float64",),
     ),
     _mutant(
         "modes-kept-by-address",
