@@ -158,6 +158,16 @@ def under_pytorch() -> Iterator[Ask]:
         ("captured", "cuda_graph", REPLAY),
         ("autocast", "autocast", NOT_CAST),
     )
+    yield Ask(
+        check="property",
+        method="compiled",
+        variant="compiled",
+        clause=ONE_GRAPH,
+        of={"selective_state_update": ("pool-inplace",)},
+        level="full",
+        options={"claim": "compile"},
+        first=SINGLE,
+    )
     levels: tuple[tuple[Names, Level], ...] = ((soon, "quick"), (more, "full"))
     for of, level in levels:
         for method, claim, clause in claims:
