@@ -80,9 +80,8 @@ def ssm_backend(device: str | None) -> Backend:
             "discretize_zoh": Op(
                 discretize_zoh, dtypes=_WIDE, gradients="all", features=(*_SYSTEM, *_PYTORCH)
             ),
-            # A singular step is an error, which the numbers decide: no compiler traces that.
             "discretize_bilinear": Op(
-                discretize_bilinear, dtypes=_WIDE, gradients="all", features=(*_SYSTEM, "autocast")
+                discretize_bilinear, dtypes=_WIDE, gradients="all", features=(*_SYSTEM, *_PYTORCH)
             ),
             "ssm_recurrence": Op(
                 ssm_recurrence,
@@ -117,8 +116,7 @@ def ssm_backend(device: str | None) -> Backend:
                 gradients="all",
                 features=("complex", "bilinear", *_EULER, *_PYTORCH),
             ),
-            # Its bilinear step may be singular too.
-            "s4_kernel": Op(s4_kernel, dtypes=_WIDE, gradients="all", features=("complex", "autocast")),
+            "s4_kernel": Op(s4_kernel, dtypes=_WIDE, gradients="all", features=("complex", *_PYTORCH)),
             "s4d": Op(
                 s4d,
                 dtypes=_ALL,
@@ -145,7 +143,7 @@ def ssm_backend(device: str | None) -> Backend:
                 features=("complex", "mixed_dtypes", "bilinear", *_EULER, *_PYTORCH),
                 arithmetic={"evaluation": "fft"},
             ),
-            # The offsets of packed sequences, and the slots of a pool, are read by the host.
+            # The offsets of packed sequences, and the slots of a pool, are read by the host: no CUDA graph.
             "selective_scan": tuple(
                 Op(
                     selective_scan,
@@ -168,12 +166,12 @@ def ssm_backend(device: str | None) -> Backend:
                         deterministic=True,
                         arithmetic=_SEQUENTIAL,
                     )
-                    for more in ((*_PYTORCH, *graphs), ("autocast", "state_indices"))
+                    for more in ((*_PYTORCH, *graphs), (*_PYTORCH, "state_indices"))
                 ),
                 Op(
                     selective_state_update,
                     dtypes=_ALL,
-                    features=(*_STEP, "state_indices", "inplace"),
+                    features=(*_STEP, *_PYTORCH, "state_indices", "inplace"),
                     deterministic=True,
                     arithmetic={"evaluation": "scan"},
                 ),

@@ -62,17 +62,14 @@ def discretize_bilinear(
     if diagonal:
         step = delta.unsqueeze(-1) * A
         divisor = 1 - alpha * step
-        if bool((divisor == 0).any()):
-            raise _singular(alpha)
+        divisor = _checked(divisor, divisor == 0, alpha)
         return (1 + (1 - alpha) * step) / divisor, delta[..., None, None] * B / divisor.unsqueeze(-1)
     step = delta[..., None, None] * A
     n = A.shape[-1]
     one = torch.eye(n, dtype=A.dtype, device=A.device)
     right = torch.cat([one + (1 - alpha) * step, delta[..., None, None] * B], dim=-1)
-    try:
-        solution = torch.linalg.solve(one - alpha * step, right)
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # public, left out of __all__
-        raise _singular(alpha) from error
+    solution, info = torch.linalg.solve_ex(one - alpha * step, right)
+    solution = _checked(solution, info, alpha)
     return solution[..., :n].contiguous(), solution[..., n:].contiguous()
 
 
@@ -87,5 +84,27 @@ def _broadcast(A: Tensor, B: Tensor, delta: Tensor, diagonal: bool) -> tuple[Ten
     )
 
 
-def _singular(alpha: float) -> ArgumentError:
-    return ArgumentError(f"`delta` must leave I − αΔA invertible; it is singular with α = {alpha}")
+def _checked(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
+    """x itself; ArgumentError if a number of `singular` is not zero."""
+    check = _traced_check if torch.compiler.is_compiling() else _check
+    return check(x, singular, alpha)
+
+
+def _check(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
+    if bool(singular.any()):
+        raise ArgumentError(f"`delta` must leave I − αΔA invertible; it is singular with α = {alpha}")
+    return x
+
+
+@torch.library.custom_op("ssm_torch::check_invertible", mutates_args=())
+def _traced_check(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
+    """The host looks at numbers here; as an operator of PyTorch a compiler takes it as it is."""
+    return _check(x, singular, alpha).clone()
+
+
+@_traced_check.register_fake
+def _(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+_traced_check.register_autograd(lambda ctx, cotangent: (cotangent, None, None))

@@ -1,4 +1,4 @@
-"""Lists of gradients beside inputs of which some were not given: an operator of PyTorch returns no None."""
+"""Inputs of which some were not given, and the gradients beside them: an operator returns no None."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def beside(inputs: Sequence[Tensor | None], gradients: Sequence[Tensor]) -> list
     """The gradients of the inputs that were given, in their places, and None in the others."""
     rest = iter(gradients)
     return [None if x is None else next(rest) for x in inputs]
+
+
+def may_be_differentiated(*inputs: Tensor | None) -> bool:
+    """Whether a gradient of one of them may be asked for."""
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)

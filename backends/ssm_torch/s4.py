@@ -40,7 +40,7 @@ def s4_kernel(
     -------
     K : (d, l), complex, or real if ``paired``
     """
-    kind = delta.dtype.to_complex()
+    kind = torch.promote_types(delta.dtype, torch.complex64)
     vectors = [x.to(kind) for x in (Lambda, P, Q, B, C)]
     if paired:
         vectors = [torch.cat([x, x.conj()], dim=-1) for x in vectors]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
+from ssm_torch.optional import may_be_differentiated
 from ssm_torch.precision import not_cast_down
 from ssm_torch.terms import selective_terms
 
@@ -29,7 +32,7 @@ def selective_state_update(
 ) -> tuple[Tensor, Tensor]:
     """One step of the selective scan, with the arguments of the operator.
 
-    With ``state_indices`` the rows to skip are found first, which waits for a GPU once.
+    With ``state_indices`` the rows to skip are found before the pool is written, which waits for a GPU once.
 
     Returns
     -------
@@ -39,26 +42,21 @@ def selective_state_update(
     if state_indices is None:
         y, new_state = _advance(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization)
         return y, state.copy_(new_state) if inplace else new_state
-    _check_indices(state_indices, len(state))
-    rows = (state_indices >= 0).nonzero()[:, 0]
-    slots = state_indices.long()[rows]
-    y, advanced = _advance(
-        state[slots],
-        u[rows],
-        delta[rows],
-        A,
-        B[rows],
-        C[rows],
-        D,
-        None if z is None else z[rows],
-        delta_bias,
-        delta_softplus,
-        b_discretization,
-    )
-    every = torch.zeros_like(u).index_copy(0, rows, y)
+    slots = _checked(state_indices, len(state))
+    if not len(state):  # then every row is skipped
+        return torch.zeros_like(u), state
+    of_rows = (state[slots.clamp(min=0)], u, delta, B, C, z)
+    if may_be_differentiated(state, u, delta, A, B, C, D, z, delta_bias):
+        of_rows = _served(slots, of_rows)  # what a skipped row holds has no part in a gradient
+    before, u, delta, B, C, z = of_rows
+    y, advanced = _advance(before, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization)
+    (y,) = _served(slots, (y,))
     if inplace:
-        return every, state.index_copy_(0, slots, advanced)
-    return every, state.index_copy(0, slots, advanced)
+        write = _traced_write if torch.compiler.is_compiling() else _write
+        write(state, slots, advanced)
+        return y, state
+    put = _traced_put if torch.compiler.is_compiling() else _put
+    return y, put(state, slots, advanced)
 
 
 def _advance(
@@ -91,11 +89,88 @@ def _advance(
     return terms.output(h.unsqueeze(0))[0].to(u.dtype), h.to(state.dtype)
 
 
-def _check_indices(state_indices: Tensor, slots: int) -> None:
-    """On a CPU alone: on a GPU it would wait once more, and a wrong slot is the caller's fault there."""
+def _served(slots: Tensor, rows: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Each (b, …) with zeros in the rows that are skipped; None where it was not given."""
+    skipped = slots < 0
+    return tuple(
+        None if x is None else x.masked_fill(skipped.view(-1, *(1,) * (x.ndim - 1)), 0) for x in rows
+    )
+
+
+def _checked(state_indices: Tensor, slots: int) -> Tensor:
+    """The indices in int64.
+
+    They are looked at on a CPU alone: a GPU would have to be waited for, and there a wrong slot is the
+    caller's fault.
+    """
     if state_indices.device.type != "cpu":
-        return
+        return state_indices.long()
+    check = _traced_check if torch.compiler.is_compiling() else _check
+    return check(state_indices, slots)
+
+
+def _check(state_indices: Tensor, slots: int) -> Tensor:
     if bool(((state_indices < -1) | (state_indices >= slots)).any()):
         raise ArgumentError(
             f"`state_indices` must lie in -1..{slots - 1}, the slots of `state`; got {state_indices.tolist()}"
         )
+    return state_indices.long()
+
+
+def _write(pool: Tensor, slots: Tensor, advanced: Tensor) -> None:
+    """The advanced states (b, d, n) of the rows that have a slot, over the old ones."""
+    pool.index_copy_(0, *_with_a_slot(slots, advanced))
+
+
+def _put(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
+    """A pool with the advanced states in their slots."""
+    return pool.index_copy(0, *_with_a_slot(slots, advanced))
+
+
+def _with_a_slot(slots: Tensor, advanced: Tensor) -> tuple[Tensor, Tensor]:
+    rows = (slots >= 0).nonzero()[:, 0]
+    return (slots, advanced) if len(rows) == len(slots) else (slots[rows], advanced[rows])
+
+
+# The host looks at numbers in these; as operators of PyTorch a compiler takes them as they are.
+
+
+@torch.library.custom_op("ssm_torch::check_slots", mutates_args=())
+def _traced_check(state_indices: Tensor, slots: int) -> Tensor:
+    return _check(state_indices, slots).clone()
+
+
+@_traced_check.register_fake
+def _(state_indices: Tensor, slots: int) -> Tensor:
+    return torch.empty_like(state_indices, dtype=torch.int64)
+
+
+@torch.library.custom_op("ssm_torch::write_slots", mutates_args=("pool",))
+def _traced_write(pool: Tensor, slots: Tensor, advanced: Tensor) -> None:
+    _write(pool, slots, advanced)
+
+
+@_traced_write.register_fake
+def _(pool: Tensor, slots: Tensor, advanced: Tensor) -> None:
+    return None
+
+
+@torch.library.custom_op("ssm_torch::put_slots", mutates_args=())
+def _traced_put(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
+    return _put(pool, slots, advanced)
+
+
+@_traced_put.register_fake
+def _(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
+    return torch.empty_like(pool, memory_format=torch.contiguous_format)
+
+
+def _differentiate_put(ctx: Any, dpool: Tensor) -> tuple[Tensor, None, Tensor]:
+    (slots,) = ctx.saved_tensors
+    (advanced,) = _served(slots, (dpool[slots.clamp(min=0)],))
+    return _traced_put(dpool, slots, torch.zeros_like(advanced)), None, advanced
+
+
+_traced_put.register_autograd(
+    _differentiate_put, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[1])
+)

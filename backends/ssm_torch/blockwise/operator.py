@@ -11,7 +11,7 @@ from torch import Tensor
 from ssm_torch.blockwise.backward import backward
 from ssm_torch.blockwise.forward import forward, room_for_results
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.optional import beside, like_given
+from ssm_torch.optional import beside, like_given, may_be_differentiated
 
 INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "seq_idx", "cu_seqlens")
 DIFFERENTIABLE = INPUTS[:9]
@@ -34,7 +34,7 @@ def scan_blockwise(
 ) -> tuple[Tensor, Tensor]:
     """y and the last state; what a gradient needs is kept only if one may be asked for."""
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    keep = may_be_differentiated(*tensors)
     y, last_state, _, _ = _scan(*tensors, seq_idx, cu_seqlens, softplus, zoh, keep)
     return y, last_state
 

@@ -1,0 +1,194 @@
+"""What the host decides by looking at numbers is one graph too: the same bits, and the same refusals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssm_backends import ArgumentError
+from ssm_torch import discretize_bilinear, s4_kernel, selective_scan, selective_state_update
+
+from .problems import draw_call
+
+Function = Callable[..., Any]
+KINDS = pytest.mark.parametrize("kind", [torch.float32, torch.complex64])
+DIAGONAL = pytest.mark.parametrize("diagonal", [False, True])
+
+
+class Traced:
+    """A function as one graph a kind of call, and how often it was traced."""
+
+    def __init__(self, function: Function) -> None:
+        torch._dynamo.reset()
+        self.graphs = 0
+        self._call = torch.compile(function, fullgraph=True, backend=self._count)
+
+    def _count(self, graph: Any, inputs: Any) -> Any:
+        self.graphs += 1
+        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
+
+    def __call__(self, **inputs: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch about its own tracing
+            return self._call(**inputs)
+
+
+def results(function: Function, inputs: dict[str, Any]) -> list[Tensor]:
+    """Outputs, and the gradient of every input that may have one."""
+    leaves = {
+        name: x.detach().clone().requires_grad_()
+        for name, x in inputs.items()
+        if torch.is_tensor(x) and (x.is_floating_point() or x.is_complex())
+    }
+    found = function(**(inputs | leaves))
+    outputs = found if isinstance(found, tuple) else (found,)
+    cotangents = [torch.cos(torch.arange(x.numel())).view(x.shape).to(x.dtype) for x in outputs]
+    return [*outputs, *torch.autograd.grad(outputs, list(leaves.values()), cotangents)]
+
+
+def same_bits(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+def system(s: tuple[int, ...], n: int, diagonal: bool, kind: torch.dtype) -> dict[str, Any]:
+    torch.manual_seed(n)
+    A = torch.randn(*s, n, dtype=kind) if diagonal else torch.randn(*s, n, n, dtype=kind)
+    B = torch.randn(*s, n, 2, dtype=kind)
+    return {"A": A, "B": B, "delta": torch.rand(s), "diagonal": diagonal}
+
+
+def kernel(d: int, n: int, length: int, paired: bool) -> dict[str, Any]:
+    torch.manual_seed(n)
+    P, Q, B, C = (torch.randn(d, n, dtype=torch.complex64) for _ in range(4))
+    modes = torch.complex(-torch.rand(d, n), torch.randn(d, n))
+    vectors = {"Lambda": modes, "P": P, "Q": Q, "B": B, "C": C}
+    return {"delta": torch.rand(d) / 8, **vectors, "length": length, "paired": paired}
+
+
+def step(slots: Sequence[int], pool: int, kind: torch.dtype = torch.float32, **more: Any) -> dict[str, Any]:
+    """One step of the rows that have these slots, in a pool of so many."""
+    b, d, n = len(slots), 6, 4
+    scan = draw_call(b, d, 1, n, kind=kind, groups=(2, 3))
+    del scan["initial_state"], scan["return_last_state"]
+    now = {name: scan[name][..., 0] for name in ("u", "delta", "z", "B", "C")}
+    return {
+        **scan,
+        **now,
+        "state": torch.randn(pool, d, n, dtype=kind),
+        "state_indices": torch.tensor(slots),
+        **more,
+    }
+
+
+@KINDS
+@DIAGONAL
+def test_the_bilinear_rule_is_one_graph_for_every_number_of_systems(
+    diagonal: bool, kind: torch.dtype
+) -> None:
+    traced = Traced(discretize_bilinear)
+    for s in ((3,), (5,), (7,)):
+        inputs = system(s, 4, diagonal, kind)
+        assert same_bits(results(traced, inputs), results(discretize_bilinear, inputs))
+    assert traced.graphs == 2
+
+
+@DIAGONAL
+def test_a_singular_step_is_refused_from_a_graph(diagonal: bool) -> None:
+    traced, inputs = Traced(discretize_bilinear), system((), 2, diagonal, torch.float32)
+    traced(**inputs)
+    A = torch.tensor([2.0, -1.0])
+    singular = inputs | {"A": A if diagonal else A.diag(), "delta": torch.tensor(1.0)}
+    with pytest.raises(ArgumentError, match=r"^`delta` must leave I − αΔA invertible.* α = 0\.5"):
+        traced(**singular)
+    assert traced.graphs == 1
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_kernel_of_s4_is_one_graph(paired: bool) -> None:
+    traced = Traced(s4_kernel)
+    for d in (2, 3, 5):
+        inputs = kernel(d, 4, 9, paired)
+        assert same_bits(results(traced, inputs), results(s4_kernel, inputs))
+    assert traced.graphs == 2
+
+
+@KINDS
+@pytest.mark.parametrize("rule", ["euler", "zoh"])
+def test_a_pool_is_one_graph_whichever_rows_are_skipped(kind: torch.dtype, rule: str) -> None:
+    traced = Traced(selective_state_update)
+    for slots in ([5, -1, 0, 3], [-1, 4, -1, -1], [-1, -1, -1, -1], [0, 1, 2, 3]):
+        inputs = step(slots, 6, kind, b_discretization=rule)
+        assert same_bits(results(traced, inputs), results(selective_state_update, inputs))
+    assert traced.graphs == 1
+    for slots, pool in (([1, -1, 6], 7), ([8, 2, -1, -1, 7], 9)):
+        inputs = step(slots, pool, kind, b_discretization=rule)
+        assert same_bits(results(traced, inputs), results(selective_state_update, inputs))
+    assert traced.graphs == 2
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_what_a_skipped_row_and_an_idle_slot_hold_reaches_no_gradient(traced: bool) -> None:
+    inputs, spoilt = step([5, -1, 2], 6), step([5, -1, 2], 6)
+    for x in (spoilt[name] for name in ("u", "delta", "z", "B", "C")):
+        x[1] = torch.nan
+    inputs["state"][0] = 0.0
+    spoilt["state"] = inputs["state"].clone()
+    spoilt["state"][0] = torch.nan
+    function = Traced(selective_state_update) if traced else selective_state_update
+    clean, found = results(function, inputs), results(function, spoilt)
+    assert torch.equal(found[0], clean[0])
+    assert torch.equal(found[1][1:], clean[1][1:])
+    assert same_bits(found[2:], clean[2:])
+
+
+def test_a_pool_is_written_in_place_from_a_graph() -> None:
+    traced = Traced(selective_state_update)
+    for slots in ([5, -1, 0, 3], [0, 1, 2, 3], [-1, -1, -1, -1]):
+        inputs = step(slots, 6, inplace=True)
+        pool = inputs["state"].clone()
+        y, state = traced(**inputs)
+        eager = selective_state_update(**inputs | {"state": pool})
+        assert same_bits([y, state], eager)
+        assert state is inputs["state"]
+    assert traced.graphs == 1
+
+
+@pytest.mark.parametrize("slot", [-2, 6])
+def test_a_slot_outside_the_pool_is_refused_from_a_graph(slot: int) -> None:
+    traced = Traced(selective_state_update)
+    traced(**step([5, -1], 6))
+    with pytest.raises(ArgumentError, match=rf"^`state_indices` must lie in -1\.\.5, .*; got \[0, {slot}\]"):
+        traced(**step([0, slot], 6))
+    assert traced.graphs == 1
+
+
+def test_offsets_that_do_not_rise_are_refused_from_a_graph() -> None:
+    traced = Traced(selective_scan)
+    traced(**draw_call(1, 2, 9, 2, offsets=(0, 4, 9)))
+    with pytest.raises(ArgumentError, match=r"^`cu_seqlens` must"):
+        traced(**draw_call(1, 2, 9, 2, offsets=(0, 10, 9)))
+
+
+def test_what_is_registered_is_what_pytorch_accepts() -> None:
+    slots, wide = torch.tensor([2, -1, 0]), torch.randn(4, 5, 6).mT.requires_grad_()
+    rows = torch.randn(3, 6, 5, requires_grad=True)
+    own = torch.ops.ssm_torch
+    torch.library.opcheck(own.check_slots.default, (slots.int(), 4))
+    torch.library.opcheck(own.put_slots.default, (wide, slots, rows))
+    torch.library.opcheck(own.write_slots.default, (wide.detach().clone(), slots, rows.detach()))
+    torch.library.opcheck(own.check_invertible.default, (wide, torch.tensor([False]), 0.5))
+
+
+def test_slots_are_differentiated_twice() -> None:
+    pool, rows = (torch.randn(k, 2, 2, dtype=torch.float64, requires_grad=True) for k in (4, 3))
+
+    def squared(pool: Tensor, rows: Tensor) -> Tensor:
+        return torch.ops.ssm_torch.put_slots(pool, torch.tensor([2, -1, 0]), rows).square()
+
+    assert torch.autograd.gradcheck(squared, (pool, rows))
+    assert torch.autograd.gradgradcheck(squared, (pool, rows))
