@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ssm_spec._at_length_one import AtLengthOne
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._causal_conv1d import causal_conv1d, causal_conv1d_vjp
 from ssm_spec._causal_conv1d_bounds import causal_conv1d_bounds, causal_conv1d_vjp_bounds
 from ssm_spec._roundoff import Arithmetic, Bounded
-from ssm_spec._validate import (
-    Dimensions,
-    Float,
-    as_cotangent,
-    as_real_array,
-    at_least_one,
-    check_cotangent_names,
-    differentiated,
-)
+from ssm_spec._validate import Dimensions, Float, as_real_array, at_least_one
 
 OUTPUTS = ("y", "state")
 DIFFERENTIABLE = ("x", "state", "weight", "bias")
-_IN_CONV = {"state": "initial_state"}
 
 
 @operator
@@ -80,10 +72,7 @@ def causal_conv1d_update_vjp(
     -------
     For each name the gradient, float64, in the input's shape.
     """
-    conv, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    given = _cotangents(conv, cotangents)
-    found = causal_conv1d_vjp(given, [_IN_CONV.get(name, name) for name in names], **conv)
-    return {name: _as_given(name)(found[_IN_CONV.get(name, name)]) for name in names}
+    return _STEP.vjp(causal_conv1d_vjp, cotangents, wrt, inputs)
 
 
 @arguments_of(causal_conv1d_update)
@@ -97,8 +86,7 @@ def causal_conv1d_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dic
     inputs
         The arguments of `causal_conv1d_update`.
     """
-    found = causal_conv1d_bounds(arithmetic=arithmetic, **_read(**inputs))
-    return {"y": found["y"].map(_as_given("x")), "state": found["last_state"]}
+    return _STEP.bounds(causal_conv1d_bounds, inputs, arithmetic)
 
 
 @arguments_of(causal_conv1d_update)
@@ -118,12 +106,7 @@ def causal_conv1d_update_vjp_bounds(
     arithmetic
         The facts about the implementation.
     """
-    conv, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    given = _cotangents(conv, cotangents)
-    found = causal_conv1d_vjp_bounds(
-        given, [_IN_CONV.get(name, name) for name in names], arithmetic=arithmetic, **conv
-    )
-    return {name: found[_IN_CONV.get(name, name)].map(_as_given(name)) for name in names}
+    return _STEP.vjp_bounds(causal_conv1d_vjp_bounds, cotangents, wrt, inputs, arithmetic)
 
 
 def _read(
@@ -148,13 +131,11 @@ def _read(
     }
 
 
-def _cotangents(conv: Mapping[str, Any], cotangents: Mapping[str, object]) -> dict[str, Float | None]:
-    check_cotangent_names(cotangents, OUTPUTS)
-    y = as_cotangent(cotangents, "y", conv["x"].shape[:2])
-    state = as_cotangent(cotangents, "state", conv["initial_state"].shape)
-    return {"y": None if y is None else y[..., None], "last_state": state}
-
-
-def _as_given(name: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Bring what the convolution calls by that name to the step's shape."""
-    return (lambda array: array[..., 0]) if name == "x" else (lambda array: array)
+_STEP = AtLengthOne(
+    read=_read,
+    differentiable=DIFFERENTIABLE,
+    time={"x": -1, "y": -1},
+    outputs={"y": "x", "state": "state"},
+    inputs_over_time={"state": "initial_state"},
+    outputs_over_time={"state": "last_state"},
+)

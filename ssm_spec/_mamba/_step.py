@@ -7,20 +7,14 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from ssm_spec._at_length_one import AtLengthOne
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._mamba._adjoint_bounds import mamba_block_vjp_bounds
-from ssm_spec._mamba._block import OUTPUTS, mamba_block, mamba_block_vjp
+from ssm_spec._mamba._block import mamba_block, mamba_block_vjp
 from ssm_spec._mamba._bounds import mamba_block_bounds
 from ssm_spec._mamba._stages import PARAMETERS
 from ssm_spec._roundoff import Arithmetic, Bounded
-from ssm_spec._validate import (
-    Dimensions,
-    Float,
-    as_cotangent,
-    as_real_array,
-    check_cotangent_names,
-    differentiated,
-)
+from ssm_spec._validate import Dimensions, Float, as_real_array
 
 DIFFERENTIABLE = ("x", "conv_state", "ssm_state", *PARAMETERS)
 
@@ -84,9 +78,7 @@ def mamba_step_vjp(
     -------
     For each name the gradient, float64, in the input's shape.
     """
-    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    found = mamba_block_vjp(_cotangents(step, cotangents), names, **step)
-    return {name: gradient[:, 0] if name == "x" else gradient for name, gradient in found.items()}
+    return _STEP.vjp(mamba_block_vjp, cotangents, wrt, inputs)
 
 
 @arguments_of(mamba_step)
@@ -100,8 +92,7 @@ def mamba_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     inputs
         The arguments of `mamba_step`.
     """
-    found = mamba_block_bounds(arithmetic=arithmetic, **_read(**inputs))
-    return {**found, "y": found["y"].map(lambda part: part[:, 0])}
+    return _STEP.bounds(mamba_block_bounds, inputs, arithmetic)
 
 
 @arguments_of(mamba_step)
@@ -121,20 +112,7 @@ def mamba_step_vjp_bounds(
     arithmetic
         The facts about the implementation, as for `mamba_block_bounds`.
     """
-    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    found = mamba_block_vjp_bounds(_cotangents(step, cotangents), names, arithmetic=arithmetic, **step)
-    return {
-        name: part.map(lambda array: array[:, 0]) if name == "x" else part for name, part in found.items()
-    }
-
-
-def _cotangents(
-    step: Mapping[str, Any], cotangents: Mapping[str, ArrayLike | None]
-) -> dict[str, ArrayLike | None]:
-    check_cotangent_names(cotangents, OUTPUTS)
-    b, _, e = step["x"].shape
-    y = as_cotangent(cotangents, "y", (b, e))
-    return {**cotangents, "y": None if y is None else y[:, None]}
+    return _STEP.vjp_bounds(mamba_block_vjp_bounds, cotangents, wrt, inputs, arithmetic)
 
 
 def _read(x: object, conv_state: object, ssm_state: object, **parameters: Any) -> dict[str, Any]:
@@ -145,3 +123,11 @@ def _read(x: object, conv_state: object, ssm_state: object, **parameters: Any) -
     states = {"conv_state": conv_state, "ssm_state": ssm_state}
     given = {name: as_real_array(name, state) for name, state in states.items()}
     return {"x": x_[:, None], **given, **parameters}
+
+
+_STEP = AtLengthOne(
+    read=_read,
+    differentiable=DIFFERENTIABLE,
+    time={"x": 1, "y": 1},
+    outputs={"y": "x", "conv_state": "conv_state", "ssm_state": "ssm_state"},
+)

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssm_spec._at_length_one import AtLengthOne
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._mamba3._adjoint import mamba3_siso_vjp
 from ssm_spec._mamba3._adjoint_bounds import mamba3_siso_vjp_bounds
 from ssm_spec._mamba3._bounds import mamba3_siso_bounds
 from ssm_spec._mamba3._inputs import STATES
-from ssm_spec._mamba3._siso import OUTPUTS, mamba3_siso
+from ssm_spec._mamba3._siso import mamba3_siso
 from ssm_spec._roundoff import Arithmetic, Bounded
-from ssm_spec._validate import (
-    Array,
-    Dimensions,
-    Float,
-    as_cotangent,
-    as_real_array,
-    check_cotangent_names,
-    differentiated,
-)
+from ssm_spec._validate import Dimensions, Float, as_real_array
 
 DIFFERENTIABLE = (
     *STATES,
@@ -112,8 +104,7 @@ def mamba3_siso_step_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[st
     inputs
         The arguments of `mamba3_siso_step`.
     """
-    found = mamba3_siso_bounds(arithmetic=arithmetic, **_read(**inputs))
-    return {**found, "y": found["y"].map(lambda part: part[:, 0])}
+    return _STEP.bounds(mamba3_siso_bounds, inputs, arithmetic)
 
 
 @arguments_of(mamba3_siso_step)
@@ -136,9 +127,7 @@ def mamba3_siso_step_vjp(
     -------
     For each name the gradient, float64, in the input's shape.
     """
-    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    found = mamba3_siso_vjp(_cotangents(step, cotangents), names, **step)
-    return {name: _as_given(name, gradient) for name, gradient in found.items()}
+    return _STEP.vjp(mamba3_siso_vjp, cotangents, wrt, inputs)
 
 
 @arguments_of(mamba3_siso_step)
@@ -158,25 +147,7 @@ def mamba3_siso_step_vjp_bounds(
     arithmetic
         The facts about the implementation.
     """
-    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    found = mamba3_siso_vjp_bounds(_cotangents(step, cotangents), names, arithmetic=arithmetic, **step)
-    return {name: bounded.map(partial(_as_given, name)) for name, bounded in found.items()}
-
-
-def _cotangents(step: Mapping[str, Any], cotangents: Mapping[str, object]) -> dict[str, Float | None]:
-    """Check those of y and the new states, and lay them out as the recurrence's."""
-    check_cotangent_names(cotangents, OUTPUTS)
-    b, _, h, p = step["v"].shape
-    y = as_cotangent(cotangents, "y", (b, h, p))
-    states = {name: as_cotangent(cotangents, name, step[name].shape) for name in STATES}
-    return {"y": None if y is None else y[:, None], **states}
-
-
-def _as_given(name: str, array: Array) -> Array:
-    """Bring what the recurrence calls by that name to the step's shape."""
-    if name in _PER_HEAD:
-        return array[..., 0]
-    return array[:, 0] if name in _PATTERNS else array
+    return _STEP.vjp_bounds(mamba3_siso_vjp_bounds, cotangents, wrt, inputs, arithmetic)
 
 
 def _read(**inputs: Any) -> dict[str, Any]:
@@ -190,3 +161,11 @@ def _read(**inputs: Any) -> dict[str, Any]:
             dims.match(name, array, _PATTERNS.get(name, "b h"))
             step[name] = array[..., None] if name in _PER_HEAD else np.expand_dims(array, 1)
     return step
+
+
+_STEP = AtLengthOne(
+    read=_read,
+    differentiable=DIFFERENTIABLE,
+    time={**dict.fromkeys((*_PATTERNS, "y"), 1), **dict.fromkeys(_PER_HEAD, -1)},
+    outputs={"y": "v", **{name: name for name in STATES}},
+)

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ssm_spec._at_length_one import AtLengthOne
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._ssd._public import ssd, ssd_bounds, ssd_vjp, ssd_vjp_bounds
-from ssm_spec._validate import (
-    Dimensions,
-    Float,
-    as_cotangent,
-    as_real_array,
-    check_cotangent_names,
-    differentiated,
-)
-
-Array = NDArray[Any]
+from ssm_spec._validate import Dimensions, Float, as_real_array
 
 OUTPUTS = ("y", "state")
 DIFFERENTIABLE = ("state", "x", "dt", "A", "B", "C", "D", "z", "dt_bias")
-_IN_SSD = {"state": "initial_states"}
-_STREAMED = ("x", "dt", "B", "C", "z")
 
 
 @operator
@@ -95,9 +84,7 @@ def ssd_update_vjp(
     -------
     For each name the gradient, float64, in the input's shape.
     """
-    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    found = ssd_vjp(_cotangents(step, cotangents), [_IN_SSD.get(name, name) for name in names], **step)
-    return {name: _as_given(name, found[_IN_SSD.get(name, name)]) for name in names}
+    return _STEP.vjp(ssd_vjp, cotangents, wrt, inputs)
 
 
 @arguments_of(ssd_update)
@@ -111,8 +98,7 @@ def ssd_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     inputs
         The arguments of `ssd_update`.
     """
-    found = ssd_bounds(arithmetic=arithmetic, **_read(**inputs))
-    return {"y": found["y"].map(lambda part: part[:, 0]), "state": found["final_states"]}
+    return _STEP.bounds(ssd_bounds, inputs, arithmetic)
 
 
 @arguments_of(ssd_update)
@@ -132,14 +118,7 @@ def ssd_update_vjp_bounds(
     arithmetic
         The facts about the implementation.
     """
-    step, names = _read(**inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
-    found = ssd_vjp_bounds(
-        _cotangents(step, cotangents),
-        [_IN_SSD.get(name, name) for name in names],
-        arithmetic=arithmetic,
-        **step,
-    )
-    return {name: found[_IN_SSD.get(name, name)].map(partial(_as_given, name)) for name in names}
+    return _STEP.vjp_bounds(ssd_vjp_bounds, cotangents, wrt, inputs, arithmetic)
 
 
 def _read(
@@ -169,14 +148,11 @@ def _read(
     return step | constants | {"initial_states": state_}
 
 
-def _cotangents(step: Mapping[str, Any], cotangents: Mapping[str, object]) -> dict[str, Float | None]:
-    check_cotangent_names(cotangents, OUTPUTS)
-    b, _, h, p = step["x"].shape
-    y = as_cotangent(cotangents, "y", (b, h, p))
-    state = as_cotangent(cotangents, "state", step["initial_states"].shape)
-    return {"y": None if y is None else y[:, None], "final_states": state}
-
-
-def _as_given(name: str, array: Array) -> Array:
-    """Bring what `ssd` calls by that name to the step's shape."""
-    return array[:, 0] if name in _STREAMED else array
+_STEP = AtLengthOne(
+    read=_read,
+    differentiable=DIFFERENTIABLE,
+    time=dict.fromkeys(("x", "dt", "B", "C", "z", "y"), 1),
+    outputs={"y": "x", "state": "state"},
+    inputs_over_time={"state": "initial_states"},
+    outputs_over_time={"state": "final_states"},
+)
