@@ -1,8 +1,11 @@
 """What honest arithmetic may do on the way of Mamba-3's recurrence: to its angles, weights, keys and states.
 
     increment      |i|(k_t + 3)u, i = Δ π tanh: tanh, the constant, two products
-    θ              e_θ ← e_θ + that + u(T + |i| + 6π), T the sum of |i|: in any order, not reduced, or
-                   reduced at each step: the sum, 2π itself, and what is left round by 2π + |i| or less
+    θ              e_θ ← e_θ + that + u(min(T, 2K) + |i| + 6π), and ⌈log₂ l⌉uT: a part of the sum is no
+                   more than T, the sum of |i|, nor than 2K, K the largest |θ| yet, being the
+                   difference of two; parts one after the other, in a tree, or a tree in each block.
+                   Not reduced, or reduced at each step: then the sum, 2π itself, and what is left
+                   round by 2π + |i| or less
     cos, sin       e_r = min(e_θ, 2) + k_s u
     k̃, q̃           (|x₂ᵢ| + |x₂ᵢ₊₁|)(e_r + 3u), x with its bias; u|x| where nothing turns
     λ, 1 − λ       λρ_σ; and of λρ_σ + u(1 − λ), as 1 − λ, and (1 − λ)ρ_σ, as σ(−x), the larger
@@ -103,7 +106,7 @@ def outer_products(v: Float, k: Float) -> Float:
 def forward_errors(siso: Siso, path: Path, states: States, arithmetic: Arithmetic) -> Forward:
     """Follow one order of evaluation."""
     weights = _weight_errors(siso, path, arithmetic)
-    theta = _angle_error(siso, arithmetic)
+    theta = _angle_error(siso, path.theta, arithmetic)
     k, q = (_rotation_error(x, theta, arithmetic) for x in (siso.k, siso.q))
     source, source_error = _source_errors(siso, path, weights, k, arithmetic)
     recurrence = Recurrence(
@@ -166,18 +169,20 @@ def _read_error(
     return y, error
 
 
-def _angle_error(siso: Siso, arithmetic: Arithmetic) -> Float:
-    """e_θ, (l, b, h, a): rounded against T, the sum of moduli, since the order of a sum is free."""
+def _angle_error(siso: Siso, theta: Float, arithmetic: Arithmetic) -> Float:
+    """e_θ, (l, b, h, a): a part of the sum rounds against the smaller of T and 2K."""
     u = arithmetic.u
     turns = np.abs(siso.dt[..., None] * np.pi * np.tanh(siso.angles))
     local = (TANH + 3.0) * u * turns + flushed(arithmetic, np.abs(siso.dt[..., None]), np.abs(siso.angles))
     depth = np.ceil(np.log2(max(len(turns), 2)))
     error, total = np.empty_like(turns), np.abs(siso.angle_state)
-    carried = np.full_like(total, arithmetic.eta)
+    reach, carried = total, np.full_like(total, arithmetic.eta)
     for t, turn in enumerate(turns):
         fresh = siso.fresh[t, :, None, None]
         total = np.where(fresh, 0.0, total) + turn
-        carried = np.where(fresh, 0.0, carried) + local[t] + u * turn + reduction_error(total, arithmetic)
+        reach = np.maximum(np.where(fresh, 0.0, reach), np.abs(theta[t]))
+        part = reduction_error(np.minimum(total, 2.0 * reach), arithmetic)
+        carried = np.where(fresh, 0.0, carried) + local[t] + u * turn + part
         error[t] = carried + depth * u * total
     return error
 
