@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm_triton._inputs import FUSED, Inputs
+from ssm_triton._inputs import FUSED, Inputs, grouped
 from ssm_triton._plan import BackwardPlan, LanesPlan, Shape
-from ssm_triton._slices import sum_slices
+from ssm_triton._sums import sum_pieces
 
+NAMES = ("B", "C", "A", "D", "delta_bias")
 SLICE_STEPS = 16
 
 
@@ -28,12 +29,15 @@ class Gradients:
         Of A (parts, n, d), D and delta_bias (parts, d): one part for each row and segment.
     count
         Slices: of the programs of one row and segment, each serves one or a few.
+    N
+        States, padded.
     """
 
     whole: dict[str, Tensor]
     slices: tuple[Tensor, Tensor]
     parts: dict[str, Tensor]
     count: int
+    N: int
 
     @classmethod
     def empty(cls, x: Inputs, shape: Shape, plan: BackwardPlan | LanesPlan, count: int) -> Gradients:
@@ -58,35 +62,46 @@ class Gradients:
         for name in ("D", "delta_bias"):
             if getattr(x, name) is not None:
                 parts[name] = room(number, shape.dim, dtype=x.A.dtype.to_real())
-        return cls(whole, (dB, dC), parts, count)
+        return cls(whole, (dB, dC), parts, count, plan.N)
 
     def gathered(self, x: Inputs, shape: Shape) -> dict[str, Tensor]:
         """The gradient of every input that was given, by name."""
-        out = dict(self.whole)
-        for name, given, pieces, groups in (
-            ("B", x.B, self.slices[0], shape.groups_B),
-            ("C", x.C, self.slices[1], shape.groups_C),
-        ):
-            if groups:
-                out[name] = _gather(given, pieces, self.count // groups, shape)
-            else:
-                out[name] = pieces.sum(0).t().contiguous()
-        out["A"] = self.parts["A"].sum(0).t().contiguous()
-        return out | {name: self.parts[name].sum(0) for name in ("D", "delta_bias") if name in self.parts}
+        pieces = {"B": self.slices[0], "C": self.slices[1]} | self.parts
+        sums = {"B": torch.empty_like(x.B), "C": torch.empty_like(x.C), "A": torch.empty_like(x.A)}
+        for name in ("D", "delta_bias"):
+            if name in pieces:
+                sums[name] = pieces[name].new_empty(shape.dim)
+        if x.A.is_complex():
+            for k in range(2):
+                halves = [{name: _part(y, k) for name, y in of.items()} for of in (pieces, sums)]
+                _sum(x, shape, self.N, *halves, real=not k)
+        else:
+            _sum(x, shape, self.N, pieces, sums)
+        return self.whole | sums
 
 
-def _gather(given: Tensor, slices: Tensor, count: int, shape: Shape) -> Tensor:
-    out = torch.empty_like(given)
-    spans = -(-shape.length // SLICE_STEPS)
-    programs = spans * given.shape[1] * shape.batch
-    pairs = [(slices, out)]
-    if given.is_complex():
-        pairs = [(torch.view_as_real(slices)[..., k], torch.view_as_real(out)[..., k]) for k in range(2)]
-    N = slices.shape[-1]
-    for piece, part in pairs if programs else ():
-        sum_slices[(programs,)](
-            piece, part, count, shape.batch, shape.length, shape.n, spans, given.shape[1], *part.stride(),
-            T=SLICE_STEPS, N=N, J=max(128 // N, 1), STEP=len(pairs),
-            num_warps=4, enable_fp_fusion=FUSED,
-        )  # fmt: skip
-    return out
+def _part(x: Tensor, k: int) -> Tensor:
+    return torch.view_as_real(x)[..., k] if x.is_complex() else x
+
+
+def _sum(
+    x: Inputs, shape: Shape, N: int, pieces: dict[str, Tensor], sums: dict[str, Tensor], *,
+    real: bool = True,
+) -> None:  # fmt: skip
+    """Fill the sums, or the real or imaginary part of those that are complex."""
+    T, J, channels = SLICE_STEPS, max(128 // N, 1), max(512 // N, 1)
+    spans = -(-shape.length // T) * shape.batch
+    groups = (shape.groups_B, shape.groups_C)
+    counts = [len(pieces[name]) // max(g, 1) for name, g in zip("BC", groups, strict=True)]
+    programs = [spans * g for g in groups]
+    whole = sum(programs) + -(-shape.dim // channels)
+    if not whole:
+        return
+    sum_pieces[(whole,)](
+        *(pieces.get(name) for name in NAMES), *(sums.get(name) for name in NAMES),
+        *programs, shape.batch, shape.length, shape.dim, shape.n, *counts, *(max(g, 1) for g in groups),
+        len(pieces["A"]), *grouped(sums["B"]), *grouped(sums["C"]),
+        CONST_B=not groups[0], CONST_C=not groups[1],
+        HAS_D="D" in sums and real, HAS_BIAS="delta_bias" in sums and real,
+        N=N, STEP=1 + x.A.is_complex(), T=T, J=J, CHANNELS=channels, num_warps=4, enable_fp_fusion=FUSED,
+    )  # fmt: skip
