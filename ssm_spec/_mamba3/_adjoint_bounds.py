@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ssm_spec._mamba3._errors import follow_states
 from ssm_spec._mamba3._inputs import STATES, Siso, read
 from ssm_spec._mamba3._near import Near
 from ssm_spec._mamba3._siso import follow, mamba3_siso
+from ssm_spec._mamba3._turns import frames
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._selective_scan._bounds import Worst
 from ssm_spec._ssd._bounds import analyses
@@ -52,14 +54,23 @@ def mamba3_siso_vjp_bounds(
         path = follow(siso)
         states, back = follow_states(siso, path), adjoint_of(siso, path, given)
         for order, own in analyses(arithmetic):
-            found = Analysis(siso, path, states, back, given, order).gradients()
+            both = [
+                Analysis(siso, path, states, back, given, turns, order).gradients()
+                for turns in frames(siso, path.theta, order)
+            ]
             for name in names:
-                error, peak = _in_shape(siso, name, found[_MADE_OF.get(name, name)])
+                made_of = _MADE_OF.get(name, name)
+                error, peak = _in_shape(siso, name, _smaller(*(found[made_of] for found in both)))
                 worst[name].raise_to(..., error, peak, own=own)
         return {name: _bounded(values[name], worst[name], arithmetic) for name in names}
 
 
 _MADE_OF = {"q_bias": "q", "k_bias": "k"}
+
+
+def _smaller(one: Near, other: Near) -> Near:
+    """The smaller errors of two analyses of the same numbers."""
+    return replace(one, error=np.fmin(one.error, other.error), peak=np.fmin(one.peak, other.peak))
 
 
 def _bounded(value: Float, worst: Worst, arithmetic: Arithmetic) -> Bounded:

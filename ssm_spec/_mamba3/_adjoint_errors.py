@@ -13,7 +13,9 @@ The gradients of `_adjoint`, their products and sums as in `_near`, every sum in
     λ(1 − λ)  as σ(1 − σ) of trap or of −trap: (1 − σ)σρ_σ + σ(σρ_σ + u) + uσ(1 − σ), the larger
     1 − tanh² u((2k_t + 1) tanh² + 1)
 
-In a chunk what reads S or Λ is rounded against the sums of moduli M and M^Λ.
+Λ and dk̃ are seen from a frame of `_turns`, as S is: what is handed to the step before turns by ε, and what
+is given at the end by all that the frame has turned. In a chunk what reads S or Λ is rounded against the sums
+of moduli M and M^Λ.
 """
 
 from __future__ import annotations
@@ -25,19 +27,11 @@ import numpy as np
 from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error, silu_slope_error
 from ssm_spec._mamba3._adjoint import Adjoint, Cotangents, sum_to_end
-from ssm_spec._mamba3._errors import (
-    TANH,
-    States,
-    before_error,
-    flat,
-    forward_errors,
-    in_order,
-    pairs,
-    turn_error,
-)
+from ssm_spec._mamba3._errors import States, before_error, flat, forward_errors, in_order
 from ssm_spec._mamba3._inputs import Siso
 from ssm_spec._mamba3._near import Near, largest, near
 from ssm_spec._mamba3._siso import Path
+from ssm_spec._mamba3._turns import TANH, Turns, moved, pairs, seen, state_moved, state_seen, turn_error
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._adjoint import gate_slope
 from ssm_spec._selective_scan._classes import chunk_begins, chunks_back, next_step, sum_to_chunk_end
@@ -48,17 +42,27 @@ from ssm_spec._validate import Float
 
 
 class Analysis:
-    """One order of evaluation, forward and back. Every array of it has rows and heads last."""
+    """One order of evaluation, forward and back, in one frame. Every array has rows and heads last."""
 
     def __init__(
-        self, siso: Siso, path: Path, states: States, back: Adjoint, given: Cotangents, arithmetic: Arithmetic
+        self,
+        siso: Siso,
+        path: Path,
+        states: States,
+        back: Adjoint,
+        given: Cotangents,
+        turns: Turns,
+        arithmetic: Arithmetic,
     ) -> None:
-        self.siso, self.path, self.states, self.given = siso, path, states, given
+        self.siso, self.path, self.states, self.given, self.turns = siso, path, states, given, turns
         self.arithmetic, self.a = arithmetic, siso.angles.shape[-1]
-        self.forward = found = forward_errors(siso, path, states, arithmetic)
+        self.forward = found = forward_errors(siso, path, states, turns, arithmetic)
         self.S = near(states.after, arithmetic, found.S.error, found.S.mass, found.S.peak)
-        self.k, self.q = self._stream(path.k, found.k), self._stream(path.q, found.q)
-        self.k_before = self._stream(path.k_before, before_error(siso, found.k, arithmetic))
+        k_before = before_error(siso, path, turns, found.k, arithmetic)
+        self.k, self.q, self.k_before = (
+            self._seen(self._stream(x, error))
+            for x, error in ((path.k, found.k), (path.q, found.q), (path.k_before, k_before))
+        )
         self.v, self.v_before = self._stream(siso.v), self._stream(path.v_before)
         weights = found.weights
         self.alpha = near(np.exp(siso.adt), arithmetic, weights.alpha)
@@ -77,6 +81,14 @@ class Analysis:
         e = np.zeros_like(x) if error is None else error
         return near(heads_last(x), self.arithmetic, heads_last(e))
 
+    def _seen(self, x: Near) -> Near:
+        """Rounded outside of the turned frame. (l, n, b, h)."""
+        return replace(x, mass=heads_last(seen(time_first(x.mass), self.turns.drift)))
+
+    def _turned(self, x: Near) -> Near:
+        """Carried to the frame of the step before, or from it. (l, n, b, h)."""
+        return x.wider(heads_last(moved(time_first(np.abs(x.value) + x.error), self.turns.step)))
+
     def _gated_cotangent(self) -> Near:
         """g = r silu(z)."""
         r, z = self._stream(self.given.y), self.siso.z
@@ -90,16 +102,21 @@ class Analysis:
         last = self.given.S.transpose(2, 3, 0, 1)[None]
         after = np.concatenate([adjoint, last])[1:]
         after[:-1] = np.where(ends[:-1, None, None], 0.0, after[:-1])
+        turns, size = self.turns, np.abs(after)
+        drift = np.concatenate([turns.drift[1:], turns.drift[-1:]])
+        step = np.concatenate([turns.step[1:], turns.drift[-1:]])
+        kept = np.where(ends, 1.0, next_step(self.alpha.value + self.alpha.error))[:, None, None]
+        source_error = self.c.error + kept * state_moved(size, step)
         recurrence = Recurrence(
             decay=np.where(ends, 1.0, next_step(np.exp(siso.adt)))[::-1, None],
             decay_error=np.where(ends, 0.0, next_step(self.alpha.error))[::-1, None],
             exponent=np.where(ends, 0.0, next_step(np.abs(siso.adt)))[::-1, None],
             step_error=np.zeros_like(siso.adt),
             rate=np.ones(1),
-            before=flat(np.abs(after[::-1])),
-            state=flat(np.abs(adjoint[::-1])),
-            source=flat(np.abs(self.c.value[::-1])),
-            source_error=flat(self.c.error[::-1]),
+            before=flat(state_seen(size, drift)[::-1]),
+            state=flat(state_seen(adjoint, turns.drift)[::-1]),
+            source=flat(self.c.mass[::-1]),
+            source_error=flat(source_error[::-1]),
             fresh=self.over[::-1],
             complex=False,
         )
@@ -112,13 +129,11 @@ class Analysis:
         siso, L, k, v = self.siso, self.adjoint, self.k[:, None], self.v[:, :, None]
         k_before, v_before = self.k_before[:, None], self.v_before[:, :, None]
         late, early = self.late[:, None], self.early[:, None]
-        dk, k_state = self._with_next(
-            late * (L * v).summed(1), early * (L * v_before).summed(1), self.given.k
-        )
-        dv, v_state = self._with_next(
-            late * (L * k).summed(2), early * (L * k_before).summed(2), self.given.v
-        )
-        dq = (self.S * self.g[:, :, None]).summed(1)
+        own, following = (self._seen((L * x).summed(1)) for x in (v, v_before))
+        dk, k_state = self._with_next(late * own, self._turned(early * following), self._last_key())
+        v_last = near(self.given.v.transpose(2, 0, 1)[None], self.arithmetic, self.arithmetic.eta)
+        dv, v_state = self._with_next(late * (L * k).summed(2), early * (L * k_before).summed(2), v_last)
+        dk, dq = self._seen(dk), self._seen((self.S * self.g[:, :, None]).summed(1))
         turned = self._of_angles(dk, self.k, siso.k) + self._of_angles(dq, self.q, siso.q)
         dtheta, angle_state = self._sum_to_end(turned)
         d_late, d_early = (L * k * v).summed(1, 2), (L * k_before * v_before).summed(1, 2)
@@ -140,19 +155,25 @@ class Analysis:
         }
         return found if siso.z is None else found | {"z": self._gate_gradient(siso.z)}
 
-    def _with_next(self, own: Near, before: Near, last: Float) -> tuple[Near, Near]:
+    def _with_next(self, own: Near, before: Near, last: Near) -> tuple[Near, Near]:
         """As `_adjoint` does: what t + 1 reads as the step before's is added, but not across a reset."""
-        fresh, end = self.siso.fresh[:, None, :, None], last.transpose(2, 0, 1)[None]
+        fresh = self.siso.fresh[:, None, :, None]
 
         def following(array: Float, at_end: Float) -> Float:
             return np.concatenate([np.where(fresh, 0.0, array), at_end])
 
-        eta = np.full_like(end, self.arithmetic.eta)
-        parts = zip((before.value, before.error, before.mass), (end, eta, np.abs(end)), strict=True)
-        value, error, mass = (following(array, at_end) for array, at_end in parts)
-        peak = np.maximum(before.peak, np.abs(last).max(-1, initial=0.0))
-        given = Near(value, error, mass, peak, self.arithmetic)
+        names = ("value", "error", "mass")
+        parts = {name: following(getattr(before, name), getattr(last, name)) for name in names}
+        given = Near(**parts, peak=np.maximum(before.peak, last.peak), arithmetic=self.arithmetic)
         return own + given[1:], given[0]
+
+    def _last_key(self) -> Near:
+        """The cotangent of the last k̃, which is given outside of the turned frame. (1, n, b, h)."""
+        k, drift = self.given.k[None], self.turns.drift[-1:]
+        if not len(drift):
+            return near(heads_last(k), self.arithmetic, self.arithmetic.eta)
+        error = moved(k, drift) + self.arithmetic.eta
+        return near(heads_last(k), self.arithmetic, heads_last(error), heads_last(seen(k, drift)))
 
     def _sum_to_end(self, terms: Near) -> tuple[Near, Near]:
         """The sums of the angles' cotangents to their sequences' ends, in any order."""
@@ -180,8 +201,10 @@ class Analysis:
     def _turned_back(self, cotangent: Near) -> Near:
         """R(−θ) of the cotangent; what does not turn stays."""
         even, odd = (slice(None), slice(0, 2 * self.a, 2)), (slice(None), slice(1, 2 * self.a, 2))
-        error = turn_error(self.forward.theta, self.arithmetic)
+        error = turn_error(self.turns.apart, self.arithmetic)
         cos, sin = (self._stream(f(self.path.theta), error) for f in (np.cos, np.sin))
+        drift = heads_last(self.turns.drift)
+        cos, sin = (replace(x, mass=np.minimum(x.mass + drift, 1.0)) for x in (cos, sin))
         first = cotangent[even] * cos + cotangent[odd] * sin
         second = cotangent[odd] * cos + -(cotangent[even] * sin)
         value, error = cotangent.value.copy(), cotangent.error.copy()
@@ -203,8 +226,9 @@ class Analysis:
         drift, source = self.forward.S, self.forward.source
         before, size = np.abs(self.states.before), np.abs(self.alpha.value)[:, None, None]
         e_before = np.concatenate([np.zeros_like(drift.error[:1]), drift.error[:-1]])[: len(before)]
+        e_before = e_before + state_moved(before + e_before, self.turns.step)
         e_before = np.where(self.siso.fresh[:, None, None, :, None], 0.0, e_before) + self.arithmetic.eta
-        decayed = size * before
+        decayed = size * state_seen(before, self.turns.drift)
         rounding = self.arithmetic.u * decayed + self.arithmetic.eta
         error = size * e_before + self.alpha.error[:, None, None] * (before + e_before) + rounding
         if self.arithmetic.decayed_state != "direct":
@@ -226,8 +250,8 @@ class Analysis:
         kappa, q = self._kappa(), self.arithmetic.chunk
         S, drift, source = self.forward.S, self.drift, self.forward.source
         ends = np.roll(chunk_begins(len(source), q), -1)[:, None, None, None, None]
-        handed_on = np.abs(self.adjoint.value - self.c.value)
-        c = np.abs(self.c.value) + np.where(ends, handed_on, 0.0)
+        handed_on = state_seen(self.adjoint.value - self.c.value, self.turns.drift)
+        c = self.c.mass + np.where(ends, handed_on, 0.0)
         terms = c * (S.unshared + kappa * S.mass) + source * (drift.unshared + kappa * drift.mass)
         terms += flushed(self.arithmetic, c, S.mass) + flushed(self.arithmetic, source, drift.mass)
         return sum_to_chunk_end(terms.sum((1, 2)), q)
@@ -275,7 +299,8 @@ class Analysis:
     def _initial_state(self) -> Near:
         """α_0 Λ_0; with no step the last cotangent itself."""
         if len(self.alpha.value):
-            return self.alpha[0] * self.adjoint[0]
+            first = self.alpha[:1, None, None] * self.adjoint[:1]
+            return first.wider(state_moved(np.abs(first.value) + first.error, self.turns.step[:1]))[0]
         return near(self.given.S.transpose(2, 3, 0, 1), self.arithmetic, self.arithmetic.eta)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from ssm_spec._calls import arguments_of
 from ssm_spec._gate_errors import silu_error
-from ssm_spec._mamba3._errors import States, follow_states, forward_errors, reduction_error
+from ssm_spec._mamba3._errors import States, follow_states, forward_errors
 from ssm_spec._mamba3._inputs import Siso, read
 from ssm_spec._mamba3._siso import Path, follow, last_v, mamba3_siso, run
+from ssm_spec._mamba3._turns import Turns, frames, reduction_error, rotation_error, state_moved
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._selective_scan._value import gate
@@ -75,8 +76,14 @@ def mamba3_siso_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bo
 
 
 def _errors(siso: Siso, path: Path, states: States, arithmetic: Arithmetic) -> Errors:
-    """Follow one order of evaluation."""
-    found = forward_errors(siso, path, states, arithmetic)
+    """Follow one order of evaluation: the smaller error of both frames."""
+    both = [_seen(siso, path, states, turns, arithmetic) for turns in frames(siso, path.theta, arithmetic)]
+    return Errors(*(np.fmin(*(getattr(one, part.name) for one in both)) for part in fields(Errors)))
+
+
+def _seen(siso: Siso, path: Path, states: States, turns: Turns, arithmetic: Arithmetic) -> Errors:
+    """From one frame; what is returned has left it."""
+    found = forward_errors(siso, path, states, turns, arithmetic)
     error, y, l = found.y_error, np.abs(found.y), len(found.y)
     y_peak = np.maximum(found.S.peak.max(axis=(1, 2), initial=0.0)[..., None], y)
     if siso.z is not None:
@@ -84,11 +91,16 @@ def _errors(siso: Siso, path: Path, states: States, arithmetic: Arithmetic) -> E
         error = size * error + (e_gate + arithmetic.u * (size + e_gate)) * (y + error)
         error += flushed(arithmetic, size, y)
         y_peak = np.maximum(y_peak, size * y)
+    if not l:
+        theta = reduction_error(np.abs(siso.angle_state), arithmetic)
+        S, k = (np.full_like(x, arithmetic.eta) for x in (siso.ssm_state, siso.k_state))
+        return Errors(error, theta, S, k, y_peak, np.abs(siso.ssm_state))
+    turned = state_moved(np.abs(states.after[-1:]) + found.S.error[-1:], turns.drift[-1:])
     return Errors(
         error,
-        found.theta[-1] if l else reduction_error(np.abs(siso.angle_state), arithmetic),
-        found.S.error[-1].transpose(2, 3, 0, 1) if l else np.full_like(siso.ssm_state, arithmetic.eta),
-        found.k[-1] if l else np.full_like(siso.k_state, arithmetic.eta),
+        turns.theta[-1],
+        (found.S.error[-1] + turned[0]).transpose(2, 3, 0, 1),
+        rotation_error(siso.k[-1:], turns.theta[-1:], arithmetic)[0],
         y_peak,
-        found.S.peak[-1].transpose(2, 3, 0, 1) if l else np.abs(siso.ssm_state),
+        found.S.peak[-1].transpose(2, 3, 0, 1),
     )

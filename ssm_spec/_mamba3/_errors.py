@@ -1,44 +1,31 @@
-"""What honest arithmetic may do on the way of Mamba-3's recurrence: to its angles, weights, keys and states.
+"""What honest arithmetic may do on the way of Mamba-3's recurrence: to its weights, sources and states.
 
-    increment      |i|(k_t + 3)u, i = Δ π tanh: tanh, the constant, two products
-    θ              e_θ ← e_θ + that + u(min(T, 2K) + |i| + 6π), and ⌈log₂ l⌉uT: a part of the sum is no
-                   more than T, the sum of |i|, nor than 2K, K the largest |θ| yet, being the
-                   difference of two; parts one after the other, in a tree, or a tree in each block.
-                   Not reduced, or reduced at each step: then the sum, 2π itself, and what is left
-                   round by 2π + |i| or less
-    cos, sin       e_r = min(e_θ, 2) + k_s u
-    k̃, q̃           (|x₂ᵢ| + |x₂ᵢ₊₁|)(e_r + 3u), x with its bias; u|x| where nothing turns
     λ, 1 − λ       λρ_σ; and of λρ_σ + u(1 − λ), as 1 − λ, and (1 − λ)ρ_σ, as σ(−x), the larger
     S              the recurrence of `_selective_scan._state_errors` with a = exp(adt), whose source
                    is the two outer products
     y              Σ_n |q̃|e_S + e_q̃(|S| + e_S) + nu|q̃|(m + e_S) + |D v|u + u|y|, before the gate
 
-k_t = 10 and k_s = 8 (5 and 4 ulp), after the limits of the OpenCL specification.
-
-Arrays of states have heads last: (l, p, n, b, h).
+The angles and what they turn are in `_turns`; all is seen from one of its frames. Arrays of states have heads
+last: (l, p, n, b, h).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ssm_spec._functions import sigmoid
 from ssm_spec._mamba3._inputs import Siso
 from ssm_spec._mamba3._siso import Path
+from ssm_spec._mamba3._turns import Turns, moved, rotation_error, seen, state_moved, state_seen
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._classes import chunk_begins, chunk_sums, drift_in_order
 from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
 from ssm_spec._selective_scan._recurrence import cuts_of, recur
 from ssm_spec._selective_scan._state_errors import Chunks, Recurrence, StateErrors
 from ssm_spec._validate import Float
-
-TANH: Final = 10.0
-"""k_t, in units of u."""
-SINE: Final = 8.0
-"""k_s."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +49,12 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """One order of evaluation, followed: errors of θ (l, b, h, a), k̃, q̃ (l, b, h, n), and what S loses.
+    """One order of evaluation, followed: errors of k̃, q̃ (l, b, h, n), and what S loses, in a frame.
 
     Attributes
     ----------
+    turns
+        The errors of θ, and the frame.
     S
         The drift of S, (l, p, n, b, h).
     source, source_error
@@ -75,7 +64,7 @@ class Forward:
     """
 
     weights: Weights
-    theta: Float
+    turns: Turns
     k: Float
     q: Float
     S: StateErrors
@@ -103,20 +92,22 @@ def outer_products(v: Float, k: Float) -> Float:
     return product
 
 
-def forward_errors(siso: Siso, path: Path, states: States, arithmetic: Arithmetic) -> Forward:
-    """Follow one order of evaluation."""
+def forward_errors(siso: Siso, path: Path, states: States, turns: Turns, arithmetic: Arithmetic) -> Forward:
+    """Follow one order of evaluation, seen from one frame."""
     weights = _weight_errors(siso, path, arithmetic)
-    theta = _angle_error(siso, path.theta, arithmetic)
-    k, q = (_rotation_error(x, theta, arithmetic) for x in (siso.k, siso.q))
-    source, source_error = _source_errors(siso, path, weights, k, arithmetic)
+    k, q = (rotation_error(x, turns.apart, arithmetic) for x in (siso.k, siso.q))
+    source, source_error = _source_errors(siso, path, weights, turns, k, arithmetic)
+    before, after = np.abs(states.before), np.abs(states.after)
+    alpha = np.exp(siso.adt)[:, None, None] + weights.alpha[:, None, None]
+    source_error += alpha * state_moved(before, turns.step)
     recurrence = Recurrence(
         decay=np.exp(siso.adt)[:, None],
         decay_error=weights.alpha[:, None],
         exponent=np.abs(siso.adt)[:, None],
         step_error=np.zeros_like(siso.adt),
         rate=np.ones(1),
-        before=flat(np.abs(states.before)),
-        state=flat(np.abs(states.after)),
+        before=flat(state_seen(before, turns.drift)),
+        state=flat(state_seen(after, turns.drift)),
         source=flat(source),
         source_error=flat(source_error),
         fresh=started(siso),
@@ -125,8 +116,8 @@ def forward_errors(siso: Siso, path: Path, states: States, arithmetic: Arithmeti
     sums = chunk_sums(np.abs(siso.adt), arithmetic.chunk)
     chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
     S = in_order(recurrence, arithmetic, chunks, states.after.shape)
-    y, y_error = _read_error(siso, path, states, S, q, arithmetic)
-    return Forward(weights, theta, k, q, S, source, source_error, y, y_error)
+    y, y_error = _read_error(siso, path, states, turns, S, q, arithmetic)
+    return Forward(weights, turns, k, q, S, source, source_error, y, y_error)
 
 
 def in_order(
@@ -154,71 +145,26 @@ def started(siso: Siso) -> Any:
 
 
 def _read_error(
-    siso: Siso, path: Path, states: States, drift: StateErrors, e_q: Float, arithmetic: Arithmetic
+    siso: Siso,
+    path: Path,
+    states: States,
+    turns: Turns,
+    drift: StateErrors,
+    e_q: Float,
+    arithmetic: Arithmetic,
 ) -> tuple[Float, Float]:
     """S q̃ + D v and its error, (l, b, h, p)."""
     n = siso.k.shape[-1]
     q, e = (x.transpose(0, 3, 1, 2)[:, None] for x in (path.q, e_q))
     skip = siso.D[:, None] * siso.v
     y = (states.after * q).sum(axis=2).transpose(0, 2, 3, 1) + skip
-    q, S, mass = np.abs(q), np.abs(states.after), drift.mass + drift.error
+    q = seen(path.q, turns.drift).transpose(0, 3, 1, 2)[:, None]
+    S, mass = np.abs(states.after), drift.mass + drift.error
     terms = q * drift.error + e * (S + drift.error) + (n + 1) * arithmetic.u * (q + e) * mass
     error = (terms + flushed(arithmetic, q, mass)).sum(axis=2).transpose(0, 2, 3, 1)
     error += arithmetic.u * (2.0 * np.abs(skip) + np.abs(y))
     error += flushed(arithmetic, np.abs(siso.D[:, None]), np.abs(siso.v))
     return y, error
-
-
-def _angle_error(siso: Siso, theta: Float, arithmetic: Arithmetic) -> Float:
-    """e_θ, (l, b, h, a): a part of the sum rounds against the smaller of T and 2K."""
-    u = arithmetic.u
-    turns = np.abs(siso.dt[..., None] * np.pi * np.tanh(siso.angles))
-    local = (TANH + 3.0) * u * turns + flushed(arithmetic, np.abs(siso.dt[..., None]), np.abs(siso.angles))
-    depth = np.ceil(np.log2(max(len(turns), 2)))
-    error, total = np.empty_like(turns), np.abs(siso.angle_state)
-    reach, carried = total, np.full_like(total, arithmetic.eta)
-    for t, turn in enumerate(turns):
-        fresh = siso.fresh[t, :, None, None]
-        total = np.where(fresh, 0.0, total) + turn
-        reach = np.maximum(np.where(fresh, 0.0, reach), np.abs(theta[t]))
-        part = reduction_error(np.minimum(total, 2.0 * reach), arithmetic)
-        carried = np.where(fresh, 0.0, carried) + local[t] + u * turn + part
-        error[t] = carried + depth * u * total
-    return error
-
-
-def reduction_error(size: Float, arithmetic: Arithmetic) -> Float:
-    """What an angle may lose that is brought between 0 and 2π, or between −π and π, as no step asks for.
-
-    Also where no step was taken: a state is returned then that means the same.
-    """
-    return arithmetic.u * (size + 6.0 * np.pi) + arithmetic.eta
-
-
-def turn_error(e_theta: Float, arithmetic: Arithmetic) -> Float:
-    """e_r, of a cosine and a sine of θ."""
-    error: Float = np.minimum(e_theta, 2.0) + SINE * arithmetic.u
-    return error
-
-
-def pairs(x: Float, a: int) -> Float:
-    """|x₂ᵢ| + |x₂ᵢ₊₁| at both places of each of the first a pairs, |x| elsewhere. (..., n)."""
-    size = np.abs(x)
-    both = size[..., 0 : 2 * a : 2] + size[..., 1 : 2 * a : 2]
-    size[..., 0 : 2 * a : 2] = both
-    size[..., 1 : 2 * a : 2] = both
-    return size
-
-
-def _rotation_error(x: Float, e_theta: Float, arithmetic: Arithmetic) -> Float:
-    """The error of R(θ)x, x = k + bias. (l, b, h, n)."""
-    u, a = arithmetic.u, e_theta.shape[-1]
-    error: Float = u * np.abs(x) + 3.0 * arithmetic.eta
-    sizes, e_r = pairs(x, a)[..., 0 : 2 * a : 2], turn_error(e_theta, arithmetic)
-    turned = sizes * (e_r + 3.0 * u) + 3.0 * flushed(arithmetic, sizes)
-    error[..., 0 : 2 * a : 2] = turned
-    error[..., 1 : 2 * a : 2] = turned
-    return error
 
 
 def _weight_errors(siso: Siso, path: Path, arithmetic: Arithmetic) -> Weights:
@@ -234,18 +180,19 @@ def _weight_errors(siso: Siso, path: Path, arithmetic: Arithmetic) -> Weights:
     return Weights(e_alpha, e_share, e_rest, late, early + flushed(arithmetic, step, alpha))
 
 
-def before_error(siso: Siso, e_k: Float, arithmetic: Arithmetic) -> Float:
-    """The error of k̃ of the step before: none where a sequence starts anew. (l, b, h, n)."""
+def before_error(siso: Siso, path: Path, turns: Turns, e_k: Float, arithmetic: Arithmetic) -> Float:
+    """The error of k̃ of the step before, in this one's frame: none where a sequence starts. (l, b, h, n)."""
     delayed = np.concatenate([np.full_like(siso.k_state[None], arithmetic.eta), e_k[:-1]])[: len(e_k)]
-    return np.where(siso.fresh[:, :, None, None], 0.0, delayed)
+    error = delayed + moved(np.abs(path.k_before) + delayed, turns.step)
+    return np.where(siso.fresh[:, :, None, None], 0.0, error)
 
 
 def _source_errors(
-    siso: Siso, path: Path, weights: Weights, e_k: Float, arithmetic: Arithmetic
+    siso: Siso, path: Path, weights: Weights, turns: Turns, e_k: Float, arithmetic: Arithmetic
 ) -> tuple[Float, Float]:
     """The modulus of what a step adds to S, and its error, (l, p, n, b, h)."""
     u = arithmetic.u
-    e_k_before = before_error(siso, e_k, arithmetic)
+    e_k_before = before_error(siso, path, turns, e_k, arithmetic)
     parts = (
         (path.early, weights.early, path.v_before, path.k_before, e_k_before),
         (path.late, weights.late, siso.v, path.k, e_k),
@@ -254,7 +201,7 @@ def _source_errors(
     shape = (l, p, siso.k.shape[-1], b, h)
     source, error = np.zeros(shape), np.zeros(shape)
     for weight, e_weight, v, k, e in parts:
-        w, v_, k_ = np.abs(weight)[..., None], np.abs(v), np.abs(k)
+        w, v_, k_ = np.abs(weight)[..., None], np.abs(v), seen(k, turns.drift)
         source += outer_products(w * v_, k_)
         error += outer_products((w + e_weight[..., None]) * v_, e) + outer_products(
             e_weight[..., None] * v_, k_

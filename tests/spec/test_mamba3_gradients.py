@@ -180,6 +180,35 @@ def test_honest_gradients_stay_within_their_bounds(form: Any, arithmetic: Arithm
             assert max(worst.values()) <= 1, worst
 
 
+@pytest.mark.parametrize(("form", "arithmetic"), [(loop, SINGLE), (blockwise, DUAL)])
+def test_honest_gradients_of_many_equal_turns_stay_within_theirs(form: Any, arithmetic: Arithmetic) -> None:
+    """Each sum of the angles rounds the same way: what is lost grows with the square of the steps."""
+    inputs = draw(0, 1, 700, 2, 2, 1, 4, 1)
+    inputs |= {"dt": np.full_like(inputs["dt"], 0.63), "angles": np.full_like(inputs["angles"], 0.7)}
+    cotangents = cotangents_of(0, inputs)
+    worst = ratio(autograd(inputs, cotangents, "float32", form), inputs, cotangents, arithmetic)
+    assert max(worst.values()) <= 1, worst
+
+
+def test_a_gradient_forgets_what_its_angles_have_lost() -> None:
+    """Steps that are all alike: with four times as many an angle loses sixteen times as much; they do not."""
+
+    def last_bounds(l: int) -> dict[str, float]:
+        ones = {name: np.ones(shape) for name, shape in (("q", (1, l, 1, 2)), ("k", (1, l, 1, 2)))}
+        heads = {"adt": np.full((1, 1, l), -1.0), "dt": np.full((1, 1, l), 0.5), "trap": np.zeros((1, 1, l))}
+        inputs = {**ones, **heads, "v": np.ones((1, l, 1, 1)), "angles": np.full((1, l, 1, 1), 0.7)}
+        inputs |= {"q_bias": np.zeros((1, 2)), "k_bias": np.zeros((1, 2))}
+        given = {"y": np.ones((1, l, 1, 1))}
+        found = ssm_spec.mamba3_siso_vjp_bounds(given, arithmetic=SINGLE, **inputs)
+        value = ssm_spec.mamba3_siso_bounds(arithmetic=SINGLE, **inputs)["y"]
+        streams = {"y": value, **{name: found[name] for name in ("q", "k", "v")}}
+        last = {name: float(bounded.bound[0, -1].max()) for name, bounded in streams.items()}
+        return last | {"adt": float(found["adt"].bound[0, 0, -1])}
+
+    few, many = last_bounds(500), last_bounds(2000)
+    assert {name for name, bound in many.items() if bound > 8 * few[name]} == set()
+
+
 SLIPS = {
     "the early source has no gradient": ("k", "v"),
     "the early weight has no gradient": ("adt", "dt", "trap"),
