@@ -45,7 +45,7 @@ def over_time(
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length", "dim", "n"])
 def sum_pieces(
     dB, dC, dA, dD, dbias, B_out, C_out, A_out, D_out, bias_out,
     time_B, time_C, batches, length, dim, n, count_B, count_C, groups_B, groups_C, parts,
