@@ -193,8 +193,7 @@ def beside(data: dict[str, Any]) -> str:
         for row in data["step"]["rows"]
     )
     counted = ", ".join(
-        f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']} "
-        f"(worst {row['worst_ratio']:.2f})"
+        f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']}"
         for row in data["conformance"]["outcome"]
     )
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
@@ -202,7 +201,7 @@ def beside(data: dict[str, Any]) -> str:
     lines += [
         f"- {data['step']['what']}: {steps}.",
         "",
-        f"Passed of judged, with the worst error over its bound: {counted}. "
+        f"Passed of judged: {counted}. "
         f"(`{data['conformance']['command']}`; {data['conformance']['counted']}.)",
         "",
         f"{data['device']}; {versions}; {limits['copy_TB_per_s']:.2f}e12 bytes copied and "
