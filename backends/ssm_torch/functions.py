@@ -32,13 +32,18 @@ def split(x: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)) without a threshold; 0 with slope 0 at −∞."""
-    return torch.logaddexp(x, x.new_zeros(()))
+    """log(1 + exp(x)), which is x to the last digit of float64 above 40; 0 with slope 0 at −∞."""
+    return torch.nn.functional.softplus(x, threshold=40)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """σ(x) by way of its logarithm: 1/(1 + exp(−x)) overflows where x σ(x) is still a normal number."""
+    return torch.nn.functional.logsigmoid(x).exp_()
 
 
 def silu(x: Tensor) -> Tensor:
-    """x σ(x); by way of log σ, since 1/(1 + exp(−x)) overflows where x σ(x) is still a normal number."""
-    return x * torch.exp(torch.nn.functional.logsigmoid(x))
+    """x σ(x)."""
+    return x * sigmoid(x)
 
 
 def expm1(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from ssm_backends import TorchArrays
 from ssm_torch import selective_scan
-from ssm_torch.blockwise import sizes
+from ssm_torch.blockwise import problem, sizes
+from ssm_torch.blockwise.recurrence import Resets, carry
 
 from .problems import draw_call, judged, run
 
@@ -48,6 +50,34 @@ def test_blocks_in_lanes_conform_in_twice_the_digits(wide: None, kind: torch.dty
 def test_few_lanes_of_large_states_conform(wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "STATES_OF_A_WIDE_BLOCK", 2 * 16 * 2 * 6 * 3)
     judged(draw_call(2, 6, 77, 3))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("lanes", [*range(1, 20), 31, 43])
+def test_a_carry_is_the_recurrence_from_lane_to_lane(lanes: int, backwards: bool) -> None:
+    generator = torch.Generator().manual_seed(lanes)
+    a, x = torch.rand((2, lanes, lanes, 1, 2, 3), generator=generator, dtype=torch.float64)
+    reset = torch.rand((2, lanes - 1, lanes, 1, 1, 1), generator=generator) < 0.1
+    x[0 if backwards else -1, -1] = torch.nan  # the last to come, so that it reaches nothing
+    order = list(range(lanes))[:: -1 if backwards else 1]
+    expected = x.clone()
+    a[order[0]] = torch.nan
+    for before, j in pairwise(order):
+        barred = reset[:, min(before, j)].any(0)
+        a[j].masked_fill_(barred, 0)
+        expected[j] += a[j] * torch.where(barred, 0, expected[before])
+    carry(a, x, Resets(reset), backwards=backwards)
+    torch.testing.assert_close(x, expected, rtol=1e-12, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 16])
+@EVERY
+def test_pieces_of_a_block_conform(
+    wide: None, steps: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "piece_length", lambda length, *_: min(steps, length))
+    monkeypatch.setattr(problem, "piece_length", sizes.piece_length)
+    judged(draw_call(1, 6, 77, 3, **options))
 
 
 @pytest.fixture

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ssm_torch.blockwise.plan import Span, spans
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.recurrence import in_lanes, run, states_before
+from ssm_torch.blockwise.recurrence import in_lanes, in_order, run, states_before
 from ssm_torch.blockwise.sizes import slots
 from ssm_torch.blockwise.sums import over_modes
-from ssm_torch.blockwise.terms import load
+from ssm_torch.blockwise.terms import Terms, load
 from ssm_torch.functions import silu
 
 Results = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -42,9 +44,9 @@ def forward(problem: Problem, keep: bool) -> Results:
 
 
 def initial_states(problem: Problem, rows: slice) -> Tensor:
-    """The states before the first step, (b, g, n, p)."""
+    """The states before the first step, (b, g, n, p), to be written over."""
     if problem.initial_state is not None:
-        return problem.by_mode(problem.initial_state[rows])
+        return problem.by_mode(problem.initial_state[rows]).clone()
     return problem.modes.new_zeros((rows.stop - rows.start, *problem.modes.shape))
 
 
@@ -65,24 +67,46 @@ def _scan(problem: Problem, span: Span, results: Results, keep: bool) -> Tensor:
         v = torch.empty_like(terms.step)
         t = time.stop - time.start
         for block in problem.order(t).blocks:
-            part, rows = terms.part(block.rows), block.length
-            x = part.drive(states[:rows])
-            in_block = (in_lanes(part.decay(decays[:rows]), block.lanes), in_lanes(x, block.lanes))
-            resets = part.resets_in(block.lanes)
-            befores = states_before(*in_block, h, resets)
-            if keep:
-                starts[slot : slot + block.lanes, span.batch] = befores
-            run(*in_block, befores, resets)
-            h = x[-1].clone()
-            over_modes(x, part.C, decays[:rows], out=v[block.rows])
-            slot += block.lanes
-        out = _before_gate(problem, streams.u, problem.in_time(v, t))
+            part, rows, lanes = terms.block(block.rows), block.length, block.lanes
+            a, x = in_lanes(decays[:rows], lanes), in_lanes(states[:rows], lanes)
+            resets = part.resets_in(lanes)
+            befores = starts[slot : slot + lanes, span.batch] if keep else _before(h, lanes)
+            filled = _filled(part, a, x, problem.piece(block, h))
+            states_before(filled, part.products(a, lanes), h, befores, resets)
+            run(in_order(a, x), befores, resets)
+            h.copy_(x[-1, -1])
+            over_modes(states[:rows], part.C, decays[:rows], out=v[block.rows])
+            slot += lanes
+        place = y[span.batch, :, time]
+        open_gate = ungated[span.batch, :, time] if keep and problem.z is not None else place
+        out = _before_gate(problem, streams.u, problem.in_time(v, open_gate))
+        put(out, open_gate)
         if problem.z is not None:
-            if keep:
-                ungated[span.batch, :, time] = out
-            out.mul_(silu(problem.stream(problem.z, span.batch, time)))
-        y[span.batch, :, time] = out
+            torch.mul(out, silu(problem.stream(problem.z, span.batch, time)), out=place)
     return h
+
+
+def put(x: Tensor, place: Tensor) -> None:
+    """x into its place, if it is not there already."""
+    if x is not place:
+        place.copy_(x)
+
+
+def _before(h: Tensor, lanes: int) -> Tensor:
+    """A room for the state before each lane, (k, …); of one lane it is h itself."""
+    return h.unsqueeze(0) if lanes == 1 else h.new_empty((lanes, *h.shape))
+
+
+def _filled(terms: Terms, a: Tensor, x: Tensor, piece: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """t, a_t and x_t of each step of all lanes but the last of a block, computed a piece at a time."""
+    lanes = a.shape[1]
+    decays, drives = a[:, :-1].unbind(), x[:, :-1].unbind()
+    for steps, _, part in terms.pieces(lanes, piece):
+        some = slice(steps.start, steps.stop)
+        part.decay(a[some].flatten(0, 1))
+        part.drive(x[some].flatten(0, 1))
+        for t in steps:
+            yield t, decays[t], drives[t]
 
 
 def _before_gate(problem: Problem, u: Tensor, v: Tensor) -> Tensor:

@@ -25,21 +25,22 @@ class Gradients:
             name: problem.u.new_zeros(problem.u.shape[1], dtype=problem.compute) for name in ("D", "bias")
         }
         self._matrices = {name: self._room(x) for name, x in (("B", problem.B), ("C", problem.C))}
-        self.initial_state = problem.A.new_zeros((problem.rows, *problem.A.shape))
+        self.initial_state = problem.A.new_empty((problem.rows, *problem.A.shape))
 
     def _room(self, x: Tensor) -> Tensor:
-        """For a constant matrix in the states' layout, else in its own."""
-        like = self._modes if x.ndim == 2 else x
-        return torch.zeros_like(like, memory_format=torch.contiguous_format)
+        """For a constant matrix in the states' layout, where it is summed, else in its own."""
+        if x.ndim == 2:
+            return torch.zeros_like(self._modes)
+        return torch.empty_like(x, memory_format=torch.contiguous_format)
 
-    def write(self, name: str, x: Tensor, batch: slice, time: slice) -> None:
-        """A chunk (b, d, t) of the gradient of u, delta or z."""
-        self._streams[name][batch, :, time] = x
+    def place(self, name: str, batch: slice, time: slice) -> Tensor:
+        """Where a chunk (b, d, t) of the gradient of u, delta or z goes."""
+        return self._streams[name][batch, :, time]
 
-    def add_step(self, x: Tensor, batch: slice, time: slice) -> None:
-        """A chunk of the gradient of delta, which is that of delta_bias too."""
-        self.write("delta", x, batch, time)
-        self._channels["bias"] += x.sum((0, 2))
+    def add_step(self, x: Tensor) -> None:
+        """A chunk (b, d, t) of the gradient of delta, which is that of delta_bias too."""
+        if self._problem.delta_bias is not None:
+            self._channels["bias"] += x.sum((0, 2))
 
     def add_feedthrough(self, x: Tensor) -> None:
         """A chunk q u (b, d, t)."""

@@ -14,8 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ssm_torch.blockwise.order import Order, order_of
-from ssm_torch.blockwise.sizes import lane_length, lanes_together
+from ssm_torch.blockwise.order import Block, Order, order_of
+from ssm_torch.blockwise.sizes import lane_length, lanes_together, piece_length
 from ssm_torch.functions import compute_dtype, widen
 
 
@@ -79,6 +79,11 @@ class Problem:
         lanes = lanes_together(b, d, l, self.A.shape[1], self.u.device.type)
         return order_of(t, lanes, self.lane_length)
 
+    def piece(self, block: Block, states: Tensor) -> int:
+        """Steps of a piece of a block of states (…)."""
+        steps = block.length // block.lanes
+        return piece_length(steps, block.lanes * states.numel(), states.device.type)
+
     def by_mode(self, x: Tensor) -> Tensor:
         """(…, d, n) as (…, g, n, p), contiguous."""
         *before, d, n = x.shape
@@ -99,13 +104,13 @@ class Problem:
         held = _transposed(x.view(b * d, t)) if order.in_time else order.arrange(x, x.dtype)
         return held.view(len(held), b, self.groups, 1, d // self.groups)
 
-    def in_time(self, rows: Tensor, t: int) -> Tensor:
-        """A chunk (rows, b, g, 1, p) as (b, d, t)."""
-        _, b, g, _, p = rows.shape
-        order = self.order(t)
+    def in_time(self, rows: Tensor, place: Tensor) -> Tensor:
+        """A chunk (rows, b, g, 1, p) as (b, d, t); it is `place` itself where that can be computed in."""
+        order = self.order(place.shape[2])
         if order.in_time:
-            return _transposed(rows.flatten(1)).view(b, g * p, t)
-        return order.restore(rows.flatten(2), rows.new_empty((b, g * p, t)))
+            return _transposed(rows.flatten(1)).view(place.shape)
+        fits = place.is_contiguous() and place.dtype == self.compute
+        return order.restore(rows.flatten(2), place if fits else rows.new_empty(place.shape))
 
     def matrix(self, x: Tensor, batch: slice, time: slice) -> Tensor:
         """A chunk of B or C as (t, b, g, n, 1), or (g, n, p) if it is constant; as complex as A."""

@@ -2,8 +2,11 @@
 
 Lanes go through their steps side by side. Where there are several, the state before each comes
 first: every lane but the last is run from zero, keeping the running state alone, and its end and
-the product of its decays carry the state from lane to lane; many lanes are carried over in lanes
-again. This is a bracketing of the associative operator, as the sequence is.
+the product of its decays carry the state from lane to lane. This is a bracketing of the
+associative operator, as the sequence is.
+
+The adjoint λ_t = c_t + conj(a_{t+1}) λ_{t+1} is the same recurrence from the end, each step with
+the decay of the one after it.
 
 At a reset the earlier state is selected away: it is replaced by 0, and so is the decay, so
 that no NaN of the earlier sequence passes.
@@ -11,18 +14,20 @@ that no NaN of the earlier sequence passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import isqrt
-from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ssm_torch.functions import split
 
-FEWEST_IN_LANES: Final = 9
-"""Fewer lanes are carried over one after the other: that takes no more operations."""
+Steps = Iterable[tuple[int, Tensor, Tensor]]
+"""t, a_t and x_t of each step, in the order in which they are taken; asked for one by one."""
+Products = Callable[[slice, Tensor], None]
+"""Of some lanes: the product of the decays of each, 0 across a reset, into a room (k, …)."""
 
 
 @dataclass(frozen=True)
@@ -50,143 +55,154 @@ class Resets:
         """Of some lanes."""
         return Resets(self.mask[:, lanes])
 
-    def of_any_step(self) -> Resets:
-        """Of lanes as steps: whether a lane has one."""
-        return Resets(self.mask.any(0))
-
 
 def in_lanes(x: Tensor, lanes: int) -> Tensor:
     """A block (rows, …) as (t, k, …), a view."""
     return split(x, 0, (len(x) // lanes, lanes))
 
 
+def in_order(a: Tensor, x: Tensor) -> Steps:
+    """t, a_t and x_t of each step."""
+    return zip(range(len(x)), a.unbind(), x.unbind(), strict=True)
+
+
 def states_before(
-    a: Tensor, x: Tensor, first: Tensor, resets: Resets | None, *, backwards: bool = False
-) -> Tensor:
-    """The state before each lane, (k, …).
+    steps: Steps, products: Products, first: Tensor, befores: Tensor, resets: Resets | None
+) -> None:
+    """The state before each lane.
 
     Parameters
     ----------
-    a, x : (t, k, …)
-        The decay, 0 at resets; and the drive.
+    steps
+        Of all lanes but the last: the decay, 0 at resets, and the drive, each (k − 1, …). All are taken.
+    products
+        Of those lanes; asked after that.
     first : (…)
         The state before the first lane.
-    backwards
-        From the last step of the last lane to the first of the first; `first` is before that one.
+    befores : (k, …)
+        Where the states go.
     """
-    lanes = x.shape[1]
-    if lanes == 1:
-        return first.unsqueeze(0)
-    befores = x.new_empty((lanes, *first.shape))
-    befores[-1 if backwards else 0] = first
-    some = slice(1, None) if backwards else slice(None, -1)
-    ends = befores[:-1] if backwards else befores[1:]
-    within = None if resets is None else resets.of(some)
-    _end(a[:, some], x[:, some], ends, within, backwards=backwards)
-    _carry(_products(a[:, some], within), ends, first, within, backwards=backwards)
-    return befores
+    befores[0] = first
+    if len(befores) == 1:
+        deque(steps, maxlen=0)
+        return
+    within = None if resets is None else resets.of(slice(None, -1))
+    _end(steps, befores[1:], within)
+    decays = torch.empty_like(befores)
+    products(slice(None, -1), decays[1:])
+    carry(decays, befores, within)
 
 
-def run(a: Tensor, x: Tensor, before: Tensor, resets: Resets | None, *, backwards: bool = False) -> None:
-    """x becomes h, one step after the other.
-
-    Parameters
-    ----------
-    a, x : (t, …)
-        The decay, 0 at resets; and the drive, which is overwritten.
-    before : (…)
-        The state before the first step, or, `backwards`, after the last.
-    """
-    keep = _selection(resets)
+def run(steps: Steps, before: Tensor, resets: Resets | None) -> None:
+    """x becomes h, one step after the other, from the state `before` the first."""
+    keep = selection(resets)
     h = before
-    for t, a_t, x_t in _in_order(a, x, backwards=backwards):
+    for t, a_t, x_t in steps:
         h = x_t.addcmul_(a_t, keep(t, h))
 
 
-def run_backward(a: Tensor, c: Tensor, after: Tensor, resets: Resets | None) -> Tensor:
-    """c becomes λ_t = c_t + conj(a_{t+1}) λ_{t+1}, and a becomes conj(a_t) λ_t, which reaches h_{t−1}.
+def adjoint(a: Tensor, c: Tensor, products: Products, after: Tensor, resets: Resets | None) -> Iterator[int]:
+    """c becomes λ_t = c_t + a_{t+1} λ_{t+1}; yields each step once its λ is there, the last one first.
 
     Parameters
     ----------
     a, c : (t, k, b, g, n, p)
-        The decay, 0 at resets; and the cotangent of the states. Both are overwritten.
+        The conjugate of the decay, 0 at resets; and the cotangent of the states, which is overwritten.
+    products
+        Of a.
     after : (b, g, n, p)
         What reaches the block's last state from later ones.
-
-    Returns
-    -------
-    conj(a_0) λ_0, which reaches the state before the block : (b, g, n, p)
     """
-    a.conj_physical_()
-    c[-1, -1].add_(after)
-    if c.shape[1] > 1:
-        c[-1, :-1].add_(_reaching(a[:, 1:], c[:, 1:], None if resets is None else resets.of(slice(1, None))))
-    keep = _selection(resets)
-    reached, adjoints = a.unbind(), c.unbind()
-    for t in reversed(range(1, len(c))):
-        adjoints[t - 1].add_(reached[t].mul_(keep(t, adjoints[t])))
-    reached[0].mul_(keep(0, adjoints[0]))
-    return reached[0][0].clone()
-
-
-def _reaching(a: Tensor, c: Tensor, resets: Resets | None) -> Tensor:
-    """What of each lane and all later ones reaches the state before it, (k, b, g, n, p); a is conjugated.
-
-    What reaches the last lane's last state is part of c.
-    """
-    keep = _selection(resets)
+    keep = selection(resets)
+    c[-1].add_(_reaching(a, c, products, after, resets))
     decays, given = a.unbind(), c.unbind()
-    room = torch.empty_like(given[0])
-    reach = given[-1]
+    yield len(given) - 1
     for t in reversed(range(1, len(given))):
-        reach = torch.addcmul(given[t - 1], decays[t], keep(t, reach), out=room)
-    reach = torch.mul(decays[0], keep(0, reach), out=room)
-    if len(reach) > 1:
-        earlier = None if resets is None else resets.of(slice(None, -1))
-        _carry(_products(a[:, :-1], earlier), reach[:-1], reach[-1], earlier, backwards=True)
+        given[t - 1].addcmul_(decays[t], keep(t, given[t]))
+        yield t - 1
+
+
+def leaving(a: Tensor, adjoints: Tensor, resets: Resets | None) -> Tensor:
+    """a_0 λ_0, which reaches the state before the block, (b, g, n, p)."""
+    return a[0, 0] * selection(resets)(0, adjoints[0])[0]
+
+
+def _reaching(a: Tensor, c: Tensor, products: Products, after: Tensor, resets: Resets | None) -> Tensor:
+    """What of later lanes and of what is after them reaches the last state of each lane, (k, b, g, n, p)."""
+    if c.shape[1] == 1:
+        return after.unsqueeze(0)
+    later = None if resets is None else resets.of(slice(1, None))
+    keep = selection(later)
+    decays, given = a[:, 1:].unbind(), c[:, 1:].unbind()
+    reach, decay = torch.empty_like(c[0]), torch.empty_like(c[0])
+    some, adjoints = reach[:-1], given[-1]
+    for t in reversed(range(1, len(given))):
+        adjoints = torch.addcmul(given[t - 1], decays[t], keep(t, adjoints), out=some)
+    torch.mul(decays[0], keep(0, adjoints), out=some)
+    reach[-1] = after
+    products(slice(1, None), decay[:-1])
+    carry(decay, reach, later, backwards=True)
     return reach
 
 
-def _end(a: Tensor, x: Tensor, ends: Tensor, resets: Resets | None, *, backwards: bool) -> None:
-    """The last states of lanes (t, k, …) that start from zero, into `ends`."""
-    keep = _selection(resets)
-    (_, _, h), *steps = _in_order(a, x, backwards=backwards)
+def _end(steps: Steps, ends: Tensor, resets: Resets | None) -> None:
+    """The last states of lanes that start from zero, into `ends` (k, …)."""
+    keep = selection(resets)
+    h = None
     for t, a_t, x_t in steps:
-        h = torch.addcmul(x_t, a_t, keep(t, h), out=ends)
-    if not steps:
+        h = x_t if h is None else torch.addcmul(x_t, a_t, keep(t, h), out=ends)
+    if h is not None and h is not ends:
         ends.copy_(h)
 
 
-def _products(a: Tensor, resets: Resets | None) -> Tensor:
-    """The product of the decays of each lane (t, k, …), 0 across a reset."""
-    products = a.prod(0)
-    return products if resets is None else products.masked_fill_(resets.of_any_step().mask, 0)
+def carry(a: Tensor, x: Tensor, resets: Resets | None, *, backwards: bool = False) -> None:
+    """x_j becomes h_j = a_j h_{j−1} + x_j from lane to lane, h_0 = x_0; `backwards`, from the last lane.
+
+    Runs of 1, 2, 4, … lanes are joined two by two: what the first of them ends with goes to all lanes of
+    the second at once (Sklansky 1960).
+
+    Parameters
+    ----------
+    a, x : (k, …)
+        a is 0 across a reset, and overwritten; that of the lane where the recurrence starts is not used.
+    resets
+        What lies between neighbours: none, or (t, k − 1, …).
+    """
+    k, size = len(x), 1
+    outer = (0, 1) if backwards else (1, 0)
+    barred = None if resets is None else pad(resets.mask.any(0), (0, 0) * (x.ndim - 1) + outer)
+    while size < k:
+        pairs = (_pairs(y, size, backwards=backwards) for y in (a, x))
+        for i, ((a_end, a_later), (end, later)) in enumerate(zip(*pairs, strict=True)):
+            if barred is not None:
+                bar_end, bar_later = _pairs(barred, size, backwards=backwards)[i]
+                end, a_end = (torch.where(bar_later, 0, y) for y in (end, a_end))
+                bar_later |= bar_end
+            later.addcmul_(a_later, end)
+            if 2 * size < k:
+                a_later.mul_(a_end)
+        size *= 2
 
 
-def _carry(a: Tensor, x: Tensor, first: Tensor, resets: Resets | None, *, backwards: bool) -> None:
-    """x (k, …) becomes h, from lane to lane; the resets are those inside the lanes."""
-    across = None if resets is None else resets.of_any_step()
-    k, size = len(x), isqrt(len(x))
-    if k < FEWEST_IN_LANES:
-        run(a, x, first, across, backwards=backwards)
-        return
-    rest, whole = k % size, k - k % size
-    grouped, left = (slice(rest, k), slice(rest)) if backwards else (slice(whole), slice(whole, k))
-    lanes, starts = (split(y[grouped], 0, (-1, size)).transpose(0, 1) for y in (a, x))
-    inside = None if across is None else Resets(split(across.mask[grouped], 0, (-1, size)).transpose(0, 1))
-    befores = states_before(lanes, starts, first, inside, backwards=backwards)
-    run(lanes, starts, befores, inside, backwards=backwards)
-    last = x[rest] if backwards else x[whole - 1]
-    run(a[left], x[left], last, None if across is None else Resets(across.mask[left]), backwards=backwards)
+def _pairs(x: Tensor, size: int, *, backwards: bool) -> list[tuple[Tensor, Tensor]]:
+    """Of lanes (k, …) in runs of so many, two by two: the end of the first, and the second.
+
+    Views (pairs, 1, …) and (pairs, size, …) of all whole pairs; and of one with a shorter second run.
+    """
+    count, rest = divmod(len(x), 2 * size)
+    equal, odd = (x[rest:], x[:rest]) if backwards else (x[: len(x) - rest], x[len(x) - rest :])
+    pairs = []
+    if count:
+        first, second = equal.view(count, 2, size, *x.shape[1:]).unbind(1)[:: -1 if backwards else 1]
+        pairs.append((first[:, :1] if backwards else first[:, -1:], second))
+    if rest > size:
+        cut = rest - size if backwards else size
+        end, second = (odd[cut : cut + 1], odd[:cut]) if backwards else (odd[cut - 1 : cut], odd[cut:])
+        pairs.append((end.unsqueeze(0), second.unsqueeze(0)))
+    return pairs
 
 
-def _in_order(a: Tensor, x: Tensor, *, backwards: bool) -> list[tuple[int, Tensor, Tensor]]:
-    """t, a_t and x_t of each step."""
-    steps = list(zip(range(len(x)), a.unbind(), x.unbind(), strict=True))
-    return steps[::-1] if backwards else steps
-
-
-def _selection(resets: Resets | None) -> Callable[[int, Tensor], Tensor]:
+def selection(resets: Resets | None) -> Callable[[int, Tensor], Tensor]:
     """Given t and the states that meet step t: 0 in place of those that do not pass."""
     if resets is None:
         return lambda _, h: h

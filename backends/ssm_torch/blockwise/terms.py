@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.blockwise.recurrence import Resets
+from ssm_torch.blockwise.recurrence import Products, Resets, in_lanes
 from ssm_torch.functions import held_values, softplus
 
 
@@ -58,18 +59,30 @@ class Terms:
     hold: Tensor | None
     resets: Resets | None
 
-    def part(self, rows: slice) -> Terms:
+    def block(self, rows: slice) -> Terms:
         """A block."""
-        step = self.step[rows]
+        part = self.part(rows)
+        return replace(part, hold=held_values(part.step, self.modes)) if self.zoh else part
+
+    def part(self, rows: slice) -> Terms:
+        """A part of what is there."""
         return replace(
             self,
-            step=step,
+            step=self.step[rows],
             entry=self.entry[rows],
             B=self.B if self.B.ndim == 3 else self.B[rows],
             C=self.C if self.C.ndim == 3 else self.C[rows],
-            hold=held_values(step, self.modes) if self.zoh else None,
+            hold=None if self.hold is None else self.hold[rows],
             resets=None if self.resets is None else Resets(self.resets.mask[rows]),
         )
+
+    def pieces(self, lanes: int, piece: int) -> Iterator[tuple[range, slice, Terms]]:
+        """A block in lanes cut into pieces of so many steps: those, and where they lie, and their terms."""
+        length = len(self.step) // lanes
+        for start in range(0, length, piece):
+            steps = range(start, min(start + piece, length))
+            rows = slice(steps.start * lanes, steps.stop * lanes)
+            yield steps, rows, self if len(steps) == length else self.part(rows)
 
     def resets_in(self, lanes: int) -> Resets | None:
         """Those of a block that many lanes share."""
@@ -85,6 +98,38 @@ class Terms:
         if self.hold is None:
             return torch.mul(self.entry, self.B, out=room)
         return torch.mul(self.hold, self.B, out=room).mul_(self.entry)
+
+    def driver(self, lanes: int) -> Callable[[int, Tensor, Tensor], Tensor]:
+        """Of a block in lanes: (t, x, room) → x + b̄_t u_t, all (k, b, g, n, p), in the room."""
+        entry, B, hold = (self._steps(x, lanes) for x in (self.entry, self.B, self.hold))
+        if self.hold is None:
+            return lambda t, x, room: torch.addcmul(x, entry[t], B[t], out=room)
+        return lambda t, x, room: torch.mul(hold[t], B[t], out=room).mul_(entry[t]).add_(x)
+
+    def _steps(self, x: Tensor | None, lanes: int) -> Sequence[Tensor]:
+        """A term of each step of a block in lanes, constant or not."""
+        if x is None:
+            return ()
+        return [x] * (len(self.step) // lanes) if x.ndim == 3 else in_lanes(x, lanes).unbind()
+
+    def products(self, a: Tensor, lanes: int) -> Products:
+        """Of the decays a (t, k, b, g, n, p) of a block.
+
+        The product of exponentials is the exponential of the sum: Σ Δ in float64 rounds once, as each
+        ΔA does, and reads no state. Where there is nothing wider than Δ, decays are multiplied.
+        """
+        resets = self.resets_in(lanes)
+
+        def products(some: slice, room: Tensor) -> None:
+            if self.step.dtype == torch.float64:
+                torch.prod(a[:, some], 0, out=room)
+            else:
+                sums = in_lanes(self.step, lanes)[:, some].sum(0, dtype=torch.float64).to(self.step.dtype)
+                torch.mul(sums, self.modes, out=room).exp_()
+            if resets is not None:
+                room.masked_fill_(resets.of(some).mask.any(0), 0)
+
+        return products
 
 
 def load(problem: Problem, batch: slice, time: slice) -> tuple[Streams, Terms]:
