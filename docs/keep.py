@@ -1,6 +1,7 @@
 """What the docs' tables need of a run, kept under docs/results with the command and the commit.
 
 python docs/keep.py collect REPORT_DIR NAME "COMMAND"   a run's verdicts, as docs/results/NAME.json
+python docs/keep.py join REPORT_DIR NAME "COMMAND"      one verdict that processes side by side shared
 python docs/keep.py teeth REPORT_DIR NAME "COMMAND"     a self-test's outcome, the same
 """
 
@@ -20,6 +21,31 @@ def collect(reports: Path, name: str, command: str) -> None:
     """Keep what the tables need of every report below a folder."""
     backends = [_digest(json.loads(path.read_text())) for path in sorted(reports.glob("*/report.json"))]
     _keep(name, command, {"backends": backends})
+
+
+def join(reports: Path, name: str, command: str) -> None:
+    """Keep one verdict of one backend, each part of which is a report some way below a folder."""
+    parts = [json.loads(path.read_text()) for path in sorted(reports.glob("**/report.json"))]
+    whole = _same(parts, "backend", "device", "environment", "level")
+    whole["cases"] = [case for part in parts for case in part["cases"]]
+    if len({case["id"] for case in whole["cases"]}) != len(whole["cases"]):
+        raise SystemExit("parts overlap: a case was judged twice")
+    whole["filters"] = {key: [] for key in parts[0]["filters"]}
+    whole["summary"] = {key: sum(part["summary"][key] for part in parts) for key in parts[0]["summary"]}
+    whole["not_run"] = sum(part["not_run"] for part in parts)
+    whole["started"] = min(part["started"] for part in parts)
+    whole["seconds"] = max(part["seconds"] for part in parts)
+    outcome = "failed" if whole["summary"]["fail"] or whole["summary"]["error"] else "passed"
+    whole["headline"] = f"{outcome}: {len(parts)} selections, judged side by side"
+    _keep(name, command, {"backends": [_digest(whole)]})
+
+
+def _same(reports: list[dict[str, Any]], *keys: str) -> dict[str, Any]:
+    """What all reports say alike."""
+    for key in keys:
+        if any(report[key] != reports[0][key] for report in reports):
+            raise SystemExit(f"parts differ in {key!r}")
+    return {key: reports[0][key] for key in keys}
 
 
 def teeth(reports: Path, name: str, command: str) -> None:
@@ -70,7 +96,7 @@ def _counted(cases: list[dict[str, Any]], column: str) -> dict[str, dict[str, di
 
 def main(what: str, reports: str, name: str, command: str) -> None:
     """See the module's docstring."""
-    {"collect": collect, "teeth": teeth}[what](Path(reports), name, command)
+    {"collect": collect, "join": join, "teeth": teeth}[what](Path(reports), name, command)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def verdicts(data: dict[str, Any]) -> str:
         )
     first = data["backends"][0]
     versions = ", ".join(f"{k} {v}" for k, v in first["environment"]["versions"].items())
-    lines += ["", f"`{data['command']}` on {first['environment']['cpu']}; {versions}."]
+    lines += ["", f"`{data['command']}` on {_machine(first['environment'])}; {versions}."]
     return "\n".join(lines)
 
 
