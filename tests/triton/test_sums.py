@@ -1,4 +1,4 @@
-"""The launch that adds up partial sums: compiled as it is for sizes of one, which the launcher makes constants."""
+"""The launch that adds up partial sums, also as it is compiled for sizes of one: they become constants."""
 
 from __future__ import annotations
 

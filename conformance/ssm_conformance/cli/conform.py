@@ -54,7 +54,7 @@ def worker_count(ctx: click.Context, param: click.Parameter, value: str) -> int 
     default="auto",
     show_default=True,
     metavar="N|auto",
-    help="Worker processes; a device other than the CPU has one.",
+    help="Worker processes; auto is one a core, and one alone on a device other than the CPU.",
 )
 @click.option(
     "--search",

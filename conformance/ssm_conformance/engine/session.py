@@ -151,7 +151,8 @@ def open_session(
     target, limits
         What to load, and what its workers are allowed.
     workers
-        How many; "auto" for one a core. A device other than the CPU is one worker's alone.
+        How many; "auto" for one a core, or one alone where a device is not the CPU. Those that are asked
+        for share a GPU's memory: kernels that compile before they run are then judged sooner.
     in_process
         Without workers, for a debugger.
 
@@ -163,8 +164,10 @@ def open_session(
     if in_process:
         return Session(target, limits, LocalSeat(target, limits), 1)
     wanted = cores() if workers == "auto" else workers
+    if workers != "auto":
+        limits = replace(limits, gpu_fraction=limits.gpu_fraction / workers)
     seat = WorkerSeat(target, limits, wanted)
-    if any(device != "cpu" for device in seat.devices):
+    if workers == "auto" and any(device != "cpu" for device in seat.devices):
         wanted = 1
         seat.share(wanted)
     return Session(target, limits, seat, wanted)
