@@ -13,6 +13,7 @@ from ssm_conformance.cases._ask import (
     PACKS,
     SCANS,
     SHORT,
+    SINGLE,
     SINGLE_STEPS,
     STREAMS,
     SYSTEMS_RUN,
@@ -106,6 +107,20 @@ ASKED: Final = (
             "selective_state_update": ("typical", "groups", "complex"),
         },
         first=COMMON,
+    ),
+    Ask(
+        check="extreme",
+        method="confinement_gradients",
+        variant="confinement-gradients",
+        clause=CONFINEMENT,
+        of={
+            **SYSTEMS_RUN,
+            **SHORT,
+            "ssd": ("typical", "groups", "initial"),
+            "mamba3_siso": ("typical", "groups", "initial"),
+            "selective_scan": ("typical", "groups", "complex", "initial"),
+        },
+        first=SINGLE,
     ),
     Ask(
         check="property",

@@ -18,13 +18,14 @@ from ssm_conformance.checks.batches import batches, batches_alone
 from ssm_conformance.checks.captured import captured
 from ssm_conformance.checks.chaining import chaining, steps
 from ssm_conformance.checks.compiled import compiled
+from ssm_conformance.checks.confinement import confinement, confinement_gradients
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.inputs import in_place, unchanged
 from ssm_conformance.checks.modes import modes
 from ssm_conformance.checks.placement import far, gradient_layout, guarded, layout, poison
 from ssm_conformance.checks.poison import can_poison
-from ssm_conformance.checks.properties import causality, confinement, packing, packing_gradients
+from ssm_conformance.checks.properties import causality, packing, packing_gradients
 from ssm_conformance.checks.reduction import time_invariant
 from ssm_conformance.checks.refusals import bad_input, not_supported
 from ssm_conformance.checks.repetition import digests, processes, repeats
@@ -57,6 +58,7 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "separate_gradients": separate_gradients,
     "left_padding": left_padding,
     "confinement": confinement,
+    "confinement_gradients": confinement_gradients,
     "batches": batches,
     "batches_alone": batches_alone,
     "superposition": superposition,

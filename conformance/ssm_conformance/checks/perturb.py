@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_conformance.checks.agreement import apart
+from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.storage import store
 from ssm_spec import Bounded
@@ -96,3 +97,29 @@ def beyond_two_bounds(
 def bits(x: NDArray[Any]) -> NDArray[Any]:
     """Each element as an opaque block of bytes, so that equal means the same bits."""
     return np.ascontiguousarray(x).view(f"V{x.itemsize}").reshape(x.shape)
+
+
+Comparison = tuple[dict[str, Mask], dict[str, Mask], str]
+"""What is changed in the inputs, what must stay in the outputs, and how a message calls the change."""
+
+
+def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[str]) -> Finding:
+    """Whether what must stay does, for every change and every way of it.
+
+    Parameters
+    ----------
+    subject
+        Whose outputs.
+    comparisons
+        What is changed, what must stay, and where.
+    how
+        As for :func:`spoil`.
+    """
+    before = subject.forward(subject.call)
+    for chosen, kept, place in comparisons:
+        for other in how:
+            after = subject.forward(subject.into(spoil(subject.stored, chosen, other)))
+            complaint = changed(subject, before, after, kept, subject.exact)
+            if complaint:
+                return Finding(message=f"{other} {place}: {complaint}")
+    return Finding()

@@ -1,32 +1,16 @@
-"""What one part of a call may not do to another, bit by bit: causality, packing, confinement."""
+"""What one part of a call may not do to another, bit by bit: causality, packing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
 
 import numpy as np
 
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.perturb import Mask, changed, in_time_order, spoil
-from ssm_conformance.checks.pieces import (
-    axes,
-    carried,
-    output_axes,
-    outputs_over_time,
-    streamed,
-    time_axis,
-)
+from ssm_conformance.checks.perturb import Mask, changed, compared, in_time_order, spoil
+from ssm_conformance.checks.pieces import carried, outputs_over_time, streamed
 from ssm_conformance.checks.sequences import spans
 from ssm_conformance.checks.subject import Subject
-
-OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
-    "ssd": ("C", "D", "z"),
-    "ssd_update": ("C", "D", "z"),
-    "mamba3_siso": ("q", "q_bias", "D", "z"),
-    "mamba3_siso_step": ("q", "q_bias", "D", "z"),
-}
-"""Operators with heads → the arguments that reach no state."""
 
 
 def causality(subject: Subject) -> Finding:
@@ -43,7 +27,7 @@ def causality(subject: Subject) -> Finding:
         kept = {name: _spread(~late, axis) for name, axis in outputs_over_time(subject.case.operator).items()}
         comparisons.append((chosen, kept, f"from t = {cut} on"))
     how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
-    return _compare(subject, comparisons, how)
+    return compared(subject, comparisons, how)
 
 
 def packing(subject: Subject) -> Finding:
@@ -55,7 +39,7 @@ def packing(subject: Subject) -> Finding:
         kept = {name: ~_masks(own, rank, axis) for name, rank, axis in _outputs(subject)}
         comparisons.append((chosen, kept, f"in the {'last' if which else 'first'} sequence"))
     how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
-    return _compare(subject, comparisons, how)
+    return compared(subject, comparisons, how)
 
 
 def packing_gradients(subject: Subject) -> Finding:
@@ -80,26 +64,6 @@ def packing_gradients(subject: Subject) -> Finding:
         if complaint:
             word = "last" if which else "first"
             return Finding(message=f"other numbers in the {word} sequence: gradient of {complaint}")
-    return Finding()
-
-
-def confinement(subject: Subject) -> Finding:
-    """A NaN or an infinity in one element of one input stays where that element may reach."""
-    return _compare(subject, list(_reaches(subject)), ("nan", "inf"))
-
-
-Comparison = tuple[dict[str, Mask], dict[str, Mask], str]
-"""What is changed in the inputs, what must stay in the outputs, and how a message calls the change."""
-
-
-def _compare(subject: Subject, comparisons: list[Comparison], how: tuple[str, ...]) -> Finding:
-    before = subject.forward(subject.call)
-    for chosen, kept, place in comparisons:
-        for other in how:
-            after = subject.forward(subject.into(spoil(subject.stored, chosen, other)))
-            complaint = changed(subject, before, after, kept, subject.exact)
-            if complaint:
-                return Finding(message=f"{other} {place}: {complaint}")
     return Finding()
 
 
@@ -158,120 +122,3 @@ def _masks(own: Mask, rank: int, axis: int) -> Mask:
 def _rows(rows: Mask, rank: int) -> Mask:
     """(r) over the other axes."""
     return rows.reshape(-1, *[1] * (rank - 1))
-
-
-def _reaches(subject: Subject) -> Iterator[Comparison]:
-    """For one element of each input: what it may not reach."""
-    if subject.case.op == "selective_scan":
-        yield from _reaches_of_scan(subject)
-    elif subject.case.op in OUTPUT_ALONE:
-        yield from _reaches_of_heads(subject)
-    else:
-        yield from _reaches_of_stream(subject)
-
-
-def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
-    """For one element of each input that has a batch: the other rows; its time too, where it has one."""
-    outputs = {output.name: output.shape.split() for output in subject.case.operator.outputs}
-    for name, symbols in axes(subject).items():
-        item = subject.stored[name]
-        if symbols[0] != "b" or item.index or not item.array.size:
-            continue
-        chosen = np.zeros(item.array.shape, dtype=bool)
-        index = (0, *(size // 3 for size in item.array.shape[1:]))
-        chosen[index] = True
-        kept = {}
-        for output, shape in outputs.items():
-            if output not in subject.exact:
-                continue
-            size = subject.exact[output].value.shape
-            reached = np.arange(size[0]) == 0
-            mask = ~reached.reshape(-1, *[1] * (len(size) - 1))
-            if symbols[-1] == "l" and shape[-1] == "l" and in_time_order(subject):
-                mask = mask | (np.arange(size[-1]) < index[-1])
-            kept[output] = mask
-        yield {name: chosen}, kept, f"in {name}{list(index)}"
-
-
-def _reaches_of_scan(subject: Subject) -> Iterator[Comparison]:
-    """For one element of each input of a selective scan: what it may not reach."""
-    sizes = subject.call.sizes
-    b, d, l = sizes["b"], sizes["d"], sizes["l"]
-    row, channel, time = 0, d // 2, l // 3
-    rows, channels, times = np.arange(b)[:, None, None], np.arange(d)[None, :, None], np.arange(l)
-    for name, item in subject.stored.items():
-        if name in ("u", "delta", "z"):
-            index: tuple[int, ...] = (row, channel, time)
-            mine = channels == channel
-        elif name in ("B", "C") and item.array.ndim == 4:
-            groups = item.array.shape[1]
-            group = channel // (d // groups)
-            index = (row, group, 0, time)
-            mine = channels // (d // groups) == group
-        elif name in ("B", "C") and item.array.ndim == 3:
-            index, mine = (row, 0, time), channels >= 0
-        elif name in ("A", "D", "delta_bias"):
-            index, mine = (channel, 0)[: item.array.ndim], channels == channel
-        elif name == "initial_state":
-            index, mine, time = (row, channel, 0), channels == channel, 0
-        else:
-            continue
-        chosen = np.zeros(item.array.shape, dtype=bool)
-        chosen[index] = True
-        parameter = name in ("A", "D", "delta_bias")
-        reached = mine & (times >= (0 if parameter or not in_time_order(subject) else time))
-        reached = reached if parameter else reached & (rows == row)
-        state = (mine if parameter else mine & (rows == row))[..., 0][..., None]
-        kept = {
-            "y": ~reached,
-            "last_state": ~state if name not in ("z", "C", "D") else np.ones(1, dtype=bool),
-        }
-        yield {name: chosen}, kept, f"in {name}{list(index)}"
-
-
-def _reaches_of_heads(subject: Subject) -> Iterator[Comparison]:
-    """For one element of each input of an operator with heads: what it may not reach, symbol by symbol."""
-    sizes, outputs = subject.call.sizes, output_axes(subject.case.operator)
-    middle = {"b": 0, "h": sizes["h"] // 2, "p": sizes["p"] // 2}
-    middle["g"] = middle["h"] // (sizes["h"] // sizes["g"])
-    for name, symbols in axes(subject).items():
-        item = subject.stored[name]
-        if item.index or not item.array.size:
-            continue
-        index = tuple(middle.get(s, sizes[s] // 3 if s == "l" else 0) for s in symbols)
-        chosen = np.zeros(item.array.shape, dtype=bool)
-        chosen[index] = True
-        time = None
-        if in_time_order(subject) and time_axis(symbols) is not None:
-            time = index[symbols.index("l")]
-        kept = {
-            output: np.ones((1,) * len(shape), dtype=bool)
-            if time_axis(shape) is None and name in OUTPUT_ALONE[subject.case.op] and output != "y"
-            else ~_reached(symbols, middle, time, shape, sizes)
-            for output, shape in outputs.items()
-            if output in subject.exact
-        }
-        yield {name: chosen}, kept, f"in {name}{list(index)}"
-
-
-def _reached(
-    symbols: list[str],
-    middle: Mapping[str, int],
-    time: int | None,
-    shape: list[str],
-    sizes: Mapping[str, int],
-) -> Mask:
-    """Of an output, what an element may reach: its row, its head or group, its channel, later times."""
-    reached = np.ones((1,) * len(shape), dtype=bool)
-    for axis, symbol in enumerate(shape):
-        here = np.arange(sizes[symbol])
-        if symbol == "h" and "g" in symbols:
-            own = here // (sizes["h"] // sizes["g"]) == middle["g"]
-        elif symbol in symbols and symbol in middle:
-            own = here == middle[symbol]
-        elif symbol == "l" and time is not None:
-            own = here >= time
-        else:
-            continue
-        reached = reached & own.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return reached

@@ -31,6 +31,18 @@ class _PackedLacksExponential(Honest):
         return self.forget((p.step_at(t) * p.A).conj() * adjoint, p.reset[:, t])
 
 
+class _AdjointsOfChannelsLeak(Honest):
+    def carry_back(self, p: Problem, t: int, adjoint: Array) -> Array:
+        below = super().carry_back(p, t, adjoint)
+        return np.asarray(below + 0 * below.sum(1, keepdims=True))
+
+
+class _AdjointsOfRowsLeak(Honest):
+    def carry_back(self, p: Problem, t: int, adjoint: Array) -> Array:
+        below = super().carry_back(p, t, adjoint)
+        return np.asarray(below + 0 * below.sum(0, keepdims=True))
+
+
 class _AdjointNotConjugated(Honest):
     def carry_back(self, p: Problem, t: int, adjoint: Array) -> Array:
         return self.forget(self.decay(p, t) * adjoint, p.reset[:, t])
@@ -88,6 +100,20 @@ GRADIENTS: Final = (
         "Decays of the wrong sign are masked by zero after they overflow: the gradient is NaN.",
         "extreme/gradient-forget-and-recover",
         _MaskAfterExponential(),
+    ),
+    Mutant(
+        "adjoints-of-channels-leak",
+        None,
+        "The adjoint of a channel adds zero times the sum of all: a NaN reaches every channel's gradient.",
+        "extreme/confinement-gradients-typical",
+        _AdjointsOfChannelsLeak(),
+    ),
+    Mutant(
+        "adjoints-of-rows-leak",
+        None,
+        "The adjoint of a row adds zero times the sum of all: a NaN reaches every row's gradient.",
+        "extreme/confinement-gradients-typical",
+        _AdjointsOfRowsLeak(),
     ),
     Mutant(
         "group-size-missing",

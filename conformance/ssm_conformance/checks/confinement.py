@@ -1,0 +1,236 @@
+"""Where a NaN or an infinity in one element may reach: its row, its channel or head or group, its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.perturb import (
+    Comparison,
+    Mask,
+    beyond_two_bounds,
+    compared,
+    in_time_order,
+    spoil,
+)
+from ssm_conformance.checks.pieces import axes, output_axes, time_axis
+from ssm_conformance.checks.subject import Subject
+
+OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
+    "ssd": ("C", "D", "z"),
+    "ssd_update": ("C", "D", "z"),
+    "mamba3_siso": ("q", "q_bias", "D", "z"),
+    "mamba3_siso_step": ("q", "q_bias", "D", "z"),
+}
+"""Operators with heads → the arguments that reach no state."""
+APART: Final[Mapping[str, tuple[str, ...]]] = {
+    "selective_scan": ("d", "g"),
+    "causal_conv1d": ("d",),
+    "ssd": ("h", "g"),
+    "mamba3_siso": ("h", "g"),
+}
+"""Operators whose channels, or heads, or groups of them, do not know each other → their symbols."""
+
+
+def confinement(subject: Subject) -> Finding:
+    """A NaN or an infinity in one element of one input stays where that element may reach."""
+    return compared(subject, list(_reaches(subject)), ("nan", "inf"))
+
+
+def confinement_gradients(subject: Subject) -> Finding:
+    """A NaN in one element of one input, or of a cotangent, reaches no gradient that it has no part in.
+
+    Compared by two bounds, never by bits: what is summed over a batch may be summed in any order.
+    """
+    exact = subject.exact_gradients(subject.arithmetic())
+    before = subject.gradients(subject.call)
+    shapes = _symbols(subject)
+    for name, symbols in shapes.items():
+        given = subject.stored.get(name) or subject.cotangents[name]
+        if given.index or not given.array.size:
+            continue
+        index = _middle_of(symbols, given.array.shape)
+        chosen = np.zeros(given.array.shape, dtype=bool)
+        chosen[index] = True
+        if name in subject.stored:
+            other = subject.put(spoil(subject.stored, {name: chosen}, "nan"), cotangents=subject.cotangents)
+        else:
+            other = subject.put(subject.stored, cotangents=spoil(subject.cotangents, {name: chosen}, "nan"))
+        after = other.gradients(other.call)
+        for wanted in before:
+            shape = before[wanted].array.shape
+            kept = ~_shared(subject, symbols, index, shapes[wanted], shape)
+            moved = kept & beyond_two_bounds(
+                before[wanted], after[wanted], exact[wanted], subject.call.compute
+            )
+            if moved.any():
+                at = [int(i) for i in np.argwhere(moved)[0]]
+                return Finding(
+                    message=f"nan in {name}{list(index)}: gradient of {wanted}{at} went from "
+                    f"{before[wanted].exact[tuple(at)]:.9g} to {after[wanted].exact[tuple(at)]:.9g} "
+                    f"({int(moved.sum())} of {int(np.sum(np.broadcast_to(kept, shape)))} elements moved)"
+                )
+    return Finding()
+
+
+def _symbols(subject: Subject) -> dict[str, list[str]]:
+    """Argument, or output with a cotangent → its symbols; its batch alone, where they do not fit its form."""
+    known = axes(subject) | output_axes(subject.case.operator)
+    arrays = subject.stored | subject.cotangents
+    return {
+        name: known[name]
+        if len(known[name]) == arrays[name].array.ndim
+        else [known[name][0], *[""] * (arrays[name].array.ndim - 1)]
+        for name in known
+        if name in arrays
+    }
+
+
+def _middle_of(symbols: list[str], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """An element of the first row, inside along the other axes."""
+    return tuple(0 if s == "b" else size // 2 for s, size in zip(symbols, shape, strict=True))
+
+
+def _shared(
+    subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str], size: tuple[int, ...]
+) -> Mask:
+    """Of a gradient, the elements that an element of an argument has a part in."""
+    place = dict(zip(symbols, index, strict=True))
+    alone = APART.get(subject.case.op, ())
+    channels = next((subject.call.sizes[s] for s in alone if s != "g"), 1)
+    groups = subject.call.sizes.get("g", 1)
+    reached = np.ones((1,) * len(shape), dtype=bool)
+    for axis, symbol in enumerate(shape):
+        here = np.arange(size[axis])
+        if symbol == "b" and "b" in place:
+            own = here == place["b"]
+        elif symbol in alone and symbol in place:
+            own = here == place[symbol]
+        elif symbol in alone and symbol == "g" and (found := [place[s] for s in alone if s in place]):
+            own = here == found[0] // (channels // groups)
+        elif symbol in alone and "g" in alone and "g" in place:
+            own = here // (channels // groups) == place["g"]
+        else:
+            continue
+        reached = reached & own.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return reached
+
+
+def _reaches(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input: what it may not reach."""
+    if subject.case.op == "selective_scan":
+        yield from _reaches_of_scan(subject)
+    elif subject.case.op in OUTPUT_ALONE:
+        yield from _reaches_of_heads(subject)
+    else:
+        yield from _reaches_of_stream(subject)
+
+
+def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input that has a batch: the other rows; its time too, where it has one."""
+    outputs = {output.name: output.shape.split() for output in subject.case.operator.outputs}
+    for name, symbols in axes(subject).items():
+        item = subject.stored[name]
+        if symbols[0] != "b" or item.index or not item.array.size:
+            continue
+        chosen = np.zeros(item.array.shape, dtype=bool)
+        index = (0, *(size // 3 for size in item.array.shape[1:]))
+        chosen[index] = True
+        kept = {}
+        for output, shape in outputs.items():
+            if output not in subject.exact:
+                continue
+            size = subject.exact[output].value.shape
+            reached = np.arange(size[0]) == 0
+            mask = ~reached.reshape(-1, *[1] * (len(size) - 1))
+            if symbols[-1] == "l" and shape[-1] == "l" and in_time_order(subject):
+                mask = mask | (np.arange(size[-1]) < index[-1])
+            kept[output] = mask
+        yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _reaches_of_scan(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input of a selective scan: what it may not reach."""
+    sizes = subject.call.sizes
+    b, d, l = sizes["b"], sizes["d"], sizes["l"]
+    row, channel, time = 0, d // 2, l // 3
+    rows, channels, times = np.arange(b)[:, None, None], np.arange(d)[None, :, None], np.arange(l)
+    for name, item in subject.stored.items():
+        if name in ("u", "delta", "z"):
+            index: tuple[int, ...] = (row, channel, time)
+            mine = channels == channel
+        elif name in ("B", "C") and item.array.ndim == 4:
+            groups = item.array.shape[1]
+            group = channel // (d // groups)
+            index = (row, group, 0, time)
+            mine = channels // (d // groups) == group
+        elif name in ("B", "C") and item.array.ndim == 3:
+            index, mine = (row, 0, time), channels >= 0
+        elif name in ("A", "D", "delta_bias"):
+            index, mine = (channel, 0)[: item.array.ndim], channels == channel
+        elif name == "initial_state":
+            index, mine, time = (row, channel, 0), channels == channel, 0
+        else:
+            continue
+        chosen = np.zeros(item.array.shape, dtype=bool)
+        chosen[index] = True
+        parameter = name in ("A", "D", "delta_bias")
+        reached = mine & (times >= (0 if parameter or not in_time_order(subject) else time))
+        reached = reached if parameter else reached & (rows == row)
+        state = (mine if parameter else mine & (rows == row))[..., 0][..., None]
+        kept = {
+            "y": ~reached,
+            "last_state": ~state if name not in ("z", "C", "D") else np.ones(1, dtype=bool),
+        }
+        yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _reaches_of_heads(subject: Subject) -> Iterator[Comparison]:
+    """For one element of each input of an operator with heads: what it may not reach, symbol by symbol."""
+    sizes, outputs = subject.call.sizes, output_axes(subject.case.operator)
+    middle = {"b": 0, "h": sizes["h"] // 2, "p": sizes["p"] // 2}
+    middle["g"] = middle["h"] // (sizes["h"] // sizes["g"])
+    for name, symbols in axes(subject).items():
+        item = subject.stored[name]
+        if item.index or not item.array.size:
+            continue
+        index = tuple(middle.get(s, sizes[s] // 3 if s == "l" else 0) for s in symbols)
+        chosen = np.zeros(item.array.shape, dtype=bool)
+        chosen[index] = True
+        time = None
+        if in_time_order(subject) and time_axis(symbols) is not None:
+            time = index[symbols.index("l")]
+        kept = {
+            output: np.ones((1,) * len(shape), dtype=bool)
+            if time_axis(shape) is None and name in OUTPUT_ALONE[subject.case.op] and output != "y"
+            else ~_reached(symbols, middle, time, shape, sizes)
+            for output, shape in outputs.items()
+            if output in subject.exact
+        }
+        yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _reached(
+    symbols: list[str],
+    middle: Mapping[str, int],
+    time: int | None,
+    shape: list[str],
+    sizes: Mapping[str, int],
+) -> Mask:
+    """Of an output, what an element may reach: its row, its head or group, its channel, later times."""
+    reached = np.ones((1,) * len(shape), dtype=bool)
+    for axis, symbol in enumerate(shape):
+        here = np.arange(sizes[symbol])
+        if symbol == "h" and "g" in symbols:
+            own = here // (sizes["h"] // sizes["g"]) == middle["g"]
+        elif symbol in symbols and symbol in middle:
+            own = here == middle[symbol]
+        elif symbol == "l" and time is not None:
+            own = here >= time
+        else:
+            continue
+        reached = reached & own.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return reached
