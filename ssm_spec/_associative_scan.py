@@ -89,7 +89,25 @@ def ssm_associative_scan(a: Array, x: Array, evaluation: str = "sequential", *, 
 
 
 def ssm_associative_scan_cost(length: int, evaluation: str = "sequential", *, chunk: int = 64) -> ScanCost:
-    """Return the work and the depth of one order, counted while it runs over `length` operands."""
+    """Return the work and the depth of one order, counted while it runs.
+
+    Parameters
+    ----------
+    length
+        The number of operands, >= 0.
+    evaluation, chunk
+        The order, as for `ssm_associative_scan`.
+
+    Returns
+    -------
+    ScanCost
+        Applications of the operator, and the longest chain of them.
+
+    Raises
+    ------
+    DTypeError, DomainError
+        Naming an argument that is no such number, or no order.
+    """
     if isinstance(length, bool) or not isinstance(length, int | np.integer):
         raise DTypeError(f"`length` must be an integer; got {length!r}")
     if length < 0:

@@ -34,7 +34,7 @@ def operator(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def held(*args: P.args, **kwargs: P.kwargs) -> R:
         if flags:
-            _check_flags(signature.bind(*args, **kwargs).arguments, flags)
+            _check_flags(_given(signature, args, kwargs), flags)
         with np.errstate(all="ignore"):
             return function(*args, **kwargs)
 
@@ -59,7 +59,10 @@ def arguments_of(value: Callable[..., Any]) -> Callable[[Callable[P, R]], Callab
 
         @wraps(function)
         def held(*args: P.args, **kwargs: P.kwargs) -> R:
-            call = dict(signature.bind(*args, **kwargs).arguments)
+            try:
+                call = dict(signature.bind(*args, **kwargs).arguments)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}(): {error}") from None
             inputs = call.pop("inputs", {}) | {k: v for k, v in call.items() if k not in _OF_THE_FUNCTION}
             try:
                 wanted.bind(**inputs)
@@ -81,6 +84,16 @@ def arguments_of(value: Callable[..., Any]) -> Callable[[Callable[P, R]], Callab
 _OF_THE_FUNCTION = ("cotangents", "wrt", "arithmetic")
 _NONE_NEEDED = Arithmetic()
 """Stands for `arithmetic` in the call of a gradient, which has none."""
+
+
+def _given(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The arguments by name; none where they do not fit, which the call itself then says."""
+    try:
+        return signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        return {}
 
 
 def _flags(signature: inspect.Signature) -> tuple[str, ...]:

@@ -115,6 +115,8 @@ def h3(
         (h,), real; none means zero.
     out_proj
         (o, d), real; none means no projection.
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
 
     Returns
     -------

@@ -26,7 +26,17 @@ _UNITS: Final = 4.0
 def hippo_legs(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     """Return A (n, n) and B (n, 1) of HiPPO-LegS, every entry correctly rounded to float64.
 
-    `dtype` names the type that an implementation was asked for; the oracle returns float64 always.
+    Parameters
+    ----------
+    n
+        The number of states, >= 1.
+    dtype
+        The type that an implementation was asked for; the oracle returns float64 always.
+
+    Returns
+    -------
+    A, B
+        (n, n) and (n, 1), float64.
     """
     size = read_order(n, dtype)
     odd = 2.0 * np.arange(size) + 1.0

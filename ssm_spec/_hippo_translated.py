@@ -42,6 +42,11 @@ def hippo_legt(n: int, *, theta: float = 1.0, dtype: str = "float64") -> tuple[F
         The length of the window.
     dtype
         The type that an implementation was asked for; the oracle returns float64 always.
+
+    Returns
+    -------
+    A, B
+        (n, n) and (n, 1), float64.
     """
     size = read_order(n, dtype)
     window = _read_window(theta)
@@ -56,6 +61,18 @@ def hippo_lagt(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     """Return A (n, n) and B (n, 1) of HiPPO-LagT, the exponentially fading memory.
 
     (C1) A_nk = −1 for n >= k, 0 for n < k;  B_n = 1. Every entry is exact.
+
+    Parameters
+    ----------
+    n
+        The number of states, >= 1.
+    dtype
+        The type that an implementation was asked for; the oracle returns float64 always.
+
+    Returns
+    -------
+    A, B
+        (n, n) and (n, 1), float64.
     """
     size = read_order(n, dtype)
     # A positive zero above the diagonal, not the −0 of the negated triangle.
@@ -69,6 +86,18 @@ def hippo_fout(n: int, *, dtype: str = "float64") -> tuple[Float, Float]:
     (C1) The basis is 1, √2 cos 2πkt at 2k, and √2 sin 2πkt at 2k + 1; state 1 is idle. With
          β = (1, 0, √2, 0, √2, 0, ...):  B = 2β,  A = R − 2ββᵀ,  R_{2k,2k+1} = −2πk = −R_{2k+1,2k}.
     (C2) n is even and at least 2. Every entry is right to one unit of float64.
+
+    Parameters
+    ----------
+    n
+        The number of states, even.
+    dtype
+        The type that an implementation was asked for; the oracle returns float64 always.
+
+    Returns
+    -------
+    A, B
+        (n, n) and (n, 1), float64.
     """
     size = read_order(n, dtype)
     if size % 2:

@@ -63,10 +63,14 @@ def lssl(
         (d, m), real; none means zero.
     initial_state
         (b, d, n), real; none means zeros.
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
+    return_last_state
+        Whether to return the last state too.
 
     Returns
     -------
-    y, last_state
+    y, and last_state if asked for
         (b, d, m, l) and (b, d, n), float64.
     """
     system = _read(u, delta, A, B, C, D, initial_state, discretization)

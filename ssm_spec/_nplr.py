@@ -55,6 +55,13 @@ def hippo_legs_nplr(n: int, *, dtype: str = "float64") -> tuple[Array, Array, Ar
     (C3) n is even: an odd one has a real mode, which is nobody's conjugate.
     (C4) V is unitary, and column n/2 + i is the conjugate of column i.
 
+    Parameters
+    ----------
+    n
+        The number of states, even.
+    dtype
+        The type that an implementation was asked for; the oracle returns complex128 always.
+
     Returns
     -------
     Lambda, P, B
@@ -75,6 +82,18 @@ def s4d_legs(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     """Return the modes (n/2,) of S4D-LegS and their B (n/2,): Λ and V*B of LegS, one of each pair.
 
     (C1) Im Λ > 0, rising. (C2) B is real and positive, neither halved nor clipped. (C3) n is even.
+
+    Parameters
+    ----------
+    n
+        The number of states, the full size, even.
+    dtype
+        The type that an implementation was asked for; the oracle returns complex128 always.
+
+    Returns
+    -------
+    Lambda, B
+        (n/2,), complex128.
     """
     found = _spectrum(_read_even(n, dtype))
     return -0.5 + 1j * found.frequency, (np.sqrt(2.0) * found.p).astype(np.complex128)
@@ -85,6 +104,18 @@ def s4d_inv(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     """Return the modes (n/2,) of S4D-Inv, λ_m = −½ + i (n/π)(n/(2m+1) − 1), and B = 1 (n/2,).
 
     (C1) n is the full size, even; m = 0, ..., n/2 − 1.
+
+    Parameters
+    ----------
+    n
+        The number of states, the full size, even.
+    dtype
+        The type that an implementation was asked for; the oracle returns complex128 always.
+
+    Returns
+    -------
+    Lambda, B
+        (n/2,), complex128.
     """
     size = _read_even(n, dtype)
     odd = 2.0 * np.arange(size // 2) + 1.0
@@ -98,6 +129,18 @@ def s4d_lin(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     """Return the modes (n/2,) of S4D-Lin, λ_m = −½ + iπm, and B = 1 (n/2,).
 
     (C1) n is the full size, even; m = 0, ..., n/2 − 1, so that the first mode is real.
+
+    Parameters
+    ----------
+    n
+        The number of states, the full size, even.
+    dtype
+        The type that an implementation was asked for; the oracle returns complex128 always.
+
+    Returns
+    -------
+    Lambda, B
+        (n/2,), complex128.
     """
     size = _read_even(n, dtype)
     return -0.5 + 1j * pi * np.arange(size // 2), np.ones(size // 2, dtype=np.complex128)

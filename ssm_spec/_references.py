@@ -17,6 +17,7 @@ from ssm_spec import (
     _selective_scan,
     _selective_state_update,
 )
+from ssm_spec._docstrings import complete
 from ssm_spec._reference import Reference
 from ssm_spec._references_linear import LINEAR_ROWS
 from ssm_spec._references_mamba import MAMBA_ROWS
@@ -113,6 +114,6 @@ _ROWS: tuple[Reference, ...] = (
 )
 
 REFERENCES: Final[Mapping[str, Reference]] = MappingProxyType(
-    {row.name: row for row in (*_ROWS, *LINEAR_ROWS, *MAMBA_ROWS)}
+    {row.name: complete(row) for row in (*_ROWS, *LINEAR_ROWS, *MAMBA_ROWS)}
 )
 """Every operator of the oracle, by name."""

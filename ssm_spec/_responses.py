@@ -74,7 +74,20 @@ def impulse_response(A: Array, B: Array, C: Array, times: Float, *, diagonal: bo
 def step_response(
     A: Array, B: Array, C: Array, times: Float, D: Float | None = None, *, diagonal: bool = False
 ) -> Array:
-    """Return C ∫₀^t exp(sA) ds B + D at some times; parameters as for `impulse_response`, D (*s, p, m)."""
+    """Return C ∫₀^t exp(sA) ds B + D at some times.
+
+    Parameters
+    ----------
+    A, B, C, times, diagonal
+        As for `impulse_response`.
+    D
+        (*s, p, m), real or complex; none means zero.
+
+    Returns
+    -------
+    g
+        In the shape and dtype of `impulse_response`.
+    """
     return _value(_read(A, B, C, D, times, diagonal, step=True))
 
 

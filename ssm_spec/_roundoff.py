@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_spec._errors import DomainError
+
 ComputeType = Literal["float32", "float64"]
 StorageType = Literal["float64", "float32", "bfloat16", "float16"]
 Evaluation = Literal["any", "sequential", "scan", "right_fold", "chunk", "matmul_chunk", "fft"]
+Softplus = Literal["log1p", "naive"]
+DecayedState = Literal["direct", "subtractive"]
+SavedGate = Literal["compute", "io"]
+Operands = Literal["compute", "bfloat16", "float16", "tf32"]
 
 UNIT_ROUNDOFF: Final = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 """u, half the gap between 1 and the next number: the relative error of rounding to nearest."""
@@ -67,6 +73,11 @@ class Arithmetic:
         Error of exp, log1p, division and the prescaled argument of exp2, in units of
         the unit roundoff. The defaults follow the single-precision limits of the
         OpenCL specification (3, 2 and 2.5 ulp).
+
+    Raises
+    ------
+    DomainError
+        Naming a field whose word or number is none of these.
     """
 
     compute: ComputeType = "float32"
@@ -74,20 +85,23 @@ class Arithmetic:
     evaluation: Evaluation = "any"
     chunk: int = 256
     fold_depth: int | None = None
-    softplus: Literal["log1p", "naive"] = "log1p"
-    decayed_state: Literal["direct", "subtractive"] = "subtractive"
-    saved_gate: Literal["compute", "io"] = "compute"
-    operands: Literal["compute", "bfloat16", "float16", "tf32"] = "compute"
+    softplus: Softplus = "log1p"
+    decayed_state: DecayedState = "subtractive"
+    saved_gate: SavedGate = "compute"
+    operands: Operands = "compute"
     k_exp: float = 6
     k_log: float = 4
     k_div: float = 5
     k_scale: float = 3
 
     def __post_init__(self) -> None:
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise DomainError(f"`{name}` must be one of {words}; got {getattr(self, name)!r}")
         if self.evaluation == "right_fold" and self.fold_depth is None:
-            raise ValueError("`fold_depth` must be given when `evaluation` is 'right_fold'; got None")
+            raise DomainError("`fold_depth` must be given when `evaluation` is 'right_fold'; got None")
         if not 1 <= self.chunk <= 1024:
-            raise ValueError(f"`chunk` must lie in 1..1024; got {self.chunk}")
+            raise DomainError(f"`chunk` must lie in 1..1024; got {self.chunk}")
 
     @property
     def storage(self) -> StorageType:
@@ -130,6 +144,17 @@ class Arithmetic:
         """k_e: a complex exponential takes exp, sin and cos and two products."""
         return 15.0 if complex_ else self.k_exp
 
+
+_WORDS: Final[dict[str, tuple[str | None, ...]]] = {
+    "compute": get_args(ComputeType),
+    "io": (*get_args(StorageType), None),
+    "evaluation": get_args(Evaluation),
+    "softplus": get_args(Softplus),
+    "decayed_state": get_args(DecayedState),
+    "saved_gate": get_args(SavedGate),
+    "operands": get_args(Operands),
+}
+"""The words that a field of `Arithmetic` may hold."""
 
 ORACLE: Final = Arithmetic(compute="float64", evaluation="sequential", decayed_state="direct")
 """How this package itself computes: float64, sequential in time."""

@@ -64,10 +64,14 @@ def s4d(
         (d,), real; none means zero.
     initial_state
         (b, d, n), of A's kind; none means zeros.
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
+    return_last_state
+        Whether to return the last state too.
 
     Returns
     -------
-    y, last_state
+    y, and last_state if asked for
         (b, d, l), float64, and (b, d, n), float64 or complex128.
     """
     system = _read(u, delta, A, B, C, D, initial_state, discretization)

@@ -67,6 +67,8 @@ def s4d_kernel(
         (d, n), n the modes kept; float or complex.
     length
         l >= 0.
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
 
     Returns
     -------

@@ -69,10 +69,14 @@ def s5(
         (h,), real; none means zero.
     initial_state
         (b, p), of A's kind; none means zeros.
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
+    return_last_state
+        Whether to return the last state too.
 
     Returns
     -------
-    y, last_state
+    y, and last_state if asked for
         (b, h, l), float64, and (b, p), float64 or complex128.
     """
     system = _read(u, delta, A, B, C, D, initial_state, discretization)

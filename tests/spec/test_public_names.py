@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -29,6 +30,61 @@ def test_a_row_of_the_table_names_real_arguments_and_public_functions(name: str)
     assert getattr(ssm_spec, f"{name}_bounds") is row.bounds
     assert row.equation
     assert row.source
+
+
+NAMES = set(ssm_spec.REFERENCES)
+KINDS = ("value", "vjp", "bounds", "vjp_bounds")
+DOCUMENTED = [
+    (name, kind)
+    for name, row in ssm_spec.REFERENCES.items()
+    for kind in KINDS
+    if getattr(row, kind) is not None
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), DOCUMENTED)
+def test_a_docstring_says_arguments_results_errors_and_source(name: str, kind: str) -> None:
+    """An argument is named by the function itself, or by the one whose arguments it says it takes."""
+    row = ssm_spec.REFERENCES[name]
+    function = getattr(row, kind)
+    text = function.__doc__
+    for title in ("Returns", "Raises", "References"):
+        assert text.count(f"\n{title}\n{'-' * len(title)}\n") == 1, title
+    assert row.source in text
+    assert row.equation in text
+    referred = [
+        ssm_spec.REFERENCES[other].value.__doc__ for other in set(re.findall(r"`(\w+)`", text)) & NAMES
+    ]
+    said = "\n".join([text, *referred])
+    assert [p for p in inspect.signature(function).parameters if not re.search(rf"\b{p}\b", said)] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("compute", "float16"),
+        ("io", "int8"),
+        ("evaluation", "chunks"),
+        ("softplus", "naiv"),
+        ("decayed_state", "none"),
+        ("saved_gate", "float32"),
+        ("operands", "float8"),
+        ("chunk", 0),
+    ],
+)
+def test_a_fact_about_arithmetic_is_one_of_its_words(field: str, given: object) -> None:
+    """A misspelt fact would else pass for the default."""
+    with pytest.raises(ssm_spec.DomainError, match=f"`{field}` must .*; got {given!r}"):
+        ssm_spec.Arithmetic(**{field: given})
+
+
+@pytest.mark.parametrize("name", ssm_spec.REFERENCES)
+def test_a_call_without_arguments_names_the_function(name: str) -> None:
+    row = ssm_spec.REFERENCES[name]
+    for function in (row.value, row.vjp, row.bounds, row.vjp_bounds):
+        if function is not None:
+            with pytest.raises(TypeError, match=rf"^{function.__name__}\(\)"):
+                function()
 
 
 def test_importing_loads_no_framework_and_no_heavy_part_of_scipy() -> None:
