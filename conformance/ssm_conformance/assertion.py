@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import ssm_spec
-from ssm_backends import OPERATORS, ArgumentError
+from ssm_backends import OPERATORS, ArgumentError, DTypeError
+from ssm_backends.dtypes import REAL, real_of
 from ssm_conformance.checks.finding import describe
 from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake
 from ssm_conformance.judge import judge
@@ -36,7 +37,7 @@ def assert_conforms(
     actual
         What the kernel returned: an array, which is the first output; a tuple of all outputs
         in order; or a mapping by name. Arrays may be of NumPy, PyTorch (any device), JAX, or
-        anything with DLPack.
+        anything with DLPack, in any floating dtype: the numbers are judged, not the dtype.
     gradients
         Argument name → gradient, to be judged too. A complex one is ∂L/∂Re + i ∂L/∂Im, as
         PyTorch has it; JAX's is the conjugate.
@@ -53,9 +54,11 @@ def assert_conforms(
         With the worst element, what was expected there, the bound, and, where it can be
         told, the likely mistake.
     ShapeError, DTypeError, ArgumentError
-        If the inputs are no valid call of the operator.
+        If the inputs are no valid call of the operator, or `actual` or `gradients` no arrays of
+        its outputs and inputs.
     """
     asked = question(op, actual, inputs)
+    _check_dtypes("actual", asked.answers)
     facts = _arithmetic(asked, arithmetic)
     reference = ssm_spec.REFERENCES[op]
     expected = reference.bounds(arithmetic=facts, **asked.inputs)
@@ -70,12 +73,22 @@ def assert_conforms(
         known = {name: exact(value) for name, value in cotangents.items()}
         slopes = reference.vjp_bounds(known, tuple(gradients), arithmetic=facts, **asked.inputs)
         found = {name: stored(value) for name, value in gradients.items()}
+        _check_dtypes("gradients", found)
         wrong = [f"gradient of {line}" for line in _complaints(asked, found, slopes)]
         if wrong:
             wrong += _likely(likely_gradient_mistake(op, asked.inputs, known, _widened(found), slopes))
         complaints += wrong
     if complaints:
         raise ConformanceError(f"{op} does not conform\n  " + "\n  ".join(complaints))
+
+
+def _check_dtypes(argument: str, arrays: Mapping[str, Stored]) -> None:
+    """Refuse numbers that no preimage is known of: integers, bools, floats of more than 64 bits."""
+    for name, (_, dtype) in arrays.items():
+        if real_of(dtype) not in REAL:
+            raise DTypeError(
+                f"`{argument}` must hold {', '.join(REAL)} or complex numbers; got {dtype} for {name}"
+            )
 
 
 def _complaints(

@@ -61,7 +61,8 @@ def judge(
         Its name.
     compute
         The type it was computed in. Where that is wider than ``dtype``, the error is the
-        distance from the oracle's value to the reals that round to what was stored.
+        distance from the oracle's value to the reals that round to what was stored; where it
+        is not, the distance to what was stored.
     exact
         The oracle's value, and the bounds.
     period
@@ -122,7 +123,7 @@ def measure(
 def _error(
     stored: NDArray[Any], actual: NDArray[Any], dtype: str, compute: str, value: NDArray[Any]
 ) -> NDArray[np.float64]:
-    if dtype in (compute, "complex64", "complex128"):
+    if dtype in (compute, "float64", "complex64", "complex128"):
         return np.asarray(np.abs(actual - value), dtype=np.float64)
     lower, upper = preimage(stored, dtype)
     return np.asarray(np.maximum(np.maximum(lower - value, value - upper), 0.0), dtype=np.float64)

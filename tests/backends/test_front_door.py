@@ -17,6 +17,7 @@ from ssm_backends import (
     OPERATORS,
     REQUIRED,
     ArgumentError,
+    DTypeError,
     FallbackError,
     FallbackWarning,
     NotSupportedError,
@@ -105,6 +106,24 @@ def test_the_result_is_the_backends(backend: str, take: Any) -> None:
     wanted = call(load(backend, "cpu"), "selective_scan", **inputs, return_last_state=True)
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_arrays_are_of_one_library() -> None:
+    given = scan_inputs()
+    x = {name: tensor if name == "B" else tensor.numpy() for name, tensor in given.items()}
+    with pytest.raises(DTypeError, match="`B` must be an array of numpy, as `u` is; got one of torch"):
+        ssm_backends.selective_scan(**x)
+    with pytest.raises(DTypeError, match="`B` must be an array of numpy"):
+        explain("selective_scan", **x)
+
+
+def test_a_subclass_of_an_array_is_served_as_its_base() -> None:
+    class Marked(torch.Tensor):
+        """A library's own tensor."""
+
+    x = scan_inputs()
+    y = ssm_backends.selective_scan(**{**x, "u": x["u"].as_subclass(Marked)}, backend="torch")
+    assert torch.equal(y.as_subclass(torch.Tensor), ssm_backends.selective_scan(**x, backend="torch"))
 
 
 def test_a_call_without_arrays_goes_to_numpy() -> None:

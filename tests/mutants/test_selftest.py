@@ -15,6 +15,7 @@ from ssm_conformance.cli import cli
 from ssm_conformance.mutants import HONEST, MUTANTS, Mutant
 from ssm_conformance.mutants.defects.structure import GroupsByRepeat
 from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.pytorch import TorchScan
 from ssm_conformance.selftest import Pair, Row, pairs, report, row, run
 
 
@@ -131,10 +132,17 @@ def test_what_is_run_can_be_chosen() -> None:
     assert [pair.name for pair in fast] == here
     assert {pair.dtype for pair in fast} == {"float64", "float32", "bfloat16", "float16"}
     assert {MUTANTS[pair.name].check for pair in pairs(checks=["memory"])} == {"memory"}
-    with pytest.raises(ArgumentError, match="got 'nonesuch'"):
-        pairs(["nonesuch"])
+    with pytest.raises(ArgumentError, match="got 'group-by-repeat'; did you mean groups-by-repeat"):
+        pairs(["group-by-repeat"])
     with pytest.raises(ArgumentError, match="`checks` must leave something to run; got memory"):
         pairs(["groups-by-repeat"], ["memory"])
+
+
+def test_what_cannot_run_here_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TorchScan, "runs_here", lambda self: False)
+    assert "pytorch" not in {pair.name for pair in pairs()}
+    with pytest.raises(ArgumentError, match="'pytorch' lacks its library or its device"):
+        pairs(["pytorch"])
 
 
 def test_processes_give_the_same_rows_as_one() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ssm_spec
+from ssm_backends import DTypeError
 from ssm_conformance import ConformanceError, assert_conforms
 
 RNG = np.random.default_rng(5)
@@ -34,6 +35,27 @@ def right(call: dict) -> np.ndarray:
 def test_the_right_result_passes(dtype: str) -> None:
     call = inputs(dtype)
     assert_conforms("selective_scan", right(call), **call)
+
+
+def test_a_wider_result_is_judged_by_its_numbers() -> None:
+    """A kernel that returns float64 for float32 inputs: each number is exactly what stands there."""
+    call = inputs()
+    y = ssm_spec.selective_scan(**call)
+    bound = ssm_spec.selective_scan_bounds(arithmetic=ssm_spec.Arithmetic(), **call)["y"].bound
+    assert_conforms("selective_scan", y + 0.9 * bound, **call)
+    with pytest.raises(ConformanceError):
+        assert_conforms("selective_scan", y + 1.1 * bound, **call)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "longdouble"])
+def test_what_holds_no_floats_is_refused(dtype: str) -> None:
+    call = inputs()
+    bad = np.zeros((2, 6, 23), dtype)
+    with pytest.raises(DTypeError, match=f"`actual` must hold .*; got {bad.dtype} for y"):
+        assert_conforms("selective_scan", bad, **call)
+    y = right(call)
+    with pytest.raises(DTypeError, match=f"`gradients` must hold .*; got {bad.dtype} for u"):
+        assert_conforms("selective_scan", y, gradients={"u": bad}, cotangents={"y": y}, **call)
 
 
 def test_it_takes_torch_tensors_bfloat16_too() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ssm_backends.backend import Backend, Op
 from ssm_backends.dispatch import refusal
-from ssm_backends.errors import NotSupportedError, UnavailableError, UnknownBackendError
+from ssm_backends.errors import DTypeError, NotSupportedError, UnavailableError, UnknownBackendError
 from ssm_backends.front.preference import FallbackError, FallbackWarning, Order, order_for
 from ssm_backends.registry import load
 from ssm_backends.validation import Call, find, validate
@@ -112,15 +112,38 @@ def choose(call: Call, backend: str | None = None) -> Choice:
 
 
 def where(call: Call) -> tuple[str, str]:
-    """Library and device of a call's arrays; no library and the CPU, if it has none."""
-    for argument in call.operator.arguments:
-        if argument.kind in ("array", "index") and argument.name in call.inputs:
-            x = call.inputs[argument.name]
-            library = type(x).__module__.partition(".")[0]
-            if library in ("jaxlib", "jax"):
-                return "jax", "cpu" if not hasattr(x, "devices") else next(iter(x.devices())).platform
-            return library, str(getattr(x, "device", "cpu")) if library != "numpy" else "cpu"
-    return "", "cpu"
+    """Library and device of a call's arrays; no library and the CPU, if it has none.
+
+    Raises
+    ------
+    DTypeError
+        If they are arrays of several libraries.
+    """
+    kinds = {argument.name: argument.kind for argument in call.operator.arguments}
+    arrays = {name: x for name, x in call.inputs.items() if kinds[name] in ("array", "index")}
+    if not arrays:
+        return "", "cpu"
+    first, x = next(iter(arrays.items()))
+    library = _library(x)
+    for name, other in arrays.items():
+        if _library(other) != library:
+            raise DTypeError(
+                f"`{name}` must be an array of {library}, as `{first}` is; got one of {_library(other)}"
+            )
+    if library == "jax":
+        return library, "cpu" if not hasattr(x, "devices") else next(iter(x.devices())).platform
+    return library, str(getattr(x, "device", "cpu")) if library != "numpy" else "cpu"
+
+
+def _library(x: Any) -> str:
+    """Whose array it is: that of a subclass is its base's."""
+    roots = [cls.__module__.partition(".")[0] for cls in type(x).__mro__]
+    known = (_LIBRARIES[root] for root in roots if root in _LIBRARIES)
+    return next(known, roots[0])
+
+
+_LIBRARIES: Final = {"numpy": "numpy", "torch": "torch", "jax": "jax", "jaxlib": "jax"}
+"""Top-level module → the library whose arrays it defines."""
 
 
 def _ask(name: str, device: str, order: Order) -> Backend | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -38,12 +39,18 @@ def pairs(names: Sequence[str] = (), checks: Sequence[str] = (), *, fast: bool =
     Raises
     ------
     ArgumentError
-        If a name is unknown, or nothing is left.
+        If a name is unknown or cannot run here, or nothing is left.
     """
     known: dict[str, Variant | Mutant] = {**HONEST, **MUTANTS}
     for name in names:
         if name not in known:
-            raise ArgumentError(f"`names` may hold {', '.join(known)}; got {name!r}")
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ArgumentError(
+                f"`names` must be those of implementations that a whole selftest shows; got {name!r}{hint}"
+            )
+        if not known[name].runs_here():
+            raise ArgumentError(f"`names` must be able to run here; {name!r} lacks its library or its device")
     found = []
     here = [name for name, subject in known.items() if subject.runs_here()]
     for turn, name in enumerate(names or here):
