@@ -189,7 +189,7 @@ def beside(data: dict[str, Any]) -> str:
         ratios = (row["milliseconds"][what] / first["milliseconds"][what] for what in ("forward", "both"))
         lines.append("- {}: {:.2f} times the time forward, {:.2f} both.".format(row["what"], *ratios))
     steps = "; ".join(
-        f"batch {row['batch']}: {row['milliseconds']:.4f} ms, {row['over_bytes']:.2f} of its bytes' time"
+        f"batch {row['batch']}: {row['milliseconds']:.4f} ms, {row['over_bytes']:.2f} times its bytes' time"
         for row in data["step"]["rows"]
     )
     counted = ", ".join(
@@ -199,7 +199,8 @@ def beside(data: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     limits = data["ceilings"]
     lines += [
-        f"- {data['step']['what']}: {steps}.",
+        "",
+        f"The step, {data['step']['what']}: {steps}.",
         "",
         f"Passed of judged: {counted}. "
         f"(`{data['conformance']['command']}`; {data['conformance']['counted']}.)",

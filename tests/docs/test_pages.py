@@ -6,14 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from ssm_conformance.cases._questions import ASKED
+from ssm_conformance.cli import cli
 from ssm_conformance.cli.group import COMMANDS
 from ssm_conformance.reports.matrix import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+
+
+def name_of(page: Path) -> str:
+    """A page as the tests' names show it."""
+    return f"{page.parent.name}/{page.name}"
 
 
 def load_render():
@@ -32,10 +41,35 @@ def test_the_readme_shows_the_verdicts() -> None:
     assert "<!-- table: verdicts conform-cpu -->" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES + EXAMPLES, ids=name_of)
 def test_links_within_the_repository_exist(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    targets = LINK.findall(page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_page_is_linked_from_another() -> None:
+    linked = {(page.parent / target).resolve() for page in PAGES for target in LINK.findall(page.read_text())}
+    assert [page.name for page in (PAGES + EXAMPLES)[1:] if page not in linked] == []
+
+
+@pytest.mark.parametrize("page", PAGES + EXAMPLES, ids=name_of)
+def test_anchors_are_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text()):
+        text = (page.parent / target).read_text() if target else page.read_text()
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("page", PAGES + EXAMPLES, ids=name_of)
+def test_the_commands_of_a_page_exist_with_their_options(page: Path) -> None:
+    context = click.Context(cli)
+    for name, rest in re.findall(rf"\bssm-spec ({'|'.join(COMMANDS)})\b([^`\n|#]*)", page.read_text()):
+        command, words = cli.get_command(context, name), rest.rstrip("\\").split()  # \| in a table
+        if isinstance(command, click.Group) and words:
+            command = command.get_command(context, words[0])
+        assert command is not None, rest
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert [word for word in words if word.startswith("-") and word not in known] == [], rest
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
