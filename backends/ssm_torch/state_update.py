@@ -46,17 +46,20 @@ def selective_state_update(
     if not len(state):  # then every row is skipped
         return torch.zeros_like(u), state
     of_rows = (state[slots.clamp(min=0)], u, delta, B, C, z)
-    if may_be_differentiated(state, u, delta, A, B, C, D, z, delta_bias):
+    differentiated = may_be_differentiated(state, u, delta, A, B, C, D, z, delta_bias)
+    if differentiated:
         of_rows = _served(slots, of_rows)  # what a skipped row holds has no part in a gradient
     before, u, delta, B, C, z = of_rows
     y, advanced = _advance(before, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization)
     (y,) = _served(slots, (y,))
-    if inplace:
-        write = _traced_write if torch.compiler.is_compiling() else _write
+    traced = torch.compiler.is_compiling()
+    if inplace and not (traced and differentiated):  # a traced write would pass no gradient on
+        write = _traced_write if traced else _write
         write(state, slots, advanced)
         return y, state
-    put = _traced_put if torch.compiler.is_compiling() else _put
-    return y, put(state, slots, advanced)
+    put = _traced_put if traced else _put
+    new_state = put(state, slots, advanced)
+    return y, state.copy_(new_state) if inplace else new_state
 
 
 def _advance(

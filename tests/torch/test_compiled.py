@@ -158,6 +158,17 @@ def test_a_pool_is_written_in_place_from_a_graph() -> None:
     assert traced.graphs == 1
 
 
+def test_a_pool_written_in_place_from_a_graph_passes_a_gradient_on() -> None:
+    found, inputs = [], step([5, -1, 0, 3], 6, inplace=True)
+    u = inputs["u"].requires_grad_()
+    for function in (selective_state_update, Traced(selective_state_update)):
+        pool = inputs["state"].clone()
+        y, state = function(**inputs | {"state": pool})
+        assert state is pool
+        found.append([y, state, *torch.autograd.grad([y.sum(), state.square().sum()], u)])
+    assert same_bits(*found)
+
+
 @pytest.mark.parametrize("slot", [-2, 6])
 def test_a_slot_outside_the_pool_is_refused_from_a_graph(slot: int) -> None:
     traced = Traced(selective_state_update)
