@@ -112,7 +112,7 @@ def _state_gradients(scan: Scan, t: int, adjoint: Array, decayed: Array, total: 
     if scan.zoh:
         p = delta * scan.A
         slope = np.exp(p) * B
-        dA = dA + u * adjoint * (B * np.square(delta) * psi(p)).conj()
+        dA = dA + u * adjoint * delta * (B * delta * psi(p)).conj()  # Δ² overflows first
     total["A"] += dA.sum(0)
     total["u"][:, :, t] = (adjoint * (hold * B).conj()).real.sum(-1)
     total["delta"][:, :, t] = (dp * scan.A.conj() + u * adjoint * slope.conj()).real.sum(-1)

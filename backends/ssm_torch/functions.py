@@ -88,7 +88,10 @@ def held_values(delta: Tensor, A: Tensor) -> Tensor:
 
 
 class _HeldStep(torch.autograd.Function):
-    """With ∂/∂Δ = exp(ΔA) and ∂/∂A = Δ² ψ(ΔA), which autograd would take as 0/0 at A = 0."""
+    """With ∂/∂Δ = exp(ΔA) and ∂/∂A = Δ² ψ(ΔA), which autograd would take as 0/0 at A = 0.
+
+    Δ² alone may overflow: one Δ goes to the cotangent, the other to ψ.
+    """
 
     @staticmethod
     def forward(ctx: Any, delta: Tensor, A: Tensor) -> Tensor:
@@ -102,7 +105,7 @@ class _HeldStep(torch.autograd.Function):
         p = delta * A
         return (
             _as_input(g * torch.exp(p).conj(), delta),
-            _as_input(g * (delta.square() * psi(p)).conj(), A),
+            _as_input(g * delta * (delta * psi(p)).conj(), A),
         )
 
 

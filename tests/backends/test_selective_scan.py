@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ssm_backends import ArgumentError
+from ssm_conformance import assert_conforms
 
 from . import formulas
 from .conftest import Caller
@@ -61,6 +62,19 @@ def test_results_have_the_types_that_the_operator_says(run: Caller, dtype: str, 
     for name, gradient in run.vjp("selective_scan", cotangents, floating(inputs), **inputs).items():
         assert gradient.dtype == inputs[name].dtype
         assert gradient.shape == inputs[name].shape
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_a_step_whose_square_overflows_is_held(run: Caller, is_complex: bool) -> None:
+    inputs = narrowed(draw(Variant("varying", "whole", "zoh", is_complex)), "float32")
+    inputs["delta"][:, :, 3] = 1e20
+    found = run.outputs("selective_scan", **inputs, return_last_state=True)
+    cotangents = {name: np.ones_like(value) for name, value in found.items()}
+    gradients = run.vjp("selective_scan", cotangents, ["A"], **inputs, return_last_state=True)
+    facts = {"evaluation": "scan", "decayed_state": "direct"}
+    assert_conforms(
+        "selective_scan", found, gradients=gradients, cotangents=cotangents, arithmetic=facts, **inputs
+    )
 
 
 @EVERY

@@ -52,6 +52,19 @@ def test_few_lanes_of_large_states_conform(wide: None, monkeypatch: pytest.Monke
     judged(draw_call(2, 6, 77, 3))
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.complex64])
+def test_steps_of_a_lane_may_have_a_sum_that_overflows(wide: None, kind: torch.dtype) -> None:
+    call = draw_call(1, 3, 40, 2, kind=kind) | {"delta_softplus": False, "delta_bias": None}
+    still = {"delta": torch.full_like(call["delta"], 1e38), "u": call["u"] / 1e38, "A": call["A"] * 0}
+    judged(call | still)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.complex64])
+def test_a_step_whose_square_overflows_is_held_in_lanes(wide: None, kind: torch.dtype) -> None:
+    call = draw_call(1, 3, 40, 2, kind=kind) | {"b_discretization": "zoh"}
+    judged(call | {"delta": torch.where(call["delta"] > 1, 1e20, call["delta"])})
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("lanes", [*range(1, 20), 31, 43])
 def test_a_carry_is_the_recurrence_from_lane_to_lane(lanes: int, backwards: bool) -> None:

@@ -195,7 +195,7 @@ class _Block:
             return
         dhold = torch.mul(self.h, terms.B.conj(), out=self.a).mul_(terms.entry)
         p = terms.step * terms.modes
-        self.chunk.total.add_modes(dhold * (terms.step.square() * psi(p)).conj())
+        self.chunk.total.add_modes(dhold * terms.step * (terms.step * psi(p)).conj())  # Δ² overflows first
         self.chunk.dstep[self.rows] += real(dhold * torch.exp(p).conj()).sum(3, keepdim=True)
         held = self.h.mul_(terms.hold.conj())
         over_modes(held, terms.B.conj(), self.a, out=dentry)

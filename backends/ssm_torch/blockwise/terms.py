@@ -115,8 +115,8 @@ class Terms:
     def products(self, a: Tensor, lanes: int) -> Products:
         """Of the decays a (t, k, b, g, n, p) of a block.
 
-        The product of exponentials is the exponential of the sum: Σ Δ in float64 rounds once, as each
-        ΔA does, and reads no state. Where there is nothing wider than Δ, decays are multiplied.
+        The product of exponentials is the exponential of the sum: A Σ Δ in float64 rounds once, as each
+        ΔA does, reads no state, and Σ Δ cannot overflow. Where there is nothing wider, decays are multiplied.
         """
         resets = self.resets_in(lanes)
 
@@ -124,7 +124,7 @@ class Terms:
             if self.step.dtype == torch.float64:
                 torch.prod(a[:, some], 0, out=room)
             else:
-                sums = in_lanes(self.step, lanes)[:, some].sum(0, dtype=torch.float64).to(self.step.dtype)
+                sums = in_lanes(self.step, lanes)[:, some].sum(0, dtype=torch.float64)
                 torch.mul(sums, self.modes, out=room).exp_()
             if resets is not None:
                 room.masked_fill_(resets.of(some).mask.any(0), 0)
