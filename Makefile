@@ -25,6 +25,8 @@ outsiders: $(OUTSIDERS)
 	-$(OUTSIDE)/bin/ssm-spec conform transformers-mamba transformers-mamba2 --timeout 300 --report report/outsiders
 	-$(OUTSIDE)/bin/ssm-spec conform jax-scan --level smoke --dtype float32 --timeout 300 --report report/outsiders
 
+# Threads that spin while they wait take the cores from the other workers.
+test: export OMP_WAIT_POLICY = PASSIVE
 test: $(INSTALLED) $(OUTSIDERS) lint
 	$(BIN)/python -m pytest -n auto
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+SIGNALS: Final = tuple(map(int, signal.valid_signals()))
 _noticed: dict[str, None] = {}
 
 
@@ -115,7 +116,7 @@ def _set_filters(filters: list[Any]) -> None:
 def _handlers() -> tuple[bool, dict[int, Any]]:
     """Whether an alarm is set, and the handler of each signal."""
     alarm = hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)
-    return alarm, {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return alarm, {number: signal.getsignal(number) for number in SIGNALS}
 
 
 def _set_handlers(before: tuple[bool, dict[int, Any]]) -> None:

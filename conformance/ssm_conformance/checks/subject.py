@@ -29,6 +29,7 @@ from ssm_backends import (
 from ssm_backends.dtypes import COMPLEX_OF, dtype_name, is_complex
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.case import Case
+from ssm_conformance.checks.oracle import once
 from ssm_conformance.draw import Draw
 from ssm_conformance.manners import manners_kept
 from ssm_conformance.storage import store, widen
@@ -116,11 +117,14 @@ class Subject:
         if self.given is not None:
             return dict(self.given)
         dtypes = self.case.dtypes()
-        key = self.case.recipe.seed or self.case.recipe.name
         return {
-            name: self.draw(draw, dtypes[name], self.case.op, key, name)
-            for name, draw in self.case.draws.items()
+            name: self.draw(draw, dtypes[name], *self._stream, name) for name, draw in self.case.draws.items()
         }
+
+    @property
+    def _stream(self) -> tuple[str, str]:
+        """Where its numbers come from: all questions that are put to one recipe share them."""
+        return self.case.op, self.case.recipe.seed or self.case.recipe.name
 
     @staticmethod
     def draw(draw: Draw, dtype: str, *key: str) -> Stored:
@@ -225,8 +229,8 @@ class Subject:
         claimed = self.op.takes_cotangents(self.case.operator)
         shapes = self.output_types()
         return {
-            name: Stored(
-                store(Draw(shape, complex=is_complex(dtype)).values(self.case.id, name), dtype), dtype
+            name: self.draw(
+                Draw(shape, complex=is_complex(dtype)), dtype, *self._stream, f"cotangent of {name}"
             )
             for name, (shape, dtype) in shapes.items()
             if name in claimed
@@ -319,29 +323,14 @@ class Subject:
         return arrays | self.case.plain
 
     @cached_property
-    def exact(self) -> dict[str, ssm_spec.Bounded]:
+    def exact(self) -> Mapping[str, ssm_spec.Bounded]:
         """The oracle's value and bound of each output that the call returns."""
         return self.exact_outputs(self.arithmetic())
 
-    def exact_outputs(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
-        """The same under a given arithmetic; asked of the oracle once."""
-        return self._once("outputs", arithmetic, self._exact_outputs)
-
-    def _once(
-        self,
-        what: str,
-        arithmetic: ssm_spec.Arithmetic,
-        ask: Callable[[ssm_spec.Arithmetic], dict[str, ssm_spec.Bounded]],
-    ) -> dict[str, ssm_spec.Bounded]:
-        key = (what, repr(arithmetic))
-        if key not in self._known:
-            self._known[key] = ask(arithmetic)
-        return self._known[key]
-
-    @cached_property
-    def _known(self) -> dict[tuple[str, str], dict[str, ssm_spec.Bounded]]:
-        """What the oracle has said of this call."""
-        return {}
+    def exact_outputs(self, arithmetic: ssm_spec.Arithmetic) -> Mapping[str, ssm_spec.Bounded]:
+        """The same under a given arithmetic."""
+        question = (self.case.op, "outputs", arithmetic)
+        return once(question, self.oracle_inputs, lambda: self._exact_outputs(arithmetic))
 
     def _exact_outputs(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
         bounded = ssm_spec.REFERENCES[self.case.op].bounds(arithmetic=arithmetic, **self.oracle_inputs)
@@ -352,9 +341,12 @@ class Subject:
         }
         return {name: value for name, value in bounded.items() if name in asked}
 
-    def exact_gradients(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
-        """The oracle's gradients and their bounds under a given arithmetic; asked of it once."""
-        return self._once("gradients", arithmetic, self._exact_gradients)
+    def exact_gradients(self, arithmetic: ssm_spec.Arithmetic) -> Mapping[str, ssm_spec.Bounded]:
+        """The oracle's gradients and their bounds under a given arithmetic."""
+        question = (self.case.op, "gradients", self.wrt, arithmetic)
+        cotangents = {f"cotangent of {name}": item.exact for name, item in self.cotangents.items()}
+        arrays = self.oracle_inputs | cotangents
+        return once(question, arrays, lambda: self._exact_gradients(arithmetic))
 
     def _exact_gradients(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
         vjp_bounds = ssm_spec.REFERENCES[self.case.op].vjp_bounds

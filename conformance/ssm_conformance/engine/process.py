@@ -216,6 +216,9 @@ class WorkerProcess:
 
 
 def _environment(workers: int) -> dict[str, str]:
-    """The worker's environment: at least two threads each, so that races between threads can show."""
+    """The worker's environment: at least two threads each, so that races between threads can show.
+
+    They sleep while they wait: those that spin take the cores from the other workers.
+    """
     threads = str(min(cores(), max(2, cores() // workers)))
-    return dict.fromkeys(THREADS, threads) | dict(os.environ)
+    return dict.fromkeys(THREADS, threads) | {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
