@@ -41,7 +41,7 @@ class Difference:
         return f"{self.file}{': ' if self.where else ''}{self.where}: {self.message}"
 
 
-def check(directory: Path, *, recompute: bool = True) -> list[Difference]:
+def check(directory: str | Path, *, recompute: bool = True) -> list[Difference]:
     """Compare the vectors in a directory bit by bit; an empty list if all is right.
 
     Parameters
@@ -52,11 +52,12 @@ def check(directory: Path, *, recompute: bool = True) -> list[Difference]:
         Compute every answer again, which takes the extra `certify`. Otherwise the files in the package
         are what they are compared with.
     """
-    other = _other_version(directory)
+    where = Path(directory)
+    other = _other_version(where)
     if other is not None:
         return [other]
     expected = remade() if recompute else shipped()
-    found = {path.name: path for path in directory.iterdir() if path.is_file()}
+    found = {path.name: path for path in where.iterdir() if path.is_file()}
     differences = [
         Difference(name, "", "is not part of the vectors")
         for name in sorted(set(found) - set(expected))

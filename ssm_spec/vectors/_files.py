@@ -100,18 +100,18 @@ def shipped() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in _data().iterdir()}
 
 
-def export(directory: Path) -> dict[str, int]:
+def export(directory: str | Path) -> dict[str, int]:
     """Write the golden vectors; file name -> size in bytes. The bytes are the same everywhere."""
-    written = shipped()
-    directory.mkdir(parents=True, exist_ok=True)
+    written, where = shipped(), Path(directory)
+    where.mkdir(parents=True, exist_ok=True)
     for name, data in written.items():
-        (directory / name).write_bytes(data)
+        (where / name).write_bytes(data)
     return {name: len(data) for name, data in written.items()}
 
 
-def load(directory: Path | None = None) -> list[Vector]:
+def load(directory: str | Path | None = None) -> list[Vector]:
     """Read vectors back, those in the package if no directory is named."""
-    where = _data() if directory is None else directory
+    where = _data() if directory is None else Path(directory)
     manifest = json.loads((where / MANIFEST).read_text(encoding="utf-8"))
     found = []
     for op, entry in manifest["operators"].items():

@@ -82,9 +82,10 @@ def test_the_package_ships_what_is_computed(computed: dict[str, bytes]) -> None:
 def test_they_are_read_and_checked_without_the_extra(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; sys.modules['flint'] = None; from ssm_spec import vectors\n"
-        f"out = pathlib.Path({str(tmp_path)!r}); vectors.export(out)\n"
+        f"out = pathlib.Path({str(tmp_path)!r}); vectors.export({str(tmp_path)!r})\n"
         "assert len(vectors.load()) == len(vectors.load(out)) == len(list(vectors.cases())) > 200\n"
-        "assert vectors.check(out, recompute=False) == []"
+        "assert vectors.check(out, recompute=False) == vectors.check(str(out), recompute=False) == []\n"
+        "assert len(vectors.load(str(out))) == len(vectors.load())"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, Final
 
 from ssm_backends.dispatch import bind
+from ssm_backends.dtypes import REAL
 from ssm_backends.front.calling import serve
-from ssm_backends.schema import Argument, Operator
+from ssm_backends.schema import Argument, Form, Operator, Role
 from ssm_backends.validation import find
 
 
@@ -40,8 +41,7 @@ def _parameter(argument: Argument) -> Parameter:
 def _documentation(operator: Operator) -> str:
     lines = [operator.doc, "", "Parameters", "----------"]
     for argument in operator.arguments:
-        shapes = " or ".join(f"({', '.join(form.shape.split())})" for form in argument.forms)
-        lines += [f"{argument.name} : {shapes or argument.kind}", f"    {argument.doc}"]
+        lines += [f"{argument.name} : {_kind(operator, argument)}", f"    {argument.doc}"]
     lines += [
         "backend : str",
         "    Name of the backend that must serve the call; by default the best one that claims it.",
@@ -52,7 +52,8 @@ def _documentation(operator: Operator) -> str:
     for output in operator.outputs:
         shape = " or ".join(f"({', '.join(form.split())})" for form in output.shape.split("|"))
         lines += [
-            f"{output.name} : {shape}" + (f", if {output.when}" if output.when else ""),
+            f"{output.name} : {shape}, {_dtype(operator, output.role)}{_COMPLEX[output.complex]}"
+            + (f", if {output.when}" if output.when else ""),
             f"    {output.doc}",
         ]
     lines += [
@@ -66,6 +67,42 @@ def _documentation(operator: Operator) -> str:
     ]
     return "\n".join(lines)
 
+
+def _kind(operator: Operator, argument: Argument) -> str:
+    """Shapes and dtypes of an array; of anything else what it may be."""
+    if argument.kind == "index":
+        return f"{_shapes(argument.forms)}, {' or '.join(argument.choices)}"
+    if argument.kind != "array":
+        return " or ".join(map(repr, argument.choices)) or argument.kind
+    if argument.name == operator.primary and argument.forms[0].role == "io":
+        return f"{_shapes(argument.forms)}, {' or '.join(REAL)}{_COMPLEX[argument.complex]}"
+    by_role: dict[Role, list[Form]] = {}
+    for form in argument.forms:
+        by_role.setdefault(form.role, []).append(form)
+    parts = (f"{_shapes(forms)}, {_dtype(operator, role)}" for role, forms in by_role.items())
+    return "; ".join(parts) + _COMPLEX[argument.complex]
+
+
+def _shapes(forms: Iterable[Form]) -> str:
+    return " or ".join(f"({', '.join(form.shape.split())})" for form in forms)
+
+
+def _dtype(operator: Operator, role: Role) -> str:
+    """The real dtypes that an array of a role may have, beside the primary argument's."""
+    primary = operator.argument(operator.primary)
+    same = f"dtype of {primary.name}" if primary.kind == "array" else "the dtype asked for"
+    half = " or narrower" if role == "state" and "half_state" in operator.features else ""
+    return {"io": same, "stream": f"{same} or float32"}.get(role, f"float32 or float64{half}")
+
+
+_COMPLEX: Final = {
+    "never": "",
+    "free": ", or complex",
+    "with A": ", or complex beside a complex A",
+    "as A": ", complex where A is",
+    "dense A": ", complex where A is complex and no diagonal",
+    "unpaired": ", complex unless paired",
+}
 
 causal_conv1d = front_door("causal_conv1d")
 causal_conv1d_update = front_door("causal_conv1d_update")
