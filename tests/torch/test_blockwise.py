@@ -52,6 +52,19 @@ def test_few_lanes_of_large_states_conform(wide: None, monkeypatch: pytest.Monke
     judged(draw_call(2, 6, 77, 3))
 
 
+@pytest.mark.parametrize("length", [16, 17, 77])
+@pytest.mark.parametrize("kind", [torch.float32, torch.complex64])
+def test_an_infinity_at_the_last_step_reaches_no_gradient_of_a_decay(
+    wide: None, kind: torch.dtype, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problem, "piece_length", lambda *_: 3)
+    call = draw_call(1, 6, length, 3, kind=kind)
+    call["u"][..., -1] = torch.inf
+    _, _, gradients = run(call)
+    assert gradients["A"].isfinite().all()
+    judged(call)
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.complex64])
 def test_steps_of_a_lane_may_have_a_sum_that_overflows(wide: None, kind: torch.dtype) -> None:
     call = draw_call(1, 3, 40, 2, kind=kind) | {"delta_softplus": False, "delta_bias": None}

@@ -140,10 +140,13 @@ class _Block:
     ----------
     a, carried, h : (rows, b, g, n, p)
         a_t; a_t h_{t−1}, which the gradient of the decay needs; and h_t, over which λ_t is written.
+    existing
+        How many steps of the last lane exist.
     """
 
     def __init__(self, chunk: _Chunk, block: Block, rooms: _Rooms) -> None:
         self.chunk, self.rows, self.lanes = chunk, block.rows, block.lanes
+        self.existing = block.length // block.lanes - block.filling
         self.a, self.carried, self.h = rooms.states[:, : block.length]
         self.weighted = rooms.weighted
         self.piece = chunk.problem.piece(block, self.a[0])
@@ -179,10 +182,11 @@ class _Block:
                 h = driven(t, torch.mul(a[t], keep(t, h), out=carried[t]), states[t])
 
     def _decay(self, rows: slice, conjugate: Terms) -> None:
-        """Of a piece, from conj(a_t h_{t−1}) λ_t: gives to A and Δ."""
+        """Of a piece, from conj(a_t h_{t−1}) λ_t: gives to A and Δ, nothing of steps that do not exist."""
         dp = self.carried[rows].conj_physical_().mul_(self.h[rows])
         if conjugate.resets is not None:
             dp.masked_fill_(conjugate.resets.mask, 0)
+        in_lanes(dp, self.lanes)[max(self.existing - rows.start // self.lanes, 0) :, -1] = 0
         self.weighted[: len(dp)].addcmul_(dp, conjugate.step)
         over_modes(dp, conjugate.modes, dp, out=self.chunk.dstep[self.rows][rows])
 

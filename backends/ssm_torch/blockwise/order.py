@@ -27,10 +27,13 @@ class Block:
         Where it lies in the chunk's order.
     lanes
         How many; they are equally long.
+    filling
+        Steps at the end of the last lane that do not exist.
     """
 
     rows: slice
     lanes: int
+    filling: int
 
     @property
     def length(self) -> int:
@@ -103,7 +106,7 @@ class Order:
     def blocks(self) -> tuple[Block, ...]:
         """In order of time."""
         return tuple(
-            Block(slice(start, start + part.lanes * part.steps), part.lanes)
+            Block(slice(start, start + part.lanes * part.steps), part.lanes, part.filling)
             for part in self._parts
             for start in range(part.rows.start, part.rows.stop, part.lanes * part.steps)
         )

@@ -20,7 +20,7 @@ CHUNK: Final = 64
 BLOCKS: Final = (64, 32, 16)
 """Steps of a block there; at most one state in sixteen is kept."""
 STATES_OF_A_BLOCK: Final = 1 << 18
-"""1 MiB in float32: the two or three arrays of a block stay in a CPU's second-level cache."""
+"""1 MiB in float32: the two or four arrays of a block stay in a CPU's second-level cache."""
 STATES_OF_A_STEP: Final = 1 << 15
 """On a CPU rows of the batch are taken together up to so many; above it each step would wake all threads."""
 STEPS_OF_A_LANE: Final = 16
