@@ -11,7 +11,7 @@ import torch
 
 import ssm_backends
 import ssm_spec
-from ssm_backends import ArgumentError, ShapeError, mamba_ssm, use
+from ssm_backends import ArgumentError, DTypeError, ShapeError, mamba_ssm, use
 from ssm_conformance import assert_conforms
 
 INNER = (
@@ -259,3 +259,13 @@ def test_bad_use_of_the_block_is_told() -> None:
         mamba_ssm.mamba_inner_fn(**inputs | {"x_proj_weight": randn(10, 6)})
     with pytest.raises(ShapeError, match=r"`conv1d_weight` must have shape \(d, 1, w\).*got \(6, 2, 4\)"):
         mamba_ssm.mamba_inner_fn(**inputs | {"conv1d_weight": randn(6, 2, 4)})
+
+
+def test_another_library_s_array_is_refused_by_name() -> None:
+    x, A, B = randn(1, 2, 3), randn(2, 4), randn(1, 4, 3)
+    with pytest.raises(DTypeError, match=r"`A` must be a PyTorch tensor; got numpy\.ndarray"):
+        mamba_ssm.selective_scan_fn(x, x, A.numpy(), B, B)
+    with pytest.raises(DTypeError, match=r"`D` must be a PyTorch tensor; got builtins\.float"):
+        mamba_ssm.selective_state_update(randn(1, 2, 4), x[..., 0], x[..., 0], A, B[..., 0], B[..., 0], 1.0)
+    with pytest.raises(DTypeError, match=r"`xz` must be a PyTorch tensor; got numpy\.ndarray"):
+        mamba_ssm.mamba_inner_ref(x.numpy(), x, None, x, x, x, None, A)

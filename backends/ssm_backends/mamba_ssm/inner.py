@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssm_backends.errors import ArgumentError, ShapeError
 from ssm_backends.front.functions import causal_conv1d
+from ssm_backends.mamba_ssm._tensors import only_tensors
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
 
 if TYPE_CHECKING:
@@ -154,6 +155,11 @@ def _inner(
     """Everything before the output projection, (b, d, l)."""
     from torch.nn.functional import linear
 
+    only_tensors(
+        xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
+        delta_proj_weight=delta_proj_weight, A=A, B=B, C=C, D=D, delta_bias=delta_bias,
+        B_proj_bias=B_proj_bias, C_proj_bias=C_proj_bias,
+    )  # fmt: skip
     x, z = xz.chunk(2, dim=1)
     if conv1d_weight.ndim != 3 or conv1d_weight.shape[:2] != (x.shape[1], 1):
         raise ShapeError(

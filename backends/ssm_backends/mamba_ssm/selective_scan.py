@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ssm_backends.front.functions import selective_scan
+from ssm_backends.mamba_ssm._tensors import only_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,7 @@ def _scan(
     delta_softplus: bool,
     return_last_state: bool,
 ) -> Any:
+    only_tensors(u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias)
     if A.is_complex():
         B, C = _complex(B, u.shape[-1]), _complex(C, u.shape[-1])
     real = A.dtype.to_real() if A.is_complex() else A.dtype

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front import functions
+from ssm_backends.mamba_ssm._tensors import only_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +82,7 @@ def _step(
     dt_softplus: bool,
     slots: Tensor | None,
 ) -> Tensor:
+    only_tensors(state=state, x=x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias)
     if state.ndim not in (3, 4):
         raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
     channels = state.ndim - 2  # dimensions that are channels: (d,) or (h, p)
