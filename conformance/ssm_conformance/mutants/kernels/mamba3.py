@@ -109,8 +109,9 @@ class Reduced(Siso):
     """θ is returned between 0 and 2π, where it means the same."""
 
     def returned(self, theta: Array) -> Array:
-        """θ modulo 2π."""
-        return np.mod(theta, 2 * np.pi).astype(theta.dtype)
+        """θ modulo 2π; NaN of an infinity."""
+        with np.errstate(invalid="ignore"):
+            return np.mod(theta, 2 * np.pi).astype(theta.dtype)
 
 
 class SisoStep(Kernel):
