@@ -22,6 +22,7 @@ from ssm_conformance.cases import (
     _short_convolution,
     _sizes,
     _step,
+    _templates,
     _wide,
     _with,
     searched,
@@ -52,6 +53,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_mamba3.SISO_STEP,
     *_packed.PACKED,
     *_wide.WIDE,
+    *_templates.TEMPLATES,
     *_with.WITH,
 )
 

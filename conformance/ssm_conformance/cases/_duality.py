@@ -86,10 +86,16 @@ def _rates(h: int, low: float, high: float) -> Draw:
     return Draw((h,), "log_uniform", parameters={"low": low, "high": high, "sign": -1.0})
 
 
+def _at_limits(*shape: int) -> Draw:
+    """Steps below, at, between and above the limits ``_EXACT``."""
+    return Draw(shape, "choice", parameters={"values": (-0.25, 0.0, 0.125, 0.5, 0.75)})
+
+
 _SINGLE: Final = ("float32",)
 _COMMON: Final = ("float32", "bfloat16")
 _FAR: Final = (-1e4, -88.0, -20.0, 0.0, 20.0, 88.0, 1e4)
 _LIMIT: Final = (0.02, 0.6)
+_EXACT: Final = (0.0, 0.5)
 _PACKED: Final = fixed([[0] * 9 + [1] * 1 + [0] * 6 + [7] * 7, [3] * 22 + [2] * 1], dtype="int32")
 """A sequence of length one; an id that comes back; a reset at the last step."""
 _CHUNKS: Final = fixed([[t // 64 for t in range(200)], [t // 65 for t in range(200)]], dtype="int32")
@@ -114,6 +120,13 @@ ORDINARY: Final = (
         _plain(2, 21, 3, 2, 3, dt_limit=(-inf, inf))
         | {"dt": Draw((2, 21, 3), "uniform", parameters={"low": -0.2, "high": 0.2})},
         LIMITS,
+    ),
+    # A step that is its limit has the slope 1 there: numbers that are exact in every dtype.
+    _ssd(
+        "at-limits",
+        _plain(2, 21, 3, 2, 3, dt_limit=_EXACT) | {"dt": _at_limits(2, 21, 3)},
+        LIMITS,
+        first=_SINGLE,
     ),
     _ssd("initial", ssd_inputs(2, 16, 3, 4, 3, initial_states=Draw((2, 3, 4, 3))), RESET, "smoke"),
     _ssd(
@@ -289,6 +302,12 @@ STEPS: Final = (
         | {"dt": Draw((3, 5), "uniform", parameters={"low": -0.3, "high": 0.3})},
         LIMITS,
     ),
+    _update(
+        "at-limits",
+        update_inputs(5, 6, 2, 2, softplus=False, dt_limit=_EXACT) | {"dt": _at_limits(5, 6)},
+        LIMITS,
+        first=_SINGLE,
+    ),
     _update("mixed", _wider(update_inputs(2, 4, 3, 3, g=2), *WIDER), MIXED, dtypes=HALF),
     _update(
         "softplus-far",
@@ -320,14 +339,19 @@ ROWS: Final = (
     "D softplus seq_idx z",
 )
 """Optional arguments, each present and absent; every pair of options occurs in some call."""
+_SOON: Final = (ROWS[3], ROWS[8])
+"""Rows that the level quick has of whole chunks too: between them initial states, seq_idx and groups."""
 OPTIONS: Final = ("z", "bias", "softplus", "limits", "initial", "seq_idx", "groups", "last")
 
 
-def _with(row: str, long: bool = False) -> Recipe:
-    """A call that has exactly the options named; a long one goes past chunks of 64 and of 128."""
+def _with(row: str, kind: str = "", level: Level = "quick") -> Recipe:
+    """A call that has exactly the options named.
+
+    A "long" one goes past chunks of 64 and of 128; a "whole" one is two chunks of 64, or one of 128.
+    """
     words = row.split()
-    b, l, h, p, n = 2, 150 if long else 11, 4, 2, 3
-    first, second = (64, 129) if long else (3, 6)
+    b, l, h, p, n = 2, {"": 11, "long": 150, "whole": 128}[kind], 4, 2, 3
+    first, second = {"": (3, 6), "long": (64, 129), "whole": (64, 32)}[kind]
     inputs = _plain(b, l, h, p, n, g=2 if "groups" in words else 1)
     inputs["return_final_states"] = "last" in words
     given: dict[str, dict[str, Any]] = {
@@ -342,9 +366,10 @@ def _with(row: str, long: bool = False) -> Recipe:
     }
     for word in words:
         inputs |= given.get(word, {})
-    if long:
-        return _ssd("-".join(["long", "with", *words]), inputs, VALUE, "full", dtypes=_SINGLE)
-    return _ssd("-".join(["with", *words]), inputs, VALUE, first=_SINGLE)
+    name = "-".join(filter(None, [kind, "with", *words]))
+    if kind:
+        return _ssd(name, inputs, VALUE, level, dtypes=_SINGLE)
+    return _ssd(name, inputs, VALUE, first=_SINGLE)
 
 
 def _two(before: int, after: int, first: int, l: int) -> list[int]:
@@ -357,6 +382,7 @@ SSD: Final = (
     *EXTREME,
     *EDGES,
     *(_with(row) for row in ROWS),
-    *(_with(row, long=True) for row in ROWS),
+    *(_with(row, "long", "full") for row in ROWS),
+    *(_with(row, "whole", "quick" if row in _SOON else "full") for row in ROWS),
 )
 SSD_UPDATE: Final = STEPS

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
-from ssm_conformance.case import Recipe
+from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._selective import GROUPS, OUTPUT, fixed, scan_inputs
 from ssm_conformance.cases._step import step_inputs
 from ssm_conformance.draw import Draw
@@ -49,6 +50,8 @@ SCAN_ROWS: Final = (
     "D softplus last cu_seqlens B-constant C-constant",
 )
 """The same for all options of a scan."""
+_SOON: Final = (SCAN_ROWS[1], SCAN_ROWS[6], SCAN_ROWS[9])
+"""Rows of which one has each option but a constant C: the level quick has them of whole blocks too."""
 STEP_ROWS: Final = (
     "D z B-grouped complex",
     "bias softplus C-grouped pool inplace",
@@ -83,11 +86,41 @@ def _matrix(words: list[str], name: str, b: int, d: int, n: int, time: tuple[int
     return Draw((b, *groups, n, *time), complex=complex_)
 
 
-def _scan(row: str, long: bool = False) -> Recipe:
-    """A call that has exactly the options named; a long one goes past blocks of 64 and of 256."""
+@dataclass(frozen=True)
+class _Length:
+    """How long a call is, where its packed sequences begin, and how its recipe is told apart.
+
+    Attributes
+    ----------
+    kind
+        In front of the options in its name.
+    l
+        Steps.
+    first, second
+        Where the second sequence begins in the first row and in the second, by index.
+    offsets
+        The first bounds of sequences by offsets; the last one is l.
+    """
+
+    kind: str
+    l: int
+    first: int
+    second: int
+    offsets: tuple[int, ...]
+
+
+_SHORT: Final = _Length("", 11, 3, 6, (0, 4, 4))
+_LONG: Final = _Length("long", 330, 256, 129, (0, 270, 270))
+"""Past blocks of 64 and of 256."""
+_WHOLE: Final = _Length("whole", 128, 64, 32, (0, 64, 64))
+"""Whole blocks of any size up to 128, and sequences that begin with one."""
+
+
+def _scan(row: str, length: _Length = _SHORT, level: Level = "quick") -> Recipe:
+    """A call that has exactly the options named."""
     words = row.split()
     packed = "cu_seqlens" in words
-    b, d, l, n, complex_ = 1 if packed else 2, 4, 330 if long else 11, 2, "complex" in words
+    b, d, l, n, complex_ = 1 if packed else 2, 4, length.l, 2, "complex" in words
     inputs = scan_inputs(
         b, d, l, n, complex_=complex_, gate="z" in words, feedthrough="D" in words, softplus=False
     )
@@ -95,17 +128,17 @@ def _scan(row: str, long: bool = False) -> Recipe:
     inputs["B"], inputs["C"] = (_matrix(words, name, b, d, n, (l,), g) for name, g in (("B", 2), ("C", 4)))
     inputs["return_last_state"] = "last" in words
     if packed:
-        inputs["cu_seqlens"] = fixed([0, 270, 270, l] if long else [0, 4, 4, l], dtype="int32")
+        inputs["cu_seqlens"] = fixed([*length.offsets, l], dtype="int32")
     if "seq_idx" in words:
-        first, second = (256, 129) if long else (3, 6)
+        first, second = length.first, length.second
         resets = [[0] * first + [1] * (l - first), [5] * second + [4] * (l - second)]
         inputs["seq_idx"] = fixed(resets, dtype="int32")
     if "initial" in words:
         inputs["initial_state"] = Draw((3 if packed else b, d, n), complex=complex_)
-    name = "-".join(["long", "with", *words] if long else ["with", *words])
-    if long:
-        return Recipe("selective_scan", name, inputs, OUTPUT, "full", dtypes=("float32",))
-    return Recipe("selective_scan", name, inputs, OUTPUT, first=("float32",))
+    name = "-".join(filter(None, [length.kind, "with", *words]))
+    if length is _SHORT:
+        return Recipe("selective_scan", name, inputs, OUTPUT, first=("float32",))
+    return Recipe("selective_scan", name, inputs, OUTPUT, level, dtypes=("float32",))
 
 
 def _step(row: str) -> Recipe:
@@ -126,6 +159,7 @@ def _step(row: str) -> Recipe:
 
 SCAN: Final = (
     *(_scan(row) for row in (*PLAIN_ROWS, *SCAN_ROWS)),
-    *(_scan(row, long=True) for row in SCAN_ROWS),
+    *(_scan(row, _LONG, "full") for row in SCAN_ROWS),
+    *(_scan(row, _WHOLE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
 )
 STEP: Final = tuple(_step(row) for row in STEP_ROWS)

@@ -23,6 +23,16 @@ _AT_BLOCKS: Final = fixed([[t // 64 for t in range(300)], [t // 65 for t in rang
 _MANY: Final = fixed([*range(34), 33, 100, 170], dtype="int32")
 """33 sequences of one step, an empty one, and two longer than a block of 64."""
 _LONG: Final = fixed([0, 300, 301, 301, 701], dtype="int32")
+_WIDE_IDS: Final = fixed(
+    [[0] * 4 + [2**32] * 5 + [-(2**32)] * 4, [7] * 6 + [7 + 2**40] * 6 + [7]], dtype="int64"
+)
+"""Ids that are one in 32 bits."""
+_EACH: Final = fixed([range(300), [t // 2 for t in range(300)]], dtype="int32")
+"""More sequences in a row than 8 bits count: each of one step, and of two."""
+_SCAN_BLOCKS: Final = fixed([[t // 64 for t in range(330)], [t // 128 for t in range(330)]], dtype="int32")
+_LATE: Final = fixed([[t // 512 for t in range(1100)]], dtype="int32")
+_EMPTY: Final = fixed([0, 0, 0, 64, 128, 128, 128, 256, 320, 320, 320], dtype="int32")
+"""Two empty sequences in front, two in the middle, two at the end; the others begin where blocks do."""
 _SLOTS: Final = step_inputs(4, 3, 2, slots=6, state_indices=fixed([5, 0, 3, 1], dtype="int64"))
 _IDLE: Final = step_inputs(2, 3, 2, slots=3, state_indices=fixed([-1, -1], dtype="int32"))
 _POOL: Final = "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same"
@@ -35,6 +45,54 @@ def _slowly(inputs: dict[str, Any], d: int, n: int) -> dict[str, Any]:
 
 
 PACKED: Final = (
+    *(
+        Recipe(op, "packed-wide-ids", inputs | {"seq_idx": _WIDE_IDS}, clause, dtypes=_SINGLE)
+        for op, clause, inputs in (
+            ("selective_scan", RESET, scan_inputs(2, 3, 13, 2)),
+            ("ssd", SSD_RESET, ssd_inputs(2, 13, 3, 2, 2)),
+            ("mamba3_siso", SISO_VALUE, siso_inputs(2, 13, 3, 2, 2)),
+            ("causal_conv1d", CONVOLUTION_RESET, conv_inputs(2, 3, 13, 4)),
+        )
+    ),
+    *(
+        Recipe(op, "packed-each-step", inputs | {"seq_idx": _EACH}, clause, "full", dtypes=_SINGLE)
+        for op, clause, inputs in (
+            ("selective_scan", RESET, _slowly(scan_inputs(2, 2, 300, 2), 2, 2)),
+            ("ssd", SSD_RESET, ssd_inputs(2, 300, 2, 2, 2)),
+            ("mamba3_siso", SISO_VALUE, siso_inputs(2, 300, 2, 2, 2)),
+            ("causal_conv1d", CONVOLUTION_RESET, conv_inputs(2, 2, 300, 4)),
+        )
+    ),
+    Recipe(
+        "selective_scan",
+        "packed-at-blocks",
+        _slowly(scan_inputs(2, 2, 330, 2, seq_idx=_SCAN_BLOCKS), 2, 2),
+        RESET,
+        "full",
+        dtypes=_SINGLE,
+    ),
+    Recipe(
+        "selective_scan",
+        "packed-late",
+        _slowly(scan_inputs(1, 2, 1100, 2, seq_idx=_LATE), 2, 2),
+        RESET,
+        "full",
+        dtypes=_SINGLE,
+    ),
+    Recipe(
+        "selective_scan",
+        "offsets-at-blocks",
+        _slowly(scan_inputs(1, 2, 320, 2, initial_state=states(10, 2, 2), cu_seqlens=_EMPTY), 2, 2),
+        OFFSETS,
+        dtypes=_SINGLE,
+    ),
+    Recipe(
+        "selective_scan",
+        "offsets-of-one",
+        scan_inputs(1, 2, 9, 2, initial_state=states(1, 2, 2), cu_seqlens=fixed([0, 9], dtype="int32")),
+        OFFSETS,
+        dtypes=_SINGLE,
+    ),
     Recipe("selective_scan", "packed-ids", scan_inputs(2, 3, 13, 2, seq_idx=_IDS), RESET, first=_SINGLE),
     Recipe("ssd", "packed-ids", ssd_inputs(2, 13, 3, 2, 2, seq_idx=_IDS), SSD_RESET, first=_SINGLE),
     Recipe("mamba3_siso", "packed-ids", siso_inputs(2, 13, 3, 2, 2, seq_idx=_IDS), SISO_VALUE, first=_SINGLE),

@@ -18,11 +18,11 @@ SOON: Final = (2, 15, 16, 17, 31, 32, 33)
 LONG: Final = 255
 """From this length on two dtypes are asked."""
 WIDTHS: Final = (1, 15, 17, 31, 33, 63, 65, 127, 128, 129, 257)
-STATES: Final = (2, 3, 15, 16, 17, 31, 33, 63, 65, 127, 128, 129, 256)
+STATES: Final = (2, 3, 15, 16, 17, 31, 33, 63, 65, 127, 128, 129, 192, 256)
 
 
 def _lengths() -> Iterator[Recipe]:
-    for l in (*AROUND, 7 * 11):
+    for l in (*AROUND, 7 * 11, 2048, 4096):
         level: Level = "quick" if l in SOON else "full"
         yield Recipe(
             "selective_scan",

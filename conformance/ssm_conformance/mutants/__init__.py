@@ -19,6 +19,7 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
+from ssm_conformance.mutants.defects.grids import GRIDS
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.layers import LAYERS
@@ -38,6 +39,7 @@ from ssm_conformance.mutants.defects.steps import STEPS
 from ssm_conformance.mutants.defects.structure import STRUCTURE
 from ssm_conformance.mutants.defects.sums import SUMS
 from ssm_conformance.mutants.defects.systems import SYSTEMS
+from ssm_conformance.mutants.defects.templates import TEMPLATES
 from ssm_conformance.mutants.defects.tiles import TILES
 from ssm_conformance.mutants.honest import HONEST, Variant
 from ssm_conformance.mutants.mutant import Mutant
@@ -70,6 +72,8 @@ TABLES: Final = (
     CUSTOMS,
     PACKING,
     TILES,
+    TEMPLATES,
+    GRIDS,
     LASTING,
     OPTIONAL,
     PYTORCH,

@@ -38,6 +38,13 @@ class _SlopeBeyondLimits(Dual):
         return super().slope(raw, softplus, (-inf, inf))
 
 
+class _NoSlopeAtLimits(Dual):
+    def slope(self, raw: Array, softplus: bool, limits: Limits) -> Array:
+        free = self.free_step(raw, softplus)
+        at = (free == limits[0]) | (free == limits[1])
+        return np.where(at, 0, super().slope(raw, softplus, limits))
+
+
 class _HeadsRace(Dual):
     def over_width(self, terms: Array) -> Array:
         return super().over_width(terms[..., -1:])
@@ -94,6 +101,14 @@ DUALITY: Final = (
     _mutant(
         "slope-beyond-limits", None, "The gradient of dt passes where Δ is clamped.", "gradient/limits",
         _SlopeBeyondLimits(),
+    ),
+    _mutant(
+        "no-slope-at-limits", None, "The gradient of dt does not pass where Δ is a limit.",
+        "gradient/at-limits", _NoSlopeAtLimits(), only=("float32",),
+    ),
+    _mutant(
+        "step-no-slope-at-limits", None, "The gradient of a step's dt does not pass where Δ is a limit.",
+        "gradient/at-limits", DualStep(_NoSlopeAtLimits()), only=("float32",),
     ),
     _mutant(
         "heads-race", 16, "Channels of a head overwrite each other's gradient of Δ.", "gradient/typical",

@@ -51,6 +51,78 @@ class _NoResetAtFirstStep(Honest):
         return found
 
 
+class _IdsInHalf(Honest):
+    def resets(self, seq_idx: Array) -> Array:
+        return super().resets(seq_idx.astype(np.int32))
+
+
+class _DualIdsInHalf(Dual):
+    def resets(self, seq_idx: Array) -> Array:
+        return seq_idx.astype(np.int32)
+
+
+class _ConvolutionIdsInHalf(ShortConvolution):
+    def begins(self, seq_idx: Array, t: int) -> Array:
+        return super().begins(seq_idx.astype(np.int32), t)
+
+
+def _counted_in_bytes(begins: Array) -> Array:
+    """Beginnings of sequences, (b, l), numbered in 8 bits from 0: number 0 is the sequence of t = 0."""
+    return np.asarray(begins & (np.cumsum(begins, axis=1) % 256 != 0))
+
+
+class _ResetsInBytes(Honest):
+    def resets(self, seq_idx: Array) -> Array:
+        return _counted_in_bytes(super().resets(seq_idx))
+
+
+class _DualResetsInBytes(Dual):
+    def resets(self, seq_idx: Array) -> Array:
+        begins = np.diff(seq_idx, axis=1, prepend=seq_idx[:, :1]) != 0
+        return np.cumsum(_counted_in_bytes(begins), axis=1)
+
+
+class _FewResets(Honest):
+    """A table has room for 32 resets of a row."""
+
+    def resets(self, seq_idx: Array) -> Array:
+        found = super().resets(seq_idx)
+        return found & (np.cumsum(found, axis=1) <= 32)
+
+
+class _LateResetLost(Honest):
+    """A chunk of 512 that a sequence begins with goes on from the one before."""
+
+    def resets(self, seq_idx: Array) -> Array:
+        found = super().resets(seq_idx)
+        found[:, 512::512] = False
+        return found
+
+
+class _EmptyInFront(Honest):
+    """The first block of steps is not looked for where no step is before it."""
+
+    def leave(self, p: Problem, times: range, h: Array) -> Array:
+        return np.zeros_like(h) if p.offsets is not None and times == range(0) else h
+
+
+class _InitialOfBlockLost(Honest):
+    """A sequence that begins where a block of 64 does begins from zero."""
+
+    def begin(self, p: Problem, times: range, rows: slice) -> Array:
+        h = super().begin(p, times, rows)
+        lost = p.offsets is not None and times.start > 0 and times.start % 64 == 0
+        return np.zeros_like(h) if lost else h
+
+
+class _OneSequence(Honest):
+    """One sequence by offsets is taken for none."""
+
+    def begin(self, p: Problem, times: range, rows: slice) -> Array:
+        h = super().begin(p, times, rows)
+        return np.zeros_like(h) if p.offsets is not None and len(p.offsets) == 2 else h
+
+
 class _DualNegativeIsPadding(Dual):
     def inside(self, given: Mapping[str, Any]) -> dict[str, Array]:
         a, index = super().inside(given), given.get("seq_idx")
@@ -134,6 +206,46 @@ PACKING: Final = (
     _mutant(
         "offsets-in-no-time", 26, "Where l = 0 the last states of sequences by offsets are zero.",
         "robustness/offsets-empty", _NothingInNoTime(),
+    ),
+    _mutant(
+        "ids-in-32-bits", 27, "seq_idx of int64 is compared in 32 bits.",
+        "value/packed-wide-ids", _IdsInHalf(),
+    ),
+    _mutant(
+        "ssd-ids-in-32-bits", 27, "seq_idx of int64 is compared in 32 bits.",
+        "value/packed-wide-ids", _DualIdsInHalf(),
+    ),
+    _mutant(
+        "conv1d-ids-in-32-bits", 27, "seq_idx of int64 is compared in 32 bits.",
+        "value/packed-wide-ids", _ConvolutionIdsInHalf(),
+    ),
+    _mutant(
+        "resets-counted-in-bytes", 27, "Sequences are numbered in 8 bits: the 256th is the first.",
+        "value/packed-each-step", _ResetsInBytes(),
+    ),
+    _mutant(
+        "ssd-resets-counted-in-bytes", 27, "Sequences are numbered in 8 bits: the 256th is the first.",
+        "value/packed-each-step", _DualResetsInBytes(),
+    ),
+    _mutant(
+        "resets-beyond-warp", 27, "Of a row, all but the first 32 resets are lost.",
+        "value/packed-each-step", _FewResets(),
+    ),
+    _mutant(
+        "late-reset-lost", 24, "A sequence that begins where a chunk of 512 does is not reset.",
+        "value/packed-late", _LateResetLost(),
+    ),
+    _mutant(
+        "empty-in-front-lost", 26, "The last state of an empty sequence in front is zero.",
+        "value/offsets-at-blocks", _EmptyInFront(),
+    ),
+    _mutant(
+        "initial-lost-at-block", 24, "A sequence that begins where a block of 64 does begins from zero.",
+        "value/offsets-at-blocks", _InitialOfBlockLost(),
+    ),
+    _mutant(
+        "initial-of-one-sequence-lost", 26, "One sequence by offsets begins from zero.",
+        "value/offsets-of-one", _OneSequence(),
     ),
 )  # fmt: skip
 """Defects of packing."""

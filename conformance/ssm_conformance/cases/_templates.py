@@ -1,0 +1,101 @@
+"""Sizes that a kernel is compiled or launched for apart: whole chunks, filters, axes of one size, grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ssm_conformance.case import Level, Recipe
+from ssm_conformance.cases._duality import SKIP, ssd_inputs, update_inputs
+from ssm_conformance.cases._duality import VALUE as SSD
+from ssm_conformance.cases._linear import CONVOLUTION
+from ssm_conformance.cases._mamba3 import VALUE as SISO
+from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
+from ssm_conformance.cases._selective import EDGE, fixed, scan_inputs
+from ssm_conformance.cases._short_convolution import OUTPUT, STEP_OUTPUT, conv_inputs
+from ssm_conformance.cases._short_convolution import step_inputs as conv_step_inputs
+from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.draw import Draw
+
+Row = tuple[str, str, str, Level, dict[str, Any]]
+"""Operator, name, clause, smallest level, inputs."""
+
+_WEAK: Final = {"low": 1e-4, "high": 1e-2, "sign": -1.0}
+_GRID: Final = 65_537
+"""More than the second and the third axis of a CUDA grid may have."""
+_FILTERS: Final[tuple[tuple[int, Level], ...]] = (
+    (2, "quick"),
+    (3, "quick"),
+    *((w, "full") for w in (5, 6, 7, 8, 9, 12, 16, 17)),
+)
+_CHUNKS: Final[tuple[tuple[int, Level], ...]] = ((64, "quick"), (32, "full"), (128, "full"), (256, "full"))
+
+
+def _slow(*shape: int) -> Draw:
+    """Δ A of which something is left after a chunk."""
+    return Draw(shape, "log_uniform", parameters=_WEAK)
+
+
+def _squares() -> Iterator[Row]:
+    """Any two axes could be taken for each other."""
+    yield "selective_scan", "square", EDGE, "quick", scan_inputs(3, 3, 3, 3, g_B=3, g_C=3)
+    yield "selective_state_update", "square", EDGE, "quick", step_inputs(3, 3, 3, g=3)
+    yield "ssd", "square", SKIP, "quick", ssd_inputs(3, 3, 3, 3, 3, g=3, D=Draw((3, 3)))
+    yield "ssd_update", "square", SKIP, "quick", update_inputs(3, 3, 3, 3, g=3, D=Draw((3, 3)))
+    yield "mamba3_siso", "square", EDGE, "quick", siso_inputs(4, 4, 4, 4, 4, a=2, g=4, initial=True)
+    yield "mamba3_siso_step", "square", EDGE, "quick", siso_step_inputs(4, 4, 4, 4, a=2, g=4)
+    yield "causal_conv1d", "square", EDGE, "quick", conv_inputs(3, 3, 3, 4, initial=True)
+
+
+def _filters() -> Iterator[Row]:
+    """Short filters of each width, and lags that are one, or one more or less than the steps."""
+    for w, level in _FILTERS:
+        yield "causal_conv1d", f"taps-{w}", OUTPUT, level, conv_inputs(2, 3, 19, w, initial=True)
+        yield "causal_conv1d_update", f"taps-{w}", STEP_OUTPUT, level, conv_step_inputs(2, 3, w)
+    for name, l, k in (("one-lag", 9, 1), ("a-lag-more", 16, 17), ("a-lag-less", 17, 16)):
+        yield "causal_convolution", name, CONVOLUTION, "quick", {"u": Draw((2, 3, l)), "K": Draw((3, k))}
+
+
+def _chunks() -> Iterator[Row]:
+    """Whole chunks, and options past a chunk."""
+    for l, level in _CHUNKS:
+        yield "mamba3_siso", f"length-{l}", SISO, level, siso_inputs(1, l, 2, 2, 4, adt=_slow(1, 2, l))
+    for l in (512, 1024, 2048):
+        inputs = {"u": Draw((1, 2, l)), "K": Draw((2, l))}
+        yield "causal_convolution", f"length-{l}", CONVOLUTION, "full", inputs
+    two = fixed([0] * 64 + [1] * 66, (2, 130), dtype="int32")
+    bare = siso_inputs(2, 130, 4, 2, 4, g=2, bare=True, adt=_slow(2, 4, 130))
+    yield "mamba3_siso", "long-plain", SISO, "full", bare
+    yield "mamba3_siso", "long-packed", SISO, "full", bare | {"seq_idx": two}
+    late = fixed([0] * 1024 + [1] * 77, (1, 1101), dtype="int32")
+    plain = {"x": Draw((1, 2, 1101)), "weight": Draw((2, 4)), "return_last_state": True}
+    yield "causal_conv1d", "long-plain", OUTPUT, "full", plain
+    yield "causal_conv1d", "long-initial", OUTPUT, "full", plain | {"initial_state": Draw((1, 2, 3))}
+    yield "causal_conv1d", "long-packed", OUTPUT, "full", plain | {"seq_idx": late}
+    yield "ssd", "layer-64-128", SSD, "full", ssd_inputs(1, 70, 2, 64, 128)
+
+
+def _grids() -> Iterator[Row]:
+    """More rows, and more channels, than a grid's second axis has."""
+    many = _GRID
+    yield "selective_scan", "grid-of-rows", EDGE, "full", scan_inputs(many, 1, 2, 1)
+    yield "selective_scan", "grid-of-channels", EDGE, "full", scan_inputs(1, many, 2, 1)
+    yield "selective_state_update", "grid-of-rows", EDGE, "full", step_inputs(many, 1, 1)
+    yield "selective_state_update", "grid-of-channels", EDGE, "full", step_inputs(1, many, 1)
+    yield "ssd", "grid-of-rows", EDGE, "full", ssd_inputs(many, 2, 1, 1, 1)
+    yield "ssd", "grid-of-heads", EDGE, "full", ssd_inputs(1, 2, many, 1, 1)
+    yield "ssd_update", "grid-of-rows", EDGE, "full", update_inputs(many, 1, 1, 1)
+    yield "mamba3_siso", "grid-of-rows", EDGE, "full", siso_inputs(many, 2, 1, 1, 2)
+    yield "causal_conv1d", "grid-of-rows", EDGE, "full", conv_inputs(many, 1, 3, 2)
+    yield "causal_conv1d", "grid-of-channels", EDGE, "full", conv_inputs(1, many, 3, 2)
+    yield "causal_conv1d_update", "grid-of-rows", EDGE, "full", conv_step_inputs(many, 1, 2)
+
+
+def _recipes() -> Iterator[Recipe]:
+    for rows in (_squares(), _filters(), _chunks(), _grids()):
+        for op, name, clause, level, inputs in rows:
+            yield Recipe(op, name, inputs, clause, level, "robustness", dtypes=("float32",))
+
+
+TEMPLATES: Final = tuple(_recipes())
