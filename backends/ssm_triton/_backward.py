@@ -17,7 +17,7 @@ from ssm_triton._math import (
     compose_adjoint_reset,
     compose_reset,
     exp,
-    psi,
+    held_slope,
     sigmoid,
 )
 from ssm_triton._reduce import add_to, at_channel, at_state, over_channels, over_states
@@ -282,8 +282,8 @@ def backward_tile(
             p = at_state(s) * a2[None] * LN_2
             through_u = over_states(lam * B_t * weight)
             ds = u_t * over_states(lam * B_t * a) + through_A
-            square = at_state(s * s) * psi(p, a)
-            acc_A += tl.sum(at_state(s) * e + lam * at_state(u_t) * B_t * square, 0)
+            slope = held_slope(at_state(s), p, a)
+            acc_A += tl.sum(at_state(s) * e + lam * at_state(s * u_t) * B_t * slope, 0)
         else:
             through_b = over_states(lam * B_t)
             through_u = s * through_b

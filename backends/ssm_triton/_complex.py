@@ -16,9 +16,12 @@ def times(ar, ai, br, bi):
 
 @triton.jit
 def over(ar, ai, br, bi):
-    """The quotient a / b."""
-    size = br * br + bi * bi
-    return (ar * br + ai * bi) / size, (ai * br - ar * bi) / size
+    """The quotient a / b. b is first divided by its larger part, so that no square overflows."""
+    largest = tl.maximum(tl.abs(br), tl.abs(bi))
+    cr = br / largest
+    ci = bi / largest
+    size = cr * cr + ci * ci
+    return (ar * cr + ai * ci) / size / largest, (ai * cr - ar * ci) / size / largest
 
 
 @triton.jit
@@ -34,7 +37,9 @@ def series(pr, pi, limit, FIRST: tl.constexpr, TERMS: tl.constexpr):
 
     Returns whether that holds, and the sum (its value at p = 0 elsewhere).
     """
-    small = pr * pr + pi * pi < limit * limit
+    cr = tl.minimum(tl.abs(pr), limit)  # squares of more may overflow
+    ci = tl.minimum(tl.abs(pi), limit)
+    small = cr * cr + ci * ci < limit * limit
     xr = tl.where(small, pr, 0.0)
     xi = tl.where(small, pi, 0.0)
     sr = xr * 0.0 + 1.0
@@ -63,16 +68,17 @@ def phi(pr, pi, ar, ai):
 
 
 @triton.jit
-def psi(pr, pi, ar, ai):
-    """ψ(p) = (p e^p − e^p + 1) / p², ψ(0) = ½, given a = e^p."""
+def held_slope(s, pr, pi, ar, ai):
+    """Δ ψ(p), ψ(p) = (p e^p − e^p + 1) / p², ψ(0) = ½, given a = e^p; elsewhere Δ is divided by p first."""
     terms: tl.constexpr = 20 if pr.dtype == tl.float64 else 11
     small, sr, si = series(pr, pi, 1.0, 2, terms)
     br = tl.where(small, 1.0, pr)
     bi = tl.where(small, 0.0, pi)
     nr, ni = times(br, bi, ar, ai)
-    dr, di = times(br, bi, br, bi)
-    qr, qi = over(nr - ar + 1.0, ni - ai, dr, di)
-    return tl.where(small, sr, qr), tl.where(small, si, qi)
+    nr, ni = over(nr - ar + 1.0, ni - ai, br, bi)
+    qr, qi = over(s, s * 0.0, br, bi)
+    qr, qi = times(nr, ni, qr, qi)
+    return tl.where(small, s * sr, qr), tl.where(small, s * si, qi)
 
 
 @triton.jit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssm_triton._complex import compose, compose_adjoint, exponential, psi, times, weigh
+from ssm_triton._complex import compose, compose_adjoint, exponential, held_slope, times, weigh
 from ssm_triton._math import exp, sigmoid
 from ssm_triton._reduce import at_channel, at_state, over_channels, over_states
 from ssm_triton._tiles import locate, resets, silu, step_size, time_span
@@ -232,10 +232,10 @@ def backward_complex(
         if ZOH:
             ds = u_t * over_states(br * ar + bi * ai) + through_A
             through_u = over_states(br * wr + bi * wi)
-            sr, si = psi(pr, pi, ar, ai)
-            sr, si = times(br, bi, sr, -si)
-            acc_Ar += tl.sum(at_state(s * s * u_t) * sr, 0)
-            acc_Ai += tl.sum(at_state(s * s * u_t) * si, 0)
+            sr, si = held_slope(at_state(s), pr, pi, ar, ai)
+            sr, si = times(at_state(s * u_t) * br, at_state(s * u_t) * bi, sr, -si)
+            acc_Ar += tl.sum(sr, 0)
+            acc_Ai += tl.sum(si, 0)
         else:
             through_b = over_states(br)
             ds = u_t * through_b + through_A

@@ -37,6 +37,15 @@ def test_semantics_in_double(device: str, complex_: bool) -> None:
 
 
 @pytest.mark.parametrize("complex_", [False, True])
+def test_a_step_whose_square_overflows_is_held(device: str, complex_: bool) -> None:
+    call = problem(device, b=1, d=3, l=5, complex_=complex_, plain=True)
+    call |= {"delta": call["delta"].abs(), "b_discretization": "zoh"}
+    call["delta"][:, :, 2] = 1e20
+    ratios = verdict(selective_scan, call)
+    assert max(ratios.values()) <= 1, ratios
+
+
+@pytest.mark.parametrize("complex_", [False, True])
 def test_resets_cut_state_and_gradient(device: str, complex_: bool) -> None:
     ids = torch.tensor([[3, 3, 5, 5, 5, 5, 3], [0, 1, 2, 2, 2, 2, 2]], device=device)
     ratios = verdict(selective_scan, problem(device, complex_=complex_) | {"seq_idx": ids})
