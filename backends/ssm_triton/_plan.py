@@ -239,7 +239,7 @@ def lanes_plan(shape: Shape) -> LanesPlan:
     """Two warps and 512 / N channels a program; with more than 32 states four warps.
 
     A slice of dB and dC serves 2 N channels, or 4 N, so that all slices take no more than two 16-bit streams
-    or one: more than 16 states, or many segments, need memory elsewhere.
+    or one: more than 16 states, or many short segments, need memory elsewhere.
     """
     N, save = max(shape.padded, 16), saved_every(shape.n)
     W = 4 if N > 32 and shape.cell > 512 // N else 2
@@ -247,7 +247,7 @@ def lanes_plan(shape: Shape) -> LanesPlan:
     per_cell = -(-shape.cell // plan.DT)
     programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
     segments, segment = _even(shape.length, programs, 8 * PROCESSORS // W, save)
-    channels = 4 * N if N > 16 or segments > 4 else 2 * N
+    channels = 4 * N if N > 16 or (segments > 4 and segment < 2048) else 2 * N
     return LanesPlan(N, W, segments, segment, save, max(min(channels // plan.DT, per_cell), 1))
 
 
