@@ -3,11 +3,11 @@
 For a real A in float32, B and C variable in time, no packing and no ZOH; `_backward` is its plain twin.
 
 Time is walked in reverse, a block of 32 steps at a time. What depends on a channel and a step alone,
-Δ, Δu and q = dy silu(z), is computed once and laid in shared memory. A sweep from the saved state leaves
-the state before each tile of four steps there; if that state lies a block further back, the block before
-is prepared and swept through first. Then tile after tile, last first, the states and the adjoint are run
-through registers. What the steps of a block give, y, Σ λB and Σ Aλah⁻, takes the place of q, Δu and is
-turned back to the layout of the loads, where du, dΔ and dz are finished.
+Δ and its derivative, Δu and q = dy silu(z), is computed once and laid in shared memory. A sweep from the
+saved state leaves the state before each tile of four steps there; if that state lies a block further
+back, the block before is prepared and swept through first. Then tile after tile, last first, the states
+and the adjoint are run through registers. What the steps of a block give, Σ λB, y and Σ Aλah⁻, takes the
+place of Δu and q and goes back to the layout of the loads, where du, dΔ and dz are finished.
 
 dB and dC are summed over the channels of a program, and added up in slices: those of several programs,
 one after another in a fixed order, each waiting until the one before has written its block.
@@ -23,24 +23,25 @@ from ssm_triton._lanes_layouts import (
     K,
     T,
     awaited,
-    halved_rows,
     halves,
     handed_on,
     in_registers,
     over_states,
     pairs,
     projections,
-    reciprocal,
     rows,
     seen_as,
     sigmoid,
+    softplus_and_slope,
     stack_states,
     stream,
     streams,
     sums_of_steps,
     turned,
+    widened,
 )
-from ssm_triton._math import LN_2, LOG2_E, softplus
+from ssm_triton._lanes_pairs import by_channels, by_pairs, numbers_of, of_a_lane, paired_rows, single_rows
+from ssm_triton._math import LN_2, LOG2_E
 
 
 @gluon.jit
@@ -75,7 +76,7 @@ def backward_lanes(
     """
     DT: gl.constexpr = 32 * W * K // N
     TILES: gl.constexpr = BLOCK // T
-    PAD: gl.constexpr = 1 if TIME else 4
+    HALF: gl.constexpr = DT // 2
     PAD_B: gl.constexpr = 4 if TIME_B else 0
     S: gl.constexpr = pairs(N, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
@@ -86,6 +87,7 @@ def backward_lanes(
     X: gl.constexpr = in_registers(N, T, W)
     Q: gl.constexpr = turned(N, T, W)
     R: gl.constexpr = projections(N, W, False)
+    OF: gl.constexpr = of_a_lane(N, W)
     FLAT: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0, 1])
     FLAT_T: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 2, 0])
 
@@ -154,28 +156,30 @@ def backward_lanes(
     seen = count * (member % each == 0).to(gl.int32)
     turn = turns + 1 + (row * segments + segment) * tiles + place
 
-    s_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
-    w_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
-    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
-    a_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], halved_rows(DT, PAD, BLOCK))
+    # Side by side, what a step needs or gives together: Δ with Δu, then Σ λB; q, then y, with Σ Aλah⁻.
+    whole: gl.constexpr = paired_rows([BLOCK, HALF, 2, 2], DT, TIME)
+    x_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
+    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
+    slope_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2], single_rows(DT, TIME))
+    x_rows = seen_as(x_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
+    q_rows = seen_as(q_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
+    x_tiles = seen_as(x_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
+    q_tiles = seen_as(q_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
     B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
     C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
-    s_rows = seen_as(s_block, [BLOCK, DT], halved_rows(DT, PAD, 0))
-    w_rows = seen_as(w_block, [BLOCK, DT], halved_rows(DT, PAD, 0))
-    q_rows = seen_as(q_block, [BLOCK, DT], halved_rows(DT, PAD, 0))
     B_rows = seen_as(B_block, [BLOCK, N], rows(N, PAD_B, 0))
     C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_B, 0))
     dB_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
     dC_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
     dB_tiles = seen_as(dB_block, [TILES, T, N], rows(N, 0, T))
     dC_tiles = seen_as(dC_block, [TILES, T, N], rows(N, 0, T))
-    y_tiles = seen_as(q_block, [TILES, T, DT], halved_rows(DT, PAD, T))
-    b_tiles = seen_as(w_block, [TILES, T, DT], halved_rows(DT, PAD, T))
-    a_tiles = seen_as(a_block, [TILES, T, DT], halved_rows(DT, PAD, T))
     starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], FLAT)
     turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
     turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
 
+    none = by_pairs(gl.zeros([BLOCK, DT], gl.float32, E))
+    PAIRED: gl.constexpr = none.type.layout
+    JOINED: gl.constexpr = gl.join(none, none).type.layout
     for block in range(count):
         now = first + (count - 1 - block) * BLOCK
         at = (now + t).to(gl.int64)[:, None]
@@ -192,54 +196,46 @@ def backward_lanes(
             r_0 = stream(dy, dy_d, dy_l, channel, then, t, stop, live)
             if HAS_Z:
                 z_0 = stream(z, z_d, z_l, channel, then, t, stop, live)
-            s = x_0.to(gl.float32) + shift[None, :]
+            s = widened(x_0) + shift[None, :]
             if SOFTPLUS:
-                s = softplus(s)
+                s, slope = softplus_and_slope(s)
+                slope_block.store(by_pairs(slope))
             s = gl.where(there, s, 0.0)
-            q = r_0.to(gl.float32)
+            q = widened(r_0)
             if HAS_Z:
-                z_t = z_0.to(gl.float32)
+                z_t = widened(z_0)
                 q *= z_t * sigmoid(z_t)
-            B_block.store(B_0.to(gl.float32))
-            C_block.store(C_0.to(gl.float32))
-            s_block.store(s)
-            w_block.store(s * u_0.to(gl.float32))
-            q_block.store(q)
+            B_block.store(widened(B_0))
+            C_block.store(widened(C_0))
+            x_block.store(gl.join(by_pairs(s), by_pairs(s * widened(u_0))))
+            q_block.store(gl.join(by_pairs(q), by_pairs(q)))
 
             for tile in range(TILES):
                 starts.index(tile).store(h)
                 for v in gl.static_range(T):
-                    decay_v = gl.exp2(s_rows.index(tile * T + v).load(SD)[None, :] * a2)
-                    input_v = (
-                        w_rows.index(tile * T + v).load(SD)[None, :]
-                        * B_rows.index(tile * T + v).load(SN)[:, None]
-                    )
-                    h = decay_v * h + input_v
+                    s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
+                    B_v = B_rows.index(tile * T + v).load(SN)[:, None]
+                    h = gl.exp2(s_v[None, :] * a2) * h + w_v[None, :] * B_v
 
         for back in range(TILES):
             tile = TILES - 1 - back
             h = starts.index(tile).load(S)
             a, past, ss, ws, qs, Bs, Cs, ys, by_C = (), (), (), (), (), (), (), (), ()
             for v in gl.static_range(T):
-                s_v = s_rows.index(tile * T + v).load(SD)[None, :]
-                w_v = w_rows.index(tile * T + v).load(SD)[None, :]
-                q_v = q_rows.index(tile * T + v).load(SD)[None, :]
-                B_v = B_rows.index(tile * T + v).load(SN)[:, None]
-                C_v = C_rows.index(tile * T + v).load(SN)[:, None]
-                a_v = gl.exp2(s_v * a2)
-                past_v = a_v * h
-                h = past_v + w_v * B_v
-                a += (a_v,)
-                past += (past_v,)
-                ss += (s_v,)
-                ws += (w_v,)
-                qs += (q_v,)
-                Bs += (B_v,)
-                Cs += (C_v,)
-                c0, c1 = halves(q_v * h)
+                s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
+                q_v, _ = numbers_of(q_rows, tile * T + v, OF, SD)
+                ss += (s_v[None, :],)
+                ws += (w_v[None, :],)
+                qs += (q_v[None, :],)
+                Bs += (B_rows.index(tile * T + v).load(SN)[:, None],)
+                Cs += (C_rows.index(tile * T + v).load(SN)[:, None],)
+                a += (gl.exp2(ss[v] * a2),)
+                past += (a[v] * h,)
+                h = past[v] + ws[v] * Bs[v]
+                c0, c1 = halves(qs[v] * h)
                 by_C += (c0 + c1,)
                 if HAS_Z:
-                    ys += (over_states(C_v * h),)
+                    ys += (over_states(Cs[v] * h),)
             if HAS_Z:
                 y = sums_of_steps(ys[0], ys[1], ys[2], ys[3])
             turn_C.store(gl.convert_layout(stack_states(by_C[0], by_C[1], by_C[2], by_C[3]), X))
@@ -258,35 +254,33 @@ def backward_lanes(
             turn_B.store(gl.convert_layout(stack_states(by_B[3], by_B[2], by_B[1], by_B[0]), X))
             dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
             dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
-            b_tiles.index(tile).store(through_b)
-            a_tiles.index(tile).store(through_a)
-            if HAS_Z:
-                y_tiles.index(tile).store(y)
+            if not HAS_Z:
+                y = through_a  # a number that nobody reads
+            x_tiles.index(tile).slice(1, 1, 3).store(by_pairs(through_b).reshape([T, HALF, 2, 1]))
+            q_tiles.index(tile).store(gl.join(by_pairs(y), by_pairs(through_a)))
 
         u_1 = stream(u, u_d, u_l, channel, now, t, stop, live)
         r_1 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
         if HAS_Z:
             z_1 = stream(z, z_d, z_l, channel, now, t, stop, live)
-        if SOFTPLUS:
-            x_1 = stream(delta, delta_d, delta_l, channel, now, t, stop, live)
-        u_t = u_1.to(gl.float32)
-        r_t = r_1.to(gl.float32)
+        u_t = widened(u_1)
+        r_t = widened(r_1)
         q = r_t
-        through_b = w_block.load(E)
+        s, through_b = gl.split(x_block.load(JOINED))
+        y, through_a = gl.split(q_block.load(JOINED))
+        through_b = by_channels(through_b, E)
         if HAS_Z:
-            z_t = z_1.to(gl.float32)
+            z_t = widened(z_1)
             gate = sigmoid(z_t)
             q = r_t * z_t * gate
-            y = q_block.load(E) + skip[None, :] * u_t
+            y = by_channels(y, E) + skip[None, :] * u_t
             dz_t = r_t * y * (gate * (1.0 + z_t * (1.0 - gate)))
             gl.store(dz + channel[None, :] * dz_d + at * dz_l, dz_t.to(dz.dtype.element_ty), mask=valid)
-        du_t = skip[None, :] * q + s_block.load(E) * through_b
+        du_t = skip[None, :] * q + by_channels(s, E) * through_b
         gl.store(du + channel[None, :] * du_d + at * du_l, du_t.to(du.dtype.element_ty), mask=valid)
-        ds = u_t * through_b + a_block.load(E) * LN_2
+        ds = u_t * through_b + by_channels(through_a, E) * LN_2
         if SOFTPLUS:
-            x = x_1.to(gl.float32) + shift[None, :]
-            w = gl.exp2(gl.abs(x) * -LOG2_E)
-            ds *= gl.where(x >= 0.0, 1.0, w) * reciprocal(1.0 + w)
+            ds *= by_channels(slope_block.load(PAIRED), E)
         ds = gl.where(valid, ds, 0.0)
         gl.store(
             ddelta + channel[None, :] * ddelta_d + at * ddelta_l, ds.to(ddelta.dtype.element_ty), mask=valid

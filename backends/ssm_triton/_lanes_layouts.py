@@ -10,7 +10,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.runtime.jit import constexpr_function
 
-from ssm_triton._math import LOG2_E
+from ssm_triton._math import LOG2_E, log1p_ratio
 
 T: gl.constexpr = gl.constexpr(4)
 """Steps of a tile: the backward pass keeps the decay and the past of each state and step in registers."""
@@ -78,13 +78,6 @@ def rows(size, pad, count):
     if not pad:
         return gl.SwizzledSharedLayout(1, 1, 1, order)
     return gl.PaddedSharedLayout.with_identity_for([[size, pad]], shape, order)
-
-
-@constexpr_function
-def halved_rows(size, pad, count):
-    """`rows` with four numbers more after each half, so that its channels meet other banks."""
-    shape, order = ([count, size], [1, 0]) if count else ([size], [0])
-    return gl.PaddedSharedLayout.with_identity_for([[size // 2, 4], [size, pad]], shape, order)
 
 
 @gluon.jit
@@ -162,6 +155,20 @@ def sums_of_steps(x0, x1, x2, x3):
 
 
 @gluon.jit
+def widened(x):
+    """x in float32. Two numbers of bfloat16 lie in one register: each takes one instruction."""
+    if x.dtype == gl.bfloat16:
+        bits = gl.inline_asm_elementwise(
+            "shl.b32 $0, $2, 16; and.b32 $1, $2, 0xffff0000;", "=r,=r,r", [x],
+            dtype=gl.int32, is_pure=True, pack=2,
+        )  # fmt: skip
+        wide = bits.to(gl.float32, bitcast=True)
+    else:
+        wide = x.to(gl.float32)
+    return wide
+
+
+@gluon.jit
 def awaited(turn):
     """The number at `turn`, and with it what its writer stored before."""
     return gl.inline_asm_elementwise(
@@ -197,3 +204,10 @@ def reciprocal(x):
 def sigmoid(x):
     """σ(x) = 1 / (1 + e^−x)."""
     return reciprocal(1.0 + gl.exp2(x * -LOG2_E))
+
+
+@gluon.jit
+def softplus_and_slope(x):
+    """log(1 + e^x) as in `_math`, and its derivative σ(x), which share e^−|x|."""
+    w = gl.exp2(gl.abs(x) * -LOG2_E)
+    return gl.maximum(x, 0.0) + w * log1p_ratio(w), gl.where(x >= 0.0, 1.0, w) * reciprocal(1.0 + w)

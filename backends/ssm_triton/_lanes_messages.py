@@ -20,7 +20,9 @@ from ssm_triton._lanes_layouts import (
     sigmoid,
     stream,
     streams,
+    widened,
 )
+from ssm_triton._lanes_pairs import by_pairs, numbers_of, of_a_lane, paired_rows
 from ssm_triton._math import LOG2_E, softplus
 
 
@@ -34,7 +36,6 @@ def messages_lanes(
 ):  # fmt: skip
     """m_t = a_t λ_t at a segment's start, from a zero message into its end, and its product of decays."""
     DT: gl.constexpr = 256 * W // N
-    PAD: gl.constexpr = 1 if TIME else 4
     PAD_C: gl.constexpr = 4 if TIME_C else 0
     S: gl.constexpr = pairs(N, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
@@ -42,6 +43,7 @@ def messages_lanes(
     E: gl.constexpr = streams(DT, BLOCK, W, TIME)
     ED: gl.constexpr = gl.SliceLayout(0, E)
     P: gl.constexpr = projections(N, W, TIME_C)
+    OF: gl.constexpr = of_a_lane(N, W)
 
     tile = gl.program_id(0) % tiles
     row = (gl.program_id(0) // tiles) % batches
@@ -79,11 +81,10 @@ def messages_lanes(
     known = (ip < n)[None, :]
     C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
 
-    s_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
-    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, DT], rows(DT, PAD, BLOCK))
+    both_rows: gl.constexpr = [BLOCK, DT // 2, 2, 2]
+    x_block = gl.allocate_shared_memory(gl.float32, both_rows, paired_rows(both_rows, DT, TIME))
+    x_rows = seen_as(x_block, both_rows, paired_rows(both_rows[1:], DT, TIME))
     C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_C, BLOCK))
-    s_rows = seen_as(s_block, [BLOCK, DT], rows(DT, PAD, 0))
-    q_rows = seen_as(q_block, [BLOCK, DT], rows(DT, PAD, 0))
     C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_C, 0))
 
     # One block ahead: its loads are under way while this one is computed. There is always one before.
@@ -96,16 +97,16 @@ def messages_lanes(
     C_1 = stream(C, C_n, C_l, ip_at, now, tp, stop, known)
     for block in range(count):
         now = first + (count - 1 - block) * BLOCK
-        s = x_1.to(gl.float32) + shift[None, :]
+        s = widened(x_1) + shift[None, :]
         if SOFTPLUS:
             s = softplus(s)
-        s_block.store(gl.where((now + t < stop)[:, None] & live, s, 0.0))
-        q = r_1.to(gl.float32)
+        s = gl.where((now + t < stop)[:, None] & live, s, 0.0)
+        q = widened(r_1)
         if HAS_Z:
-            z_t = z_1.to(gl.float32)
+            z_t = widened(z_1)
             q *= z_t * sigmoid(z_t)
-        q_block.store(q)
-        C_block.store(C_1.to(gl.float32))
+        x_block.store(gl.join(by_pairs(s), by_pairs(q)))
+        C_block.store(widened(C_1))
         ahead = now - BLOCK
         x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, stop, live)
         r_1 = stream(dy, dy_d, dy_l, channel, ahead, t, stop, live)
@@ -115,9 +116,9 @@ def messages_lanes(
         for back in range(0, BLOCK, T):
             for v in gl.static_range(T):
                 step = BLOCK - 1 - v - back
-                a_v = gl.exp2(s_rows.index(step).load(SD)[None, :] * a2)
-                q_v = q_rows.index(step).load(SD)[None, :]
-                m = a_v * (q_v * C_rows.index(step).load(SN)[:, None] + m)
+                s_v, q_v = numbers_of(x_rows, step, OF, SD)
+                a_v = gl.exp2(s_v[None, :] * a2)
+                m = a_v * (q_v[None, :] * C_rows.index(step).load(SN)[:, None] + m)
                 product *= a_v
 
     to = (row * segments + segment).to(gl.int64) * n * dim + i[:, None] * dim + (d0 + j)[None, :]

@@ -254,7 +254,7 @@ def lanes_plan(shape: Shape) -> LanesPlan:
 CUT_ABOVE = 0.86
 """Time of a cut backward pass, of the uncut one's, above which it is not cut.
 
-The estimate leaves something out: what promised 0.94 and 0.89 took 0.99 and 1.05, what promised 0.83 took 0.86.
+The estimate leaves something out: promises of 0.94 and 0.89 took 0.99 and 1.05, one of 0.83 took 0.86.
 """
 
 
