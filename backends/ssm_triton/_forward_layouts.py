@@ -10,22 +10,35 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.runtime.jit import constexpr_function
 
-from ssm_triton._lanes_layouts import powers
+from ssm_triton._lanes_layouts import lanes_over, powers
 
 TILE: gl.constexpr = gl.constexpr(8)
 """Steps of a tile: they are unrolled, and their sums are stored together."""
 
 
 @constexpr_function
+def wide_lanes(N, K, state, channel):
+    """The lanes of `wide_states`, given the bases of K states and of R channels."""
+    states = [[x * y for y in state] for x in powers(N // K)]
+    channels = [[x * y for y in channel] for x in powers(32 * K // N)]
+    return lanes_over(N, states, channels, channels + states)
+
+
+@constexpr_function
 def wide_states(N, K, R, W):
-    """(N, channels): K states of R channels a lane, then channels across lanes, then states, then warps."""
-    return gl.BlockedLayout([K, R], [N // K, 32 * K // N], [1, W], [1, 0])
+    """(N, channels): K states of R channels a lane."""
+    wide = 32 * K * R // N
+    registers = [[0, x] for x in powers(R)] + [[x, 0] for x in powers(K)]
+    warps = [[0, wide * x] for x in powers(W)]
+    return gl.DistributedLinearLayout(registers, wide_lanes(N, K, [K, 0], [0, R]), warps, [], [N, wide * W])
 
 
 @constexpr_function
 def paired_states(N, K, R, W):
     """(N, channels, 2): the layout `wide_states`, both of a pair in a lane."""
-    return gl.BlockedLayout([K, R, 2], [N // K, 32 * K // N, 1], [1, W, 1], [2, 1, 0])
+    S = wide_states(N, K, R, W)
+    registers, lanes, warps = ([[*x, 0] for x in y] for y in (S.reg_bases, S.lane_bases, S.warp_bases))
+    return gl.DistributedLinearLayout([[0, 0, 1], *registers], lanes, warps, [], [*S.shape, 2])
 
 
 @constexpr_function
@@ -72,12 +85,13 @@ def wide_sums(DT, G, R, W, TIME, VECTOR):
 
 
 @constexpr_function
-def wide_tile(DT, G, R, W):
+def wide_tile(N, K, R, W):
     """(8, warps, G, channels of a warp), as the walk leaves the sums of a tile; channels first."""
+    G = N // K
     registers = [[0, 0, 0, x] for x in powers(R)] + [[x, 0, 0, 0] for x in powers(8)]
-    lanes = [[0, 0, 0, R * x] for x in powers(32 // G)] + [[0, 0, x, 0] for x in powers(G)]
+    lanes = wide_lanes(N, K, [0, 0, 1, 0], [0, 0, 0, R])
     warps = [[0, x, 0, 0] for x in powers(W)]
-    return gl.DistributedLinearLayout(registers, lanes, warps, [], [8, W, G, DT // W])
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [8, W, G, 32 // G * R])
 
 
 @constexpr_function

@@ -83,7 +83,7 @@ def forward_lanes(
     ED: gl.constexpr = gl.SliceLayout(0, E)
     ROWS: gl.constexpr = wide_rows(DT, R, W, TIME, VECTOR)
     SUMS: gl.constexpr = wide_sums(DT, G, R, W, TIME, VECTOR)
-    Y: gl.constexpr = wide_tile(DT, G, R, W)
+    Y: gl.constexpr = wide_tile(N, K, R, W)
     P: gl.constexpr = wide_projections(N, W, TIME_B)
     PAD: gl.constexpr = R if TIME else 0
     PAD_B: gl.constexpr = 4 if TIME_B else 0

@@ -29,16 +29,38 @@ def powers(x: int) -> list[int]:
 
 
 @constexpr_function
+def lanes_over(N, states, channels, otherwise):
+    """Bases of the lanes. At most 16 states: one bit of the channels, all of the states, the other channels.
+
+    What is read of a channel, or of a state, is then the same for lanes beside each other or for the next
+    but one. Shared memory serves two quarters of such a warp at once where a read has 16 bytes, both halves
+    where it has 8. With more states their rows would meet the same banks.
+    """
+    return channels[:1] + states + channels[1:] if N <= 16 else otherwise
+
+
+@constexpr_function
+def pairs_lanes(N, state, channel):
+    """The lanes of `pairs`, given the bases of four states and of a channel."""
+    states = [[x * y for y in state] for x in powers(N // 4)]
+    channels = [[x * y for y in channel] for x in powers(128 // N)]
+    return lanes_over(N, states, channels, states + channels)
+
+
+@constexpr_function
 def pairs(N, W):
-    """(N, channels): four states of a lane, of one channel in either half; lanes lie over states first."""
-    return gl.BlockedLayout([4, 1], [N // 4, 128 // N], [1, W], [0, 1])
+    """(N, channels): four states of a lane, of one channel in either half."""
+    registers = [[1, 0], [2, 0], [0, 128 // N * W]]
+    warps = [[0, 128 // N * x] for x in powers(W)]
+    lanes = pairs_lanes(N, [4, 0], [0, 1])
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [N, 256 // N * W])
 
 
 @constexpr_function
 def in_registers(N, T, W):
     """(T, N, channels): the same of one half, with the steps in registers, slowest."""
     registers = [[0, 1, 0], [0, 2, 0]] + [[x, 0, 0] for x in powers(T)]
-    lanes = [[0, 4 * x, 0] for x in powers(N // 4)] + [[0, 0, x] for x in powers(128 // N)]
+    lanes = pairs_lanes(N, [0, 4, 0], [0, 0, 1])
     warps = [[0, 0, 128 // N * x] for x in powers(W)]
     return gl.DistributedLinearLayout(registers, lanes, warps, [], [T, N, W * 128 // N])
 
@@ -73,11 +95,11 @@ def projections(N, W, TIME):
 
 @constexpr_function
 def rows(size, pad, count):
-    """Shared memory (count, size) whose rows are `pad` numbers apart; a single row if count is 0."""
+    """Shared memory (count, size), `pad` numbers more after every four rows; a single row if count is 0."""
     shape, order = ([count, size], [1, 0]) if count else ([size], [0])
     if not pad:
         return gl.SwizzledSharedLayout(1, 1, 1, order)
-    return gl.PaddedSharedLayout.with_identity_for([[size, pad]], shape, order)
+    return gl.PaddedSharedLayout.with_identity_for([[4 * size, pad]], shape, order)
 
 
 @gluon.jit
@@ -112,16 +134,17 @@ def halves(x):
 
 @gluon.jit
 def exchanged(a, b, BIT: gl.constexpr):
-    """Of two tensors (lanes, ...), sums with the lane across `BIT`: of b where the bit is set, else of a.
+    """Of two tensors (lanes of states, ...), sums across `BIT`: of b where the bit is set, else of a.
 
     Along the first axis of the result that bit no longer counts lanes of states: it tells a from b.
     """
+    LANE: gl.constexpr = 2 * BIT if a.shape[0] == 4 else BIT  # as `lanes_over` lays them
     rank: gl.constexpr = gl.SliceLayout(1, a.type.layout)
     late = ((gl.arange(0, a.shape[0], rank) & BIT) != 0)[:, None]
     own = gl.where(late, b, a)
     other = gl.where(late, a, b)
     got = gl.inline_asm_elementwise(
-        "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", "=f,f,r", [other, BIT],
+        "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", "=f,f,r", [other, LANE],
         dtype=gl.float32, is_pure=True, pack=1,
     )  # fmt: skip
     return own + got

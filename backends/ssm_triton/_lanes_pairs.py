@@ -9,13 +9,13 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.runtime.jit import constexpr_function
 
-from ssm_triton._lanes_layouts import powers
+from ssm_triton._lanes_layouts import pairs_lanes, powers
 
 
 @constexpr_function
 def of_a_lane(N, W):
     """(pairs, 2 channels, 2 numbers): what the layout `pairs` needs of a step."""
-    lanes = [[0, 0, 0] for _ in powers(N // 4)] + [[x, 0, 0] for x in powers(128 // N)]
+    lanes = pairs_lanes(N, [0, 0, 0], [1, 0, 0])
     warps = [[128 // N * x, 0, 0] for x in powers(W)]
     return gl.DistributedLinearLayout([[0, 0, 1], [0, 1, 0]], lanes, warps, [], [W * 128 // N, 2, 2])
 

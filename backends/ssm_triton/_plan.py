@@ -238,6 +238,9 @@ def _cut_lanes(shape: Shape, N: int, warps: int) -> ForwardLanes:
 def lanes_plan(shape: Shape) -> LanesPlan:
     """Two warps and 512 / N channels a program; with more than 32 states four warps.
 
+    So many too where less than half a wave follows a full one: a program then has one on each scheduler,
+    where programs of two may meet on the same two (from one run to the next 0.385 or 0.435 ms, for 0.40).
+
     A slice of dB and dC serves 2 N channels, or 4 N, so that all slices take no more than two 16-bit streams
     or one: more than 16 states, or many short segments, need memory elsewhere.
     """
@@ -246,9 +249,13 @@ def lanes_plan(shape: Shape) -> LanesPlan:
     plan = LanesPlan(N, W, 1, save, save)
     per_cell = -(-shape.cell // plan.DT)
     programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
-    segments, segment = _even(shape.length, programs, 8 * PROCESSORS // W, save)
+    places = LANES_WARPS // W
+    segments, segment = _even(shape.length, programs, places, save)
     channels = 4 * N if N > 16 or (segments > 4 and segment < 2048) else 2 * N
-    return LanesPlan(N, W, segments, segment, save, max(min(channels // plan.DT, per_cell), 1))
+    each = max(min(channels // plan.DT, per_cell), 1)
+    if segments == each == 1 and places < programs < 3 * places // 2 and shape.cell % (2 * plan.DT) == 0:
+        W = 4
+    return LanesPlan(N, W, segments, segment, save, each)
 
 
 CUT_ABOVE = 0.86

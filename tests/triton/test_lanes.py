@@ -80,7 +80,18 @@ def test_compiles_without_a_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [16, 20, 64])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2048, 2049), (8, 2048, 2048), (2, 5120, 2048), (1, 24, 9)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1),
+        (1, 2048, 2049),
+        (8, 2048, 2048),
+        (2, 5120, 2048),
+        (1, 24, 9),
+        (32, 768, 512),
+        (1, 1536, 65536),
+    ],
+)
 def test_plans_cover_time_with_few_slices(shape: tuple[int, int, int], n: int) -> None:
     b, d, length = shape
     plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
