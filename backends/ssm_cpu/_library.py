@@ -61,7 +61,7 @@ class TorchLibrary:
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         """See :class:`Library`."""
         torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=getattr(torch, dtype))
+        return torch.empty(shape, dtype=getattr(torch, dtype), device="cpu")
 
     def empty_like(self, x: Any) -> Any:
         """See :class:`Library`."""

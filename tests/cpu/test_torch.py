@@ -95,3 +95,13 @@ def test_compiled_as_one_graph() -> None:
     assert torch.equal(compiled, eager)
     one, other = (torch.autograd.grad(y.square().sum(), leaf)[0] for y in (eager, compiled))
     assert torch.equal(one, other)
+
+
+def test_results_lie_on_the_cpu_whatever_the_default_device_is() -> None:
+    tensors = _tensors(problem(d=6, l=21) | {"return_last_state": True})
+    expected = selective_scan(**tensors)
+    with torch.device("meta"):
+        found = selective_scan(**tensors)
+    for x, y in zip(found, expected, strict=True):
+        assert x.device.type == "cpu"
+        assert torch.equal(x, y)

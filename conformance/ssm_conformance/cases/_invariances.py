@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ssm_conformance.case import Check, Level
@@ -23,10 +23,32 @@ from ssm_conformance.cases._ask import (
 )
 
 _LONGER: Final = (*DUAL["ssd"], "long", "wide-state")
+NOTHING: Final = (
+    *("empty", "empty-initial", "offsets-empty", "no-batch", "no-channels", "no-heads", "no-width"),
+    *("no-batch-wide", "no-steps-wide"),
+)
+"""Recipes of sizes of zero."""
+_SCAN: Final = (("u", "delta", "z"), ("B", "C"), ("D", "delta_bias"))
+_DUAL: Final = (("x", "z"), ("B", "C"), ("D", "dt_bias"))
+_TURNED: Final = (("v", "z"), ("q", "k"), ("q_bias", "k_bias"), ("dt", "trap"))
+ALIKE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "selective_scan": _SCAN,
+    "selective_state_update": _SCAN,
+    "ssd": _DUAL,
+    "ssd_update": _DUAL,
+    "mamba3_siso": _TURNED,
+    "mamba3_siso_step": _TURNED,
+    "h3": (("q", "k", "v"), ("B", "C")),
+    "s4d": (("B", "C"),),
+    "s4d_kernel": (("B", "C"),),
+    "s4_kernel": (("P", "Q"), ("B", "C")),
+}
+"""Operator → arguments of one shape, whose numbers may be each other's."""
 STRIDED: Final = ("transposed", "strided", "offset", "padded", "broadcast", "broadcast-last")
 
 UNCHANGED: Final = "common-6: inputs are never written"
 IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in memory"
+SCALED: Final = "common-11: gradients are linear in the cotangents, however small or large these are"
 REPEATS: Final = "claim-3: the same call gives the same bits"
 ONE_GRAPH: Final = "claim-6: torch.compile traces a call whole, as one graph; values and gradients are right"
 REPLAY: Final = "claim-7: a captured call, replayed on other numbers, gives what the call gives on them"
@@ -83,20 +105,64 @@ def placements() -> Iterator[Ask]:
     yield Ask(
         check="robustness", method="poison", variant="poisoned", clause=IN_MEMORY, of=EVERY, first=COMMON
     )
+    # Where there is nothing to launch a kernel for, nothing may be left unwritten.
     yield Ask(
         check="robustness",
-        method="far",
-        variant="far",
+        method="poison",
+        variant="poisoned",
         clause=IN_MEMORY,
-        of={"selective_scan": ("small",), "selective_state_update": ("small",)},
-        first=SINGLE,
+        of=dict.fromkeys(EVERY, NOTHING),
+        dtypes=SINGLE,
     )
+    far: tuple[tuple[Names, Level], ...] = (
+        ({"selective_scan": ("small",), "selective_state_update": ("small", "small-pool")}, "quick"),
+        (dict.fromkeys((*DUAL, *TURNED, *SHORT, *SINGLE_STEPS), ("square", "taps-2")), "full"),
+    )
+    for of, level in far:
+        yield Ask(
+            check="robustness",
+            method="far",
+            variant="far",
+            clause=IN_MEMORY,
+            of=of,
+            level=level,
+            first=SINGLE,
+        )
 
 
 def one_by_one() -> Iterator[Ask]:
     """One input differentiated in, one cotangent given; one call after the other in the same arrays."""
     yield from _soon_and_later("gradient", "gradients_apart", "apart", APART)
+    # What a matrix exponential may do with large numbers leaves the range: those are not asked.
+    yield Ask(
+        check="gradient",
+        method="scaled_cotangents",
+        variant="scaled",
+        clause=SCALED,
+        of={op: names[:1] for op, names in EVERY.items() if not op.startswith("discretize")},
+        dtypes=SINGLE,
+    )
     yield from _soon_and_later("robustness", "reused", "reused", NOW)
+    # Where nothing is done, what was given may not be returned.
+    yield Ask(
+        check="robustness",
+        method="reused",
+        variant="reused",
+        clause=NOW,
+        of={**dict.fromkeys(EVERY, NOTHING), "selective_state_update": ("pool-idle",)},
+        options={"gradients": False},
+        dtypes=SINGLE,
+    )
+    for op, alike in ALIKE.items():
+        yield Ask(
+            check="robustness",
+            method="shared",
+            variant="shared",
+            clause=IN_MEMORY,
+            of={op: EVERY[op][:2]},
+            options={"alike": alike},
+            dtypes=SINGLE,
+        )
 
 
 def _soon_and_later(check: Check, method: str, variant: str, clause: str) -> Iterator[Ask]:

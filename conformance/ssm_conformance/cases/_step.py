@@ -116,6 +116,13 @@ STEP: Final = (
     ),
     _step("small", step_inputs(2, 2, 2), EDGE, check="robustness", first=("float32",)),
     _step(
+        "small-pool",
+        step_inputs(2, 2, 2, slots=3, state_indices=fixed([2, 1], dtype="int32")),
+        EDGE,
+        check="robustness",
+        dtypes=("float32",),
+    ),
+    _step(
         "inplace",
         step_inputs(2, 4, 3, inplace=True),
         "step-3: with `inplace` the new state is written into `state`",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._duality import SKIP, ssd_inputs, update_inputs
 from ssm_conformance.cases._duality import VALUE as SSD
-from ssm_conformance.cases._linear import CONVOLUTION
+from ssm_conformance.cases._linear import CONVOLUTION, RECURRENCE, diagonal_system
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
@@ -76,6 +76,26 @@ def _chunks() -> Iterator[Row]:
     yield "ssd", "layer-64-128", SSD, "full", ssd_inputs(1, 70, 2, 64, 128)
 
 
+def _nothings() -> Iterator[Row]:
+    """No row, or no step, of layers so wide that memory for their gradients can be poisoned."""
+    wide = 300
+    yield "selective_scan", "no-batch-wide", EDGE, "quick", scan_inputs(0, wide, 5, 2, constant="BC")
+    yield "selective_scan", "no-steps-wide", EDGE, "quick", scan_inputs(2, wide, 0, 2)
+    yield "selective_state_update", "no-batch-wide", EDGE, "quick", step_inputs(0, wide, 2)
+    yield "ssd", "no-batch-wide", EDGE, "quick", ssd_inputs(0, 5, wide, 1, 2)
+    yield "ssd", "no-steps-wide", EDGE, "quick", ssd_inputs(2, 0, wide, 1, 2)
+    yield "ssd_update", "no-batch-wide", EDGE, "quick", update_inputs(0, wide, 1, 2)
+    yield "mamba3_siso", "no-batch-wide", EDGE, "quick", siso_inputs(0, 5, wide, 1, 2)
+    yield "mamba3_siso", "no-steps-wide", EDGE, "quick", siso_inputs(2, 0, wide, 1, 2)
+    yield "causal_conv1d", "no-batch-wide", EDGE, "quick", conv_inputs(0, wide, 5, 4)
+    yield "causal_conv1d", "no-steps-wide", EDGE, "quick", conv_inputs(2, wide, 0, 4)
+    yield "causal_convolution", "no-batch-wide", CONVOLUTION, "quick", {
+        "u": Draw((0, 3, 5)), "K": Draw((3, wide)),
+    }  # fmt: skip
+    system = diagonal_system(wide, n=2) | {"u": Draw((0, wide, 1, 5)), "return_last_state": True}
+    yield "ssm_recurrence", "no-batch-wide", RECURRENCE, "quick", system
+
+
 def _grids() -> Iterator[Row]:
     """More rows, and more channels, than a grid's second axis has."""
     many = _GRID
@@ -93,7 +113,7 @@ def _grids() -> Iterator[Row]:
 
 
 def _recipes() -> Iterator[Recipe]:
-    for rows in (_squares(), _filters(), _chunks(), _grids()):
+    for rows in (_squares(), _filters(), _chunks(), _nothings(), _grids()):
         for op, name, clause, level, inputs in rows:
             yield Recipe(op, name, inputs, clause, level, "robustness", dtypes=("float32",))
 

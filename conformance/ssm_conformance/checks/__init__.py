@@ -30,7 +30,9 @@ from ssm_conformance.checks.reduction import time_invariant
 from ssm_conformance.checks.refusals import bad_input, not_supported
 from ssm_conformance.checks.repetition import digests, processes, repeats
 from ssm_conformance.checks.reuse import reused
+from ssm_conformance.checks.scaled import scaled_cotangents
 from ssm_conformance.checks.sequences import left_padding, separate, separate_gradients
+from ssm_conformance.checks.shared import shared
 from ssm_conformance.checks.subject import CheckFailed, NotAsked, Subject, Unobservable
 from ssm_conformance.checks.superposition import superposition
 from ssm_conformance.checks.twice import backward_again, second_derivative
@@ -45,6 +47,8 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "gradient_layout": gradient_layout,
     "layouts_apart": layouts_apart,
     "gradients_apart": gradients_apart,
+    "scaled_cotangents": scaled_cotangents,
+    "shared": shared,
     "far": far,
     "guarded": guarded,
     "poison": poison,
@@ -79,7 +83,9 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "not_supported": not_supported,
 }
 """Name of a question → the function that puts it."""
-GRADIENTS_TOO: Final = ("unchanged", "reused", "layouts_apart", "guarded", "far", "poison", "processes")
+GRADIENTS_TOO: Final = (
+    *("unchanged", "reused", "layouts_apart", "shared", "guarded", "far", "poison", "processes"),
+)
 """Questions about the outputs, and about the gradients where they are claimed."""
 PYTORCH: Final = ("compiled", "captured", "autocast", "modes", "backward_again", "second_derivative")
 """Questions about PyTorch tensors alone: a backend's other libraries are not asked."""

@@ -13,33 +13,33 @@ from ssm_conformance.checks.subject import Stored, Subject
 
 
 def layouts_apart(subject: Subject) -> Finding:
-    """Each array, then each cotangent, lies alone out of order among contiguous ones.
+    """Each array, then each cotangent, lies alone out of order, and alone off the grid of aligned addresses.
 
-    Arrays that lie alike hide a kernel that reads one by the strides of another.
+    Arrays that lie alike hide a kernel that reads one by the strides, or the alignment, of another.
     """
     found = Finding()
-    for name, layouts in _one_by_one(subject.stored):
+    for name, layouts, how in _one_by_one(subject.stored):
         call = subject.into(subject.stored, layouts)
         found = judge_outputs(subject, subject.forward(call))
         if found.passed and subject.takes_gradients:
             found = judge_backward(subject, call)
         if not found.passed:
-            return named(found, f"`{name}` alone is not contiguous")
-    for name, layouts in _one_by_one(subject.cotangents) if subject.takes_gradients else ():
+            return named(found, f"`{name}` alone {how}")
+    for name, layouts, how in _one_by_one(subject.cotangents) if subject.takes_gradients else ():
         found = judge_backward(subject, subject.call, subject.into_cotangents(layouts))
         if not found.passed:
-            return named(found, f"the cotangent of `{name}` alone is not contiguous")
+            return named(found, f"the cotangent of `{name}` alone {how}")
     return found
 
 
 def gradients_apart(subject: Subject) -> Finding:
-    """The gradient of each input alone, and those of each output's cotangent alone."""
+    """The gradient of each input alone, those of all but it, and those of each output's cotangent alone."""
     found = Finding()
-    for name in subject.wrt:
-        lone = replace(subject, op=replace(subject.op, gradients=(name,)))
-        found = judge_gradients(subject, lone.gradients(subject.call), (name,))
+    for names, words in _some(subject.wrt):
+        lone = replace(subject, op=replace(subject.op, gradients=names))
+        found = judge_gradients(subject, lone.gradients(subject.call), names)
         if not found.passed:
-            return named(found, f"asked for alone: `{name}`")
+            return named(found, words)
     for name, cotangent in subject.cotangents.items():
         lone = replace(subject, given_cotangents={name: cotangent})
         found = judge_gradients(lone, lone.gradients(lone.call))
@@ -48,10 +48,24 @@ def gradients_apart(subject: Subject) -> Finding:
     return found
 
 
-def _one_by_one(arrays: Mapping[str, Stored]) -> Iterator[tuple[str, dict[str, Layout]]]:
-    """Each array that can lie otherwise, and how: every stride is another than a contiguous one's."""
+def _some(wrt: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each input alone, and all but each, with how a message says it."""
+    for name in wrt:
+        yield (name,), f"asked for alone: `{name}`"
+        others = tuple(other for other in wrt if other != name)
+        if len(others) > 1:
+            yield others, f"asked for all but `{name}`"
+
+
+def _one_by_one(arrays: Mapping[str, Stored]) -> Iterator[tuple[str, dict[str, Layout], str]]:
+    """Each array that can lie otherwise, how, and how a message says it.
+
+    Out of order, where every stride is another than a contiguous one's; and contiguous, but one element
+    late, where what is read by several elements at once begins elsewhere.
+    """
     for name, item in arrays.items():
         rank = item.array.ndim
         if rank and item.array.size > 1:
             order = (*range(rank - 2), rank - 1, rank - 2) if rank > 1 else None
-            yield name, {name: Layout(order=order, step=2, pad=1)}
+            yield name, {name: Layout(order=order, step=2, pad=1)}, "is not contiguous"
+            yield name, {name: Layout(offset=1)}, "begins one element after an aligned address"

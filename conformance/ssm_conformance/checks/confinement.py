@@ -48,21 +48,12 @@ def confinement_gradients(subject: Subject) -> Finding:
     exact = subject.exact_gradients(subject.arithmetic())
     before = subject.gradients(subject.call)
     shapes = _symbols(subject)
-    for name, symbols in shapes.items():
-        given = subject.stored.get(name) or subject.cotangents[name]
-        if given.index or not given.array.size:
-            continue
-        index = _middle_of(symbols, given.array.shape)
-        chosen = np.zeros(given.array.shape, dtype=bool)
-        chosen[index] = True
-        if name in subject.stored:
-            other = subject.put(spoil(subject.stored, {name: chosen}, "nan"), cotangents=subject.cotangents)
-        else:
-            other = subject.put(subject.stored, cotangents=spoil(subject.cotangents, {name: chosen}, "nan"))
+    for name, index in _places(subject, shapes):
+        other = _with_nan(subject, name, index)
         after = other.gradients(other.call)
         for wanted in before:
             shape = before[wanted].array.shape
-            kept = ~_shared(subject, symbols, index, shapes[wanted], shape)
+            kept = ~_shared(subject, shapes[name], index, shapes[wanted], shape)
             moved = kept & beyond_two_bounds(
                 before[wanted], after[wanted], exact[wanted], subject.call.compute
             )
@@ -74,6 +65,32 @@ def confinement_gradients(subject: Subject) -> Finding:
                     f"({int(moved.sum())} of {int(np.sum(np.broadcast_to(kept, shape)))} elements moved)"
                 )
     return Finding()
+
+
+def _places(subject: Subject, shapes: Mapping[str, list[str]]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """An element of each argument and cotangent, in the first row of the batch and in the last."""
+    for name, symbols in shapes.items():
+        given = subject.stored.get(name) or subject.cotangents[name]
+        if not given.index and given.array.size:
+            for row in _rows(symbols, given.array.shape):
+                yield name, _middle_of(symbols, given.array.shape, row)
+
+
+def _with_nan(subject: Subject, name: str, index: tuple[int, ...]) -> Subject:
+    """The call with a NaN in one element of an argument, or of a cotangent."""
+    arrays = subject.stored if name in subject.stored else subject.cotangents
+    chosen = np.zeros(arrays[name].array.shape, dtype=bool)
+    chosen[index] = True
+    spoiled = spoil(arrays, {name: chosen}, "nan")
+    if name in subject.stored:
+        return subject.put(spoiled, cotangents=subject.cotangents)
+    return subject.put(subject.stored, cotangents=spoiled)
+
+
+def _rows(symbols: list[str], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The first row of the batch and the last: what reads past its own may read on, or back."""
+    rows = shape[symbols.index("b")] if "b" in symbols else 1
+    return (0, rows - 1) if rows > 1 else (0,)
 
 
 def _symbols(subject: Subject) -> dict[str, list[str]]:
@@ -89,9 +106,9 @@ def _symbols(subject: Subject) -> dict[str, list[str]]:
     }
 
 
-def _middle_of(symbols: list[str], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """An element of the first row, inside along the other axes."""
-    return tuple(0 if s == "b" else size // 2 for s, size in zip(symbols, shape, strict=True))
+def _middle_of(symbols: list[str], shape: tuple[int, ...], row: int) -> tuple[int, ...]:
+    """An element of a row, inside along the other axes."""
+    return tuple(row if s == "b" else size // 2 for s, size in zip(symbols, shape, strict=True))
 
 
 def _shared(
@@ -136,27 +153,33 @@ def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
         item = subject.stored[name]
         if symbols[0] != "b" or item.index or not item.array.size:
             continue
-        chosen = np.zeros(item.array.shape, dtype=bool)
-        index = (0, *(size // 3 for size in item.array.shape[1:]))
-        chosen[index] = True
-        kept = {}
-        for output, shape in outputs.items():
-            if output not in subject.exact:
-                continue
-            size = subject.exact[output].value.shape
-            reached = np.arange(size[0]) == 0
-            mask = ~reached.reshape(-1, *[1] * (len(size) - 1))
-            if symbols[-1] == "l" and shape[-1] == "l" and in_time_order(subject):
-                mask = mask | (np.arange(size[-1]) < index[-1])
-            kept[output] = mask
-        yield {name: chosen}, kept, f"in {name}{list(index)}"
+        for row in _rows(symbols, item.array.shape):
+            chosen = np.zeros(item.array.shape, dtype=bool)
+            index = (row, *(size // 3 for size in item.array.shape[1:]))
+            chosen[index] = True
+            kept = {}
+            for output, shape in outputs.items():
+                if output not in subject.exact:
+                    continue
+                size = subject.exact[output].value.shape
+                reached = np.arange(size[0]) == row
+                mask = ~reached.reshape(-1, *[1] * (len(size) - 1))
+                if symbols[-1] == "l" and shape[-1] == "l" and in_time_order(subject):
+                    mask = mask | (np.arange(size[-1]) < index[-1])
+                kept[output] = mask
+            yield {name: chosen}, kept, f"in {name}{list(index)}"
 
 
 def _reaches_of_scan(subject: Subject) -> Iterator[Comparison]:
-    """For one element of each input of a selective scan: what it may not reach."""
+    """For one element of each input of a selective scan, in two rows: what it may not reach."""
+    for row in _rows(["b"], (subject.call.sizes["b"],)):
+        yield from _reaches_of_row(subject, row)
+
+
+def _reaches_of_row(subject: Subject, row: int) -> Iterator[Comparison]:
     sizes = subject.call.sizes
     b, d, l = sizes["b"], sizes["d"], sizes["l"]
-    row, channel, time = 0, d // 2, l // 3
+    channel, time = d // 2, l // 3
     rows, channels, times = np.arange(b)[:, None, None], np.arange(d)[None, :, None], np.arange(l)
     for name, item in subject.stored.items():
         if name in ("u", "delta", "z"):
@@ -190,8 +213,13 @@ def _reaches_of_scan(subject: Subject) -> Iterator[Comparison]:
 
 def _reaches_of_heads(subject: Subject) -> Iterator[Comparison]:
     """For one element of each input of an operator with heads: what it may not reach, symbol by symbol."""
+    for row in _rows(["b"], (subject.call.sizes["b"],)):
+        yield from _reaches_of_heads_in(subject, row)
+
+
+def _reaches_of_heads_in(subject: Subject, row: int) -> Iterator[Comparison]:
     sizes, outputs = subject.call.sizes, output_axes(subject.case.operator)
-    middle = {"b": 0, "h": sizes["h"] // 2, "p": sizes["p"] // 2}
+    middle = {"b": row, "h": sizes["h"] // 2, "p": sizes["p"] // 2}
     middle["g"] = middle["h"] // (sizes["h"] // sizes["g"])
     for name, symbols in axes(subject).items():
         item = subject.stored[name]

@@ -7,26 +7,57 @@ from typing import Any
 
 import numpy as np
 
-from ssm_backends import Layout
+from ssm_backends import Call, Layout
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.perturb import bits
 from ssm_conformance.checks.subject import Stored, Subject
 
 
 def unchanged(subject: Subject) -> Finding:
-    """A call writes none of its inputs, nor a backward pass its cotangents."""
-    inputs = subject.call
-    subject.forward(inputs)
-    complaint = written(subject, subject.stored, inputs.inputs, "the forward call")
-    if complaint or not subject.takes_gradients:
-        return Finding(message=complaint)
-    cotangents = subject.into_cotangents()
-    subject.gradients(inputs, cotangents)
+    """A call writes none of its inputs, nor a backward pass its cotangents: not even to put them back.
+
+    PyTorch counts what is written to a tensor. NumPy's arrays are then made read-only, as those are that
+    another library lends.
+    """
+    call, cotangents = subject.call, subject.into_cotangents() if subject.takes_gradients else {}
+    counts, given = _writes(call.inputs), _writes(cotangents)
+    subject.forward(call)
+    message = written(subject, subject.stored, call.inputs, "the forward call")
+    message = message or _put_back(counts, call.inputs, "the forward call")
+    if message or not subject.takes_gradients:
+        return _read_only(subject, call, cotangents, message)
+    subject.gradients(call, cotangents)
     messages = (
-        written(subject, subject.stored, inputs.inputs, "the backward call"),
-        written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent"),
+        written(subject, subject.stored, call.inputs, "the backward call")
+        or _put_back(counts, call.inputs, "the backward call"),
+        written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent")
+        or _put_back(given, cotangents, "the backward call, as a cotangent"),
     )
-    return Finding(message="; ".join(filter(None, messages)))
+    return _read_only(subject, call, cotangents, "; ".join(filter(None, messages)))
+
+
+def _read_only(subject: Subject, call: Call, cotangents: Mapping[str, Any], message: str) -> Finding:
+    """The message; if there is none, the same once more with arrays that nobody can write."""
+    lent = [x for x in (*call.inputs.values(), *cotangents.values()) if isinstance(x, np.ndarray)]
+    if message or not lent:
+        return Finding(message=message)
+    for x in lent:
+        x.flags.writeable = False
+    subject.forward(call)
+    if subject.takes_gradients:
+        subject.gradients(call, cotangents)
+    return Finding()
+
+
+def _writes(arrays: Mapping[str, Any]) -> dict[str, int]:
+    """How often each tensor of PyTorch was written so far."""
+    return {name: x._version for name, x in arrays.items() if hasattr(x, "_version")}
+
+
+def _put_back(counts: Mapping[str, int], arrays: Mapping[str, Any], what: str) -> str:
+    """Which tensors were written since, though they hold what they held; "" if none was."""
+    changed = [f"`{name}`" for name, count in counts.items() if arrays[name]._version != count]
+    return f"{what} wrote {', '.join(changed)} and put back what was there" if changed else ""
 
 
 def in_place(subject: Subject) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ Mode = Callable[[], AbstractContextManager[Any]]
 
 
 def modes(subject: Subject) -> Finding:
-    """The values where autograd records the call, where it may not, and in inference."""
+    """The values where autograd records the call, where it may not, in inference, under other defaults."""
     found, recorded = Finding(), has_autograd(subject)
     for mode, records, words in _modes():
         if records and not recorded:
@@ -35,6 +35,21 @@ def _modes() -> Iterator[tuple[Mode, bool, str]]:
     yield nullcontext, True, "with inputs that require a gradient"
     yield torch.no_grad, True, "with inputs that require a gradient, under torch.no_grad"
     yield torch.inference_mode, False, "under torch.inference_mode"
+    yield _default_dtype, False, "with torch.set_default_dtype(torch.float64)"
+    yield partial(torch.device, "meta"), False, "with a default device that is not that of the inputs"
+
+
+@contextmanager
+def _default_dtype() -> Iterator[None]:
+    """float64 is what a tensor has that is made without a dtype."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _under(mode: Mode, wrt: tuple[str, ...], fn: Callable[..., Any]) -> Callable[..., Any]:

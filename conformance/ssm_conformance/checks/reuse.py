@@ -18,7 +18,8 @@ AGAIN = "other numbers in the same arrays"
 def reused(subject: Subject) -> Finding:
     """Other numbers in the same arrays give their own results; those of the first call keep their bits.
 
-    A library whose arrays cannot be written is given new ones. Then the gradients, if they are claimed.
+    A library whose arrays cannot be written is given new ones. Then the gradients, if they are claimed and
+    the option ``gradients`` is not False: autograd hands a cotangent on as it is where nothing was done.
     """
     other, call = other_numbers(subject), subject.into(subject.stored)
     first, kept = _run(subject, lambda: outputs_of(call, subject.op.fn(**call.inputs)))
@@ -26,7 +27,8 @@ def reused(subject: Subject) -> Finding:
     second, _ = _run(other, lambda: outputs_of(refilled, other.op.fn(**refilled.inputs)))
     found = named(judge_outputs(other, _out(other, second)), AGAIN)
     found = _spared(subject, first, kept, found)
-    return _gradients(subject, other) if found.passed and subject.takes_gradients else found
+    gradients = subject.takes_gradients and subject.case.options.get("gradients", True)
+    return _gradients(subject, other) if found.passed and gradients else found
 
 
 def _gradients(subject: Subject, other: Subject) -> Finding:

@@ -26,6 +26,7 @@ from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.modal import MODAL
+from ssm_conformance.mutants.defects.nothing import NOTHING
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packing import PACKING
@@ -41,6 +42,7 @@ from ssm_conformance.mutants.defects.sums import SUMS
 from ssm_conformance.mutants.defects.systems import SYSTEMS
 from ssm_conformance.mutants.defects.templates import TEMPLATES
 from ssm_conformance.mutants.defects.tiles import TILES
+from ssm_conformance.mutants.defects.unlike import UNLIKE
 from ssm_conformance.mutants.honest import HONEST, Variant
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -74,6 +76,8 @@ TABLES: Final = (
     TILES,
     TEMPLATES,
     GRIDS,
+    NOTHING,
+    UNLIKE,
     LASTING,
     OPTIONAL,
     PYTORCH,

@@ -142,6 +142,39 @@ class _StateOfDefaultType(TorchScan):
         return super().states(decay.to(kept), drive.to(kept)).to(drive.dtype)
 
 
+class _PutsBack(TorchScan):
+    """delta is scaled in place, and what was there is put back: autograd counts two writes."""
+
+    def __call__(self, *arguments: Any, **inputs: Any) -> Any:
+        import torch
+
+        delta = inputs["delta"]
+        if not delta.requires_grad and not torch.is_inference_mode_enabled():
+            kept = delta.clone()
+            delta.mul_(2.0).copy_(kept)
+        return super().__call__(*arguments, **inputs)
+
+
+class _FirstStateOfDefaults(TorchScan):
+    """The first state is made without a dtype."""
+
+    def states(self, decay: Tensor, drive: Tensor) -> Tensor:
+        import torch
+
+        first = torch.zeros(drive.shape[:-1], device=drive.device)
+        return super().states(decay, drive) + 0 * first.unsqueeze(-1)
+
+
+class _ScratchOfDefaults(TorchScan):
+    """Scratch memory is made without a device."""
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        import torch
+
+        found = super().contract(C, h)
+        return found + torch.zeros(found.shape, dtype=found.dtype)
+
+
 def _mutant(name: str, summary: str, rejected_by: str, kernel: TorchScan, **more: Any) -> Mutant:
     return Mutant(name, None, summary, rejected_by, kernel, **{"only": ("float32",)} | more)
 
@@ -212,6 +245,24 @@ PYTORCH: Final = (
         "Where inputs require a gradient and torch.no_grad is on, the output is zero.",
         "robustness/modes-typical",
         _WithoutRecord(),
+    ),
+    _mutant(
+        "puts-delta-back",
+        "delta is written and what was there is put back, which autograd takes for a change.",
+        "robustness/inputs-unchanged-typical",
+        _PutsBack(),
+    ),
+    _mutant(
+        "first-state-of-default-type",
+        "The first state is made without a dtype: under another default the results are wider.",
+        "robustness/modes-typical",
+        _FirstStateOfDefaults(),
+    ),
+    _mutant(
+        "scratch-on-default-device",
+        "Scratch memory is made without a device: under another default the call fails.",
+        "robustness/modes-typical",
+        _ScratchOfDefaults(),
     ),
     _mutant(
         "state-of-default-type",
