@@ -15,6 +15,7 @@ from ssm_conformance.cases._ask import (
     SHORT,
     SINGLE,
     SINGLE_STEPS,
+    STEPS,
     STREAMS,
     SYSTEMS,
     TURNED,
@@ -23,11 +24,21 @@ from ssm_conformance.cases._ask import (
 )
 
 _LONGER: Final = (*DUAL["ssd"], "long", "wide-state")
-NOTHING: Final = (
-    *("empty", "empty-initial", "offsets-empty", "no-batch", "no-channels", "no-heads", "no-width"),
-    *("no-batch-wide", "no-steps-wide"),
-)
-"""Recipes of sizes of zero."""
+UNWRITTEN: Final[Names] = {
+    **dict.fromkeys(STREAMS, ("empty", "no-batch", "no-batch-wide")),
+    "selective_scan": ("no-batch-wide", "no-steps-wide", "no-channels"),
+    "ssd": ("no-batch-wide", "no-steps-wide", "no-heads", "no-width"),
+    **dict.fromkeys((*TURNED, *SHORT), ("no-batch-wide", "no-steps-wide")),
+    **dict.fromkeys((*STEPS, *SINGLE_STEPS), ("no-batch-wide", "no-batch")),
+}
+"""Calls for which nothing may be launched, and of which something must be written all the same."""
+GIVEN_BACK: Final[Names] = {
+    "selective_scan": ("empty-initial", "offsets-empty"),
+    "selective_state_update": ("pool-idle",),
+    "ssd": ("empty-initial",),
+    **dict.fromkeys((*TURNED, *SHORT), ("empty",)),
+}
+"""Calls that end in the state that they were given."""
 _SCAN: Final = (("u", "delta", "z"), ("B", "C"), ("D", "delta_bias"))
 _DUAL: Final = (("x", "z"), ("B", "C"), ("D", "dt_bias"))
 _TURNED: Final = (("v", "z"), ("q", "k"), ("q_bias", "k_bias"), ("dt", "trap"))
@@ -111,7 +122,7 @@ def placements() -> Iterator[Ask]:
         method="poison",
         variant="poisoned",
         clause=IN_MEMORY,
-        of=dict.fromkeys(EVERY, NOTHING),
+        of=UNWRITTEN,
         dtypes=SINGLE,
     )
     far: tuple[tuple[Names, Level], ...] = (
@@ -149,7 +160,7 @@ def one_by_one() -> Iterator[Ask]:
         method="reused",
         variant="reused",
         clause=NOW,
-        of={**dict.fromkeys(EVERY, NOTHING), "selective_state_update": ("pool-idle",)},
+        of=GIVEN_BACK,
         options={"gradients": False},
         dtypes=SINGLE,
     )
