@@ -10,6 +10,7 @@ from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
     _ask,
     _duality,
+    _ends,
     _layers,
     _linear,
     _mamba3,
@@ -54,6 +55,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_packed.PACKED,
     *_wide.WIDE,
     *_templates.TEMPLATES,
+    *_ends.ENDS,
     *_with.WITH,
 )
 

@@ -34,6 +34,7 @@ PADDING: Final = "scan-3: steps with u = 0 before the first one leave a state of
 INVARIANT: Final = (
     "recurrence-1: with parameters constant in time the scan is h_t = Ā h_{t−1} + B̄ u_t, and K * u"
 )
+SKIPPED: Final = "step-2: a skipped row reaches nothing, nor does a slot that no row names"
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
 
 
@@ -232,6 +233,14 @@ ASKED: Final = (
         variant="in-place",
         clause=IN_PLACE,
         of={"selective_state_update": ("inplace", "half-state-inplace", "pool-inplace")},
+    ),
+    Ask(
+        check="property",
+        method="skipped",
+        variant="skipped",
+        clause=SKIPPED,
+        of={"selective_state_update": ("pool", "pool-of-few")},
+        first=COMMON,
     ),
 )
 """Every question but those about memory and about errors."""

@@ -26,8 +26,7 @@ def causality(subject: Subject) -> Finding:
         chosen = {name: _spread(late, axis) for name, axis in streamed(subject).items()}
         kept = {name: _spread(~late, axis) for name, axis in outputs_over_time(subject.case.operator).items()}
         comparisons.append((chosen, kept, f"from t = {cut} on"))
-    how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
-    return compared(subject, comparisons, how)
+    return compared(subject, comparisons, _ways(subject))
 
 
 def packing(subject: Subject) -> Finding:
@@ -37,34 +36,51 @@ def packing(subject: Subject) -> Finding:
         own, states = _sequence(subject, which)
         chosen = _of_sequence(subject, own, states)
         kept = {name: ~_masks(own, rank, axis) for name, rank, axis in _outputs(subject)}
+        if not which:
+            kept |= _last_states(subject, states)
         comparisons.append((chosen, kept, f"in the {'last' if which else 'first'} sequence"))
-    how = ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
-    return compared(subject, comparisons, how)
+    return compared(subject, comparisons, _ways(subject))
 
 
 def packing_gradients(subject: Subject) -> Finding:
-    """No gradient of one sequence depends on another: not on its inputs, not on its cotangents."""
+    """No gradient of one sequence depends on another: not on its inputs, its cotangents, a NaN in them."""
     exact = subject.exact_gradients(subject.arithmetic())
     before = subject.gradients(subject.call)
     for which in (0, -1):
         own, states = _sequence(subject, which)
-        inputs = spoil(subject.stored, _of_sequence(subject, own, states), "other numbers")
         given = {name: _masks(own, rank, axis) for name, rank, axis in _outputs(subject)}
         for name in carried(subject.case.operator) if which else ():
             if name in subject.exact:
                 given[name] = _rows(states, subject.exact[name].value.ndim)
         known = {name: mask for name, mask in given.items() if name in subject.cotangents}
-        other = subject.put(inputs, cotangents=spoil(subject.cotangents, known, "other numbers"))
         kept = {
             name: ~_masks(own, subject.stored[name].array.ndim, axis)
             for name, axis in streamed(subject).items()
             if name in before
         }
-        complaint = changed(subject, before, other.gradients(other.call), kept, exact)
-        if complaint:
-            word = "last" if which else "first"
-            return Finding(message=f"other numbers in the {word} sequence: gradient of {complaint}")
+        for how in _ways(subject):
+            inputs = spoil(subject.stored, _of_sequence(subject, own, states), how)
+            other = subject.put(inputs, cotangents=spoil(subject.cotangents, known, how))
+            complaint = changed(subject, before, other.gradients(other.call), kept, exact)
+            if complaint:
+                word = "last" if which else "first"
+                return Finding(message=f"{how} in the {word} sequence: gradient of {complaint}")
     return Finding()
+
+
+def _ways(subject: Subject) -> tuple[str, ...]:
+    """How the elements of another sequence are changed."""
+    return ("other numbers", "nan") if in_time_order(subject) else ("other numbers",)
+
+
+def _last_states(subject: Subject, first: Mask) -> dict[str, Mask]:
+    """The last states that are not the first sequence's: by index each is its row's last sequence's.
+
+    A sequence that is its row's only one is first and last; no case has one beside others.
+    """
+    rows = first if "cu_seqlens" in subject.stored else np.zeros_like(first)
+    names = [name for name in carried(subject.case.operator) if name in subject.exact]
+    return {name: ~_rows(rows, subject.exact[name].value.ndim) for name in names}
 
 
 def _sequence(subject: Subject, which: int) -> tuple[Mask, Mask]:

@@ -16,6 +16,7 @@ from ssm_conformance.mutants.defects.customs import CUSTOMS
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
 from ssm_conformance.mutants.defects.duality import DUALITY
 from ssm_conformance.mutants.defects.edges import EDGES
+from ssm_conformance.mutants.defects.ends import ENDS
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
@@ -76,6 +77,7 @@ TABLES: Final = (
     TILES,
     TEMPLATES,
     GRIDS,
+    ENDS,
     NOTHING,
     UNLIKE,
     LASTING,
