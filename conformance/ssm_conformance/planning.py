@@ -12,7 +12,7 @@ from ssm_conformance.cases import catalogue
 
 GRADIENTS: Final = (
     *("gradient", "gradient_layout", "packing_gradients", "separate_gradients"),
-    *("gradients_apart", "scaled_cotangents", "confinement_gradients"),
+    *("gradients_apart", "scaled_cotangents", "confinement_gradients", "anticausality"),
     *("backward_again", "second_derivative"),
 )
 """The questions that are about gradients alone."""

@@ -72,6 +72,14 @@ ASKED: Final = (
     ),
     Ask(
         check="property",
+        method="anticausality",
+        variant="anticausality",
+        clause=CAUSALITY,
+        of={**STREAMS, **SCANS, **SHORT, **DUAL, **TURNED},
+        dtypes=SINGLE,
+    ),
+    Ask(
+        check="property",
         method="packing",
         variant="packing",
         clause=RESETS,

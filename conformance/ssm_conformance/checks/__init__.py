@@ -26,7 +26,7 @@ from ssm_conformance.checks.modes import modes
 from ssm_conformance.checks.placement import far, gradient_layout, guarded, layout, poison
 from ssm_conformance.checks.poison import can_poison
 from ssm_conformance.checks.pools import skipped
-from ssm_conformance.checks.properties import causality, packing, packing_gradients
+from ssm_conformance.checks.properties import anticausality, causality, packing, packing_gradients
 from ssm_conformance.checks.reduction import time_invariant
 from ssm_conformance.checks.refusals import bad_input, not_supported
 from ssm_conformance.checks.repetition import digests, processes, repeats
@@ -57,6 +57,7 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "reused": reused,
     "in_place": in_place,
     "causality": causality,
+    "anticausality": anticausality,
     "packing": packing,
     "skipped": skipped,
     "packing_gradients": packing_gradients,

@@ -29,6 +29,26 @@ def causality(subject: Subject) -> Finding:
     return compared(subject, comparisons, _ways(subject))
 
 
+def anticausality(subject: Subject) -> Finding:
+    """What a cotangent holds before t = l/2, a NaN too, changes no gradient of what streams in later."""
+    exact = subject.exact_gradients(subject.arithmetic())
+    before = subject.gradients(subject.call)
+    length = subject.call.sizes["l"]
+    early = np.arange(length) < length // 2
+    given = {
+        name: _spread(early, axis)
+        for name, axis in outputs_over_time(subject.case.operator).items()
+        if name in subject.cotangents
+    }
+    kept = {name: _spread(~early, axis) for name, axis in streamed(subject).items() if name in before}
+    for how in _ways(subject):
+        other = subject.put(subject.stored, cotangents=spoil(subject.cotangents, given, how))
+        complaint = changed(subject, before, other.gradients(other.call), kept, exact)
+        if complaint:
+            return Finding(message=f"{how} in cotangents before t = {length // 2}: gradient of {complaint}")
+    return Finding()
+
+
 def packing(subject: Subject) -> Finding:
     """Nothing of one sequence reaches another: no number, not its initial state; no NaN in time order."""
     comparisons = []

@@ -130,6 +130,15 @@ class _NextAdjointRead(Honest):
         return below
 
 
+class _StepBeforeRead(Honest):
+    """The gradient of the step before is read too, and multiplied by zero."""
+
+    def through_gate(self, p: Problem, r: Array, last: Array) -> dict[str, Array]:
+        total = super().through_gate(p, r, last)
+        before = np.pad(total["u"], ((0, 0), (0, 0), (1, 0)))[..., :-1]
+        return total | {"u": total["u"] + 0 * before}
+
+
 def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kernel: Any) -> Mutant:
     return Mutant(name, failure, summary, rejected_by, kernel, only=("float32",))
 
@@ -181,6 +190,10 @@ UNLIKE: Final = (
     _mutant(
         "next-adjoint-read", None, "The backward pass reads the next row's adjoint state too, times zero.",
         "extreme/confinement-gradients-typical", _NextAdjointRead(),
+    ),
+    _mutant(
+        "step-before-read", None, "The gradient of u reads that of the step before too, times zero.",
+        "property/anticausality-typical", _StepBeforeRead(),
     ),
 )  # fmt: skip
 """Defects of likeness."""
