@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from math import factorial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssm_backends import Arrays, TorchArrays
@@ -45,7 +46,7 @@ class TorchLayer(Kernel):
 
         step = self.held(delta)
         if rule == "zoh":
-            return torch.exp(delta * A), torch.expm1(step * A) / A
+            return torch.exp(delta * A), step * _phi(step * A)
         alpha = ALPHA[rule]
         return (1 + (1 - alpha) * delta * A) / (1 - alpha * delta * A), step / (1 - alpha * step * A)
 
@@ -81,7 +82,8 @@ class TorchLssl(TorchLayer):
         import torch
 
         p, alpha = self.inside({"u": u, **inputs}), ALPHA[discretization]
-        delta, eye = p["delta"][:, None, None], torch.eye(p["A"].shape[-1], dtype=torch.float64)
+        delta = p["delta"][:, None, None]
+        eye = torch.eye(p["A"].shape[-1], dtype=torch.float64, device=u.device)
         A_bar = torch.linalg.solve(eye - alpha * delta * p["A"], eye + (1 - alpha) * delta * p["A"])
         step = self.held(delta)
         B_bar = torch.linalg.solve(eye - alpha * step * p["A"], step * p["B"][..., None])[..., 0]
@@ -181,3 +183,15 @@ class TorchH3(TorchLayer):
         if "out_proj" in p:
             y = torch.einsum("od,bdl->bol", p["out_proj"], y)
         return y.to(q.dtype)
+
+
+def _phi(x: Tensor) -> Tensor:
+    """expm1(x)/x, its limit 1 at x = 0: near it by the series Σ xᵏ/(k+1)!, whose rest is below 2⁻⁶⁰."""
+    import torch
+
+    near = x.abs() < 2**-7
+    inside, outside = torch.where(near, x, 0), torch.where(near, 1, x)
+    series = torch.zeros_like(x)
+    for k in reversed(range(8)):
+        series = series * inside + 1 / factorial(k + 1)
+    return torch.where(near, series, torch.expm1(outside) / outside)
