@@ -75,6 +75,14 @@ def test_a_crash_and_a_hang_say_where(write_plugin: Write) -> None:
     assert "in misbehave" in hang.details["log"]
 
 
+def test_calls_of_many_kinds_have_time_to_compile(write_plugin: Write) -> None:
+    case = "causal_convolution/robustness/float32/apart-typical"
+    slow = write_plugin("slow", device="time.sleep(0.4)")
+    found = judge(slow, Limits(seconds=1.0, first_call=60.0), (RIGHT, case))
+    assert [found[name].status for name in (RIGHT, case)] == ["pass", "pass"]
+    assert found[case].seconds > 1.0
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -23,7 +23,8 @@ class Limits:
     seconds
         For one case, once its operator and dtype have been called in this worker.
     first_call
-        How many times as long the first such call may take: it may compile.
+        How many times as long the first such call may take, and a case whose calls are of many kinds: they
+        may compile.
     load
         Seconds that importing the plugin, and the suite, may take.
     memory

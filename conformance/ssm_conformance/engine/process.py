@@ -89,7 +89,9 @@ class WorkerProcess:
             self.stop()
             raise
 
-    def judge(self, case_id: str, op: str, dtype: str, *, patient: bool = True) -> tuple[dict[str, Any], str]:
+    def judge(
+        self, case_id: str, op: str, dtype: str, *, patient: bool = True, anew: bool = False
+    ) -> tuple[dict[str, Any], str]:
         """Ask one case: the verdict as JSON data, and why the worker must be replaced ("" if not).
 
         Parameters
@@ -98,13 +100,15 @@ class WorkerProcess:
             The case, and what tells whether it is a first call.
         patient
             Whether a first call gets its longer limit.
+        anew
+            Whether the case gets it too, as its calls are of kinds that were not made before.
 
         Raises
         ------
         WorkerLostError
             If it crashed, or was stopped for its time, its memory or its threads.
         """
-        first = patient and (op, dtype) not in self._called
+        first = patient and (anew or (op, dtype) not in self._called)
         self._called.add((op, dtype))
         answer = self._ask({"case": case_id}, self._limits.for_case(first))
         self._last = f"it had answered {case_id}"

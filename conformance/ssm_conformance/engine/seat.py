@@ -11,6 +11,7 @@ from ssm_conformance.engine import answering
 from ssm_conformance.engine.limits import Limits
 from ssm_conformance.engine.process import WorkerLostError, WorkerProcess
 from ssm_conformance.engine.target import LoadError, Target
+from ssm_conformance.planning import MANY_KINDS
 from ssm_conformance.verdict import Verdict
 
 
@@ -62,7 +63,8 @@ class WorkerSeat:
         start = time.monotonic()
         try:
             patient = (case.op, case.dtype) not in self._hung
-            data, retire = present.judge(case.id, case.op, case.dtype, patient=patient)
+            anew = case.method in MANY_KINDS
+            data, retire = present.judge(case.id, case.op, case.dtype, patient=patient, anew=anew)
         except WorkerLostError as lost:
             self._vacate()
             if lost.kind == "timeout":
