@@ -43,9 +43,7 @@ def selective_state_update(
         y, new_state = _advance(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization)
         return y, state.copy_(new_state) if inplace else new_state
     slots = _checked(state_indices, len(state))
-    if not len(state):  # then every row is skipped
-        return torch.zeros_like(u), state
-    of_rows = (state[slots.clamp(min=0)], u, delta, B, C, z)
+    of_rows = (_before(state, slots), u, delta, B, C, z)
     differentiated = may_be_differentiated(state, u, delta, A, B, C, D, z, delta_bias)
     if differentiated:
         of_rows = _served(slots, of_rows)  # what a skipped row holds has no part in a gradient
@@ -90,6 +88,13 @@ def _advance(
     )
     h = torch.addcmul(terms.x[0], terms.a[0], state.to(A.dtype))
     return terms.output(h.unsqueeze(0))[0].to(u.dtype), h.to(state.dtype)
+
+
+def _before(pool: Tensor, slots: Tensor) -> Tensor:
+    """What the pool holds for each row, (b, d, n); anything for a row that is skipped."""
+    if pool.shape[0] == 0:  # every row is skipped, and reads a place that is added: so a gradient is there
+        pool = torch.cat((pool, pool.new_zeros(1, *pool.shape[1:])))
+    return pool[slots.clamp(min=0)]
 
 
 def _served(slots: Tensor, rows: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -170,7 +175,7 @@ def _(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
 
 def _differentiate_put(ctx: Any, dpool: Tensor) -> tuple[Tensor, None, Tensor]:
     (slots,) = ctx.saved_tensors
-    (advanced,) = _served(slots, (dpool[slots.clamp(min=0)],))
+    (advanced,) = _served(slots, (_before(dpool, slots),))
     return _traced_put(dpool, slots, torch.zeros_like(advanced)), None, advanced
 
 

@@ -122,3 +122,39 @@ def test_the_gradient_is_the_slope(torch_run: Caller, variant: Variant, pooled: 
         return fn(**dict(zip(wrt, values, strict=True)), **fixed)
 
     assert torch.autograd.gradcheck(outputs, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("variant", STEPPED, ids=str)
+@pytest.mark.parametrize("rows", [0, 2])
+@pytest.mark.parametrize("slots", [0, 3])
+def test_a_pool_that_serves_no_row_has_zero_gradients(
+    torch_run: Caller, variant: Variant, rows: int, slots: int
+) -> None:
+    inputs = draw(variant)
+    pool = np.resize(inputs["initial_state"], (slots, *inputs["initial_state"].shape[1:]))
+    given = {name: torch_run.take(x) for name, x in step(inputs, 3, pool).items()}
+    for name in ("u", "delta", "z", "B", "C"):
+        given[name] = given[name][:rows] if name in given else None
+    fn = torch_run.backend.implementations("selective_state_update")[0].fn
+    leaves = {name: x.requires_grad_() for name, x in given.items() if isinstance(x, torch.Tensor)}
+    y, state = fn(**given, state_indices=torch.full((rows,), -1))
+    assert y.shape == (rows, 6)
+    assert not y.any()
+    assert state is not leaves["state"]
+    assert torch.equal(state, leaves["state"])
+    cotangents = [torch.ones_like(y), torch.full_like(state, 2.0)]
+    found = torch.autograd.grad([y, state], list(leaves.values()), cotangents)
+    gradients = dict(zip(leaves, found, strict=True))
+    assert torch.equal(gradients.pop("state"), cotangents[1])
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient, torch.zeros_like(leaves[name])), name
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_pool_without_slots_stays_empty(run: Caller, inplace: bool) -> None:
+    inputs = draw(PLAIN)
+    given = step(inputs, 0, inputs["initial_state"][:0]) | {"state_indices": np.array([-1, -1])}
+    y, state = run("selective_state_update", **given, inplace=inplace)
+    assert y.shape == (2, 6)
+    assert not y.any()
+    assert state.shape == (0, 6, 3)

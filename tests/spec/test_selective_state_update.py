@@ -57,6 +57,27 @@ def test_a_pool_updates_named_slots_and_no_others() -> None:
     np.testing.assert_array_equal(new[[4, 0]], new_alone)
 
 
+@pytest.mark.parametrize("complex_", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize("slots", [0, 5])
+def test_a_pool_that_serves_no_row_has_zero_gradients(complex_: bool, rows: int, slots: int) -> None:
+    inputs = pooled(step_inputs(8, complex_=complex_)) | {"state_indices": np.full(rows, -1)}
+    inputs["state"] = inputs["state"][:slots]
+    inputs |= {name: inputs[name][:rows] for name in ("u", "delta", "B", "C", "z")}
+    y, new = ssm_spec.selective_state_update(**inputs)
+    np.testing.assert_array_equal(y, np.zeros((rows, 6)))
+    np.testing.assert_array_equal(new, inputs["state"])
+    cotangents = {"y": np.ones_like(y), "state": np.full_like(new, 2.0)}
+    arithmetic = Arithmetic(compute="float64", io="float64")
+    gradients = ssm_spec.selective_state_update_vjp(cotangents, **inputs)
+    bounds = ssm_spec.selective_state_update_vjp_bounds(cotangents, arithmetic=arithmetic, **inputs)
+    np.testing.assert_array_equal(gradients.pop("state"), cotangents["state"])
+    assert set(gradients) == {"u", "delta", "A", "B", "C", "D", "z", "delta_bias"}
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, np.zeros(inputs[name].shape))
+        assert bounds[name].value.shape == gradient.shape == inputs[name].shape
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_in_place_writes_named_slots_in_the_states_own_precision(dtype: str) -> None:
     inputs = pooled(step_inputs(3))

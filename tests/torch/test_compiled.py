@@ -146,6 +146,14 @@ def test_what_a_skipped_row_and_an_idle_slot_hold_reaches_no_gradient(traced: bo
     assert same_bits(found[2:], clean[2:])
 
 
+@KINDS
+def test_a_pool_without_slots_has_gradients_from_a_graph(kind: torch.dtype) -> None:
+    inputs = step([-1, -1], 0, kind)
+    function = Traced(selective_state_update)
+    assert same_bits(results(function, inputs), results(selective_state_update, inputs))
+    assert function.graphs == 1
+
+
 def test_a_pool_is_written_in_place_from_a_graph() -> None:
     traced = Traced(selective_state_update)
     for slots in ([5, -1, 0, 3], [0, 1, 2, 3], [-1, -1, -1, -1]):
