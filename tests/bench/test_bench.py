@@ -175,6 +175,28 @@ def test_a_run_prints_a_table_and_writes_data_and_plots(
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_module_that_is_not_installed_takes_part_and_may_be_the_one_compared_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uninstalled_twin.py").write_text(
+        "from dataclasses import replace\n"
+        "from ssm_backends import hookimpl, load\n"
+        "@hookimpl\n"
+        "def ssm_backend(device):\n"
+        "    return replace(load('numpy', device), name='twin')\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    said = run("numpy", "--plugin", "uninstalled_twin", "--against", "twin", *TINY, "--pass", "forward")
+    sys.modules.pop("uninstalled_twin")
+    assert said.exception is None
+    assert said.return_value == 0
+    assert "times twin" in said.output
+    assert "numpy" in said.output
+
+
+@pytest.mark.usefixtures("quick")
 def test_without_matplotlib_the_data_are_written_and_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

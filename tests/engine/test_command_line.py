@@ -113,7 +113,14 @@ def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> 
         (["conform", "numpy", "--op", "hippo_legs", "--check", "memory"], "no case of level quick is left"),
         (["explain", "nothing"], "`CASE` must be the id of a case; got 'nothing'"),
         (["explain", RIGHT, "--device", "cpu"], "give --backend or --plugin too"),
+        (["explain", RIGHT, "--backend", "numpy", "--backend", "nobody"], "no backend is called 'nobody'"),
+        (["explain", RIGHT, "--plugin", "nowhere_at_all"], "no module is called 'nowhere_at_all'"),
+        (["explain", RIGHT, "--plugin", "./mine"], "`--plugin` must name a module, as `import` would"),
+        (["bench", "--plugin", "nowhere_at_all"], "no module is called 'nowhere_at_all'"),
+        (["bench", "numpy", "nobody", "--device", "cpu"], "no backend is called 'nobody'"),
         (["backends", "--device", "cpu"], "give --load or --explain too"),
+        (["backends", "--plugin", "mine"], "give --load too"),
+        (["backends", "--load", "--explain"], "give --load or --explain, not both"),
         (["teach"], "No such command 'teach'"),
     ],
 )
@@ -225,6 +232,31 @@ def test_explain_tells_inputs_and_the_worst_element(ssm_spec: Run, write_plugin:
     assert said.status == 1
     for words in ("2×5×37", "normal", "y_t = Σ_j K_j u_{t−j}", "worst ratio", "expected", f"--case {BAD}"):
         assert words in said.out
+
+
+def test_explain_takes_several_backends_and_exits_with_the_worst(ssm_spec: Run, write_plugin: Write) -> None:
+    fine, wrong = write_plugin("fine"), write_plugin("wrong", "u[...] = 0")
+    broken = write_plugin("broken", top="import sys; sys.exit('no licence')\n")
+    modules = ("--plugin", fine, "--plugin", wrong)
+    said = ssm_spec("explain", BAD, *modules, "--backend", "numpy", "--backend", "fine", "--backend", "numpy")
+    assert said.status == 1
+    judged = [line for line in said.out.splitlines() if " on cpu: " in line]
+    assert judged == ["fine on cpu: pass", "wrong on cpu: fail", "numpy on cpu: pass"]
+    assert said.out.count("2×5×37") == 1  # the inputs are told once
+    assert ssm_spec("explain", BAD, "--plugin", fine, "--backend", "numpy").status == 0
+    said = ssm_spec("explain", BAD, "--plugin", broken, "--plugin", fine)
+    assert said.status == 2
+    assert "broken: " in said.err
+    assert "SystemExit: no licence" in said.err
+    assert "fine on cpu: pass" in said.out
+
+
+def test_what_a_plugin_claims_is_shown(ssm_spec: Run, write_plugin: Write) -> None:
+    modules = ("--plugin", write_plugin("fine"), "--plugin", write_plugin("faulty", hook="raise OSError(1)"))
+    said = ssm_spec("backends", "--load", *modules)
+    assert said.status == 0
+    assert "fine 0 on cpu; runs on cpu" in said.out
+    assert "faulty: plugin: plugin 'faulty': its hook raised OSError: 1" in said.out
 
 
 def test_explain_without_a_backend(ssm_spec: Run) -> None:

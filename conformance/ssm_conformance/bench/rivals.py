@@ -15,6 +15,7 @@ from ssm_backends import (
     Call,
     NotSupportedError,
     Op,
+    Plugin,
     UnavailableError,
     load,
     run_vjp,
@@ -103,20 +104,25 @@ class Rival:
         return torch.no_grad()
 
 
-def rivals(names: Sequence[str], device: str) -> tuple[list[Rival], dict[str, str]]:
+def rivals(plugins: Sequence[Plugin], device: str) -> tuple[list[Rival], dict[str, str]]:
     """Load backends on a device.
 
     Returns
     -------
     Those that run here, in order; and for each of the others, why not.
+
+    Raises
+    ------
+    PluginError
+        If one fails to import, has no hook, or breaks the contract.
     """
     found: list[Rival] = []
     absent: dict[str, str] = {}
-    for name in names:
+    for plugin in plugins:
         try:
-            backend = load(name, device)
+            backend = load(plugin, device)
         except UnavailableError as error:
-            absent[name] = str(error)
+            absent[plugin.name] = str(error)
             continue
         adapters = sorted(backend.adapters, key=lambda arrays: arrays.name != "torch")
         found.append(Rival(backend, adapters[0]))

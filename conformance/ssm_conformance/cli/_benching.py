@@ -19,7 +19,10 @@ from ssm_conformance.bench.plots import PlotsError, draw
 from ssm_conformance.bench.problem import Pass, growth
 from ssm_conformance.bench.results import as_data
 from ssm_conformance.bench.table import tables
+from ssm_conformance.cli._targets import check_names
 from ssm_conformance.console import console
+from ssm_conformance.engine import LoadError
+from ssm_conformance.engine.target import module_target
 from ssm_conformance.reports.folder import FolderError, check_writable, replace_file
 
 
@@ -56,6 +59,7 @@ class Benchmark:
     def plan(
         cls,
         names: tuple[str, ...],
+        modules: tuple[str, ...],
         against: str | None,
         command: str,
         *,
@@ -67,7 +71,10 @@ class Benchmark:
         repeats: int,
         report: Path | None,
     ) -> Benchmark:
-        """Check what is asked, and load the backends; NothingToTimeError where it cannot be meant."""
+        """Check what is asked, and load the backends; NothingToTimeError where it cannot be meant.
+
+        A name that no backend has is a click.UsageError.
+        """
         device = device or _best_device()
         kind = device.partition(":")[0]
         if kind not in ("cuda", "cpu"):
@@ -76,13 +83,12 @@ class Benchmark:
         if dtype not in REAL:
             raise NothingToTimeError(f"`--dtype` must be one of {', '.join(REAL)}; got {dtype!r}")
         asked = dict.fromkeys([*names, *([against] if against else [])])
+        check_names(tuple(asked), modules)
         try:
-            for name in asked:
-                find_plugin(name)
-            found, absent = rivals(list(asked) or [plugin.name for plugin in installed()], device)
+            found, absent = _load(tuple(asked), modules, device)
             if report is not None:
                 check_writable(report)
-        except (UnknownBackendError, PluginError, FolderError) as error:
+        except (UnknownBackendError, PluginError, LoadError, FolderError) as error:
             raise NothingToTimeError(str(error)) from error
         if against in absent:
             raise NothingToTimeError(f"`--against` must be able to run here; {against!r}: {absent[against]}")
@@ -93,7 +99,7 @@ class Benchmark:
             Problem(pass_, shape, dtype) for pass_ in wanted for shape in shapes
         ) or tuple(default_problems(kind, dtype, wanted))  # fmt: skip
         return cls(
-            found=tuple(found), absent=absent, named=bool(asked), against=against, device=device,
+            found=tuple(found), absent=absent, named=bool(asked or modules), against=against, device=device,
             repeats=repeats, report=report, command=command, problems=problems,
             growing=_growing(kind, dtype) if growth else {},
         )  # fmt: skip
@@ -152,6 +158,17 @@ class Benchmark:
         except PlotsError as error:
             out.print(str(error), style="yellow", soft_wrap=True, markup=False)
         out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
+
+
+def _load(
+    names: tuple[str, ...], modules: tuple[str, ...], device: str
+) -> tuple[list[Rival], dict[str, str]]:
+    """Those asked for, modules first, or all that are installed: who runs here, and who does not."""
+    found, absent = rivals([module_target(module).plugin for module in dict.fromkeys(modules)], device)
+    met = {rival.name for rival in found}
+    named = [find_plugin(name) for name in names if name not in met]
+    more, lacking = rivals(named if names or modules else installed(), device)
+    return found + more, absent | lacking
 
 
 def _growing(kind: str, dtype: str) -> dict[str, tuple[Problem, ...]]:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssm_conformance.engine import Limits, LoadError, find_target, open_session
+from ssm_conformance.engine import Limits, LoadError, Target, open_session
 
 
-def show_claims(out: Console, name: str, device: str | None) -> None:
-    """Load one backend in a worker and print its claims, or why it cannot be loaded."""
+def show_claims(out: Console, name: str, find: Callable[[], Target]) -> str:
+    """Load one backend in a worker and print its claims, or why it cannot be loaded.
+
+    Parameters
+    ----------
+    out
+        Where to.
+    name
+        As it was asked for.
+    find
+        How it is found; LoadError if it cannot be.
+
+    Returns
+    -------
+    The backend's own name; `name`, if it was not loaded.
+    """
     out.print()
     try:
-        session = open_session(find_target(name, device), Limits(), workers=1)
+        session = open_session(find(), Limits(), workers=1)
     except LoadError as error:
         style = "yellow" if error.kind == "unavailable" else "bold red"
         out.print(Text.assemble((name, "bold"), (f": {error.kind}: {error}", style)), soft_wrap=True)
-        return
+        return name
     session.close()
     claims = session.claims
     title = f" {claims['version']} on {session.device}; runs on {', '.join(claims['devices'])}"
-    out.print(Text.assemble((name, "bold"), title))
+    out.print(Text.assemble((session.name, "bold"), title))
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("operator", no_wrap=True)
     for heading in ("dtypes", "gradients", "features", "memory", "deterministic"):
@@ -33,6 +47,7 @@ def show_claims(out: Console, name: str, device: str | None) -> None:
         for op in implementations:
             table.add_row(operator, *map(_words, _columns(op)))
     out.print(table, markup=False)
+    return session.name
 
 
 def _columns(op: Mapping[str, Any]) -> tuple[Any, ...]:

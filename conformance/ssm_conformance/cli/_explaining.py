@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from rich.text import Text
 from ssm_conformance.case import Case
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.cli._targets import print_load_error, targets
 from ssm_conformance.draw import Draw
-from ssm_conformance.engine import Limits, LoadError, Selection, Session, find_target, open_session
-from ssm_conformance.engine.run import UNDECIDED
-from ssm_conformance.engine.target import module_target
+from ssm_conformance.engine import Limits, LoadError, Selection, Session, open_session
+from ssm_conformance.engine.run import FAILED, PASSED, UNDECIDED
 from ssm_conformance.reports.matrix import show_ratio
 from ssm_conformance.verdict import Verdict
 
@@ -57,31 +57,39 @@ def explain_case(out: Console, case_id: str) -> None:
     out.print()
 
 
-def explain_verdict(
-    out: Console, case_id: str, backend: str | None, plugin: str | None, device: str | None
+def explain_verdicts(
+    out: Console, case_id: str, names: Sequence[str], modules: Sequence[str], device: str | None
 ) -> int:
-    """Judge a backend on one case and print every output's worst element; the exit status."""
-    try:
-        session = _open(backend, plugin, device)
-    except LoadError as error:
-        out.print(Text(str(error), "bold red"), soft_wrap=True)
-        return UNDECIDED
-    try:
+    """Judge backends on one case and print every output's worst element; the exit status.
+
+    Parameters
+    ----------
+    out
+        Where to.
+    case_id
+        The id of a case.
+    names, modules, device
+        Installed backends, others by module, and where they run.
+    """
+    statuses: set[int] = set()
+    met: set[str] = set()
+    for name, find in targets(names, modules, device, met):
+        met.add(name)
+        try:
+            session = open_session(find(), Limits(), workers=1)
+            met.add(session.name)
+            statuses.add(_explain_verdict(out, case_id, session))
+        except LoadError as error:
+            print_load_error(name, error)
+            statuses.add(UNDECIDED)
+    return next(status for status in (FAILED, UNDECIDED, PASSED) if status in statuses)
+
+
+def _explain_verdict(out: Console, case_id: str, session: Session) -> int:
+    with closing(session):
         verdict = session.judge_one(session.plan("full", Selection(cases=(case_id,)))[0])
-    except LoadError as error:
-        out.print(Text(str(error), "bold red"), soft_wrap=True)
-        return UNDECIDED
-    finally:
-        session.close()
     _print_verdict(out, session, verdict)
-    return {"pass": 0, "fail": 1}.get(verdict.status, UNDECIDED)
-
-
-def _open(backend: str | None, plugin: str | None, device: str | None) -> Session:
-    if plugin is not None:
-        sys.path.append(os.getcwd())  # as `conform --plugin` does
-        return open_session(module_target(plugin, device), Limits(), workers=1)
-    return open_session(find_target(str(backend), device), Limits(), workers=1)
+    return {"pass": PASSED, "fail": FAILED}.get(verdict.status, UNDECIDED)
 
 
 def _print_verdict(out: Console, session: Session, verdict: Verdict) -> None:
@@ -109,6 +117,7 @@ def _print_verdict(out: Console, session: Session, verdict: Verdict) -> None:
     if verdict.details.get("log"):
         out.print(Text(str(verdict.details["log"]), "dim"))
     out.print(f"to run it: {verdict.rerun}", soft_wrap=True, markup=False)
+    out.print()
 
 
 def _words(value: Any) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from typing import Final
 
 import click
@@ -12,18 +11,17 @@ from rich.console import Console
 from rich.text import Text
 
 from ssm_conformance.cli._request import Request
+from ssm_conformance.cli._targets import print_load_error, targets
 from ssm_conformance.console import console
-from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status, find_target, open_session
+from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status, open_session
 from ssm_conformance.engine.environment import environment
 from ssm_conformance.engine.expected import Expectation, ExpectedFileError, expectations_for
 from ssm_conformance.engine.pool import NoWorkerError
 from ssm_conformance.engine.search import Search
 from ssm_conformance.engine.session import SelectionError
-from ssm_conformance.engine.target import module_target
 from ssm_conformance.planning import Planned
 from ssm_conformance.reports import FolderError, ReportFolder
 from ssm_conformance.reports.terminal import (
-    excerpt,
     print_comparison,
     print_headline,
     print_run,
@@ -46,7 +44,7 @@ def judge_backends(request: Request) -> int:
     failures: list[LoadError] = []
     left_out: list[str] = []
     met: set[str] = set()
-    for name, find in _targets(request, met):
+    for name, find in targets(request.names, request.modules, request.device, met):
         met.add(name)
         try:
             runs.append(_judge_target(request, find()))
@@ -56,7 +54,7 @@ def judge_backends(request: Request) -> int:
                 left_out.append(f"{name} is left out: {error}")
             else:
                 failures.append(error)
-                _print_load_error(name, error)
+                print_load_error(name, error)
             continue
         _print(out, request, runs[-1])
         if runs[-1].ended == INTERRUPTED:
@@ -68,15 +66,6 @@ def judge_backends(request: Request) -> int:
     for line in left_out:
         out.print(Text(line, "dim"), soft_wrap=True)
     return exit_status(runs, failures)
-
-
-def _targets(request: Request, met: set[str]) -> Iterator[tuple[str, Callable[[], Target]]]:
-    """Modules first: a name that one of them has, or the name of one that failed, is not looked up again."""
-    for module in request.modules:
-        yield module, partial(module_target, module, request.device)
-    for name in request.names:
-        if name not in met:
-            yield name, partial(find_target, name, request.device)
 
 
 def _judge_target(request: Request, target: Target) -> Run:
@@ -156,10 +145,3 @@ def _print(out: Console, request: Request, run: Run) -> None:
         if request.report is not None and not run.report_trouble:
             out.print(Text(f"report: {request.report / run.backend}", "dim"), soft_wrap=True)
         out.print()
-
-
-def _print_load_error(name: str, error: LoadError) -> None:
-    out = console(stderr=True)
-    out.print(Text.assemble((f"{name}: ", "bold"), (str(error), "bold red")), soft_wrap=True)
-    for line in excerpt(error.log.splitlines()):
-        out.print(Text(f"  | {line}", "dim"), soft_wrap=True)

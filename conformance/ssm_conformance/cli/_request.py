@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import Any, Literal
 
 import click
 
-from ssm_backends import OPERATORS, UnknownBackendError, find_plugin, installed
+from ssm_backends import OPERATORS, installed
 from ssm_backends.dtypes import REAL
-from ssm_backends.errors import PluginError
 from ssm_conformance.case import Level
+from ssm_conformance.cli._targets import check_names
 from ssm_conformance.engine import Expectation, ExpectedFileError, Limits, Selection, read_expected
 from ssm_conformance.engine.limits import GIB
 from ssm_conformance.engine.session import SelectionError, check_ids
@@ -62,11 +60,7 @@ def request_from(
     names: tuple[str, ...], modules: tuple[str, ...], *, everyone: bool, **options: Any
 ) -> Request:
     """Check the options of a call; click.UsageError where they cannot be meant."""
-    if modules:
-        sys.path.append(os.getcwd())  # as `python -m` would, but last: nothing installed is shadowed
-    else:
-        for name in names:
-            _check_name(name)
+    check_names(names, modules)
     for option, given, known in (
         ("--op", options["ops"], tuple(OPERATORS)),
         ("--dtype", options["dtypes"], REAL),
@@ -101,10 +95,3 @@ def request_from(
         report=options["report"],
         quiet=options["quiet"],
     )
-
-
-def _check_name(name: str) -> None:
-    try:
-        find_plugin(name)
-    except (UnknownBackendError, PluginError) as error:
-        raise click.UsageError(str(error)) from error

@@ -7,11 +7,15 @@ import click
 
 @click.command(short_help="List the installed backends.")
 @click.option("--load", is_flag=True, help="Load each one and show its claims, devices or error.")
+@click.option("--plugin", "modules", multiple=True, metavar="MODULE",
+              help="With --load: one that is not installed; repeatable.")  # fmt: skip
 @click.option("--explain", is_flag=True, help="Show who serves each operator here, and why not the others.")
 @click.option("--device", metavar="D", help="With --load or --explain: the device to ask each one for.")
 @click.option("--op", metavar="OP", help="With --explain: this operator alone.")
 @click.option("--dtype", metavar="T", default="float32", help="With --explain: of the arrays; float32.")
-def backends(load: bool, explain: bool, device: str | None, op: str | None, dtype: str) -> None:
+def backends(
+    load: bool, modules: tuple[str, ...], explain: bool, device: str | None, op: str | None, dtype: str
+) -> None:
     """List the installed backends, without importing any.
 
     With --load each one is loaded in a process of its own, so that a broken one takes nobody down.
@@ -24,6 +28,10 @@ def backends(load: bool, explain: bool, device: str | None, op: str | None, dtyp
 
     if device and not (load or explain):
         raise click.UsageError("--device says where to load: give --load or --explain too")
+    if load and explain:
+        raise click.UsageError("give --load or --explain, not both")
+    if modules and not load:
+        raise click.UsageError("--plugin says what to load: give --load too")
     if op and not explain:
         raise click.UsageError("--op says what to explain: give --explain too")
     out = console()
@@ -33,7 +41,7 @@ def backends(load: bool, explain: bool, device: str | None, op: str | None, dtyp
         show_outlook(out, device, op, dtype)
         return
     plugins = installed()
-    if not plugins:
+    if not (plugins or modules):
         out.print("no backend is installed; the group of entry points is `ssm_backends`")
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -47,6 +55,9 @@ def backends(load: bool, explain: bool, device: str | None, op: str | None, dtyp
     out.print(table, markup=False)
     if load:
         from ssm_conformance.cli._claims import show_claims
+        from ssm_conformance.cli._targets import check_names, targets
 
-        for plugin in plugins:
-            show_claims(out, plugin.name, device)
+        check_names((), modules)
+        met: set[str] = set()
+        for name, find in targets([plugin.name for plugin in plugins], modules, device, met):
+            met.add(show_claims(out, name, find))

@@ -1,0 +1,66 @@
+"""Which backends a command is about: installed ones by name, others by module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+
+import click
+from rich.text import Text
+
+from ssm_backends import PluginError, UnknownBackendError, find_plugin
+from ssm_conformance.console import console
+from ssm_conformance.engine import LoadError, Target, find_target
+from ssm_conformance.engine.target import module_target
+from ssm_conformance.reports.terminal import excerpt
+
+
+def check_names(names: Sequence[str], modules: Sequence[str]) -> None:
+    """Refuse a name that no installed backend has; modules may have any: then it is told in its turn.
+
+    Modules are looked for in the current folder too, as ``python -m`` would, but last: nothing installed
+    is shadowed.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no backend of a name, or there are two.
+    """
+    if modules:
+        sys.path.append(os.getcwd())
+        return
+    for name in names:
+        try:
+            find_plugin(name)
+        except (UnknownBackendError, PluginError) as error:
+            raise click.UsageError(str(error)) from error
+
+
+def targets(
+    names: Sequence[str], modules: Sequence[str], device: str | None, met: Collection[str]
+) -> Iterator[tuple[str, Callable[[], Target]]]:
+    """Each backend as it was asked for, and how it is found, modules first.
+
+    Parameters
+    ----------
+    names, modules, device
+        As the command has them; one that is named twice comes once.
+    met
+        The caller's own record of backends that were loaded, and of modules that were not: such a name is
+        not looked up again.
+    """
+    for module in dict.fromkeys(modules):
+        yield module, partial(module_target, module, device)
+    for name in dict.fromkeys(names):
+        if name not in met:
+            yield name, partial(find_target, name, device)
+
+
+def print_load_error(name: str, error: LoadError) -> None:
+    """Say on standard error why a backend cannot be judged here, with the end of what it printed."""
+    out = console(stderr=True)
+    out.print(Text.assemble((f"{name}: ", "bold"), (str(error), "bold red")), soft_wrap=True)
+    for line in excerpt(error.log.splitlines()):
+        out.print(Text(f"  | {line}", "dim"), soft_wrap=True)
