@@ -128,7 +128,7 @@ def _given(operator: Operator, inputs: Mapping[str, Any]) -> dict[str, Any]:
     for argument in operator.arguments:
         if argument.required and inputs.get(argument.name) is None:
             raise ArgumentError(f"`{argument.name}` is required by {operator.name}; got nothing")
-    plain = {name: _as_python(operator.argument(name), value) for name, value in inputs.items()}
+    plain = {name: as_python(operator.argument(name), value) for name, value in inputs.items()}
     given = {
         argument.name: plain[argument.name]
         for argument in operator.arguments
@@ -139,14 +139,30 @@ def _given(operator: Operator, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _as_python(argument: Argument, value: Any) -> Any:
-    """A scalar of NumPy's as the Python number that it is, where the argument takes such a number."""
+def as_python(argument: Argument, value: Any) -> Any:
+    """A scalar of NumPy's as the Python number or word that it is, where the argument takes such a one."""
     kinds: dict[str, tuple[type[np.generic], ...]] = {
         "flag": (np.bool_,),
         "integer": (np.integer,),
         "number": (np.integer, np.floating),
+        "choice": (np.str_,),
+        "dtype": (np.str_,),
     }
     return value.item() if isinstance(value, kinds.get(argument.kind, ())) else value
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a value has a shape and a dtype of its own: a class, NumPy's float32 say, has neither."""
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
+
+
+def _peculiarity(array: Any) -> str:
+    """What sets an array apart from a plain dense one; "" if nothing does."""
+    for cls in type(array).__mro__:
+        if cls.__name__ in ("MaskedArray", "matrix") and cls.__module__.partition(".")[0] == "numpy":
+            return f"a numpy {cls.__name__}, whose operations are its own"
+    layout = str(getattr(array, "layout", "")) if hasattr(array, "requires_grad") else ""  # PyTorch's
+    return f"layout {layout}" if layout not in ("", "torch.strided") else ""
 
 
 def _check_plain(argument: Argument, value: Any) -> None:
@@ -154,8 +170,10 @@ def _check_plain(argument: Argument, value: Any) -> None:
     name, shown = argument.name, _shown(value)
     match argument.kind:
         case "array" | "index":
-            if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+            if not _is_array(value):
                 raise DTypeError(f"`{name}` must be an array; got {shown}")
+            if peculiarity := _peculiarity(value):
+                raise DTypeError(f"`{name}` must be a plain dense array; got {peculiarity}")
         case "flag":
             if not isinstance(value, bool):
                 raise DTypeError(f"`{name}` must be True or False; got {shown}")
@@ -168,7 +186,7 @@ def _check_plain(argument: Argument, value: Any) -> None:
         case "pair":
             _check_pair(name, value)
         case "choice" | "dtype":
-            if value not in argument.choices:
+            if not isinstance(value, str) or value not in argument.choices:
                 raise ArgumentError(f"`{name}` must be one of {', '.join(argument.choices)}; got {shown}")
     if argument.interval is not None:
         low, high = argument.interval
@@ -323,6 +341,6 @@ def _argument_features(operator: Operator, given: Mapping[str, Any], forms: Mapp
 
 def _shown(value: Any) -> str:
     """An argument as a message shows it: an array by shape and dtype, anything else by repr."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if _is_array(value):
         return f"shape {tuple(value.shape)}, dtype {dtype_name(value)}"
     return repr(value)

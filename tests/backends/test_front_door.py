@@ -127,6 +127,49 @@ def test_the_result_is_the_backends(backend: str, take: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("op", "name", "first", "then"),
+    [
+        ("selective_scan", "delta_softplus", np.False_, np.True_),
+        ("selective_scan", "b_discretization", np.str_("euler"), np.str_("zoh")),
+        ("discretize_bilinear", "alpha", np.float64(0.5), np.float64(1)),
+        ("hippo_legt", "theta", np.float64(1), np.float64(2)),
+        ("hippo_legs", "n", np.int64(3), np.int64(4)),
+    ],
+)
+def test_a_scalar_of_numpy_is_read_in_every_call(op: str, name: str, first: Any, then: Any) -> None:
+    """A call like one before is not looked at again, and NumPy's scalars have the metadata of arrays."""
+    given = {
+        "selective_scan": scan_inputs(),
+        "discretize_bilinear": {"A": -torch.eye(2), "B": torch.ones(2, 1), "delta": torch.tensor(0.5)},
+        "hippo_legt": {"n": 3},
+    }.get(op, {})
+    function = getattr(ssm_backends, op)
+    for value in (first, then):
+        found, meant = (function(**given, **{name: x}, backend="torch") for x in (value, value.item()))
+        for one, other in zip(found, meant, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_a_scalar_of_numpy_is_judged_in_every_call() -> None:
+    ssm_backends.hippo_legs(np.int64(3))
+    with pytest.raises(ArgumentError, match=r"^`n` must lie in 1..inf; got -3"):
+        ssm_backends.hippo_legs(np.int64(-3))
+
+
+def test_a_sparse_tensor_is_refused_after_a_dense_one_was_served() -> None:
+    inputs = scan_inputs()
+    ssm_backends.selective_scan(**inputs)
+    with pytest.raises(DTypeError, match=r"^`A` must be a plain dense array; got layout torch.sparse_coo"):
+        ssm_backends.selective_scan(**inputs | {"A": inputs["A"].to_sparse()})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.dtype("float32"), np.array(["float32"])])
+def test_a_dtype_is_named_by_a_word(dtype: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^`dtype` must be one of bfloat16, .*; got "):
+        ssm_backends.hippo_legs(3, dtype=dtype)
+
+
 def test_arrays_are_of_one_library() -> None:
     given = scan_inputs()
     x = {name: tensor if name == "B" else tensor.numpy() for name, tensor in given.items()}

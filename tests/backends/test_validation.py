@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ssm_backends import (
     OPERATORS,
@@ -314,3 +315,25 @@ def test_a_scalar_of_numpy_is_the_python_number_that_it_is(
     taken = validate(operator, **call(OPERATORS[operator]) | {name: given}).inputs[name]
     assert taken == meant
     assert type(taken) is type(meant)
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda A: np.float32, "got <class 'numpy.float32'>"),
+        (lambda A: np.ma.array(A), "got a numpy MaskedArray, whose operations are its own"),
+        (lambda A: A.view(np.matrix), "got a numpy matrix, whose operations are its own"),
+        (lambda A: torch.from_numpy(A).to_sparse(), "got layout torch.sparse_coo"),
+        (lambda A: torch.from_numpy(A).to_sparse_csr(), "got layout torch.sparse_csr"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")  # PyTorch's own, on making one
+def test_what_only_looks_like_an_array_is_refused(change: Any, got: str) -> None:
+    inputs = call(SELECTIVE_SCAN) | {"A": change(-np.ones((6, 3)))}
+    message = refused(DTypeError, "A", SELECTIVE_SCAN, inputs)
+    assert message.endswith(got)
+
+
+def test_a_word_is_no_array_of_words() -> None:
+    inputs = call(SELECTIVE_SCAN) | {"b_discretization": np.array(["euler", "zoh"])}
+    refused(ArgumentError, "b_discretization", SELECTIVE_SCAN, inputs)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from ssm_backends.front.choice import choose
 from ssm_backends.front.preference import wishes
 from ssm_backends.schema import Operator
-from ssm_backends.validation import find, validate
+from ssm_backends.validation import as_python, find, validate
 
 MOST: Final = 4096
 """Kinds of call that are remembered."""
@@ -27,6 +29,8 @@ def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) ->
     Validity and choice follow from metadata alone, so that both are settled once for each kind of
     call: a call like one before costs a look into a table, a twentieth of its validation.
     """
+    if any(isinstance(x, np.generic) for x in inputs.values()):
+        inputs = _with_python_scalars(operator, inputs)
     if _compiling():
         chosen, names = choose_traced(operator.name, backend, tuple(map(_described, inputs.items())))
         return _TRACED[chosen](**{name: inputs[name] for name in names})
@@ -42,14 +46,21 @@ def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) ->
     return fn(**{name: inputs[name] for name in names})
 
 
+def _with_python_scalars(operator: Operator, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs, with NumPy's scalars as Python's where a number or a word is meant, not an array."""
+    kinds = {argument.name: argument for argument in operator.arguments}
+    return {name: as_python(kinds[name], x) if name in kinds else x for name, x in inputs.items()}
+
+
 def _metadata(item: tuple[str, Any]) -> tuple[Any, ...]:
     """All that validity and choice depend on, of one argument."""
     name, x = item
-    shape = getattr(x, "shape", None)
-    if shape is None:
+    shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+    if shape is None or dtype is None or isinstance(x, type):
         return name, type(x), x if isinstance(x, bool | int | float | str | None) else repr(x)
-    gradient = getattr(x, "requires_grad", False)
-    return name, type(x), tuple(shape), getattr(x, "dtype", None), getattr(x, "device", None), gradient
+    gradient = getattr(x, "requires_grad", None)
+    layout = None if gradient is None else x.layout  # PyTorch's
+    return name, type(x), tuple(shape), dtype, getattr(x, "device", None), layout, gradient
 
 
 def _recording() -> bool:
