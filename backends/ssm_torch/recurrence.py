@@ -89,7 +89,8 @@ def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal
         pairs = C.unsqueeze(-2) * B_bar.mT.unsqueeze(-3)  # (*s, p, m, n)
         K = pairs @ powers_of_modes(A_bar, length).unsqueeze(-3)
         return 2 * K.real if K.is_complex() else K
-    powers, terms = B_bar, []
+    system = torch.broadcast_shapes(A_bar.shape[:-2], B_bar.shape[:-2])  # type: ignore[no-untyped-call]  # PyTorch's
+    powers, terms = B_bar.expand(*system, *B_bar.shape[-2:]), []
     for _ in range(length):
         terms.append(C @ powers)
         powers = A_bar @ powers

@@ -250,6 +250,20 @@ def test_the_gradient_is_the_slope(torch_run: Caller, op: str, diagonal: bool, i
     assert torch.autograd.gradcheck(outputs, leaves, fast_mode=True)
 
 
+@KINDS
+@pytest.mark.parametrize("length", [0, 1, 5])
+def test_a_kernel_has_the_systems_of_its_state_matrix_too(
+    run: Caller, diagonal: bool, is_complex: bool, length: int
+) -> None:
+    """One B and C for many A, as one A for many B and C."""
+    x = system(diagonal, is_complex)
+    given = {"A_bar": x["A"], "B_bar": x["B"][0], "C": x["C"][0]}
+    spread = {name: np.stack([given[name]] * 5) for name in ("B_bar", "C")}
+    K = run("ssm_kernel", **given, length=length, diagonal=diagonal)
+    assert K.shape == (5, 4, 2, length)
+    close(K, run("ssm_kernel", **given | spread, length=length, diagonal=diagonal))
+
+
 @pytest.mark.parametrize("k", [1, 4, 9])
 def test_the_gradient_of_the_convolution_is_the_slope(torch_run: Caller, k: int) -> None:
     fn = torch_run.backend.implementations("causal_convolution")[0].fn
