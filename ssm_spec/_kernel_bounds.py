@@ -181,7 +181,7 @@ def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> Float:
         P = P @ P
     C = np.abs(call.C)
     wrong = C @ (e + w * (np.abs(V) + e)) + arithmetic.eta * n
-    by_step = wrong.reshape(*wrong.shape[:-1], -1, m)[..., : call.length, :]
+    by_step = wrong.reshape(*wrong.shape[:-1], wrong.shape[-1] // m, m)[..., : call.length, :]
     return np.asarray(np.swapaxes(by_step, -1, -2))
 
 

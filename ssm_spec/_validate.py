@@ -62,6 +62,8 @@ def as_index_array(name: str, value: object) -> NDArray[np.int64]:
 
 
 def _read(name: str, value: object) -> Array:
+    if isinstance(value, np.ndarray) and hasattr(value, "mask"):  # the numbers behind a mask are nobody's
+        raise DTypeError(f"`{name}` must be an array without a mask; got {type(value).__name__}")
     try:
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors that NumPy cannot hold

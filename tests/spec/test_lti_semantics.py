@@ -164,6 +164,10 @@ def test_empty_sizes_are_values() -> None:
     ssm_spec.ssm_recurrence_vjp_bounds({"last_state": h}, arithmetic=F32, **inputs)
     assert ssm_spec.ssm_kernel(A, B, C, 0, diagonal=True).shape == (2, 1, 1, 0)
     assert ssm_spec.ssm_kernel(np.zeros((0, 3, 3)), B[:0], C[:0], 4).shape == (0, 1, 1, 4)
+    bounds = ssm_spec.ssm_kernel_bounds(
+        arithmetic=F32, A_bar=np.zeros((0, 3, 3)), B_bar=B[:0], C=C[:0], length=4
+    )
+    assert bounds["K"].bound.shape == (0, 1, 1, 4)
     assert ssm_spec.causal_convolution(np.zeros((0, 2, 5)), np.ones((2, 3))).shape == (0, 2, 5)
     assert ssm_spec.causal_convolution(np.zeros((1, 2, 0)), np.ones((2, 3))).shape == (1, 2, 0)
     for rule in RULES:

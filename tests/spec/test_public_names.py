@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -107,6 +108,12 @@ def test_numbers_keep_their_exact_values(dtype: str) -> None:
 def test_what_is_not_a_floating_point_number_of_64_bits_is_refused(bad: object) -> None:
     with pytest.raises(ssm_spec.DTypeError, match="`x` must hold floating-point numbers"):
         as_array("x", bad)
+
+
+@pytest.mark.parametrize("read", [as_array, as_index_array])
+def test_a_masked_array_is_refused(read: Callable[[str, object], object]) -> None:
+    with pytest.raises(ssm_spec.DTypeError, match="`x` must be an array without a mask; got MaskedArray"):
+        read("x", np.ma.masked_array([1.0, 2.0], [False, True]))
 
 
 def test_indices_are_integers() -> None:
