@@ -347,6 +347,30 @@ def test_one_graph_serves_every_length(install: Install, order: Any) -> None:
     assert len(graphs) == 1
 
 
+def test_two_operators_are_one_graph() -> None:
+    """In a graph that is traced before either was: PyTorch keeps what it first saw of a table."""
+    torch._dynamo.reset()
+    calling._TRACED.__dict__.clear()
+    inputs, weight = scan_inputs(), torch.ones(2, 4)
+
+    def layer(u: torch.Tensor, **rest: torch.Tensor) -> torch.Tensor:
+        u = ssm_backends.causal_conv1d(u, weight, None, "silu", backend="torch")
+        return ssm_backends.selective_scan(u, **rest, backend="torch")
+
+    assert torch.equal(torch.compile(layer, fullgraph=True, backend="eager")(**inputs), layer(**inputs))
+
+
+def test_a_call_that_is_traced_is_served_by_who_can_be(install: Install, order: Any) -> None:
+    install(plugin("simple"), name="simple")
+    order("simple", "torch")
+    torch._dynamo.reset()
+    inputs = scan_inputs()
+    compiled = torch.compile(ssm_backends.selective_scan, fullgraph=True, backend="eager")
+    with pytest.warns(FallbackWarning, match="not by 'simple': features not claimed: compile"):
+        found = compiled(**inputs)
+    assert torch.equal(found, ssm_backends.selective_scan(**inputs, backend="torch"))
+
+
 def test_a_thread_has_its_own_wish() -> None:
     found: list[str] = []
     with use("torch"):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
 
+from ssm_backends.errors import NotSupportedError
 from ssm_backends.front.choice import choose
 from ssm_backends.front.preference import wishes
 from ssm_backends.schema import Operator
@@ -20,7 +22,8 @@ MOST: Final = 4096
 Function = Callable[..., Any]
 
 _REMEMBERED: Final[dict[tuple[Any, ...], tuple[Function, tuple[str, ...]]]] = {}
-_TRACED: Final[dict[str, Function]] = {}
+_TRACED: Final = SimpleNamespace()
+"""The functions that graphs call, as attributes: of a dictionary PyTorch would keep the keys it first saw."""
 
 
 def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) -> Any:
@@ -33,7 +36,7 @@ def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) ->
         inputs = _with_python_scalars(operator, inputs)
     if _compiling():
         chosen, names = choose_traced(operator.name, backend, tuple(map(_described, inputs.items())))
-        return _TRACED[chosen](**{name: inputs[name] for name in names})
+        return getattr(_TRACED, chosen)(**{name: inputs[name] for name in names})
     kind = (operator.name, backend, wishes(), _recording(), *map(_metadata, inputs.items()))
     served = _REMEMBERED.get(kind)
     if served is None:
@@ -103,7 +106,7 @@ def choose_traced(
 
     Returns
     -------
-    Key into the table of functions, and the names of the inputs it is called with.
+    Its name in the table of functions, and the names of the inputs it is called with.
     """
     operator = find(op)
     inputs = {
@@ -111,10 +114,14 @@ def choose_traced(
         for name, *rest in described
     }
     call = validate(operator, **inputs)
-    choice = choose(call, backend)
-    key = f"{op} {choice.backend.name} {choice.backend.implementations(op).index(choice.op)}"
-    _TRACED[key] = choice.op.fn
-    return key, tuple(call.inputs)
+    try:
+        choice = choose(replace(call, features=call.features | {"compile"}), backend)
+    except NotSupportedError:  # nobody claims to be traced whole: PyTorch will say where it cannot
+        choice = choose(call, backend)
+    number = choice.backend.implementations(op).index(choice.op)
+    name = "served_" + f"{op} {choice.backend.name} {number}".encode().hex()  # a word that PyTorch can write
+    setattr(_TRACED, name, choice.op.fn)
+    return name, tuple(call.inputs)
 
 
 choose_traced._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result
