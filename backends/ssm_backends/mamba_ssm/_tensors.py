@@ -1,24 +1,81 @@
-"""What is given in place of a tensor is refused by name."""
+"""What a drop-in is given, judged by the drop-in's own names: tensors and their shapes."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
-from ssm_backends.errors import DTypeError
+from ssm_backends._shapes import Sizes, pretty, rank_matches
+from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 
 
-def only_tensors(**given: Any) -> None:
-    """Refuse an argument that is neither a PyTorch tensor nor None.
+def only_tensors(required: Mapping[str, Any], optional: Mapping[str, Any]) -> None:
+    """Refuse an argument that is not a dense PyTorch tensor; an optional one may be None.
 
     Raises
     ------
     DTypeError
         Naming the first one and its type.
     """
-    from torch import Tensor
+    from torch import Tensor, strided
 
-    for name, x in given.items():
-        if x is not None and not isinstance(x, Tensor):
-            raise DTypeError(
-                f"`{name}` must be a PyTorch tensor; got {type(x).__module__}.{type(x).__name__}"
-            )
+    for name, x in {**required, **optional}.items():
+        if not isinstance(x, Tensor) and (x is not None or name in required):
+            kind = "None" if x is None else f"{type(x).__module__}.{type(x).__name__}"
+            raise DTypeError(f"`{name}` must be a PyTorch tensor; got {kind}")
+        if x is not None and x.layout is not strided:
+            raise DTypeError(f"`{name}` must be a dense tensor; got layout {x.layout}")
+
+
+def shapes_of(given: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Name and shape of every tensor that is given."""
+    return tuple((name, tuple(x.shape)) for name, x in given.items() if x is not None)
+
+
+@lru_cache(maxsize=4096)
+def sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mapping[str, int]:
+    """The size of each letter, from shapes that agree; remembered, since a step has no time to look again.
+
+    Parameters
+    ----------
+    found
+        As :func:`shapes_of` gives them.
+    shapes
+        "state: r d n, B: b n | b g n": each one's shape in letters, in the order in which they are read;
+        those that are not there are let be.
+
+    Raises
+    ------
+    ShapeError
+        Naming the first one that has another shape, the sizes it should have, and those it has.
+    """
+    sizes, given = Sizes(minimum=dict.fromkeys("gnw", 1)), dict(found)  # groups, states, a filter
+    for entry in shapes.split(", "):
+        name, _, allowed = entry.partition(": ")
+        if name in given:
+            forms = allowed.split(" | ")
+            form = next((form for form in forms if rank_matches(form, len(given[name]))), None)
+            if form is None:
+                listed = " or ".join(map(pretty, forms))
+                raise ShapeError(f"`{name}` must have shape {listed}; got {given[name]}")
+            sizes.match(name, form, given[name])
+    return sizes.bound
+
+
+def under_names(names: Mapping[str, str], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function of the front door; what it refuses is told in the drop-in's names.
+
+    Parameters
+    ----------
+    names
+        The front door's name of an argument → the drop-in's.
+    function, args, kwargs
+        What is called.
+    """
+    try:
+        return function(*args, **kwargs)
+    except (ShapeError, DTypeError, DeviceError, ArgumentError) as error:
+        told = re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
+        raise type(error)(told) from error

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ssm_backends.errors import ArgumentError, ShapeError
+from ssm_backends.errors import ArgumentError, DTypeError
 from ssm_backends.front.functions import causal_conv1d
-from ssm_backends.mamba_ssm._tensors import only_tensors
+from ssm_backends.mamba_ssm._inner_inputs import check, width_of
+from ssm_backends.mamba_ssm._tensors import under_names
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_CONVOLVED: Final = {"x": "xz", "weight": "conv1d_weight", "bias": "conv1d_bias"}
+_SCANNED: Final = {"u": "xz", "z": "xz", "delta": "delta_proj_weight"}
+"""The name of an argument inside → the name of what it was made of."""
 
 
 def mamba_inner_fn(
@@ -74,8 +79,20 @@ def mamba_inner_fn(
     -------
     (b, l, m)
     """
-    if checkpoint_lvl not in (0, 1):
+    if (
+        isinstance(checkpoint_lvl, bool)
+        or not isinstance(checkpoint_lvl, int)
+        or checkpoint_lvl not in (0, 1)
+    ):
         raise ArgumentError(f"`checkpoint_lvl` must be 0 or 1; got {checkpoint_lvl!r}")
+    if not isinstance(b_c_dt_rms_eps, float | int) or isinstance(b_c_dt_rms_eps, bool):
+        raise DTypeError(f"`b_c_dt_rms_eps` must be a number; got {b_c_dt_rms_eps!r}")
+    check(
+        xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
+        delta_proj_weight=delta_proj_weight, out_proj_weight=out_proj_weight, out_proj_bias=out_proj_bias,
+        A=A, B=B, C=C, D=D, delta_bias=delta_bias, B_proj_bias=B_proj_bias, C_proj_bias=C_proj_bias,
+        b_rms_weight=b_rms_weight, c_rms_weight=c_rms_weight, dt_rms_weight=dt_rms_weight,
+    )  # fmt: skip
     norms = _Norms(b_rms_weight, c_rms_weight, dt_rms_weight, b_c_dt_rms_eps)
 
     def inner(*given: Any) -> Tensor:
@@ -112,6 +129,11 @@ def mamba_inner_ref(
     delta_softplus: bool = True,
 ) -> Tensor:
     """The same stages one by one, by the best backends, as in mamba-ssm; nothing is recomputed."""
+    check(
+        xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
+        delta_proj_weight=delta_proj_weight, out_proj_weight=out_proj_weight, out_proj_bias=out_proj_bias,
+        A=A, B=B, C=C, D=D, delta_bias=delta_bias, B_proj_bias=B_proj_bias, C_proj_bias=C_proj_bias,
+    )  # fmt: skip
     y = _inner( _Norms(), delta_softplus, xz, conv1d_weight, conv1d_bias, x_proj_weight,
         delta_proj_weight, A, B, C, D, delta_bias, B_proj_bias, C_proj_bias,
     )  # fmt: skip
@@ -155,34 +177,21 @@ def _inner(
     """Everything before the output projection, (b, d, l)."""
     from torch.nn.functional import linear
 
-    only_tensors(
-        xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
-        delta_proj_weight=delta_proj_weight, A=A, B=B, C=C, D=D, delta_bias=delta_bias,
-        B_proj_bias=B_proj_bias, C_proj_bias=C_proj_bias,
-    )  # fmt: skip
     x, z = xz.chunk(2, dim=1)
-    if conv1d_weight.ndim != 3 or conv1d_weight.shape[:2] != (x.shape[1], 1):
-        raise ShapeError(
-            f"`conv1d_weight` must have shape (d, 1, w), d = {x.shape[1]}; got {tuple(conv1d_weight.shape)}"
-        )
-    x = causal_conv1d(x, conv1d_weight.squeeze(1), conv1d_bias, "silu")
-    rank, width = delta_proj_weight.shape[1], A.shape[1] * (2 if A.is_complex() else 1)
-    wanted = rank + width * ((B is None) + (C is None))
-    if x_proj_weight.shape[0] != wanted:
-        raise ShapeError(
-            f"`x_proj_weight` must have {wanted} rows, for Δ and what is projected of B and C; "
-            f"got {tuple(x_proj_weight.shape)}"
-        )
+    x = under_names(_CONVOLVED, causal_conv1d, x, conv1d_weight.squeeze(1), conv1d_bias, "silu")
+    rank, width = delta_proj_weight.shape[1], width_of(A)
     projected = linear(x.transpose(1, 2), x_proj_weight)
-    delta = linear(projected[..., :rank], delta_proj_weight)
+    delta = linear(projected[..., :rank], delta_proj_weight).to(x.dtype)  # autocast may have narrowed them
+    projected = projected.to(x.dtype)
     if B is None:
         B = _matrix(projected[..., rank : rank + width], B_proj_bias, norms, norms.B, A)
     if C is None:
         C = _matrix(projected[..., -width:], C_proj_bias, norms, norms.C, A)
     delta = norms.apply(norms.delta, delta).transpose(1, 2)
-    y: Tensor = selective_scan_fn(
-        x, delta, A, B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus
-    )
+    y: Tensor = under_names(
+        _SCANNED, selective_scan_fn,
+        x, delta, A, B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus,
+    )  # fmt: skip
     return y
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ssm_backends.errors import ShapeError
 from ssm_backends.front.functions import selective_scan
 from ssm_backends.mamba_ssm._tensors import only_tensors
 
@@ -81,7 +82,9 @@ def _scan(
     delta_softplus: bool,
     return_last_state: bool,
 ) -> Any:
-    only_tensors(u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias)
+    only_tensors({"u": u, "delta": delta, "A": A, "B": B, "C": C}, {"D": D, "z": z, "delta_bias": delta_bias})
+    if u.ndim != 3:
+        raise ShapeError(f"`u` must have shape (b, d, l); got {tuple(u.shape)}")
     if A.is_complex():
         B, C = _complex(B, u.shape[-1]), _complex(C, u.shape[-1])
     real = A.dtype.to_real() if A.is_complex() else A.dtype

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front import functions
-from ssm_backends.mamba_ssm._tensors import only_tensors
+from ssm_backends.mamba_ssm._tensors import only_tensors, shapes_of, sized, under_names
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_NAMES: Final = {
+    "u": "x",
+    "delta": "dt",
+    "delta_bias": "dt_bias",
+    "delta_softplus": "dt_softplus",
+    "state_indices": "state_batch_indices",
+}
+"""The operator's name of an argument → the drop-in's."""
+_SHAPES: Final = {
+    1: "x: b d, dt: b d, z: b d, A: d n, state: r d n, B: b n | b g n, C: b n | b g n, D: d, dt_bias: d, "
+    "state_batch_indices: b",
+    2: "x: b h p, dt: b h p, z: b h p, A: h p n, state: r h p n, B: b n | b g n, C: b n | b g n, D: h p, "
+    "dt_bias: h p, state_batch_indices: b",
+}
+"""Without heads, and with: a row of `state` for each of x, or slots."""
 
 
 def selective_state_update(
@@ -82,13 +98,18 @@ def _step(
     dt_softplus: bool,
     slots: Tensor | None,
 ) -> Tensor:
-    only_tensors(state=state, x=x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias)
+    required = {"state": state, "x": x, "dt": dt, "A": A, "B": B, "C": C}
+    optional = {"D": D, "z": z, "dt_bias": dt_bias, "state_batch_indices": slots}
+    only_tensors(required, optional)
     if state.ndim not in (3, 4):
         raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
     channels = state.ndim - 2  # dimensions that are channels: (d,) or (h, p)
+    sized(shapes_of({**required, **optional}), _SHAPES[channels])
     flat = _channels(state, 1, channels)
     y: Tensor
-    y, new = functions.selective_state_update(
+    y, new = under_names(
+        _NAMES,
+        functions.selective_state_update,
         flat,
         _channels(x, 1, channels),
         _channels(dt, 1, channels),
@@ -103,7 +124,7 @@ def _step(
         inplace=True,
         backend=backend,
     )
-    if flat.data_ptr() != state.data_ptr():  # heads that no one stride joins were copied
+    if channels == 2 and state.stride(1) != state.shape[2] * state.stride(2):  # no stride joins them: a copy
         state.copy_(new.reshape(state.shape))
     return y.reshape(x.shape)
 
