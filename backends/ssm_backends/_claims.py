@@ -32,7 +32,7 @@ def check_backend(backend: Backend) -> None:
     ContractError
         Naming the field, the rule, and what was given.
     """
-    if not backend.name or not isinstance(backend.name, str):
+    if not isinstance(backend.name, str) or not backend.name:
         raise ContractError(f"`name` must be a non-empty string; got {backend.name!r}")
     if not NAME.fullmatch(backend.name) or backend.name in RESERVED:
         raise ContractError(
@@ -48,6 +48,10 @@ def check_backend(backend: Backend) -> None:
     if not backend.adapters:
         raise ContractError("`arrays` must hold at least one adapter; got ()")
     for adapter in backend.adapters:
+        if isinstance(adapter, type):
+            raise ContractError(
+                f"`arrays` must be an adapter, {adapter.__name__}(…), not its class; got {adapter!r}"
+            )
         lacking = [f"`{name}`" for name in ADAPTER if not hasattr(adapter, name)]
         if lacking:
             raise ContractError(
@@ -72,9 +76,9 @@ def check_claims(operator: Operator, op: Op) -> None:
         raise ContractError(f"`dtypes` of {operator.name} must name at least one dtype; got ()")
     if op.grad_dtypes is not None:
         _check_names(operator, "grad_dtypes", op.grad_dtypes, op.dtypes)
-    if op.gradients != "all":
+    if not _is_all(op.gradients):
         _check_names(operator, "gradients", op.gradients, operator.differentiable)
-    if op.cotangents != "all":
+    if not _is_all(op.cotangents):
         _check_names(operator, "cotangents", op.cotangents, operator.output_names)
     _check_names(operator, "features", op.features, tuple(operator.features))
     _check_limits(operator, op.limits)
@@ -104,7 +108,7 @@ def _check_words(operator: Operator, claim: str, value: Any, words: tuple[Any, .
     if isinstance(value, Mapping) and set(value) != set(PASSES):
         raise ContractError(f"`{claim}` of {operator.name} must have the keys {PASSES}; got {tuple(value)}")
     for word in value.values() if isinstance(value, Mapping) else (value,):
-        if word not in words:
+        if type(word) is not type(words[0]) or word not in words:
             raise ContractError(f"`{claim}` of {operator.name} must be one of {words}; got {word!r}")
 
 
@@ -122,6 +126,10 @@ def _check_names(operator: Operator, claim: str, names: Any, allowed: tuple[str,
         if name not in allowed:
             known = ", ".join(allowed) or "nothing"
             raise ContractError(f"`{claim}` of {operator.name} may name {known}; got {name!r}")
+
+
+def _is_all(names: Any) -> bool:
+    return isinstance(names, str) and names == "all"
 
 
 def _are_names(value: Any) -> bool:

@@ -166,7 +166,9 @@ def _ask(plugin: Plugin, module: ModuleType, device: str | None) -> Backend:
     except BaseException as error:  # the same reason as above
         raise PluginError(f"plugin {plugin.name!r}: its hook raised {_describe_error(error)}") from error
     if not isinstance(backend, Backend):
-        given = "no hook `ssm_backend` marked with hookimpl" if backend is None else type(backend).__name__
+        hooked = bool(manager.hook.ssm_backend.get_hookimpls())
+        kind = "None" if backend is None else type(backend).__name__
+        given = kind if hooked else "no hook `ssm_backend` marked with hookimpl"
         raise PluginError(f"plugin {plugin.name!r} ({plugin.module}) must hand over a Backend; got {given}")
     return backend
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ssm_backends import (
     Arrays,
+    DTypeError,
     Layout,
     NotSupportedError,
     NumpyArrays,
@@ -46,6 +47,13 @@ def strides_in_elements(x: Any) -> tuple[int, ...]:
 def test_an_adapter_is_one(arrays: Arrays) -> None:
     assert isinstance(arrays, Arrays)
     assert (arrays.device, arrays.strides, arrays.memory) == ("cpu", True, True)
+
+
+def test_another_library_s_array_is_refused() -> None:
+    with pytest.raises(DTypeError, match=r"`x` must be a NumPy array; got torch\.Tensor"):
+        NumpyArrays().to_numpy(torch.ones(2))
+    with pytest.raises(DTypeError, match=r"`x` must be a PyTorch tensor; got numpy\.ndarray"):
+        TorchArrays().to_numpy(np.ones(2))
 
 
 @BOTH

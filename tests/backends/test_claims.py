@@ -57,6 +57,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("forward", {"forward": nothing}),
     ("forward", {"forward": "saves", "vjp": nothing}),
     ("vjp", {"vjp": True}),
+    ("deterministic", {"deterministic": 1}),
+    ("deterministic", {"deterministic": {"forward": 1, "backward": True}}),
     ("arithmetic", {"arithmetic": ("fft",)}),
     ("arithmetic", {"arithmetic": {"evaluation": "right_fold"}}),
     ("arithmetic", {"arithmetic": {"evaluation": "chunk"}}),
@@ -112,6 +114,10 @@ def test_a_claim_within_the_vocabulary_is_taken(claims: dict[str, Any]) -> None:
         ({"devices": ()}, r"`devices` must be a tuple of one or more kinds of device; got \(\)"),
         ({"arrays": ()}, r"`arrays` must hold at least one adapter; got \(\)"),
         ({"arrays": object()}, r"`arrays` must have `autograd`, `device`, `from_numpy`, .*; got <object"),
+        (
+            {"arrays": NumpyArrays},
+            r"`arrays` must be an adapter, NumpyArrays\(…\), not its class; got <class",
+        ),
         ({"ops": [nothing]}, r"`ops` must map names of operators to Ops; got \["),
         ({"ops": {"scan": Op(nothing, dtypes=("float32",))}}, r"`ops` may name .*; got 'scan'"),
         (

@@ -65,7 +65,7 @@ BROKEN: list[tuple[str, str]] = [
     ("x = 1", "must hand over a Backend; got no hook `ssm_backend` marked with hookimpl"),
     ("def ssm_backend(device): return 1", "got no hook `ssm_backend` marked with hookimpl"),
     (HOOK + "ssm_backend(device): return {'name': 'acme'}", "got dict"),
-    (HOOK + "ssm_backend(device): return None", "got no hook"),
+    (HOOK + "ssm_backend(device): return None", "must hand over a Backend; got None"),
     (HOOK + "ssm_backend(device): 1 / 0", "hook raised ZeroDivisionError"),
     (HOOK + "ssm_backend(device): exit(2)", "hook raised SystemExit: 2"),
     (HOOK + "ssm_backends(device): 1", "hook raised PluginValidationError"),

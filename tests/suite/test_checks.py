@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ssm_backends import Backend, NumpyArrays
 from ssm_conformance.cases import find_case
@@ -137,6 +138,25 @@ def test_outputs_are_judged_where_a_gradient_cannot_be_taken() -> None:
     subject = wrong.backend(wrong.before_it_is_written, vjp=None)
     assert verdict("robustness", "poisoned-typical", subject).status == "fail"
     assert verdict("gradient", "typical", wrong.backend(vjp=None)).status == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda y, _: 1.0, "`y` must be an array; got float"),
+        (lambda y, _: memoryview(y), "`y` must be an array; got memoryview"),
+        (lambda y, _: torch.from_numpy(y), r"`y`: `x` must be a NumPy array; got torch\.Tensor"),
+    ],
+)
+def test_a_result_that_is_no_array_of_the_library_is_told_by_name(change: Any, got: str) -> None:
+    found = verdict("value", "typical", wrong.backend(wrong.outputs(change)))
+    assert found.status == "fail"
+    assert re.match(got, found.message), found.message
+
+
+def test_a_gradient_that_is_no_array_is_told_by_name() -> None:
+    found = verdict("gradient", "typical", wrong.backend(vjp=wrong.gradients(lambda g, *_: g.update(u=None))))
+    assert found.message == "the gradient of `u` must be an array; got NoneType"
 
 
 class Elsewhere(NumpyArrays):

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from ssm_backends.arrays.protocol import Layout, MemoryUse
-from ssm_backends.errors import NotSupportedError, UnavailableError
+from ssm_backends.errors import DTypeError, NotSupportedError, UnavailableError
 
 
 class NumpyArrays:
@@ -45,6 +45,8 @@ class NumpyArrays:
 
     def to_numpy(self, x: Any) -> NDArray[Any]:
         """See :class:`Arrays`."""
+        if not isinstance(x, np.ndarray | np.generic):
+            raise DTypeError(f"`x` must be a NumPy array; got {type(x).__module__}.{type(x).__name__}")
         return np.array(x)
 
     def synchronize(self) -> None:

@@ -105,7 +105,13 @@ class Arrays(Protocol):
         """
 
     def to_numpy(self, x: Any) -> NDArray[Any]:
-        """The values of an array, as a NumPy array of its dtype; bits in uint16 for bfloat16."""
+        """The values of an array, as a NumPy array of its dtype; bits in uint16 for bfloat16.
+
+        Raises
+        ------
+        DTypeError
+            If it is not an array of the library.
+        """
 
     def synchronize(self) -> None:
         """Wait until everything that was started on the device is done; raises what failed there."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends.arrays.protocol import Layout, MemoryUse
-from ssm_backends.errors import UnavailableError
+from ssm_backends.errors import DTypeError, UnavailableError
 
 
 class TorchArrays:
@@ -108,6 +108,8 @@ class TorchArrays:
         """See :class:`Arrays`."""
         import torch
 
+        if not isinstance(x, torch.Tensor):
+            raise DTypeError(f"`x` must be a PyTorch tensor; got {type(x).__module__}.{type(x).__name__}")
         host = x.detach().resolve_conj().resolve_neg().cpu()
         if host.dtype == torch.bfloat16:
             return np.array(host.contiguous().view(torch.int16).numpy()).view(np.uint16)

@@ -78,7 +78,7 @@ def _judged(
 def _replayed(other: Subject, replay: Callable[[], None], results: Mapping[str, Any]) -> dict[str, Stored]:
     with backend_at_work():
         replay()
-    return {name: other.out(x) for name, x in results.items()}
+    return {name: other.out(x, f"`{name}`") for name, x in results.items()}
 
 
 def _capture(run: Callable[[], dict[str, Any]]) -> tuple[Callable[[], None], dict[str, Any]]:

@@ -70,7 +70,7 @@ def in_place(subject: Subject) -> Finding:
     for layouts in ({}, {"state": apart}):
         inputs = subject.into(subject.stored, layouts)
         new = subject.forward(inputs)["state"]
-        held = subject.out(inputs.inputs["state"])
+        held = subject.out(inputs.inputs["state"], "`state`")
         if held.array.tobytes() != new.array.tobytes():
             how = ", which is not contiguous," if layouts else ""
             message = f"with `inplace`, the array given as `state`{how} does not hold the new state"

@@ -50,14 +50,16 @@ def _run(subject: Subject, call: Callable[[], dict[str, Any]]) -> tuple[dict[str
 
 
 def _out(subject: Subject, results: Mapping[str, Any]) -> dict[str, Stored]:
-    return {name: subject.out(x) for name, x in results.items()}
+    return {name: subject.out(x, f"`{name}`") for name, x in results.items()}
 
 
 def _spared(
     subject: Subject, first: Mapping[str, Any], kept: Mapping[str, Stored], found: Finding, what: str = ""
 ) -> Finding:
     """The finding, if the results of the first call are what they were."""
-    changes = [difference(f"{what}`{name}`", kept[name], subject.out(x)) for name, x in first.items()]
+    changes = [
+        difference(f"{what}`{name}`", kept[name], subject.out(x, f"`{name}`")) for name, x in first.items()
+    ]
     if not found.passed or not any(changes):
         return found
     return Finding(message=f"the next call changed what was returned: {'; '.join(filter(None, changes))}")

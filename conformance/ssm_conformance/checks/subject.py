@@ -17,6 +17,7 @@ from ssm_backends import (
     Arrays,
     Backend,
     Call,
+    DTypeError,
     Layout,
     NotSupportedError,
     Op,
@@ -214,7 +215,7 @@ class Subject:
         with backend_at_work():
             outputs = outputs_of(call, run())
             self.arrays.synchronize()
-        return {name: self.out(x) for name, x in outputs.items()}
+        return {name: self.out(x, f"`{name}`") for name, x in outputs.items()}
 
     @cached_property
     def wrt(self) -> tuple[str, ...]:
@@ -301,13 +302,16 @@ class Subject:
         with backend_at_work():
             gradients = run()
             self.arrays.synchronize()
-        return {name: self.out(x) for name, x in gradients.items()}
+        return {name: self.out(x, f"the gradient of `{name}`") for name, x in gradients.items()}
 
-    def out(self, x: Any) -> Stored:
-        """One array of the backend's library, as the suite holds it."""
+    def out(self, x: Any, what: str) -> Stored:
+        """One array of the backend's library, as the suite holds it; `what` it is, for a complaint."""
         if not (hasattr(x, "shape") and hasattr(x, "dtype")):
-            raise CheckFailed(f"an array was expected; got {type(x).__name__}")
-        return Stored(self.arrays.to_numpy(x), dtype_name(x))
+            raise CheckFailed(f"{what} must be an array; got {type(x).__name__}")
+        try:
+            return Stored(self.arrays.to_numpy(x), dtype_name(x))
+        except DTypeError as error:
+            raise CheckFailed(f"{what}: {error}") from error
 
     def arithmetic(self, declared: bool = True) -> ssm_spec.Arithmetic:
         """The arithmetic that the verdict is about: with the declared facts, or without."""

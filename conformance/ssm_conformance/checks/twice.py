@@ -147,7 +147,7 @@ def _recorded(subject: Subject) -> Graph:
 
 def _out(subject: Subject, results: Mapping[str, Any]) -> dict[str, Stored]:
     subject.arrays.synchronize()
-    return {name: subject.out(x) for name, x in results.items()}
+    return {name: subject.out(x, f"`{name}`") for name, x in results.items()}
 
 
 def _refused(failure: CheckFailed) -> Finding:

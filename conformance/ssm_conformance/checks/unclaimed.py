@@ -96,9 +96,9 @@ def _example(subject: Subject, argument: str) -> Stored:
 def _serves(asked: Subject, result: Any, argument: str) -> bool:
     """Whether the result is that of the call with the argument."""
     try:
-        outputs = {name: asked.out(x) for name, x in outputs_of(asked.call, result).items()}
+        outputs = {name: asked.out(x, f"`{name}`") for name, x in outputs_of(asked.call, result).items()}
         if argument == "inplace":
-            outputs["state"] = asked.out(asked.call.inputs["state"])
+            outputs["state"] = asked.out(asked.call.inputs["state"], "`state`")
         return judge_outputs(asked, outputs).passed
     except (CheckFailed, ContractError):
         return False
