@@ -131,7 +131,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule between arguments: which one is to blame, the rule in words, and the test."""
+    """A rule between arguments.
+
+    Attributes
+    ----------
+    argument
+        The one to blame.
+    text
+        The rule in words, to stand after the argument's name.
+    holds
+        Whether a call keeps it.
+    """
 
     argument: str
     text: str
@@ -146,6 +156,8 @@ class Operator:
     ----------
     name, doc
         Its name, and one sentence with the equation.
+    source
+        The publication, and the equation's number in it.
     arguments, outputs, rules
         In order.
     primary
@@ -154,16 +166,20 @@ class Operator:
         Every feature that a claim may list → what it means.
     minimum
         Symbol → its smallest size, where that is not 0.
+    symbols
+        Symbol → what it counts, where that is not what it counts everywhere else.
     """
 
     name: str
     doc: str
+    source: str
     arguments: tuple[Argument, ...]
     outputs: tuple[Output, ...]
     primary: str
     features: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     minimum: Mapping[str, int] = field(default_factory=dict)
+    symbols: Mapping[str, str] = field(default_factory=dict)
 
     def argument(self, name: str) -> Argument:
         """The argument of this name (KeyError if there is none)."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from inspect import Parameter, Signature
+from math import inf
 from typing import Any, Final
 
+from ssm_backends._shapes import pretty
 from ssm_backends.dispatch import bind
 from ssm_backends.dtypes import REAL
 from ssm_backends.front.calling import serve
+from ssm_backends.operators import SYMBOLS
 from ssm_backends.schema import Argument, Form, Operator, Role
 from ssm_backends.validation import find
 
@@ -39,18 +43,19 @@ def _parameter(argument: Argument) -> Parameter:
 
 
 def _documentation(operator: Operator) -> str:
-    lines = [operator.doc, "", "Parameters", "----------"]
+    lines = [operator.doc, "", _letters(operator), "", "Parameters", "----------"]
     for argument in operator.arguments:
-        lines += [f"{argument.name} : {_kind(operator, argument)}", f"    {argument.doc}"]
+        optional = ", or None" if argument.default is None else ""
+        lines += [f"{argument.name} : {_kind(operator, argument)}{optional}", f"    {argument.doc}"]
     lines += [
-        "backend : str",
+        "backend : str or None",
         "    Name of the backend that must serve the call; by default the best one that claims it.",
         "",
         "Returns",
         "-------",
     ]
     for output in operator.outputs:
-        shape = " or ".join(f"({', '.join(form.split())})" for form in output.shape.split("|"))
+        shape = " or ".join(map(pretty, output.shape.split("|")))
         lines += [
             f"{output.name} : {shape}, {_dtype(operator, output.role)}{_COMPLEX[output.complex]}"
             + (f", if {output.when}" if output.when else ""),
@@ -61,9 +66,16 @@ def _documentation(operator: Operator) -> str:
         "Raises",
         "------",
         "ShapeError, DTypeError, DeviceError, ArgumentError",
-        "    If the call is not valid.",
+        "    If the call is not valid: naming the argument, the rule and what was given.",
+        *(f"    `{rule.argument}`: {rule.text}." for rule in operator.rules),
         "NotSupportedError, UnavailableError",
         "    If no backend, or not the one named, serves it here.",
+        "UnknownBackendError",
+        "    If there is no backend of the name.",
+        "",
+        "References",
+        "----------",
+        operator.source,
     ]
     return "\n".join(lines)
 
@@ -73,7 +85,8 @@ def _kind(operator: Operator, argument: Argument) -> str:
     if argument.kind == "index":
         return f"{_shapes(argument.forms)}, {' or '.join(argument.choices)}"
     if argument.kind != "array":
-        return " or ".join(map(repr, argument.choices)) or argument.kind
+        words = " or ".join(map(repr, argument.choices)) or _PLAIN[argument.kind]
+        return words + ("" if argument.interval is None else _range(*argument.interval))
     if argument.name == operator.primary and argument.forms[0].role == "io":
         return f"{_shapes(argument.forms)}, {' or '.join(REAL)}{_COMPLEX[argument.complex]}"
     by_role: dict[Role, list[Form]] = {}
@@ -84,7 +97,23 @@ def _kind(operator: Operator, argument: Argument) -> str:
 
 
 def _shapes(forms: Iterable[Form]) -> str:
-    return " or ".join(f"({', '.join(form.shape.split())})" for form in forms)
+    return " or ".join(pretty(form.shape) for form in forms)
+
+
+def _letters(operator: Operator) -> str:
+    """What the symbols of the shapes count, in the order in which they come."""
+    shapes = [form.shape for argument in operator.arguments for form in argument.forms]
+    shapes += [output.shape for output in operator.outputs]
+    found = [symbol.partition("+")[0].replace("=", "*") for shape in shapes for symbol in shape.split()]
+    known = {**SYMBOLS, **operator.symbols}
+    return "; ".join(f"{symbol}: {known[symbol]}" for symbol in dict.fromkeys(found) if symbol in known) + "."
+
+
+def _range(low: float, high: float) -> str:
+    """The numbers of a closed interval, in words."""
+    if low == sys.float_info.min:
+        return ", positive and finite"
+    return f", at least {low:g}" if high == inf else f", {low:g} to {high:g}"
 
 
 def _dtype(operator: Operator, role: Role) -> str:
@@ -95,6 +124,8 @@ def _dtype(operator: Operator, role: Role) -> str:
     return {"io": same, "stream": f"{same} or float32"}.get(role, f"float32 or float64{half}")
 
 
+_PLAIN: Final = {"flag": "bool", "integer": "int", "number": "float", "pair": "(float, float)"}
+"""The Python type of what is no array."""
 _COMPLEX: Final = {
     "never": "",
     "free": ", or complex",

@@ -1,8 +1,6 @@
 """Every operator of the specification, declared once: documentation, validation and cases come from here.
 
-Symbols: b batch, d channels, l length, n state, g groups, m inputs, p outputs of a system,
-k kernel length, r rows of state (the batch, the packed sequences, or the slots of a pool),
-v inputs that the state of a short convolution holds.
+`SYMBOLS` says what the symbols of their shapes count.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from ssm_backends.operators import (
     selective,
     short_convolution,
 )
-from ssm_backends.operators._common import PYTORCH_FEATURES
+from ssm_backends.operators._common import PYTORCH_FEATURES, SYMBOLS
 from ssm_backends.schema import Operator
 
 
@@ -63,4 +61,4 @@ OPERATORS: Final[Mapping[str, Operator]] = {
 }
 """Name → operator, in the order of the specification."""
 
-__all__ = ["OPERATORS", "PYTORCH_FEATURES"]
+__all__ = ["OPERATORS", "PYTORCH_FEATURES", "SYMBOLS"]

@@ -22,3 +22,25 @@ claimed call may stand."""
 def array(name: str, shape: str, doc: str, role: Role = "parameter", **more: Any) -> Argument:
     """A differentiable array of one shape; `more` as of an Argument."""
     return Argument(name=name, doc=doc, forms=(Form(shape, role),), **{"differentiable": True} | more)
+
+
+SYMBOLS: Final = {
+    "*s": "leading dimensions, one system to each, that broadcast among the arguments; any number, or none",
+    "a": "pairs that are turned",
+    "b": "batch",
+    "d": "channels",
+    "g": "groups",
+    "g_B": "groups of B",
+    "g_C": "groups of C",
+    "h": "heads",
+    "k": "length of the kernel",
+    "l": "length",
+    "m": "inputs of a system",
+    "n": "states",
+    "o": "features of the output",
+    "p": "width of a head",
+    "r": "rows of state: the batch, the packed sequences, or the slots of a pool",
+    "s": "taps of the shift",
+    "v": "inputs that the state holds, one fewer than the filter has taps",
+}
+"""What a symbol counts, unless an operator says otherwise."""

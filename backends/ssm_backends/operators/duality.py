@@ -55,6 +55,7 @@ def _inputs(time: str) -> tuple[Argument, ...]:
 SSD: Final = Operator(
     name="ssd",
     doc="S_t = exp(Δ_t A) S_{t−1} + Δ_t x_t B_tᵀ, y_t = (S_t C_t + D x_t) silu(z_t), for each head.",
+    source="Dao and Gu, Transformers are SSMs (2024), eq. (2) with scalar A",
     primary="x",
     arguments=(
         *_inputs("l "),
@@ -101,6 +102,7 @@ SSD: Final = Operator(
 SSD_UPDATE: Final = Operator(
     name="ssd_update",
     doc="One step of ssd: (state, x) → (y, new state).",
+    source="Dao and Gu, Transformers are SSMs (2024), eq. (2) with scalar A, one step",
     primary="x",
     arguments=(
         array("state", "b h p n", "States before the step; they are not written.", "state"),

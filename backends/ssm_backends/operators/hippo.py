@@ -10,10 +10,13 @@ from ssm_backends.dtypes import REAL
 from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 
-def _hippo(name: str, doc: str, *more: Argument, rules: tuple[Rule, ...] = (), least: int = 1) -> Operator:
+def _hippo(
+    name: str, doc: str, source: str, *more: Argument, rules: tuple[Rule, ...] = (), least: int = 1
+) -> Operator:
     return Operator(
         name=name,
         doc=doc,
+        source=source,
         primary="dtype",
         arguments=(
             Argument(name="n", kind="integer", interval=(least, inf), binds="n", doc="Number of states."),
@@ -37,12 +40,15 @@ def _hippo(name: str, doc: str, *more: Argument, rules: tuple[Rule, ...] = (), l
 
 
 HIPPO_LEGS: Final = _hippo(
-    "hippo_legs", "A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 above; B_n = √(2n+1)."
+    "hippo_legs",
+    "A_nk = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, 0 above; B_n = √(2n+1).",
+    "Gu, Dao, Ermon, Rudra and Ré, HiPPO (2020), theorem 2",
 )
 
 HIPPO_LEGT: Final = _hippo(
     "hippo_legt",
     "A_nk = −√((2n+1)(2k+1))/θ · {1 for k ≤ n; (−1)^(n−k) for k > n}, B_n = √(2n+1)/θ.",
+    "Gu, Dao, Ermon, Rudra and Ré, HiPPO (2020), theorem 1, normalised",
     Argument(
         name="theta",
         kind="number",
@@ -53,18 +59,25 @@ HIPPO_LEGT: Final = _hippo(
     ),
 )
 
-HIPPO_LAGT: Final = _hippo("hippo_lagt", "A_nk = −1 for n ≥ k, 0 for n < k; B_n = 1.")
+HIPPO_LAGT: Final = _hippo(
+    "hippo_lagt",
+    "A_nk = −1 for n ≥ k, 0 for n < k; B_n = 1.",
+    "Gu, Dao, Ermon, Rudra and Ré, HiPPO (2020), theorem 1",
+)
 
 HIPPO_FOUT: Final = _hippo(
     "hippo_fout",
     "β = (1, 0, √2, 0, √2, 0, …): A = R − 2ββᵀ, R_{2k,2k+1} = −2πk = −R_{2k+1,2k}, B = 2β.",
+    "Gu, Johnson, Timalsina, Rudra and Ré, How to Train Your HiPPO (2022), eq. (10)",
     rules=(Rule("n", "it must be even: a cosine and a sine a frequency", lambda c: c.sizes["n"] % 2 == 0),),
     least=2,
 )
 
 HIPPO_LEGS_COMPRESS: Final = Operator(
     name="hippo_legs_compress",
+    symbols={"*s": "leading dimensions, one signal to each; any number, or none", "n": "coefficients"},
     doc="c' = (A c + B f)/t with the matrices of LegS: c₁ = f₁ e₀, c_k = Ā_k c_{k−1} + B̄_k f_k.",
+    source="Gu, Dao, Ermon, Rudra and Ré, HiPPO (2020), theorem 2",
     primary="f",
     arguments=(
         Argument(name="f", doc="Signal.", forms=(Form("*s l", "io"),), differentiable=True),

@@ -16,6 +16,7 @@ _LENGTH: Final = Argument(
 S4D_KERNEL: Final = Operator(
     name="s4d_kernel",
     doc="K_j = γ Re Σ_n C_n b̄_n ā_nʲ for each channel, γ = 2 if A is complex, else 1.",
+    source="Gu, Gupta, Goel and Ré, S4D (2022), eq. (6)",
     primary="A",
     arguments=(
         array("delta", "d", "Step size of each channel."),
@@ -33,6 +34,7 @@ S4D_KERNEL: Final = Operator(
 S4_KERNEL: Final = Operator(
     name="s4_kernel",
     doc="K_j = C Āʲ B̄ for each channel, A = diag(Λ) − P Q*, by the bilinear rule.",
+    source="Gu, Goel and Ré, S4 (2021), theorem 5 and algorithm 1",
     primary="Lambda",
     arguments=(
         array("delta", "d", "Step size of each channel."),

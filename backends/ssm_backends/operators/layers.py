@@ -56,6 +56,7 @@ S4D: Final = Operator(
     name="s4d",
     doc="(ā, b̄) = rule(λ, B, Δ) for each channel; h_k = ā h_{k−1} + b̄ u_k, "
     "y_k = γ Re Σ_n C_n h_k + D u_k, γ = 2 if A is complex, else 1.",
+    source="Gu, Gupta, Goel and Ré, S4D (2022), eq. (3) and (6)",
     primary="u",
     arguments=(
         array("u", "b d l", "Input.", "io"),
@@ -85,8 +86,10 @@ S4D: Final = Operator(
 
 LSSL: Final = Operator(
     name="lssl",
+    symbols={"m": "outputs of a channel"},
     doc="(Ā, B̄) = rule(A, B, Δ) for each channel; h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k, "
     "m outputs side by side.",
+    source="Gu, Johnson, Goel, Saab, Dao, Rudra and Ré, LSSL (2021), eq. (3)",
     primary="u",
     arguments=(
         array("u", "b d l", "Input.", "io"),
@@ -117,8 +120,10 @@ LSSL: Final = Operator(
 
 S5: Final = Operator(
     name="s5",
+    symbols={"h": "channels", "p": "modes"},
     doc="ā = exp(Δλ), b̄ = expm1(Δλ)/λ B for p modes; h_k = ā h_{k−1} + b̄ u_k, "
     "y_k = γ Re(C h_k) + D u_k, γ = 2 if A is complex, else 1.",
+    source="Smith, Warrington and Linderman, S5 (2023), eq. (2) and (6)",
     primary="u",
     arguments=(
         array("u", "b h l", "Input.", "io"),
@@ -149,6 +154,7 @@ S5: Final = Operator(
 H3: Final = Operator(
     name="h3",
     doc="k' = shift(K) + D_k K; per head y = Σ_i q_i (SSM(k'_i v) + D k'_i v); then the output projection.",
+    source="Fu, Dao, Saab, Thomas, Rudra and Ré, H3 (2023), section 3.1 and algorithm 1",
     primary="q",
     arguments=(
         array("q", "b d l", "Queries.", "io"),

@@ -32,10 +32,11 @@ def _system_matrix(name: str, doc: str) -> Argument:
     )
 
 
-def _discretisation(name: str, doc: str, *more: Argument) -> Operator:
+def _discretisation(name: str, doc: str, source: str, *more: Argument) -> Operator:
     return Operator(
         name=name,
         doc=doc,
+        source=source,
         primary="A",
         arguments=(
             _system_matrix("A", "State matrix (*s, n, n), or its modes (*s, n)."),
@@ -65,12 +66,15 @@ def _discretisation(name: str, doc: str, *more: Argument) -> Operator:
 
 
 DISCRETIZE_ZOH: Final = _discretisation(
-    "discretize_zoh", "Zero-order hold: Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B, for every A, singular too."
+    "discretize_zoh",
+    "Zero-order hold: Ā = exp(ΔA), B̄ = ∫₀^Δ exp(sA) ds B, for every A, singular too.",
+    "Van Loan, IEEE Trans. Autom. Control 23 (1978), theorem 1; Gu and Dao, Mamba (2023), eq. (4)",
 )
 
 DISCRETIZE_BILINEAR: Final = _discretisation(
     "discretize_bilinear",
     "Generalised bilinear rule: Ā = (I − αΔA)⁻¹(I + (1−α)ΔA), B̄ = (I − αΔA)⁻¹ΔB.",
+    "Gu, Goel and Ré, S4 (2021), eq. (3), where α = 1/2",
     Argument(
         name="alpha",
         kind="number",
@@ -82,7 +86,9 @@ DISCRETIZE_BILINEAR: Final = _discretisation(
 
 SSM_RECURRENCE: Final = Operator(
     name="ssm_recurrence",
+    symbols={"p": "outputs of a system"},
     doc="h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k; 2 Re(C h_k) for complex modes.",
+    source="Gu, Goel and Ré, S4 (2021), eq. (3)",
     primary="u",
     arguments=(
         _system_matrix("A_bar", "Discrete state matrix (*s, n, n), or its modes (*s, n)."),
@@ -133,7 +139,9 @@ SSM_RECURRENCE: Final = Operator(
 
 SSM_KERNEL: Final = Operator(
     name="ssm_kernel",
+    symbols={"p": "outputs of a system"},
     doc="K_j = C Āʲ B̄ for j = 0 … l−1; 2 Re Σ C Āʲ B̄ for complex modes.",
+    source="Gu, Goel and Ré, S4 (2021), eq. (5)",
     primary="A_bar",
     arguments=(
         _system_matrix("A_bar", "Discrete state matrix (*s, n, n), or its modes (*s, n)."),
@@ -158,6 +166,7 @@ SSM_KERNEL: Final = Operator(
 CAUSAL_CONVOLUTION: Final = Operator(
     name="causal_convolution",
     doc="y_t = Σ_j K_j u_{t−j}, one kernel a channel.",
+    source="Gu, Goel and Ré, S4 (2021), eq. (4)",
     primary="u",
     arguments=(
         Argument(name="u", doc="Input.", forms=(Form("b d l", "io"),), differentiable=True),

@@ -66,6 +66,7 @@ MAMBA3_SISO: Final = Operator(
     name="mamba3_siso",
     doc="S_t = α S_{t−1} + (1−λ)Δα v_{t−1} k̃_{t−1}ᵀ + λΔ v_t k̃_tᵀ, y_t = (S_t q̃_t + D v_t) silu(z_t), "
     "k̃ and q̃ turned by θ_t.",
+    source="Mamba-3 (2026), the exponential-trapezoidal rule with a rotary state",
     primary="v",
     arguments=(
         *_inputs(step=False),
@@ -106,6 +107,7 @@ MAMBA3_SISO: Final = Operator(
 MAMBA3_SISO_STEP: Final = Operator(
     name="mamba3_siso_step",
     doc="One step of mamba3_siso: (four states, q, k, v) → (y, four new states).",
+    source="Mamba-3 (2026), the exponential-trapezoidal rule with a rotary state, one step",
     primary="v",
     arguments=(
         *(_stream(name, shape, doc, "state") for name, (shape, doc) in _STATES.items()),

@@ -88,6 +88,7 @@ SELECTIVE_SCAN: Final = Operator(
     name="selective_scan",
     doc="h_t = exp(Δ_t A) h_{t−1} + b̄_t u_t, y_t = (γ Re Σ_n C_t h_t + D u_t) silu(z_t), "
     "γ = 2 if A is complex, else 1.",
+    source="Gu and Dao, Mamba (2023), eq. (2) and (4), algorithm 2",
     primary="u",
     arguments=(
         *_selective(step=False),
@@ -162,6 +163,7 @@ SELECTIVE_SCAN: Final = Operator(
 SELECTIVE_STATE_UPDATE: Final = Operator(
     name="selective_state_update",
     doc="One step of the selective scan: (state, u) → (y, new state).",
+    source="Gu and Dao, Mamba (2023), eq. (2) and (4), one step",
     primary="u",
     arguments=(
         Argument(

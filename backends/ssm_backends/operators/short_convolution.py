@@ -37,6 +37,7 @@ _MIXED: Final = {"mixed_dtypes": BASE_FEATURES["mixed_dtypes"]}
 CAUSAL_CONV1D: Final = Operator(
     name="causal_conv1d",
     doc="y_t = bias + Σ_j w_j x_{t−v+j}, one filter a channel, then silu if asked for.",
+    source="Gu and Dao, Mamba (2023), section 3.4 and figure 3",
     primary="x",
     arguments=(
         Argument(name="x", doc="Input.", forms=(Form("b d l", "io"),), differentiable=True),
@@ -85,6 +86,7 @@ CAUSAL_CONV1D: Final = Operator(
 CAUSAL_CONV1D_UPDATE: Final = Operator(
     name="causal_conv1d_update",
     doc="One step of the short convolution: (x, state) → (y, new state).",
+    source="Gu and Dao, Mamba (2023), section 3.4 and figure 3, one step",
     primary="x",
     arguments=(
         Argument(name="x", doc="Input.", forms=(Form("b d", "io"),), differentiable=True),
