@@ -41,7 +41,15 @@ DIFFERENTIABLE = ("a", "x")
 
 @dataclass(frozen=True)
 class ScanCost:
-    """What one order of evaluation costs: applications of the operator, and the longest chain of them."""
+    """What one order of evaluation costs.
+
+    Attributes
+    ----------
+    work
+        Applications of the operator.
+    depth
+        The longest chain of them, each of which waits for the one before.
+    """
 
     work: int
     depth: int

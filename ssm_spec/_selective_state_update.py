@@ -68,6 +68,10 @@ def selective_state_update(
         (b, n) or (b, g, n), real, or complex where A is; a constant one is passed with g = d.
     D, delta_bias
         (d,), real.
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)) instead of delta + delta_bias.
+    b_discretization
+        "euler": b̄ = ΔB; "zoh": b̄ = expm1(ΔA)/A · B.
     state_indices
         (b,), integers: the slot of each row, each at most once; −1 skips the row, whose y is 0.
     inplace

@@ -26,7 +26,18 @@ _BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")
 
 @hookimpl
 def ssm_backend(device: str | None) -> Backend:
-    """Hand over the backend; `device` may be "cpu" or None. PyTorch is served where it is installed."""
+    """Hand over the backend. PyTorch is served where it is installed.
+
+    Parameters
+    ----------
+    device
+        "cpu" or None.
+
+    Raises
+    ------
+    UnavailableError
+        If it is another one.
+    """
     if device not in (None, "cpu"):
         raise UnavailableError(f"ssm_cpu runs on 'cpu'; got device {device!r}")
     libraries: tuple[Arrays, ...] = (NumpyArrays(),)

@@ -27,6 +27,11 @@ def set_num_threads(count: int | None) -> None:
     ----------
     count
         At least 1.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no such number.
     """
     global _chosen
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):

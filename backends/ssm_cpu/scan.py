@@ -102,6 +102,11 @@ def selective_scan_forward(
 ) -> tuple[Any, Any]:
     """The scan, and what :func:`selective_scan_vjp` needs of it: the contract's ``forward``.
 
+    Parameters
+    ----------
+    delta_softplus, return_last_state, b_discretization, **arrays
+        As :func:`selective_scan` takes them, taken as valid.
+
     Returns
     -------
     What :func:`selective_scan` returns; and one state in 64 steps, or None for PyTorch, where autograd
@@ -135,8 +140,8 @@ def selective_scan_vjp(
         Names of the inputs.
     saved
         What :func:`selective_scan_forward` gave.
-    **arrays
-        The arrays of the call.
+    delta_softplus, return_last_state, b_discretization, **arrays
+        As :func:`selective_scan` takes them, taken as valid.
 
     Returns
     -------

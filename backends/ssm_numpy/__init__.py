@@ -1,4 +1,9 @@
-"""The smallest backend: every operator in plain NumPy, in the dtype given, written apart from the oracle."""
+"""The smallest backend: linear systems, the selective scan and the short convolution in plain NumPy.
+
+In the dtype given, and written apart from the oracle.
+Called directly, the functions take their arguments as valid: those of `ssm_backends` check them first, and
+raise its typed errors.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +41,18 @@ _SELECTIVE = ("complex", "mixed_dtypes", "grouped", "zoh")
 
 @hookimpl
 def ssm_backend(device: str | None) -> Backend:
-    """Hand over the backend; `device` may be "cpu" or None."""
+    """Hand over the backend.
+
+    Parameters
+    ----------
+    device
+        "cpu" or None.
+
+    Raises
+    ------
+    UnavailableError
+        If it is another one.
+    """
     return Backend(
         name="numpy",
         version=version("ssm-spec"),

@@ -23,13 +23,16 @@ def causal_conv1d(
     seq_idx: Array | None = None,
     return_last_state: bool = False,
 ) -> Array | tuple[Array, Array]:
-    """y_t = bias + Σ_j w_j x_{t−w+1+j}, then silu if asked for.
+    """y_t = bias + Σ_j w_j x_{t−w+1+j}, then silu if asked for (Gu & Dao 2023, section 3.4).
 
     Parameters
     ----------
     x : (b, d, l)
     weight : (d, w)
+        The last tap multiplies the newest input.
     bias : (d)
+    activation
+        "silu", also called "swish"; None for none.
     initial_state : (b, d, w − 1)
         The inputs before the first, newest last.
     seq_idx : (b, l)
@@ -61,7 +64,23 @@ def causal_conv1d(
 def causal_conv1d_update(
     x: Array, state: Array, weight: Array, bias: Array | None = None, activation: str | None = None
 ) -> tuple[Array, Array]:
-    """One step: y (b, d) in x's dtype, and the new state (b, d, w − 1), for x (b, d)."""
+    """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_j + w_{w−1} x.
+
+    Parameters
+    ----------
+    x : (b, d)
+    state : (b, d, w − 1)
+        The last inputs, newest last; it is not written.
+    weight : (d, w)
+    bias : (d)
+    activation
+        "silu", also called "swish"; None for none.
+
+    Returns
+    -------
+    y : (b, d), dtype of x
+    state : (b, d, w − 1), compute type
+    """
     y, last_state = causal_conv1d(
         x[..., None], weight, bias, activation, initial_state=state, return_last_state=True
     )

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 @quiet
 def causal_convolution(u: Array, K: Array) -> Array:
-    """y_t = Σ_j K_j u_{t−j}.
+    """y_t = Σ_j K_j u_{t−j} (Gu, Goel & Ré 2021, S4, equation 4).
 
     Parameters
     ----------

@@ -51,8 +51,26 @@ def discretize_bilinear(
 ) -> tuple[Array, Array]:
     """Ā = (I − αΔA)⁻¹(I + (1−α)ΔA), B̄ = (I − αΔA)⁻¹ΔB.
 
-    Parameters and results as for :func:`discretize_zoh`; alpha is 0 for forward Euler,
-    ½ for the bilinear rule, 1 for backward Euler.
+    Gu, Goel & Ré 2021, S4, equation 3, where α = ½.
+
+    Parameters
+    ----------
+    A : (*s, n, n), or (*s, n) if diagonal
+    B : (*s, n, m)
+    delta : (*s) real
+    alpha
+        0 for forward Euler, ½ for the bilinear rule, 1 for backward Euler.
+    diagonal
+        Whether A holds modes.
+
+    Returns
+    -------
+    A_bar, B_bar : with the broadcast dimensions *s, complex if A is
+
+    Raises
+    ------
+    ArgumentError
+        If I − αΔA is singular; it names `delta`.
     """
     A, B, delta = _broadcast(A, B, delta, diagonal)
     if diagonal:

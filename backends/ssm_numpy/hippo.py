@@ -13,6 +13,13 @@ Array = NDArray[Any]
 def hippo_legs(n: int, *, dtype: str = "float64") -> tuple[Array, Array]:
     """A_ik = −√((2i+1)(2k+1)) for i > k, −(i+1) for i = k, 0 above; B_i = √(2i+1) (Gu et al. 2020, Thm. 2).
 
+    Parameters
+    ----------
+    n
+        Number of states, at least 1.
+    dtype
+        Of the result: "float64", "float32" or "float16".
+
     Returns
     -------
     A : (n, n)

@@ -26,6 +26,8 @@ def ssm_recurrence(
 ) -> Array | tuple[Array, Array]:
     """h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k; 2 Re(C h_k) for the modes of a complex diagonal Ā.
 
+    Gu, Goel & Ré 2021, S4, equation 3.
+
     Parameters
     ----------
     A_bar : (*s, n, n), or (*s, n) if diagonal
@@ -34,6 +36,10 @@ def ssm_recurrence(
     u : (b, *s, m, l)
     D : (*s, p, m)
     initial_state : (b, *s, n)
+    return_last_state
+        Return (y, last_state).
+    diagonal
+        Whether A_bar holds modes.
 
     Returns
     -------
@@ -63,6 +69,8 @@ def ssm_recurrence(
 def ssm_kernel(A_bar: Array, B_bar: Array, C: Array, length: int, *, diagonal: bool = False) -> Array:
     """K_j = C Āʲ B̄; 2 Re(C Āʲ B̄) for the modes of a complex diagonal Ā.
 
+    Gu, Goel & Ré 2021, S4, equation 5.
+
     Parameters
     ----------
     A_bar : (*s, n, n), or (*s, n) if diagonal
@@ -70,6 +78,8 @@ def ssm_kernel(A_bar: Array, B_bar: Array, C: Array, length: int, *, diagonal: b
     C : (*s, p, n)
     length
         l, the number of terms.
+    diagonal
+        Whether A_bar holds modes.
 
     Returns
     -------

@@ -95,12 +95,38 @@ def selective_scan(
     cu_seqlens: Array | None = None,
     b_discretization: str = "euler",
 ) -> Array | tuple[Array, Array]:
-    """The selective scan of Mamba (Gu & Dao 2023, Algorithm 2), with the arguments of the operator.
+    """h_t = exp(Δ_t A) h_{t−1} + b̄_t u_t, y_t = (γ Re Σ_n C_t h_t + D u_t) silu(z_t) (Gu & Dao 2023, alg. 2).
+
+    γ is 2 for complex A, 1 for real.
+
+    Parameters
+    ----------
+    u, delta, z : (b, d, l)
+    A : (d, n), real or complex
+    B, C : (d, n), (b, n, l) or (b, g, n, l)
+        Channel i belongs to group i // (d/g); B's g and C's may differ.
+    D, delta_bias : (d)
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)) instead of delta + delta_bias.
+    return_last_state
+        Return (y, last_state).
+    initial_state : (b, d, n), or (s, d, n) with `cu_seqlens`
+    seq_idx : (b, l), int32 or int64
+        The state is reset exactly where it changes along l.
+    cu_seqlens : (s + 1), int32
+        Offsets of packed sequences, from 0 to l; b = 1.
+    b_discretization
+        "euler": b̄ = ΔB; "zoh": b̄ = expm1(ΔA)/A · B.
 
     Returns
     -------
     y : (b, d, l), dtype of u
-    last_state : (r, d, n), compute type; only with ``return_last_state``
+    last_state : as `initial_state`, compute type; only with ``return_last_state``
+
+    Raises
+    ------
+    ArgumentError
+        If `cu_seqlens` does not rise from 0 to l.
     """
     scan = prepare(
         u, delta, A, B, C, delta_bias, delta_softplus, initial_state, seq_idx, cu_seqlens, b_discretization

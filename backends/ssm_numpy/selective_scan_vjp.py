@@ -42,7 +42,7 @@ def selective_scan_vjp(
         Names of the inputs.
     saved
         Nothing is: the states are computed again.
-    **inputs
+    D, z, return_last_state, **inputs
         The arguments of the call that differ from their defaults.
 
     Returns

@@ -31,12 +31,33 @@ def selective_state_update(
     state_indices: Array | None = None,
     inplace: bool = False,
 ) -> tuple[Array, Array]:
-    """One step of the selective scan, with the arguments of the operator.
+    """One step of :func:`selective_scan`: h = exp(ΔA) h⁻ + b̄ u, y = (γ Re Σ_n C h + D u) silu(z).
+
+    Parameters
+    ----------
+    state : (b, d, n), or a pool (slots, d, n) with `state_indices`
+    u, delta, z : (b, d)
+    A : (d, n), real or complex
+    B, C : (b, n) or (b, g, n)
+    D, delta_bias : (d)
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)) instead of delta + delta_bias.
+    b_discretization
+        "euler": b̄ = ΔB; "zoh": b̄ = expm1(ΔA)/A · B.
+    state_indices : (b), int32 or int64
+        The slot of each row, each at most once; −1 skips the row.
+    inplace
+        Write the new state over `state`.
 
     Returns
     -------
     y : (b, d), dtype of u; 0 in skipped rows
-    state : (r, d, n), dtype of state; ``state`` itself with ``inplace``
+    state : as `state`, in its dtype; ``state`` itself with ``inplace``
+
+    Raises
+    ------
+    ArgumentError
+        If `state_indices` names a slot that the pool does not have.
     """
     rows = np.arange(len(u))
     slots = rows

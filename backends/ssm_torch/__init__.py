@@ -1,4 +1,8 @@
-"""Every operator in PyTorch, on CPUs and GPUs, differentiable by autograd."""
+"""Every operator in PyTorch, on CPUs and GPUs, differentiable by autograd.
+
+Called directly, the functions take their arguments as valid: those of `ssm_backends` check them first, and
+raise its typed errors.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +70,18 @@ _SEQUENTIAL = {"evaluation": "scan", "decayed_state": "direct"}
 
 @hookimpl
 def ssm_backend(device: str | None) -> Backend:
-    """Hand over the backend; `device` is "cpu", "cuda", "cuda:1", or None for the CPU."""
+    """Hand over the backend.
+
+    Parameters
+    ----------
+    device
+        "cpu", "cuda", "cuda:1"; None for the CPU.
+
+    Raises
+    ------
+    UnavailableError
+        If there is no PyTorch, or no such device here.
+    """
     arrays = TorchArrays(device)
     if arrays.device.partition(":")[0] not in _DEVICES:
         raise UnavailableError(f"ssm_torch serves {' and '.join(_DEVICES)}; got device {device!r}")

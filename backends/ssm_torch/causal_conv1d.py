@@ -26,7 +26,10 @@ def causal_conv1d(
     ----------
     x : (b, d, l)
     weight : (d, w)
+        The last tap multiplies the newest input.
     bias : (d)
+    activation
+        "silu", also called "swish"; None for none.
     initial_state : (b, d, w − 1)
         Newest last.
     seq_idx : (b, l)
@@ -77,7 +80,23 @@ def causal_conv1d_update(
     bias: Tensor | None = None,
     activation: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One step: y (b, d) in x's dtype, and the new state (b, d, w − 1), for x (b, d)."""
+    """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_j + w_{w−1} x.
+
+    Parameters
+    ----------
+    x : (b, d)
+    state : (b, d, w − 1)
+        The last inputs, newest last; it is not written.
+    weight : (d, w)
+    bias : (d)
+    activation
+        "silu", also called "swish"; None for none.
+
+    Returns
+    -------
+    y : (b, d), dtype of x
+    state : (b, d, w − 1), compute type
+    """
     y, last_state = causal_conv1d(
         x.unsqueeze(-1), weight, bias, activation, initial_state=state, return_last_state=True
     )

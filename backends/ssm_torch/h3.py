@@ -37,6 +37,8 @@ def h3(
     A, B, C : (h, n)
     D : (h)
     out_proj : (o, d)
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
 
     Returns
     -------

@@ -16,9 +16,11 @@ def hippo_legs(n: int, *, dtype: str = "float64", device: str = "cpu") -> tuple[
     Parameters
     ----------
     n
-        Number of states.
-    dtype, device
-        Of the result.
+        Number of states, at least 1.
+    dtype
+        Of the result: "float64", "float32", "float16" or "bfloat16".
+    device
+        Where it is made.
 
     Returns
     -------
@@ -37,9 +39,23 @@ def hippo_legs(n: int, *, dtype: str = "float64", device: str = "cpu") -> tuple[
 def hippo_legt(
     n: int, *, theta: float = 1.0, dtype: str = "float64", device: str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """A_ik = −√((2i+1)(2k+1))/θ · {1 for k ≤ i; (−1)^(i−k) for k > i}; B_i = √(2i+1)/θ (ibid., Thm. 1).
+    """A_ik = −√((2i+1)(2k+1))/θ · {1 for k ≤ i; (−1)^(i−k) for k > i}; B_i = √(2i+1)/θ.
 
-    Parameters and results as for :func:`hippo_legs`; `theta` is the length of the window.
+    Gu et al. 2020, HiPPO, theorem 1, normalised.
+
+    Parameters
+    ----------
+    n
+        Number of states, at least 1.
+    theta
+        θ > 0, the length of the window.
+    dtype, device
+        Of the result, as :func:`hippo_legs` takes them.
+
+    Returns
+    -------
+    A : (n, n)
+    B : (n, 1)
     """
     order = np.arange(n)
     odd = 2.0 * order + 1
@@ -49,14 +65,37 @@ def hippo_legt(
 
 
 def hippo_lagt(n: int, *, dtype: str = "float64", device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """A_ik = −1 for i ≥ k, 0 for i < k; B_i = 1 (ibid., Thm. 1). As :func:`hippo_legs`."""
+    """A_ik = −1 for i ≥ k, 0 for i < k; B_i = 1 (Gu et al. 2020, HiPPO, theorem 1).
+
+    Parameters
+    ----------
+    n
+        Number of states, at least 1.
+    dtype, device
+        Of the result, as :func:`hippo_legs` takes them.
+
+    Returns
+    -------
+    A : (n, n)
+    B : (n, 1)
+    """
     return _both(0.0 - np.tril(np.ones((n, n))), np.ones((n, 1)), dtype, device)
 
 
 def hippo_fout(n: int, *, dtype: str = "float64", device: str = "cpu") -> tuple[Tensor, Tensor]:
     """β = (1, 0, √2, 0, …): A = R − 2ββᵀ, B = 2β, R_{2k,2k+1} = −2πk = −R_{2k+1,2k} (Gu et al. 2022, (10)).
 
-    As :func:`hippo_legs`; n is even.
+    Parameters
+    ----------
+    n
+        Number of states, even.
+    dtype, device
+        Of the result, as :func:`hippo_legs` takes them.
+
+    Returns
+    -------
+    A : (n, n)
+    B : (n, 1)
     """
     A = np.zeros((n, n))
     even = np.arange(0, n, 2)

@@ -30,6 +30,10 @@ def lssl(
     delta : (d)
     A, B, C, D : (d, n, n), (d, n), (d, m, n), (d, m)
     initial_state : (b, d, n)
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
+    return_last_state
+        Return (y, last_state).
 
     Returns
     -------

@@ -39,6 +39,7 @@ def mamba3_siso(
 ) -> Tensor | tuple[Tensor, ...]:
     """S_t = α S_{t−1} + (1−λ)Δα v_{t−1} k̃_{t−1}ᵀ + λΔ v_t k̃_tᵀ, y_t = (S_t q̃_t + D v_t) silu(z_t).
 
+    Mamba-3 (2026), the exponential-trapezoidal rule with a rotary state.
     In the dual form of SSD: each step has two sources, its own key and value and those of the step before.
 
     Parameters
@@ -50,7 +51,10 @@ def mamba3_siso(
     angles : (b, l, h, a)
     D : (h)
     angle_state, ssm_state, k_state, v_state : (b, h, a), (b, h, p, n), (b, h, n), (b, h, p)
-    seq_idx : (b, l)
+    return_final_states
+        Return y and the four states.
+    seq_idx : (b, l), int32 or int64
+        The states are zero again exactly where it changes along l.
 
     Returns
     -------
@@ -107,7 +111,18 @@ def mamba3_siso_step(
     D: Tensor | None = None,
     z: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """One step of :func:`mamba3_siso`: its shapes without l.
+    """One step of :func:`mamba3_siso`, after l of which the states are those of the whole.
+
+    Parameters
+    ----------
+    angle_state, ssm_state, k_state, v_state : (b, h, a), (b, h, p, n), (b, h, n), (b, h, p)
+        They are not written.
+    q, k : (b, g, n)
+    v, z : (b, h, p)
+    adt, dt, trap : (b, h)
+    q_bias, k_bias : (h, n)
+    angles : (b, h, a)
+    D : (h)
 
     Returns
     -------

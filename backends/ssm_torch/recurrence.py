@@ -25,6 +25,8 @@ def ssm_recurrence(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """h_k = Ā h_{k−1} + B̄ u_k, y_k = C h_k + D u_k; 2 Re(C h_k) for the modes of a complex diagonal Ā.
 
+    Gu, Goel & Ré 2021, S4, equation 3.
+
     Parameters
     ----------
     A_bar : (*s, n, n), or (*s, n) if diagonal
@@ -33,6 +35,10 @@ def ssm_recurrence(
     u : (b, *s, m, l)
     D : (*s, p, m)
     initial_state : (b, *s, n)
+    return_last_state
+        Return (y, last_state).
+    diagonal
+        Whether A_bar holds modes.
 
     Returns
     -------
@@ -72,6 +78,8 @@ def _dense_states(A_bar: Tensor, drive: Tensor, initial: Tensor) -> Tensor:
 def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal: bool = False) -> Tensor:
     """K_j = C Āʲ B̄; 2 Re(C Āʲ B̄) for the modes of a complex diagonal Ā.
 
+    Gu, Goel & Ré 2021, S4, equation 5.
+
     Parameters
     ----------
     A_bar : (*s, n, n), or (*s, n) if diagonal
@@ -79,6 +87,8 @@ def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal
     C : (*s, p, n)
     length
         l, the number of terms.
+    diagonal
+        Whether A_bar holds modes.
 
     Returns
     -------

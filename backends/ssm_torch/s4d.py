@@ -28,6 +28,8 @@ def s4d_kernel(
     A, B, C : (d, n)
     length
         l, the number of terms.
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
 
     Returns
     -------
@@ -60,6 +62,10 @@ def s4d(
     delta, D : (d)
     A, B, C : (d, n)
     initial_state : (b, d, n)
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
+    return_last_state
+        Return (y, last_state).
 
     Returns
     -------

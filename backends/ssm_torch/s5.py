@@ -32,6 +32,10 @@ def s5(
     B, C : (p, h), (h, p)
     D : (h)
     initial_state : (b, p)
+    discretization
+        "zoh", "bilinear", "forward_euler" or "backward_euler".
+    return_last_state
+        Return (y, last_state).
 
     Returns
     -------

@@ -39,8 +39,15 @@ def ssd(
     A, dt_bias : (h)
     B, C : (b, l, g, n)
     D : (h) or (h, p)
+    dt_softplus
+        Δ = log(1 + exp(dt + dt_bias)) instead of dt + dt_bias.
+    dt_limit
+        (low, high): Δ is clamped to it, always.
+    return_final_states
+        Return (y, final_states).
     initial_states : (b, h, p, n)
-    seq_idx : (b, l)
+    seq_idx : (b, l), int32 or int64
+        The states are reset exactly where it changes along l.
 
     Returns
     -------
@@ -76,6 +83,10 @@ def ssd_update(
     A, dt_bias : (h)
     B, C : (b, g, n)
     D : (h) or (h, p)
+    dt_softplus
+        Δ = log(1 + exp(dt + dt_bias)) instead of dt + dt_bias.
+    dt_limit
+        (low, high): Δ is clamped to it, always.
 
     Returns
     -------

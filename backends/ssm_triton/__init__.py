@@ -18,7 +18,18 @@ _BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")
 
 @hookimpl
 def ssm_backend(device: str | None) -> Backend:
-    """Hand over the backend; `device` is "cuda", "cuda:1", or "cpu" under TRITON_INTERPRET=1."""
+    """Hand over the backend.
+
+    Parameters
+    ----------
+    device
+        "cuda", "cuda:1", or "cpu" under TRITON_INTERPRET=1; None for whichever of these can be.
+
+    Raises
+    ------
+    UnavailableError
+        If there is no such device here.
+    """
     interpreted = interpreting()
     if device is None:
         device = "cpu" if interpreted else "cuda"

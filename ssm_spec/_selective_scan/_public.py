@@ -58,6 +58,8 @@ def selective_scan(
         to group i // (d / g); B's g and C's g may differ.
     D, delta_bias
         (d,), real.
+    delta_softplus
+        Δ = log(1 + exp(delta + delta_bias)) instead of delta + delta_bias.
     initial_state
         (b, d, n), or (s, d, n) with `cu_seqlens`; real, or complex where A is. Default zero.
     seq_idx

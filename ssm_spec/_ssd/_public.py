@@ -66,6 +66,8 @@ def ssd(
         (b, l, g, n), real.
     D
         (h,) or (h, p), real.
+    dt_softplus
+        Δ = log(1 + exp(dt + dt_bias)) instead of dt + dt_bias.
     dt_limit
         (low, high), low <= high; infinities are allowed.
     initial_states

@@ -52,6 +52,8 @@ def ssd_update(
         (b, g, n), real.
     D
         (h,) or (h, p), real.
+    dt_softplus
+        Δ = log(1 + exp(dt + dt_bias)) instead of dt + dt_bias.
     dt_limit
         (low, high), low <= high.
 

@@ -78,6 +78,13 @@ def mamba_inner_fn(
     Returns
     -------
     (b, l, m)
+
+    Raises
+    ------
+    ShapeError, DTypeError, DeviceError, ArgumentError
+        Naming the argument, the rule and what was given.
+    NotSupportedError
+        If no backend serves the call here.
     """
     if (
         isinstance(checkpoint_lvl, bool)
@@ -128,7 +135,10 @@ def mamba_inner_ref(
     C_proj_bias: Tensor | None = None,
     delta_softplus: bool = True,
 ) -> Tensor:
-    """The same stages one by one, by the best backends, as in mamba-ssm; nothing is recomputed."""
+    """The stages of :func:`mamba_inner_fn` one by one, by the best backends; nothing is recomputed.
+
+    Arguments, result and errors are those of that function.
+    """
     check(
         xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
         delta_proj_weight=delta_proj_weight, out_proj_weight=out_proj_weight, out_proj_bias=out_proj_bias,

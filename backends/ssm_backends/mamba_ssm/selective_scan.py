@@ -45,6 +45,13 @@ def selective_scan_fn(
     Returns
     -------
     y (b, d, l) in u's dtype, alone or with the last state; both are differentiable.
+
+    Raises
+    ------
+    ShapeError, DTypeError, DeviceError, ArgumentError
+        Naming the argument, the rule and what was given.
+    NotSupportedError
+        If no backend serves the call here.
     """
     return _scan(
         None, u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state
@@ -63,7 +70,10 @@ def selective_scan_ref(
     delta_softplus: bool = False,
     return_last_state: bool = False,
 ) -> Any:
-    """The same in PyTorch's own operations, by the backend "torch", whatever else is installed."""
+    """As :func:`selective_scan_fn`, by the backend "torch", whatever else is installed.
+
+    Arguments, result and errors are those of that function.
+    """
     return _scan(
         "torch", u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state
     )  # fmt: skip

@@ -64,6 +64,13 @@ def selective_state_update(
     Returns
     -------
     y, of x's shape and dtype.
+
+    Raises
+    ------
+    ShapeError, DTypeError, DeviceError, ArgumentError
+        Naming the argument, the rule and what was given.
+    NotSupportedError
+        If no backend serves the call here.
     """
     return _step(None, state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, state_batch_indices)
 
@@ -80,7 +87,10 @@ def selective_state_update_ref(
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
 ) -> Tensor:
-    """The same in PyTorch's own operations, by the backend "torch", whatever else is installed."""
+    """As :func:`selective_state_update`, by the backend "torch", whatever else is installed.
+
+    Arguments, result and errors are those of that function.
+    """
     return _step("torch", state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, None)
 
 
