@@ -7,7 +7,7 @@ from typing import Any
 
 from ssm_backends.arrays import Arrays
 from ssm_backends.backend import Backend, Op
-from ssm_backends.errors import ContractError, NotSupportedError
+from ssm_backends.errors import ArgumentError, ContractError, NotSupportedError
 from ssm_backends.schema import Operator
 from ssm_backends.validation import Call, find, validate
 
@@ -73,6 +73,8 @@ def call(backend: Backend, op: str, *args: Any, **kwargs: Any) -> Any:
     NotSupportedError
         If it is valid and not claimed.
     """
+    if not isinstance(backend, Backend):
+        raise ArgumentError(f"`backend` must be a Backend, as `load` gives it; got {backend!r}")
     operator = find(op)
     valid = validate(operator, **bind(operator, args, kwargs))
     return select(backend, valid).fn(**valid.inputs)

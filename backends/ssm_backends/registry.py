@@ -13,7 +13,13 @@ import pluggy
 
 from ssm_backends import hookspec
 from ssm_backends.backend import Backend
-from ssm_backends.errors import ContractError, PluginError, UnavailableError, UnknownBackendError
+from ssm_backends.errors import (
+    ArgumentError,
+    ContractError,
+    PluginError,
+    UnavailableError,
+    UnknownBackendError,
+)
 
 GROUP: Final = "ssm_backends"
 """The entry-point group; an entry point's name is its backend's name."""
@@ -92,13 +98,19 @@ def load(plugin: Plugin | str, device: str | None = None) -> Backend:
 
     Raises
     ------
+    ArgumentError
+        If it is neither.
+    UnknownBackendError
+        If no installed plugin has the name.
     UnavailableError
         If an extra or a device is missing; the message has the remedy.
     PluginError
-        If it fails to import, has no hook, or breaks the contract. A plugin that
-        calls ``sys.exit`` is such a failure, not the end of the process.
+        If two distributions claim the name, or it fails to import, has no hook, or breaks the
+        contract. A plugin that calls ``sys.exit`` is such a failure, not the end of the process.
     """
     plugin = find_plugin(plugin) if isinstance(plugin, str) else plugin
+    if not isinstance(plugin, Plugin):
+        raise ArgumentError(f"`plugin` must be a Plugin, or the name of an installed one; got {plugin!r}")
     if plugin.missing:
         names = ", ".join(plugin.missing)
         raise UnavailableError(f"backend {plugin.name!r} needs {names}: {plugin.remedy}")

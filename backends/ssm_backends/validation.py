@@ -100,7 +100,7 @@ def find(op: str | Operator) -> Operator:
         return op
     try:
         return OPERATORS[op]
-    except KeyError:
+    except (KeyError, TypeError):  # not there, or nothing that could be
         raise ArgumentError(f"`op` must be one of {', '.join(OPERATORS)}; got {op!r}") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import ssm_spec
@@ -58,6 +59,9 @@ def assert_conforms(
         its outputs and inputs.
     """
     asked = question(op, actual, inputs)
+    _check_mappings(gradients, cotangents, arithmetic)
+    if not asked.answers and gradients is None:
+        raise ArgumentError(f"`actual` must hold an output of {op}, or `gradients` be given; got {actual!r}")
     _check_dtypes("actual", asked.answers)
     facts = _arithmetic(asked, arithmetic)
     reference = ssm_spec.REFERENCES[op]
@@ -80,6 +84,19 @@ def assert_conforms(
         complaints += wrong
     if complaints:
         raise ConformanceError(f"{op} does not conform\n  " + "\n  ".join(complaints))
+
+
+def _check_mappings(gradients: Any, cotangents: Any, arithmetic: Any) -> None:
+    """Refuse what maps no names, gradients of nothing, and facts that nobody knows."""
+    for name, value in {"gradients": gradients, "cotangents": cotangents, "arithmetic": arithmetic}.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise DTypeError(f"`{name}` must be a mapping by name; got {type(value).__name__}")
+    if gradients is not None and not gradients:
+        raise ArgumentError("`gradients` must hold at least one, or be None; got {}")
+    known = [field.name for field in fields(ssm_spec.Arithmetic) if field.name not in ("compute", "io")]
+    for fact in arithmetic or {}:
+        if fact not in known:
+            raise ArgumentError(f"`arithmetic` must name facts among {', '.join(known)}; got {fact!r}")
 
 
 def _check_dtypes(argument: str, arrays: Mapping[str, Stored]) -> None:

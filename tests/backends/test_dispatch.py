@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ssm_backends import (
+    ArgumentError,
     Backend,
     ContractError,
     NotSupportedError,
@@ -43,6 +44,18 @@ def recorder(name: str, log: list[tuple[str, set[str]]]) -> Any:
 
 def backend(*ops: Op) -> Backend:
     return Backend(name="acme", version="0", arrays=NumpyArrays(), ops={"selective_scan": ops})
+
+
+@pytest.mark.parametrize("given", [None, "numpy", 3])
+def test_a_backend_is_one(given: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^`backend` must be a Backend, as `load` gives it; got "):
+        call(given, "hippo_legs", 3)
+
+
+@pytest.mark.parametrize("name", [["hippo_legs"], {}, None])
+def test_an_operator_is_named_by_a_word(name: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^`op` must be one of discretize_zoh, .*; got "):
+        validate(name, n=3)
 
 
 def test_an_argument_at_its_default_is_left_out() -> None:

@@ -199,6 +199,12 @@ def test_a_dtype_is_named_by_a_word(dtype: Any) -> None:
         ssm_backends.hippo_legs(3, dtype=dtype)
 
 
+@pytest.mark.parametrize("backend", [3, b"torch", ["torch"], {}])
+def test_a_backend_is_named_by_a_word(backend: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^`backend` must be the name of a backend; got "):
+        ssm_backends.selective_scan(**scan_inputs(), backend=backend)
+
+
 def test_arrays_are_of_one_library() -> None:
     given = scan_inputs()
     x = {name: tensor if name == "B" else tensor.numpy() for name, tensor in given.items()}

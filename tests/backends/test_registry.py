@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+from typing import Any
 
 import pytest
 
 from ssm_backends import (
     OPERATORS,
+    ArgumentError,
     Plugin,
     PluginError,
     UnavailableError,
@@ -133,6 +135,12 @@ def test_an_extra_that_is_there_is_not_missing(install: Install) -> None:
     install(GOOD, requires="numpy>=1.26")
     assert find_plugin("acme").missing == ()
     assert load("acme").name == "acme"
+
+
+@pytest.mark.parametrize("plugin", [None, 3, b"numpy", ["numpy"]])
+def test_what_is_no_plugin_is_refused(plugin: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^`plugin` must be a Plugin, or the name of an .*; got "):
+        load(plugin)
 
 
 def test_a_module_that_is_not_installed_may_be_named_directly(install: Install) -> None:

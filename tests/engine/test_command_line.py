@@ -121,6 +121,8 @@ def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> 
         (["backends", "--device", "cpu"], "give --load or --explain too"),
         (["backends", "--plugin", "mine"], "give --load too"),
         (["backends", "--load", "--explain"], "give --load or --explain, not both"),
+        (["vectors", "export", "/dev/null/x"], "`DIR` must be a folder that can be written to; got "),
+        (["conform", "torch", "--device", "", "--case", RIGHT], "PyTorch has no device '' here"),
         (["teach"], "No such command 'teach'"),
     ],
 )

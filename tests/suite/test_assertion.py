@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ssm_spec
-from ssm_backends import DTypeError
+from ssm_backends import ArgumentError, DTypeError
 from ssm_conformance import ConformanceError, assert_conforms
 
 
@@ -122,6 +122,36 @@ def test_the_likely_mistake_is_named(wrong, mistake: str) -> None:
     call = inputs()
     with pytest.raises(ConformanceError, match=f"likely mistake: .*{mistake}"):
         assert_conforms("selective_scan", wrong(call), **call)
+
+
+@pytest.mark.parametrize(
+    ("actual", "options", "message"),
+    [
+        ({}, {}, "`actual` must hold an output of selective_scan, or `gradients` be given; got {}"),
+        (None, {"gradients": {}}, "`gradients` must hold at least one, or be None; got {}"),
+        (None, {"gradients": [1.0]}, "`gradients` must be a mapping by name; got list"),
+        (
+            None,
+            {"gradients": {"u": 1.0}, "cotangents": 1.0},
+            "`cotangents` must be a mapping by name; got float",
+        ),
+        (None, {"arithmetic": "float32"}, "`arithmetic` must be a mapping by name; got str"),
+        (
+            None,
+            {"arithmetic": {"rtol": 1e-3}},
+            "`arithmetic` must name facts among evaluation, .*; got 'rtol'",
+        ),
+        (
+            None,
+            {"arithmetic": {"compute": "float16"}},
+            "`arithmetic` must name facts among .*; got 'compute'",
+        ),
+    ],
+)
+def test_a_question_about_nothing_is_refused(actual, options: dict, message: str) -> None:
+    call = inputs()
+    with pytest.raises((ArgumentError, DTypeError), match=f"^{message}"):
+        assert_conforms("selective_scan", right(call) if actual is None else actual, **options, **call)
 
 
 def test_no_mistake_is_named_where_none_fits() -> None:

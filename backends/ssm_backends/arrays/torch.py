@@ -44,7 +44,7 @@ class TorchArrays:
         except ModuleNotFoundError as error:
             raise UnavailableError("PyTorch is not installed; run: pip install torch") from error
         try:
-            self._device = torch.device(device or "cpu")
+            self._device = torch.device("cpu" if device is None else device)
             torch.empty(0, device=self._device)
         except (RuntimeError, AssertionError) as error:  # torch raises AssertionError without CUDA
             raise UnavailableError(f"PyTorch has no device {device!r} here: {error}") from error

@@ -37,7 +37,8 @@ def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) ->
     if _compiling():
         chosen, names = choose_traced(operator.name, backend, tuple(map(_described, inputs.items())))
         return getattr(_TRACED, chosen)(**{name: inputs[name] for name in names})
-    kind = (operator.name, backend, wishes(), _recording(), *map(_metadata, inputs.items()))
+    named = backend if isinstance(backend, str | None) else repr(backend)
+    kind = (operator.name, named, wishes(), _recording(), *map(_metadata, inputs.items()))
     served = _REMEMBERED.get(kind)
     if served is None:
         call = validate(operator, **inputs)

@@ -27,7 +27,10 @@ def export(directory: Path, quiet: bool) -> int:
     from ssm_spec.vectors import VECTORS_VERSION
     from ssm_spec.vectors import export as write
 
-    sizes = write(directory)
+    try:
+        sizes = write(directory)
+    except OSError as error:
+        raise click.UsageError(f"`DIR` must be a folder that can be written to; got {error}") from error
     if not quiet:
         total = sum(sizes.values()) / 1e6
         line = f"version {VECTORS_VERSION}: {len(sizes)} files, {total:.2f} MB, in {directory}"
