@@ -70,8 +70,11 @@ def selective_state_update(
         _check_slots(state_indices, len(state))
     new = state if inplace else library.empty_like(state) if state_indices is None else library.copy(state)
     streams = (library.plain(x) for x in (u, delta, A, B, C, D, z, delta_bias))
-    arrays = (library.plain(state), new, *streams, state_indices)
+    written = library.plain(new)
+    arrays = (library.plain(state), written, *streams, state_indices)
     y = run_step(library, arrays, softplus=delta_softplus, zoh=b_discretization == "zoh")
+    if library.words(written)[0] != library.words(new)[0]:  # `state` holds its numbers conjugated or negated
+        new.copy_(written)
     return y, new
 
 

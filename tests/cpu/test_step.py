@@ -67,3 +67,26 @@ def test_a_half_state_is_rounded_once() -> None:
     wide_y, wide = selective_state_update(state.astype(np.float32), **call)
     assert np.array_equal(new, wide.astype(np.float16))
     assert np.array_equal(y, wide_y)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("complex_", [False, True])
+def test_a_state_that_is_conjugated_or_negated_in_memory(complex_: bool, inplace: bool, pooled: bool) -> None:
+    torch = pytest.importorskip("torch")
+    call = {
+        name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        for name, x in _at(problem(complex_=complex_), 0).items()
+    }
+    kind = torch.complex64 if complex_ else torch.float32
+    plain = torch.randn(4 if pooled else 2, 6, 3, dtype=kind)
+    noted = torch.conj_physical(plain).conj() if complex_ else torch.complex(plain, -plain).conj().imag
+    assert noted.is_conj() or noted.is_neg()
+    assert torch.equal(noted, plain)
+    slots = {"state_indices": torch.tensor([3, -1])} if pooled else {}
+    y, new = selective_state_update(noted, **call, **slots, inplace=inplace)
+    expected, state = selective_state_update(plain, **call, **slots)
+    assert torch.equal(y, expected)
+    assert torch.equal(new, state)
+    assert (new is noted) == inplace
+    assert torch.equal(noted, state if inplace else plain)
