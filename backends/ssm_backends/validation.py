@@ -94,6 +94,33 @@ def validate(op: str | Operator, **inputs: Any) -> Call:
     return call
 
 
+def check_writable(name: str, array: Any) -> None:
+    """Refuse an array that cannot be written element by element.
+
+    Parameters
+    ----------
+    name
+        The argument's.
+    array
+        Of NumPy or PyTorch.
+
+    Raises
+    ------
+    ArgumentError
+        If it is read-only, or some of its elements are one place in memory.
+    """
+    flags = getattr(array, "flags", None)
+    if flags is not None and not flags.writeable:
+        raise ArgumentError(f"`{name}` must be writable where `inplace` is set; got a read-only array")
+    strides = tuple(array.strides if flags is not None else array.stride())
+    shared = any(stride == 0 and size > 1 for stride, size in zip(strides, array.shape, strict=True))
+    if shared and 0 not in array.shape:
+        raise ArgumentError(
+            f"`{name}` must have a place in memory for each element where `inplace` is set; "
+            f"got strides {strides}"
+        )
+
+
 def find(op: str | Operator) -> Operator:
     """The operator of this name, or ArgumentError with the names there are."""
     if isinstance(op, Operator):

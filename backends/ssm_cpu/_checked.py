@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from ssm_backends import validate
+import numpy as np
+
+from ssm_backends import DTypeError, validate
+from ssm_cpu._library import is_tensor
 
 _MOST: Final = 1024
 """Kinds of call that are remembered."""
@@ -12,7 +16,9 @@ _valid: Final[set[tuple[Any, ...]]] = set()
 
 
 def check(op: str, **inputs: Any) -> None:
-    """Raise what :func:`ssm_backends.validate` raises; do nothing for a kind of call that was valid before.
+    """Raise what :func:`ssm_backends.validate` raises, or DTypeError for arrays of two libraries.
+
+    It does nothing for a kind of call that was valid before.
 
     Parameters
     ----------
@@ -29,6 +35,7 @@ def check(op: str, **inputs: Any) -> None:
         validate(op, **inputs)
         return
     validate(op, **inputs)
+    _check_library(inputs)
     if len(_valid) >= _MOST:
         _valid.clear()
     _valid.add(kind)
@@ -36,6 +43,17 @@ def check(op: str, **inputs: Any) -> None:
 
 def _metadata(x: Any) -> tuple[Any, ...]:
     """All that validation reads of an argument."""
-    if hasattr(x, "shape") and hasattr(x, "dtype"):
-        return type(x), tuple(x.shape), x.dtype, getattr(x, "device", None)
+    if isinstance(x, np.ndarray):
+        return type(x), x.shape, x.dtype
+    if is_tensor(x):
+        return type(x), tuple(x.shape), x.dtype, x.device, x.layout
     return type(x), x
+
+
+def _check_library(inputs: Mapping[str, Any]) -> None:
+    """Refuse arrays of two libraries: a kernel is given the memory of one."""
+    kinds = {name: is_tensor(x) for name, x in inputs.items() if isinstance(x, np.ndarray) or is_tensor(x)}
+    names = {True: "a PyTorch tensor", False: "a NumPy array"}
+    for name, tensor in kinds.items():
+        if tensor != kinds.get("u", tensor):
+            raise DTypeError(f"`{name}` must be {names[kinds['u']]}, as `u` is; got {names[tensor]}")

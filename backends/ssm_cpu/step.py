@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssm_backends import ArgumentError
+from ssm_backends.validation import check_writable
 from ssm_cpu._checked import check
 from ssm_cpu._launch import run_step
 from ssm_cpu._library import library_of
@@ -65,6 +66,8 @@ def selective_state_update(
         delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
         state_indices=state_indices, inplace=inplace,
     )  # fmt: skip
+    if inplace:
+        check_writable("state", state)
     library = library_of(u)
     if state_indices is not None:
         _check_slots(state_indices, len(state))

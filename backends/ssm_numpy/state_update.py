@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends import ArgumentError
+from ssm_backends.validation import check_writable
 from ssm_numpy.functions import quiet, silu
 from ssm_numpy.selective_scan import prepare
 
@@ -57,8 +58,11 @@ def selective_state_update(
     Raises
     ------
     ArgumentError
+        If `state` cannot be written element by element where `inplace` is set.
         If `state_indices` names a slot that the pool does not have.
     """
+    if inplace:
+        check_writable("state", state)
     rows = np.arange(len(u))
     slots = rows
     if state_indices is not None:

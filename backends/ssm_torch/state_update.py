@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
+from ssm_backends.validation import check_writable
 from ssm_torch.optional import may_be_differentiated
 from ssm_torch.precision import not_cast_down
 from ssm_torch.terms import selective_terms
@@ -58,9 +59,12 @@ def selective_state_update(
     Raises
     ------
     ArgumentError
+        If `state` cannot be written element by element where `inplace` is set.
         If `state_indices` names a slot that the pool does not have: on a CPU alone, since a GPU would have
         to be waited for.
     """
+    if inplace and not torch.compiler.is_compiling():
+        check_writable("state", state)
     if state_indices is None:
         y, new_state = _advance(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization)
         return y, state.copy_(new_state) if inplace else new_state

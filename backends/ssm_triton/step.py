@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
+from ssm_backends.validation import check_writable
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two
 from ssm_triton._step import step
@@ -133,6 +134,8 @@ def selective_state_update(
             delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
             state_indices=state_indices, inplace=inplace,
         )  # fmt: skip
+        if inplace:
+            check_writable("state", state)
     if A.is_complex():
         B, C = B.to(A.dtype), C.to(A.dtype)
     B, C = (m.unsqueeze(1) if m.ndim == 2 else m for m in (B, C))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssm_backends import ArgumentError
+from ssm_backends import ArgumentError, load
 
 from .conftest import Caller
 from .scans import UNPACKED, Variant, draw, floating, narrowed
@@ -158,3 +158,30 @@ def test_a_pool_without_slots_stays_empty(run: Caller, inplace: bool) -> None:
     assert y.shape == (2, 6)
     assert not y.any()
     assert state.shape == (0, 6, 3)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+def test_a_read_only_state_is_not_written(backend: str) -> None:
+    inputs = draw(PLAIN)
+    given = step(inputs, 0, inputs["initial_state"])
+    fn = load(backend).implementations("selective_state_update")[-1].fn
+    fn(**given | {"state": given["state"].copy()}, inplace=True)  # the same kind of call
+    given["state"].flags.writeable = False
+    before = given["state"].copy()
+    with pytest.raises(ArgumentError, match=r"^`state` must be writable where `inplace` is set; got a read-"):
+        fn(**given, inplace=True)
+    np.testing.assert_array_equal(given["state"], before)
+
+
+def as_tensor(x: Any) -> Any:
+    return torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+
+
+@pytest.mark.parametrize("backend", ["torch", "cpu"])
+def test_a_state_whose_rows_are_one_is_not_written(backend: str) -> None:
+    inputs = draw(PLAIN)
+    given = {name: as_tensor(x) for name, x in step(inputs, 0, inputs["initial_state"]).items()}
+    given["state"] = given["state"][:1].expand(2, -1, -1)
+    fn = load(backend).implementations("selective_state_update")[-1].fn
+    with pytest.raises(ArgumentError, match=r"^`state` must have a place in memory for each .*; got strides"):
+        fn(**given, inplace=True)

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ssm_backends import DeviceError
+from ssm_backends import DeviceError, DTypeError
 from ssm_cpu import selective_scan, selective_scan_forward, selective_scan_vjp, selective_state_update
 from ssm_cpu._operator import _scan, _scan_backward
 
@@ -105,3 +105,12 @@ def test_results_lie_on_the_cpu_whatever_the_default_device_is() -> None:
     for x, y in zip(found, expected, strict=True):
         assert x.device.type == "cpu"
         assert torch.equal(x, y)
+
+
+def test_arrays_of_two_libraries_are_refused_by_name() -> None:
+    call = _tensors(problem())
+    with pytest.raises(DTypeError, match=r"^`A` must be a PyTorch tensor, as `u` is; got a NumPy array"):
+        selective_scan(**call | {"A": call["A"].numpy()})
+    selective_scan(**call)
+    with pytest.raises(DTypeError, match=r"^`A` must be a plain dense array; got layout torch.sparse_coo"):
+        selective_scan(**call | {"A": call["A"].to_sparse()})
