@@ -23,7 +23,7 @@ from ssm_triton._forward_layouts import (
     wide_sums,
     wide_tile,
 )
-from ssm_triton._lanes_layouts import BLOCK, seen_as, sigmoid, stream
+from ssm_triton._lanes_layouts import BLOCK, all_stored, seen_as, sigmoid, stream
 from ssm_triton._math import LOG2_E, softplus
 
 
@@ -176,9 +176,12 @@ def forward_lanes(
         B_1 = stream(B, B_n, B_l, ip_at, ahead, tp, stop, known)
         if not LOCAL:
             C_1 = stream(C, C_n, C_l, ip_at, ahead, tp, stop, known)
-            if SAVE and now % SAVE == 0:
+            # A branch makes a warp wait for what is loaded ahead. With eight states a lane other warps fill
+            # the wait, and no branch costs more.
+            if SAVE and (K < 8 or now % SAVE == 0):
                 slot = (row * blocks + now // SAVE).to(gl.int64) * n * dim
-                gl.store(saved + slot + state_at, h, mask=both)
+                gl.store(saved + slot + state_at, h, mask=both & (now % SAVE == 0))
+        all_stored()
         for group in range(BLOCK // TILE):
             ys = ()
             for v in gl.static_range(TILE):

@@ -20,6 +20,7 @@ BLOCK: gl.constexpr = gl.constexpr(32)
 """Steps of a block: there is one saved state for each, or for two."""
 
 _NAMED = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))
+_BARRIER = gl.constexpr(hasattr(gl, "barrier"))
 
 
 @constexpr_function
@@ -113,6 +114,18 @@ def seen_as(memory, shape: gl.constexpr, layout: gl.constexpr):
 
 
 @gluon.jit
+def all_stored():
+    """Wait until every warp has stored what it had to.
+
+    Before a loop that reads: the compiler would put its own barrier inside of it, at every turn.
+    """
+    if _BARRIER:
+        gl.barrier()
+    else:
+        gl.thread_barrier()
+
+
+@gluon.jit
 def stack_states(x0, x1, x2, x3):
     """Four of (N, channels) as (T, N, channels), without a move."""
     pairs = gl.join(gl.join(x0, x1), gl.join(x2, x3))
@@ -133,12 +146,12 @@ def halves(x):
 
 
 @gluon.jit
-def exchanged(a, b, BIT: gl.constexpr):
+def exchanged(a, b, BIT: gl.constexpr, LANE: gl.constexpr):
     """Of two tensors (lanes of states, ...), sums across `BIT`: of b where the bit is set, else of a.
 
-    Along the first axis of the result that bit no longer counts lanes of states: it tells a from b.
+    `LANE` is that bit in the number of a lane. Along the first axis of the result the bit no longer counts
+    lanes of states: it tells a from b.
     """
-    LANE: gl.constexpr = 2 * BIT if a.shape[0] == 4 else BIT  # as `lanes_over` lays them
     rank: gl.constexpr = gl.SliceLayout(1, a.type.layout)
     late = ((gl.arange(0, a.shape[0], rank) & BIT) != 0)[:, None]
     own = gl.where(late, b, a)
@@ -164,16 +177,17 @@ def sums_of_steps(x0, x1, x2, x3):
     """
     G: gl.constexpr = x0.shape[0]
     DT: gl.constexpr = x0.shape[1]
+    FIRST: gl.constexpr = 2 if G == 4 else 1  # as `lanes_over` lays them
     a0, b0 = halves(x0)
     a1, b1 = halves(x1)
     a2, b2 = halves(x2)
     a3, b3 = halves(x3)
-    early = exchanged(exchanged(a0, b0, 1), exchanged(a1, b1, 1), 2)
-    late = exchanged(exchanged(a2, b2, 1), exchanged(a3, b3, 1), 2)
+    early = exchanged(exchanged(a0, b0, 1, FIRST), exchanged(a1, b1, 1, FIRST), 2, 2 * FIRST)
+    late = exchanged(exchanged(a2, b2, 1, FIRST), exchanged(a3, b3, 1, FIRST), 2, 2 * FIRST)
     if G == 4:
         both = gl.join(early.reshape([2, DT]), late.reshape([2, DT])).permute((2, 0, 1)).reshape([4, DT])
     else:
-        both = gl.sum(exchanged(early, late, 4).reshape([G // 8, 4, DT]), 0)
+        both = gl.sum(exchanged(early, late, 4, 4).reshape([G // 8, 4, DT]), 0)
     return both
 
 

@@ -13,6 +13,7 @@ from triton.experimental.gluon import language as gl
 from ssm_triton._lanes_layouts import (
     BLOCK,
     T,
+    all_stored,
     pairs,
     projections,
     rows,
@@ -113,6 +114,7 @@ def messages_lanes(
         if HAS_Z:
             z_1 = stream(z, z_d, z_l, channel, ahead, t, stop, live)
         C_1 = stream(C, C_n, C_l, ip_at, ahead, tp, stop, known)
+        all_stored()
         for back in range(0, BLOCK, T):
             for v in gl.static_range(T):
                 step = BLOCK - 1 - v - back

@@ -20,11 +20,11 @@ from ssm_triton._inputs import (
     strides,
 )
 from ssm_triton._lanes import lanes_fit
-from ssm_triton._plan import ForwardLanes, ForwardPlan, Shape
+from ssm_triton._plan import ForwardFew, ForwardLanes, ForwardPlan, Shape
 
 
 def run_forward(
-    x: Inputs, *, last: bool, save: int, plan: ForwardPlan | ForwardLanes | None = None
+    x: Inputs, *, last: bool, save: int, plan: ForwardPlan | ForwardLanes | ForwardFew | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """y, the last state if asked, and one saved state in `save` steps (0: none).
 
@@ -33,9 +33,10 @@ def run_forward(
     y (b, d, l) in u's dtype; last (rows, d, n) and saved (blocks, n, d) in the compute type.
     """
     shape, dtype, device = x.shape, x.A.dtype, x.u.device
-    lean = x.u.element_size() == 2 and x.u.stride(2) == 1
+    along_time = x.u.stride(2) == 1
+    lean = x.u.element_size() == 2 and along_time
     if plan is None and save % 32 == 0 and lanes_fit(x):
-        plan = _plan.forward_lanes_plan(shape, lean)
+        plan = _plan.forward_lanes_plan(shape, lean, along_time, save)
     plan = plan or _plan.forward_plan(shape, x.A.is_complex(), lean)
     y = torch.empty_like(x.u)
     state = torch.empty((shape.rows, shape.dim, shape.n), dtype=dtype, device=device) if last else None
@@ -43,7 +44,9 @@ def run_forward(
     saved = torch.empty((total, shape.n, shape.dim), dtype=dtype, device=device) if save else None
     if not shape.rows * shape.dim:
         return y, state, saved
-    if isinstance(plan, ForwardLanes):
+    if isinstance(plan, ForwardFew):
+        _run_few(x, shape, plan, y, state, saved, blocks, save)
+    elif isinstance(plan, ForwardLanes):
         _run_lanes(x, shape, plan, y, state, saved, blocks, save)
     else:
         _run_tiles(x, shape, plan, y, state, saved, blocks, save)
@@ -133,3 +136,26 @@ def _run_lanes(
             SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None, SPLIT=split, LOCAL=local,
             LAST=state is not None, SAVE=save, num_warps=tile.W, enable_fp_fusion=FUSED,
         )  # fmt: skip
+
+
+def _run_few(
+    x: Inputs,
+    shape: Shape,
+    plan: ForwardFew,
+    y: Tensor,
+    state: Tensor | None,
+    saved: Tensor | None,
+    blocks: int,
+    save: int,
+) -> None:
+    # Here, since older Triton has no Gluon.
+    from ssm_triton._few_forward import forward_few
+
+    tiles, tiles_per_cell = _tiling(shape, plan.DT)
+    forward_few[(tiles * shape.rows,)](
+        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, y, state, saved,
+        shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell, shape.cell,
+        blocks, *_steps(x, y), W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,
+        HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None,
+        LAST=state is not None, SAVE=save, num_warps=plan.W, enable_fp_fusion=FUSED,
+    )  # fmt: skip

@@ -116,6 +116,18 @@ class ForwardLanes:
 
 
 @dataclass(frozen=True)
+class ForwardFew:
+    """What the forward kernel in Gluon for few warps is launched with: W warps and 4 W channels a program."""
+
+    W: int = 4
+
+    @property
+    def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
+        """Channels of a program."""
+        return 4 * self.W
+
+
+@dataclass(frozen=True)
 class LanesPlan:
     """What the backward kernel in Gluon is launched with.
 
@@ -201,14 +213,27 @@ LANES_WARPS = 8 * PROCESSORS
 """Warps that an H100 holds at once where each takes all the registers it may."""
 
 
-def forward_lanes_plan(shape: Shape, lean: bool) -> ForwardLanes:
+FEW_WARPS = LANES_WARPS // 4
+"""Warps of eight states a lane up to which there are, of two states a lane, two a scheduler at most."""
+
+
+def forward_lanes_plan(
+    shape: Shape, lean: bool, along_time: bool = False, save: int = 0
+) -> ForwardLanes | ForwardFew:
     """Few states a lane where there are few warps, and time cut where they are very few.
 
     Counted are warps of eight states a lane. `lean` streams are 16-bit numbers, contiguous in time: of
     these, halves of such warps may run three a scheduler, and four warps may share their B and C.
+    `along_time`: the streams are contiguous in time. Then few warps are served by a kernel of their own,
+    for as many steps as it is faster, given one saved state in `save` steps: its time grows with the length
+    alone, that of others with the warps too.
     """
     N = max(shape.padded, 16)
     warps = max(shape.rows * shape.dim * N // 256, 1)
+    if N == 16 and along_time and warps <= FEW_WARPS:
+        steps = warps * warps // (12 if save else 4)
+        if shape.length <= steps or (warps >= LANES_CUT_BELOW and not save):
+            return ForwardFew()
     if warps < (LANES_CUT_BELOW if N == 16 else CUT_BELOW):
         return _cut_lanes(shape, N, warps)
     if warps < CUT_BELOW:

@@ -20,6 +20,7 @@ from ssm_triton._lanes import FIRST_TRITON, SHARED_BYTES, lanes_fit
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import (
+    ForwardFew,
     ForwardLanes,
     LanesPlan,
     Shape,
@@ -40,6 +41,7 @@ import json, re, sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
+from ssm_triton._few_forward import forward_few
 from ssm_triton._lanes_backward import backward_lanes
 from ssm_triton._lanes_forward import forward_lanes
 from ssm_triton._lanes_messages import messages_lanes
@@ -51,7 +53,8 @@ flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT LAST TUR
 fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=False)
 wide = dict(N=64, SAVE=64)
 kernels = [(backward_lanes, {}), (backward_lanes, wide), (messages_lanes, wide), (forward_lanes, {}),
-           (forward_lanes, dict(K=2, LOCAL=True)), (forward_lanes, wide | dict(R=2, W=8))]
+           (forward_lanes, dict(K=2, LOCAL=True)), (forward_lanes, wide | dict(R=2, W=8)), (forward_few, {}),
+           (forward_few, dict(W=1, HAS_D=False, HAS_Z=False))]
 for capability in map(int, sys.argv[1:]):
     for kernel, other in kernels:
         names = kernel.arg_names
@@ -75,7 +78,7 @@ def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-    assert len(built) == 12
+    assert len(built) == 16
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
 
 
@@ -108,13 +111,34 @@ def test_plans_cover_time_with_few_slices(shape: tuple[int, int, int], n: int) -
 @pytest.mark.parametrize("lean", [False, True])
 def test_forward_plans_cover_time_and_the_states(shape: tuple[int, int, int], n: int, lean: bool) -> None:
     b, d, length = shape
-    u, B = torch.empty(shape, device="meta"), torch.empty(b, 1, n, length, device="meta")
-    plan = forward_lanes_plan(Inputs(u, u, torch.empty(d, n, device="meta"), B, B).shape, lean)
+    plan = forward_lanes_plan(Shape(b, d, length, n, 1, 1, b), lean)
+    assert isinstance(plan, ForwardLanes)
     assert plan.segments * plan.segment >= length > (plan.segments - 1) * plan.segment
     assert plan.segment % 32 == 0
     for tiling in (plan, plan.first or plan):
         assert n <= tiling.N <= 32 * tiling.K
         assert tiling.N % tiling.K == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "save", "few"),
+    [
+        ((1, 16, 1, 16), 0, False),
+        ((1, 768, 512, 9), 0, True),
+        ((1, 768, 2048, 16), 0, False),
+        ((1, 2048, 2048, 16), 0, True),
+        ((1, 2048, 2048, 16), 32, False),
+        ((1, 2048, 1024, 16), 32, True),
+        ((1, 2048, 2048, 17), 0, False),
+        ((2, 2112, 65536, 16), 0, True),
+        ((2, 2120, 2048, 16), 0, False),
+        ((1, 2048, 65536, 16), 0, False),
+    ],
+)
+def test_few_warps_take_time_in_one_piece(shape: tuple[int, int, int, int], save: int, few: bool) -> None:
+    b, d, length, n = shape
+    plan = forward_lanes_plan(Shape(b, d, length, n, 1, 1, b), lean=True, along_time=True, save=save)
+    assert isinstance(plan, ForwardFew) is few
 
 
 def test_a_tensor_on_a_cpu_takes_the_plain_kernel() -> None:
@@ -159,12 +183,9 @@ TILINGS = [
 ]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available() or OLD, reason="Gluon runs on a GPU only")
-@pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("segment", [64, 128, 320])
-@pytest.mark.parametrize("tiling", TILINGS, ids=str)
-def test_forward_agrees_with_the_plain_twin(tiling: ForwardLanes, segment: int, transposed: bool) -> None:
-    call = problem("cuda", d=70, l=300, n=tiling.N - 3)
+def forward_call(n: int, length: int, transposed: bool) -> Inputs:
+    """Every feature, in float32."""
+    call = problem("cuda", d=70, l=length, n=n)
     softplus = call.pop("delta_softplus")
     x = Inputs(**call | {"B": call["B"][:, None], "C": call["C"][:, None]}, softplus=softplus)
     if transposed:
@@ -172,13 +193,35 @@ def test_forward_agrees_with_the_plain_twin(tiling: ForwardLanes, segment: int, 
             k: getattr(x, k).transpose(-1, -2).contiguous().transpose(-1, -2) for k in ("u", "delta", "z")
         }
         x = replace(x, **turned, B=x.B.mT.contiguous().mT, C=x.C.mT.contiguous().mT)
+    return x
+
+
+def assert_agrees_with_the_plain_twin(x: Inputs, plan: ForwardLanes | ForwardFew) -> None:
+    """Output, last state and saved states."""
     save = saved_every(x.A.shape[1])
     plain = run_forward(x, last=True, save=save, plan=forward_plan(x.shape))
-    cut = replace(tiling, segments=-(-300 // segment), segment=segment)
-    lanes = run_forward(x, last=True, save=save, plan=cut)
+    lanes = run_forward(x, last=True, save=save, plan=plan)
     for actual, expected in zip(lanes, plain, strict=True):
         # Two orders of float32 sums over the states.
         torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available() or OLD, reason="Gluon runs on a GPU only")
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("segment", [64, 128, 320])
+@pytest.mark.parametrize("tiling", TILINGS, ids=str)
+def test_forward_agrees_with_the_plain_twin(tiling: ForwardLanes, segment: int, transposed: bool) -> None:
+    cut = replace(tiling, segments=-(-300 // segment), segment=segment)
+    assert_agrees_with_the_plain_twin(forward_call(tiling.N - 3, 300, transposed), cut)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available() or OLD, reason="Gluon runs on a GPU only")
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("length", [1, 33, 64, 300])
+@pytest.mark.parametrize("n", [9, 16])
+@pytest.mark.parametrize("warps", [1, 2, 4])
+def test_few_warps_agree_with_the_plain_twin(warps: int, n: int, length: int, transposed: bool) -> None:
+    assert_agrees_with_the_plain_twin(forward_call(n, length, transposed), ForwardFew(warps))
 
 
 @dataclass(frozen=True)
