@@ -59,7 +59,8 @@ class Sums:
 
     name: str
     error: Float
-    peak: Float
+    size: Float
+    reach: Float
     rounding: float
 
     @classmethod
@@ -78,30 +79,39 @@ class Sums:
         elif name == "initial_state":
             shape = (n, scan.sequences.slots, d)
         error = np.full(shape, k * flushed(arithmetic))
-        return cls(name, error, np.zeros(shape), (k - 1) * arithmetic.u)
+        return cls(name, error, np.zeros(shape), np.zeros(shape), (k - 1) * arithmetic.u)
+
+    @property
+    def peak(self) -> Float:
+        """The range used: the worst of the terms', and of their sum before anything cancels."""
+        return np.maximum(self.reach, self.size + self.error)
 
     def add(self, scan: Scan, batch: slice, channels: slice, terms: Terms) -> None:
-        """Sum one block's terms; the range used is the worst of theirs, and of their sum."""
+        """Sum one block's terms."""
         error = terms.error + self.rounding * terms.size
+        self._join(np.add, self.error, scan, batch, channels, error)
+        self._join(np.add, self.size, scan, batch, channels, terms.size)
+        self._join(np.maximum, self.reach, scan, batch, channels, terms.peak)
+
+    def _join(
+        self, join: np.ufunc, target: Float, scan: Scan, batch: slice, channels: slice, terms: Float
+    ) -> None:
+        """Join one block's numbers into `target`, where they belong."""
         if self.name in ("B", "C"):
             everything, projection = slice(0, scan.sizes[2]), _projection(scan, self.name)
-            add_by_group(self.error, projection, everything, batch, error)
-            add_by_group(self.peak, projection, everything, batch, terms.peak, join=np.maximum)
+            add_by_group(target, projection, everything, batch, terms, join=join)
         elif self.name in ("A", "D", "delta_bias"):
             axes = (0, 2) if self.name == "A" else (0, 1)
-            place = self.error[:, 0, channels] if self.name == "A" else self.error[channels]
-            peak = self.peak[:, 0, channels] if self.name == "A" else self.peak[channels]
-            place += error.sum(axis=axes)
-            np.maximum(peak, terms.peak.max(axis=axes, initial=0.0), out=peak)
+            place = target[:, 0, channels] if self.name == "A" else target[channels]
+            join(place, join.reduce(terms, axis=axes, initial=0.0), out=place)
         elif self.name == "initial_state":
             slots = scan.sequences.starts
             t, row = np.nonzero(slots >= 0)
             where = slice(None), slots[t, row], channels
-            self.error[where] += error[t, :, row].swapaxes(0, 1)
-            self.peak[where] = terms.peak[t, :, row].swapaxes(0, 1)
+            target[where] = join(target[where], terms[t, :, row].swapaxes(0, 1))
         else:
-            self.error[:, batch, channels] += error
-            self.peak[:, batch, channels] = terms.peak
+            place = target[:, batch, channels]
+            join(place, terms, out=place)
 
 
 def _projection(scan: Scan, name: str) -> Projection:

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from ssm_spec._functions import sigmoid
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
-from ssm_spec._selective_scan._bounds import output_error
+from ssm_spec._selective_scan._bounds import output_error, output_reach
 from ssm_spec._selective_scan._classes import backward_errors, forward_errors, sum_to_chunk_end
 from ssm_spec._selective_scan._local_errors import (
     LocalErrors,
     flushed,
     gate_slope_error,
     local_errors,
+    reached,
     sigmoid_error,
 )
-from ssm_spec._selective_scan._state_errors import StateErrors
+from ssm_spec._selective_scan._state_errors import StateErrors, entering
 from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory
 
 Array = NDArray[Any]
@@ -56,15 +57,39 @@ class Analysis:
         self.h: StateErrors = forward_errors(forward, self.local, arithmetic)
         self.e_q = self._gated_cotangent_error()
         self.e_c = self._c_error()
-        self.adjoint: StateErrors = backward_errors(forward, backward, self.local, self.e_c, arithmetic)
-        self.e_dp = self._dp_error()
-        # Autograd forms λh⁻ before it is multiplied by a; that product has to stay in range too.
-        self.peak_both = np.maximum(
-            np.maximum(self.h.peak, self.adjoint.peak), backward.adjoint * forward.before
+        self.q_reach = self._gated_cotangent_reach()
+        self.adjoint: StateErrors = backward_errors(
+            forward, backward, self.local, self.e_c, self._c_reach(), arithmetic
         )
+        self.e_before = entering(self.h.error, forward.scan.sequences.fresh, arithmetic)
+        self.e_dp = self._dp_error()
+        self.peak_both = np.maximum(self.h.peak, self.adjoint.peak)
+        if arithmetic.evaluation == "chunk":
+            self.peak_both = np.maximum(self.peak_both, self._cumulative_sum_reach())
 
     def _flushed(self, *factors: Any) -> Any:
         return flushed(self.arithmetic, *factors)
+
+    def _reached(self, *factors: Any) -> Any:
+        return reached(self.arithmetic, *factors)
+
+    @property
+    def _decayed_product(self) -> tuple[Float, Float, Float]:
+        """The factors of dp = λ a h⁻ with their errors: autograd forms λh⁻, an adjoint aλ, a state ah⁻."""
+        f = self.f
+        return self._adjoint_factor, f.a + self.local.decay, f.before + self.e_before
+
+    @property
+    def _adjoint_factor(self) -> Float:
+        """|λ| with its error."""
+        factor: Float = self.g.adjoint + self.adjoint.error
+        return factor
+
+    @property
+    def _phi_factor(self) -> Float:
+        """|φ| with its error."""
+        factor: Float = self.f.phi + self.local.phi
+        return factor
 
     def _gated_cotangent_error(self) -> Float:
         """e_q = |r|(ρ_σ + u)|G| + u|q| + η; without a gate q is the cotangent itself."""
@@ -74,6 +99,18 @@ class Analysis:
         error: Float = g.q * (sigmoid_error(f.z, self.arithmetic) + 2.0 * self.u)
         error += self._flushed(g.r, np.abs(f.z), sigmoid(f.z))
         return error
+
+    def _gated_cotangent_reach(self) -> Float:
+        """The largest number on the way to q = r z σ(z), in any order."""
+        f, g = self.f, self.g
+        reach: Float = self._reached(g.r) if f.z is None else self._reached(g.r, np.abs(f.z))
+        return reach
+
+    def _c_reach(self) -> Float:
+        """The largest number on the way to c = γ q conj(C)."""
+        reach = self._reached(self.f.scan.gamma, (self.g.q + self.e_q)[:, None], self.f.C)
+        larger: Float = np.maximum(self.q_reach[:, None], np.broadcast_to(reach, self.f.a.shape))
+        return larger
 
     def _c_error(self) -> Float:
         """c = γ q conj(C): one product."""
@@ -88,8 +125,7 @@ class Analysis:
         The larger of the two unless it is declared direct: a kernel may recover it either way.
         """
         f, u_m = self.f, self.u_m
-        before = np.concatenate([np.zeros_like(self.h.error[:1]), self.h.error[:-1]])
-        before = np.where(f.scan.sequences.fresh[:, None, :, None], self.arithmetic.eta, before)
+        before = self.e_before
         decayed = f.a * f.before
         direct: Float = f.a * before + self.local.decay * (f.before + before) + u_m * decayed
         direct += self.arithmetic.eta
@@ -118,6 +154,12 @@ class Analysis:
         terms += self._flushed(g.c, self.h.mass) + self._flushed(f.source, self.adjoint.mass)
         return sum_to_chunk_end(terms, q)
 
+    def _cumulative_sum_reach(self) -> Float:
+        """Σ over t >= r in the chunk of |c h| and |b λ|, which cancel."""
+        f, g = self.f, self.g
+        terms = g.c * (self.h.mass + self.h.error) + f.source * (self.adjoint.mass + self.adjoint.error)
+        return sum_to_chunk_end(terms, self.arithmetic.chunk)
+
     def terms(self, name: str) -> Terms:
         """The terms of the gradient of the input named."""
         makers: dict[str, Callable[[], Terms]] = {
@@ -142,7 +184,9 @@ class Analysis:
         error = f.phi * f.B * self.adjoint.error + f.B * self.local.phi * (g.adjoint + self.adjoint.error)
         error = (error + self._flushed(f.phi, f.B, g.adjoint)).sum(axis=1)
         error += f.D * self.e_q + ((n + 1) * self.u + 2.0 * self.u_m) * size + self._flushed(f.D, g.q)
-        return Terms(size, error, np.maximum(self.adjoint.peak.max(axis=1), size))
+        reach = self._reached(self._phi_factor, f.B, self._adjoint_factor).sum(axis=1)
+        reach += self._reached(f.D, g.q + self.e_q)
+        return Terms(size, error, np.maximum(self.adjoint.peak.max(axis=1), reach))
 
     def step_terms(self) -> Terms:
         """dΔ = Re Σ_n u λ conj(B a^(zoh)) + Re Σ_n dp conj(A): Σ|terms|, and the error of their sum."""
@@ -155,7 +199,9 @@ class Analysis:
         error += self._flushed(u_t, f.B, weight, g.adjoint) + self._flushed(f.A, g.dp)
         size = terms.sum(axis=1)
         e_step = error.sum(axis=1) + ((2 * n - 1) * self.u + 3.0 * self.u_m) * size
-        return Terms(size, e_step, np.maximum(self.peak_both.max(axis=1), size))
+        reach = self._reached(u_t, f.B, weight + e_weight, self._adjoint_factor)
+        reach = (reach + self._reached(f.A, *self._decayed_product)).sum(axis=1)
+        return Terms(size, e_step, np.maximum(self.peak_both.max(axis=1), reach))
 
     def delta_terms(self) -> Terms:
         """dx = σ(x) dΔ."""
@@ -173,13 +219,24 @@ class Analysis:
         size = step * g.dp
         error = step * self.e_dp + self.local.step[:, None] * (g.dp + self.e_dp) + self.u * size
         error += self._flushed(step, g.dp)
+        reach = self._reached(step + self.local.step[:, None], *self._decayed_product)
         if g.hold is not None:
             drive, e_hold = f.u[:, None] * f.B, self._hold_error(g.hold)
             size = size + drive * g.hold * g.adjoint
             error += drive * (g.hold * self.adjoint.error + e_hold * (g.adjoint + self.adjoint.error))
             error += (3.0 * self.u_m + self.u) * drive * g.hold * g.adjoint
             error += self._flushed(f.u[:, None], f.B, g.hold, g.adjoint)
-        return Terms(size, error, np.maximum(self.peak_both, size))
+            held = self._hold_reach(g.hold) + e_hold
+            reach = np.maximum(reach, self._reached(f.u[:, None], f.B, self._adjoint_factor, held))
+        return Terms(size, error, np.maximum(self.peak_both, reach))
+
+    def _hold_reach(self, hold: Float) -> Float:
+        """The largest of φ, Δa, Δ²ψ and, above |p| = 1, the two parts of (Δa − φ)/A; never Δ² alone."""
+        f = self.f
+        decayed = f.step[:, None] * f.a
+        parts = (decayed + f.phi) / np.where(f.A == 0.0, 1.0, f.A)
+        slope = np.where(f.p < 1.0, hold, parts)
+        return np.maximum(np.maximum(f.phi, decayed), slope)
 
     def _hold_error(self, hold: Float) -> Float:
         """Error of Δ²ψ(p): its slope in Δ is Δa; a series below |p| = 1, the closed form above.
@@ -202,7 +259,8 @@ class Analysis:
         error = f.phi * u_t * self.adjoint.error + 2.0 * self.u_m * size
         error += u_t * self.local.phi * (g.adjoint + self.adjoint.error)
         error += self._flushed(f.phi, u_t, g.adjoint)
-        return Terms(size, error, np.maximum(self.adjoint.peak, size))
+        reach = self._reached(self._phi_factor, u_t, self._adjoint_factor)
+        return Terms(size, error, np.maximum(self.adjoint.peak, reach))
 
     def C_terms(self) -> Terms:  # noqa: N802 — the matrix's name
         """dC = γ q conj(h)."""
@@ -211,13 +269,15 @@ class Analysis:
         size = gamma * q * f.h
         error = gamma * (q * self.h.error + e_q * (f.h + self.h.error)) + self.u * size
         error += gamma * self._flushed(q, f.h)
-        return Terms(size, error, np.maximum(self.h.peak, size))
+        reach = np.maximum(self.q_reach[:, None], self._reached(gamma, q + e_q, f.h + self.h.error))
+        return Terms(size, error, np.maximum(self.h.peak, reach))
 
     def D_terms(self) -> Terms:  # noqa: N802 — the matrix's name
         """dD = Σ q u."""
         f, g = self.f, self.g
         size = g.q * f.u
-        return Terms(size, self.e_q * f.u + self.u * size + self._flushed(g.q, f.u), size)
+        error = self.e_q * f.u + self.u * size + self._flushed(g.q, f.u)
+        return Terms(size, error, np.maximum(self.q_reach, self._reached(g.q + self.e_q, f.u)))
 
     def z_terms(self) -> Terms:
         """dz = r v silu'(z); with the output before the gate kept in the I/O type, its rounding too."""
@@ -229,7 +289,8 @@ class Analysis:
         size = g.r * v * slope
         error = g.r * (slope * e_v + gate_slope_error(f.z, self.arithmetic) * (v + e_v))
         error += 3.0 * self.u * size + self._flushed(g.r, v, sigmoid(f.z), 1.0 + np.abs(f.z))
-        peak = np.maximum(np.maximum(self.h.peak.max(axis=1), g.r * v), v)
+        reach = self._reached(g.r, v + e_v, 1.0 + np.abs(f.z))
+        peak = np.maximum(output_reach(f, self.h, self.arithmetic), reach)
         return self._kept_before_gate(Terms(size, error, peak), g.r * slope, v + e_v)
 
     def _kept_before_gate(self, terms: Terms, weight: Float, v: Float) -> Terms:
@@ -247,4 +308,5 @@ class Analysis:
         size = f.a * g.adjoint
         error = f.a * self.adjoint.error + self.local.decay * (g.adjoint + self.adjoint.error)
         error += self.u_m * size + self._flushed(f.a, g.adjoint)
-        return Terms(size, error, np.maximum(self.adjoint.peak, size))
+        reach = self._reached(f.a + self.local.decay, self._adjoint_factor)
+        return Terms(size, error, np.maximum(self.adjoint.peak, reach))

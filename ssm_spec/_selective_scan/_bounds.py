@@ -13,7 +13,7 @@ from ssm_spec._roundoff import ORACLE, Arithmetic
 from ssm_spec._selective_scan._blocks import blocks
 from ssm_spec._selective_scan._classes import alternatives, forward_errors
 from ssm_spec._selective_scan._inputs import Scan
-from ssm_spec._selective_scan._local_errors import flushed, local_errors, sigmoid_error
+from ssm_spec._selective_scan._local_errors import flushed, local_errors, reached, sigmoid_error
 from ssm_spec._selective_scan._state_errors import StateErrors
 from ssm_spec._selective_scan._trajectory import Trajectory, follow
 
@@ -90,14 +90,24 @@ def output_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithme
     return error
 
 
+def output_reach(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> Float:
+    """The largest number on the way to v: γΣ|C h| and |D u|, before anything cancels. (l, b, d)."""
+    gamma = trajectory.scan.gamma
+    states = reached(arithmetic, gamma, trajectory.C, drift.mass + drift.error).sum(axis=1)
+    reach = states + reached(arithmetic, trajectory.D, trajectory.u)
+    larger: Float = np.maximum(drift.peak.max(axis=1), reach)
+    return larger
+
+
 def gated_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> tuple[Float, Float]:
     """e_o = |G|e_v + (ρ_σ + 2u)|G|(|v| + e_v) + η, and the range used. G = silu(z)."""
     error, v = output_error(trajectory, drift, arithmetic), np.abs(trajectory.v)
-    peak = np.maximum(drift.peak.max(axis=1), v)
+    peak = output_reach(trajectory, drift, arithmetic)
     if trajectory.z is None:
         return error, peak
     size = np.abs(trajectory.gate)
     relative = sigmoid_error(trajectory.z, arithmetic) + 2.0 * arithmetic.u
     gated = size * error + relative * size * (v + error)
     gated += flushed(arithmetic, np.abs(trajectory.z), sigmoid(trajectory.z), v + error)
-    return gated, np.maximum(peak, size * v)
+    # σ <= 1 is in no largest product; v z σ may be taken from the left.
+    return gated, np.maximum(peak, reached(arithmetic, v + error, np.abs(trajectory.z)))

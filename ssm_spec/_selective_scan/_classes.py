@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssm_spec._errors import DomainError
 from ssm_spec._roundoff import Arithmetic
-from ssm_spec._selective_scan._local_errors import LocalErrors
+from ssm_spec._selective_scan._local_errors import LocalErrors, reached
 from ssm_spec._selective_scan._recurrence import cuts_of, recur
 from ssm_spec._selective_scan._state_errors import (
     Chunks,
@@ -19,6 +19,7 @@ from ssm_spec._selective_scan._state_errors import (
     bracketed,
     chunked,
     sequential,
+    within_range,
 )
 from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory
 
@@ -64,7 +65,9 @@ def forward_errors(trajectory: Trajectory, local: LocalErrors, arithmetic: Arith
     )
     sums = chunk_sums(trajectory.step, arithmetic.chunk)
     chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
-    return drift_in_order(recurrence, arithmetic, chunks)
+    found = drift_in_order(recurrence, arithmetic, chunks)
+    reach = reached(arithmetic, trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B)
+    return within_range(found, recurrence, reach, arithmetic)
 
 
 def backward_errors(
@@ -72,11 +75,13 @@ def backward_errors(
     adjoint: AdjointTrajectory,
     local: LocalErrors,
     c_error: Float,
+    c_reach: Float,
     arithmetic: Arithmetic,
 ) -> StateErrors:
     """The errors of λ: the same recurrence on reversed arrays, its decay at t being a_{t+1}.
 
-    Where a sequence ends, the last state's cotangent enters undecayed.
+    Where a sequence ends, the last state's cotangent enters undecayed. `c_reach` is the largest
+    number on the way to c.
     """
     scan = trajectory.scan
     over = scan.sequences.over
@@ -96,6 +101,7 @@ def backward_errors(
     )
     chunks = chunks_back(trajectory.step, arithmetic.chunk)
     found = drift_in_order(recurrence, arithmetic, chunks)
+    found = within_range(found, recurrence, c_reach[::-1], arithmetic)
     return StateErrors(found.error[::-1], found.mass[::-1], found.unshared[::-1], found.peak[::-1])
 
 

@@ -4,7 +4,8 @@ The letters are those of the derivation: E_s, E_a, E_φ, E_b, ρ_σ; u is the un
 and k_e, k_l, k_d, k_p count units of it. First order in u, except that exp's error is kept
 whole. η, the smallest normal number, enters once for every product that may be flushed and
 every factor that may be read as zero: a product of factors f_i loses at most η Π(1 + |f_i|),
-since each loss is η times the product of the factors outside it and no two losses share one.
+since each loss is η times the product of the factors outside it and no two losses share one. On its
+way it may be as large as Π max(1, |f_i|), the product of the factors above 1 being the largest.
 """
 
 from __future__ import annotations
@@ -28,6 +29,18 @@ def flushed(arithmetic: Arithmetic, *factors: Any) -> Any:
     for factor in factors:
         loss = loss * (1.0 + factor)
     return loss
+
+
+def reached(arithmetic: Arithmetic, *factors: Any) -> Any:
+    """Π (1 + u_m) max(1, |f|): the largest product of any of the factors, in any order.
+
+    The factors are not negative, and contain their own errors; u_m is that of a complex product, the larger.
+    """
+    rounded = 1.0 + arithmetic.product(complex_=True)
+    reach: Any = 1.0
+    for factor in factors:
+        reach = reach * (rounded * np.maximum(factor, 1.0))
+    return reach
 
 
 @dataclass(frozen=True, eq=False)

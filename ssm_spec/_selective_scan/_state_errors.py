@@ -6,14 +6,14 @@ for the error's own amplification, which is kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_spec._roundoff import Arithmetic
-from ssm_spec._selective_scan._local_errors import flushed
+from ssm_spec._selective_scan._local_errors import flushed, reached
 from ssm_spec._selective_scan._recurrence import cuts_of, recur
 
 Float = NDArray[np.float64]
@@ -178,14 +178,33 @@ def _lost_products(r: Recurrence, products: Float, arithmetic: Arithmetic) -> Fl
     At most l such products meet; each is multiplied by further decays, at most `products`,
     and by a state or a source, at most the largest of its sequence so far.
     """
-    largest = np.maximum(np.maximum(r.before, r.state), r.source)
-    so_far = recur(np.ones(len(largest)), largest, cuts_of(r.fresh), join=np.maximum)
-    loss: Float = arithmetic.eta * len(largest) * (1.0 + products) * so_far
+    largest = so_far(np.maximum(np.maximum(r.before, r.state), r.source), r.fresh)
+    loss: Float = arithmetic.eta * len(largest) * (1.0 + products) * largest
     return loss
 
 
 def _peak(r: Recurrence, products: Float) -> Float:
     """The largest of a, s, x and the products of decays over the sequence so far; NaN stays NaN."""
     here = np.maximum(np.maximum(r.decay, r.source), np.maximum(r.state, products))
-    here = np.maximum(here, r.before)
-    return recur(np.ones(len(here)), here, cuts_of(r.fresh), join=np.maximum)
+    return so_far(np.maximum(here, r.before), r.fresh)
+
+
+def so_far(sizes: Float, fresh: Bool) -> Float:
+    """The largest that a sequence has met up to each time; NaN stays NaN."""
+    return recur(np.ones(len(sizes)), sizes, cuts_of(fresh), join=np.maximum)
+
+
+def entering(error: Float, fresh: Bool, arithmetic: Arithmetic) -> Float:
+    """The error of x_{t−1}; of what a sequence starts with, that it may be read as zero."""
+    before = np.concatenate([np.zeros_like(error[:1]), error[:-1]])
+    return np.where(fresh[:, None, :, None], arithmetic.eta, before)
+
+
+def within_range(
+    found: StateErrors, r: Recurrence, source_reach: Float, arithmetic: Arithmetic
+) -> StateErrors:
+    """The same, its peak raised to what s_t reaches as it is formed, and to a_t x_{t−1} with its errors."""
+    before = r.before + entering(found.error, r.fresh, arithmetic)
+    decayed = reached(arithmetic, r.decay + r.decay_error, before)
+    here = so_far(np.maximum(source_reach, decayed), r.fresh)
+    return replace(found, peak=np.maximum(found.peak, here))
