@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,12 @@ def changed(
     after: Mapping[str, Stored],
     kept: Mapping[str, Mask],
     exact: Mapping[str, Bounded],
+    direction: Literal["forward", "backward"] = "forward",
 ) -> str:
     """What moved that had to stay; "" if nothing did.
 
-    Bit by bit where evaluation is in time order, otherwise by more than two bounds.
+    Bit by bit where evaluation is in time order and the same bits are claimed from run to run, otherwise by
+    more than two bounds.
 
     Parameters
     ----------
@@ -68,17 +70,20 @@ def changed(
         Name → mask of the elements that must stay, broadcastable to its shape.
     exact
         The bounds of all.
+    direction
+        Of which pass they are.
     """
+    keeps_bits = in_time_order(subject) and subject.op.is_deterministic(direction)
     for name, mask in kept.items():
         a, b = before[name], after[name]
-        if in_time_order(subject):
+        if keeps_bits:
             moved = bits(a.array) != bits(b.array)
         else:
             moved = beyond_two_bounds(a, b, exact[name], subject.call.compute, subject.periods.get(name))
         moved &= mask
         if moved.any():
             where = tuple(int(i) for i in np.argwhere(moved)[0])
-            allowed = "must keep its bits" if in_time_order(subject) else "may move by two bounds"
+            allowed = "must keep its bits" if keeps_bits else "may move by two bounds"
             return (
                 f"{name}{list(where)} went from {a.exact[where]:.9g} to {b.exact[where]:.9g}, and {allowed} "
                 f"({int(moved.sum())} of {int(np.sum(np.broadcast_to(mask, moved.shape)))} elements moved)"

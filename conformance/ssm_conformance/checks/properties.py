@@ -43,7 +43,7 @@ def anticausality(subject: Subject) -> Finding:
     kept = {name: _spread(~early, axis) for name, axis in streamed(subject).items() if name in before}
     for how in _ways(subject):
         other = subject.put(subject.stored, cotangents=spoil(subject.cotangents, given, how))
-        complaint = changed(subject, before, other.gradients(other.call), kept, exact)
+        complaint = changed(subject, before, other.gradients(other.call), kept, exact, "backward")
         if complaint:
             return Finding(message=f"{how} in cotangents before t = {length // 2}: gradient of {complaint}")
     return Finding()
@@ -81,7 +81,7 @@ def packing_gradients(subject: Subject) -> Finding:
         for how in _ways(subject):
             inputs = spoil(subject.stored, _of_sequence(subject, own, states), how)
             other = subject.put(inputs, cotangents=spoil(subject.cotangents, known, how))
-            complaint = changed(subject, before, other.gradients(other.call), kept, exact)
+            complaint = changed(subject, before, other.gradients(other.call), kept, exact, "backward")
             if complaint:
                 word = "last" if which else "first"
                 return Finding(message=f"{how} in the {word} sequence: gradient of {complaint}")

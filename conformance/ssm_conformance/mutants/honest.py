@@ -20,7 +20,7 @@ from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjo
 from ssm_conformance.mutants.kernels.matrices import Fout, Lagt, Legt
 from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.online_memory import Compress
-from ssm_conformance.mutants.kernels.orders import Balanced, KoggeStone, Reversed, Subtractive
+from ssm_conformance.mutants.kernels.orders import Arriving, Balanced, KoggeStone, Reversed, Subtractive
 from ssm_conformance.mutants.kernels.pytorch import ByHand, OnGpu, Registered, TorchScan, Whole
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
 from ssm_conformance.mutants.kernels.step import Step
@@ -78,6 +78,12 @@ HONEST: Final[Mapping[str, Variant]] = {
             (Chunked(),),
         ),
         _scan_and_step("reversed-sums", "Every sum from its last term to its first.", Reversed()),
+        Variant(
+            "atomics",
+            "Gradients are summed in the order of arrival; no bits of them are claimed.",
+            (Arriving(),),
+            {"deterministic": {"forward": True, "backward": False}},
+        ),
         Variant("saving", "The backward pass reads what the forward pass has loaded.", (Saving(),)),
         Variant("subtractive", "a h is recovered as h − b for the gradients.", (Subtractive(),)),
         Variant(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -122,6 +123,25 @@ class Reversed(Honest):
     def add(self, terms: Array, axes: tuple[int, ...]) -> Array:
         """See :class:`~ssm_conformance.mutants.kernels.adjoint.Honest`."""
         return _backwards(terms, axes)
+
+
+class Arriving(Honest):
+    """Sums of gradients in the order in which their terms arrive, another one each time, as atomics add."""
+
+    def over_rows(self, terms: Array, name: str) -> Array:
+        """See :class:`~ssm_conformance.mutants.kernels.adjoint.Honest`."""
+        return _as_they_come(terms, (0, 2))
+
+    def add(self, terms: Array, axes: tuple[int, ...]) -> Array:
+        """See :class:`~ssm_conformance.mutants.kernels.adjoint.Honest`."""
+        return _as_they_come(terms, axes)
+
+
+def _as_they_come(terms: Array, axes: tuple[int, ...]) -> Array:
+    """Σ over these axes in an order drawn anew."""
+    first = np.moveaxis(terms, axes, range(len(axes)))
+    rows = first.reshape(prod(first.shape[: len(axes)]), *first.shape[len(axes) :])
+    return np.asarray(rows[np.random.default_rng().permutation(len(rows))].sum(axis=0, dtype=terms.dtype))
 
 
 def _backwards(terms: Array, axes: tuple[int, ...]) -> Array:
