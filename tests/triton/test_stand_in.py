@@ -1,0 +1,111 @@
+"""The kernels in Gluon on a stand-in for their language, against a loop in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ssm_triton._inputs import Inputs
+from ssm_triton._launch import run_forward
+from ssm_triton._launch_backward import run_backward
+from ssm_triton._plan import ForwardFew, ForwardLanes, LanesPlan, saved_every
+
+from .problems import problem
+from .stand_in import kernels_on_numpy
+from .test_lanes import OLD
+
+pytestmark = pytest.mark.skipif(OLD, reason="this Triton has no Gluon, and no test of what it would compile")
+
+NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
+FORWARD: list[tuple[Any, int, int]] = [
+    (ForwardFew(1), 9, 70),
+    (ForwardFew(4), 16, 129),
+    (ForwardFew(2), 16, 1),
+    (ForwardLanes(16, 8, 1, 2), 16, 70),
+    (ForwardLanes(16, 4, 1, 2, 2, 64, first=ForwardLanes(16, 2, 1, 4)), 13, 100),
+    (ForwardLanes(64, 8, 2, 8), 40, 70),
+]
+
+
+def call(n: int, length: int, plain: bool = False) -> Inputs:
+    """Every feature, or none."""
+    given = problem("cpu", d=10, l=length, n=n, groups=(2, 1), plain=plain)
+    softplus = given.pop("delta_softplus", False)
+    return Inputs(**given, softplus=softplus)
+
+
+def loop(x: dict[str, torch.Tensor], softplus: bool, save: int) -> tuple[torch.Tensor, ...]:
+    """y, the last state, and one state in `save` steps as the kernels keep them, (rows · blocks, n, d)."""
+    b, d, length = x["u"].shape
+    shift = x["delta_bias"][:, None] if "delta_bias" in x else 0
+    step = torch.nn.functional.softplus(x["delta"] + shift) if softplus else x["delta"]
+    B, C = (x[name].repeat_interleave(d // x[name].shape[1], 1) for name in ("B", "C"))
+    h = x.get("initial_state", torch.zeros(b, d, x["A"].shape[1], dtype=torch.float64))
+    kept, ys = [], []
+    for t in range(length):
+        if t % save == 0:
+            kept.append(h.transpose(1, 2))
+        s = step[:, :, t, None]
+        h = torch.exp(s * x["A"]) * h + s * B[..., t] * x["u"][:, :, t, None]
+        ys.append((C[..., t] * h).sum(-1))
+    y = torch.stack(ys, -1)
+    if "D" in x:
+        y = y + x["D"][:, None] * x["u"]
+    if "z" in x:
+        y = y * torch.nn.functional.silu(x["z"])
+    return y, h, torch.stack(kept, 1).flatten(0, 1)
+
+
+def wide(x: Inputs) -> dict[str, torch.Tensor]:
+    """The tensors of a call in float64, as leaves."""
+    given = {name: getattr(x, name) for name in NAMES}
+    return {k: v.detach().double().requires_grad_() for k, v in given.items() if v is not None}
+
+
+def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """float32 sums, which cancel."""
+    exact = expected.detach()
+    scale = float(exact.abs().max())
+    torch.testing.assert_close(actual.double(), exact, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("plan", "n", "length"), FORWARD, ids=str)
+def test_forward(plan: Any, n: int, length: int, plain: bool) -> None:
+    x = call(n, length, plain)
+    save = saved_every(n)
+    with kernels_on_numpy():
+        found = run_forward(x, last=True, save=save, plan=plan)
+    for actual, expected in zip(found, loop(wide(x), x.softplus, save), strict=True):
+        assert actual is not None
+        assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    ("plan", "n", "length"),
+    [
+        (LanesPlan(16, 2, 1, 128, 32), 16, 100),
+        (LanesPlan(16, 2, 2, 64, 32, each=2), 11, 70),
+        (LanesPlan(64, 4, 1, 128, 64, each=3), 40, 70),
+    ],
+    ids=str,
+)
+def test_backward(plan: LanesPlan, n: int, length: int, plain: bool) -> None:
+    x = call(n, length, plain)
+    x = replace(x, B=x.B[:, :1].contiguous())
+    dy = torch.randn(x.u.shape, generator=torch.Generator().manual_seed(1))
+    dlast = None if plain else torch.ones(x.u.shape[0], x.u.shape[1], n)
+    save = saved_every(n)
+    inputs = wide(x)
+    y, last, saved = loop(inputs, x.softplus, save)
+    outcome = (y * dy.double()).sum() + (0 if dlast is None else (last * dlast.double()).sum())
+    expected = dict(zip(inputs, torch.autograd.grad(outcome, list(inputs.values())), strict=True))
+    with kernels_on_numpy():
+        found = run_backward(x, saved.detach().float(), dy, dlast, plan=plan)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert_close(found[name], gradient)
