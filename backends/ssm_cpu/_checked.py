@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_backends import DTypeError, validate
-from ssm_cpu._library import is_tensor
+from ssm_cpu._library import is_tensor, library_of
 
 _MOST: Final = 1024
 """Kinds of call that are remembered."""
@@ -16,7 +16,7 @@ _valid: Final[set[tuple[Any, ...]]] = set()
 
 
 def check(op: str, **inputs: Any) -> None:
-    """Raise what :func:`ssm_backends.validate` raises, or DTypeError for arrays of two libraries.
+    """Raise what :func:`ssm_backends.validate` raises, and refuse arrays of two libraries or of a third.
 
     It does nothing for a kind of call that was valid before.
 
@@ -33,6 +33,7 @@ def check(op: str, **inputs: Any) -> None:
             return
     except TypeError:  # what cannot be hashed is not metadata of an array
         validate(op, **inputs)
+        _check_library(inputs)
         return
     validate(op, **inputs)
     _check_library(inputs)
@@ -51,9 +52,16 @@ def _metadata(x: Any) -> tuple[Any, ...]:
 
 
 def _check_library(inputs: Mapping[str, Any]) -> None:
-    """Refuse arrays of two libraries: a kernel is given the memory of one."""
-    kinds = {name: is_tensor(x) for name, x in inputs.items() if isinstance(x, np.ndarray) or is_tensor(x)}
-    names = {True: "a PyTorch tensor", False: "a NumPy array"}
-    for name, tensor in kinds.items():
-        if tensor != kinds.get("u", tensor):
-            raise DTypeError(f"`{name}` must be {names[kinds['u']]}, as `u` is; got {names[tensor]}")
+    """Refuse an array that is not of u's library: a kernel is given the memory of one."""
+    library_of(inputs["u"])
+    wanted = _kind(inputs["u"])
+    for name, x in inputs.items():
+        is_array = hasattr(x, "dtype") and not isinstance(x, np.generic)
+        if is_array and _kind(x) != wanted:
+            raise DTypeError(f"`{name}` must be {wanted}, as `u` is; got {_kind(x)}")
+
+
+def _kind(x: Any) -> str:
+    if is_tensor(x):
+        return "a PyTorch tensor"
+    return "a NumPy array" if isinstance(x, np.ndarray) else f"{type(x).__module__}.{type(x).__name__}"

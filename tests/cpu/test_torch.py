@@ -107,10 +107,19 @@ def test_results_lie_on_the_cpu_whatever_the_default_device_is() -> None:
         assert torch.equal(x, y)
 
 
+class Foreign:
+    """An array of a library that nobody knows."""
+
+    def __init__(self, x: Any) -> None:
+        self.shape, self.dtype = x.shape, x.dtype
+
+
 def test_arrays_of_two_libraries_are_refused_by_name() -> None:
     call = _tensors(problem())
     with pytest.raises(DTypeError, match=r"^`A` must be a PyTorch tensor, as `u` is; got a NumPy array"):
         selective_scan(**call | {"A": call["A"].numpy()})
+    with pytest.raises(DTypeError, match=r"^`A` must be a PyTorch tensor, as `u` is; got .*\.Foreign"):
+        selective_scan(**call | {"A": Foreign(call["A"])})
     selective_scan(**call)
     with pytest.raises(DTypeError, match=r"^`A` must be a plain dense array; got layout torch.sparse_coo"):
         selective_scan(**call | {"A": call["A"].to_sparse()})
