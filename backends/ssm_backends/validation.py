@@ -107,16 +107,16 @@ def check_writable(name: str, array: Any) -> None:
     Raises
     ------
     ArgumentError
-        If it is read-only, or some of its elements are one place in memory.
+        If it is read-only, or a stride of 0 makes several of its elements one place in memory.
     """
     flags = getattr(array, "flags", None)
     if flags is not None and not flags.writeable:
-        raise ArgumentError(f"`{name}` must be writable where `inplace` is set; got a read-only array")
+        raise ArgumentError(f"`{name}` must be writable, to be written in place; got a read-only array")
     strides = tuple(array.strides if flags is not None else array.stride())
     shared = any(stride == 0 and size > 1 for stride, size in zip(strides, array.shape, strict=True))
     if shared and 0 not in array.shape:
         raise ArgumentError(
-            f"`{name}` must have a place in memory for each element where `inplace` is set; "
+            f"`{name}` must have a place in memory for each element, to be written in place; "
             f"got strides {strides}"
         )
 

@@ -12,7 +12,16 @@ import torch
 
 import ssm_backends
 import ssm_spec
-from ssm_backends import ArgumentError, DeviceError, DTypeError, ShapeError, mamba_ssm, use
+from ssm_backends import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    FallbackWarning,
+    ShapeError,
+    UnavailableError,
+    mamba_ssm,
+    use,
+)
 from ssm_backends.front import calling
 from ssm_conformance import assert_conforms
 
@@ -290,6 +299,14 @@ def pooled_step() -> dict[str, Any]:
         ("A", None, DTypeError, "`A` must be a PyTorch tensor; got None"),
         ("A", randn(2, 5), ShapeError, r"`A` must have shape \(h, p, n\); got \(2, 5\)"),
         ("D", randn(6), ShapeError, r"`D` must have shape \(h, p\); got \(6,\)"),
+        (
+            "state",
+            randn(4, 1, 3, 5).expand(4, 2, 3, 5),
+            ArgumentError,
+            r"`state` must have a place in memory for each element, to be .*; got strides \(15, 0,",
+        ),
+        ("D", torch.ones(2, 3) * 1j, DTypeError, "`D` must have a real floating dtype; got torch.complex64"),
+        ("dt_bias", torch.ones(2, 3).int(), DTypeError, "`dt_bias` must have a real floating dtype; got"),
         ("D", randn(2, 3).to_sparse(), DTypeError, "`D` must be a dense tensor; got layout torch.sparse_coo"),
         ("x", torch.ones(2, 2, 3, dtype=torch.int64), DTypeError, "`x` must have a floating dtype"),
         ("dt", randn(2, 2, 3).double(), DTypeError, "`dt` must have dtype float32, where `x`"),
@@ -338,6 +355,45 @@ def test_bad_use_of_the_block_is_told_in_its_own_names(
         mamba_ssm.mamba_inner_fn(**inner_inputs(False, "BC") | {name: given})
 
 
+def test_a_scan_refuses_what_would_lose_its_imaginary_part() -> None:
+    x, A = randn(2, 4, 7), -torch.ones(4, 3)
+    B = randn(2, 3, 7)
+    with pytest.raises(DTypeError, match=r"^`D` must have a real floating dtype; got torch\.complex64"):
+        mamba_ssm.selective_scan_fn(x, x, A, B, B, torch.ones(4) * 1j)
+
+
+def test_a_complex_step_takes_a_real_skip_and_bias() -> None:
+    x, dt, A = randn(2, 6), randn(2, 6, seed=1), torch.complex(-torch.ones(6, 3), randn(6, 3, seed=2))
+    B, C = randn(2, 3, seed=3), randn(2, 3, seed=4)
+    rest = {"D": randn(6, seed=5), "delta_bias": randn(6, seed=6), "delta_softplus": True}
+    state, held = torch.zeros(2, 6, 3, dtype=torch.complex64), torch.zeros(2, 6, 3, dtype=torch.complex64)
+    y = mamba_ssm.selective_state_update(
+        state, x, dt, A, B, C, rest["D"], dt_bias=rest["delta_bias"], dt_softplus=True
+    )
+    wanted, new = ssm_backends.selective_state_update(held, x, dt, A, B, C, **rest)
+    assert torch.equal(y, wanted)
+    assert torch.equal(state, new)
+
+
+@pytest.mark.parametrize("wide", ["xz", "x_proj_weight", "out_proj_weight"])
+def test_autocast_casts_no_float64(wide: str) -> None:
+    inputs = inner_inputs(False, "BC")
+    inputs[wide] = inputs[wide].double()
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(
+            DTypeError, match=r"^`\w+_weight` must have the dtype of `xz`, torch\.float(32|64); got"
+        ),
+    ):
+        mamba_ssm.mamba_inner_fn(**inputs)
+
+
+def test_a_device_without_autocast_is_told_as_one_that_nobody_serves() -> None:
+    inputs = {name: None if x is None else x.to("meta") for name, x in inner_inputs(False, "BC").items()}
+    with pytest.raises(UnavailableError, match="got device 'meta'"):
+        mamba_ssm.mamba_inner_fn(**inputs)
+
+
 def test_autocast_leaves_a_block_of_wide_inputs_whole() -> None:
     inputs = inner_inputs(False, "BC")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -361,7 +417,7 @@ def test_a_drop_in_is_one_graph(function: Any, inputs: dict[str, Any]) -> None:
     calling._TRACED.__dict__.clear()
     again = {name: x.clone() if isinstance(x, torch.Tensor) else x for name, x in inputs.items()}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch about its own tracing, and of a backend passed over
+        warnings.simplefilter("ignore", FallbackWarning)
         found = torch.compile(function, fullgraph=True, backend="eager")(**inputs)
     wanted = function(**again)
     # Another backend may serve a call that is traced: the same numbers to a few units of float32.

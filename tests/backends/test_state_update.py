@@ -168,7 +168,9 @@ def test_a_read_only_state_is_not_written(backend: str) -> None:
     fn(**given | {"state": given["state"].copy()}, inplace=True)  # the same kind of call
     given["state"].flags.writeable = False
     before = given["state"].copy()
-    with pytest.raises(ArgumentError, match=r"^`state` must be writable where `inplace` is set; got a read-"):
+    with pytest.raises(
+        ArgumentError, match=r"^`state` must be writable, to be written in place; got a read-"
+    ):
         fn(**given, inplace=True)
     np.testing.assert_array_equal(given["state"], before)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends._shapes import Sizes, pretty, rank_matches
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def only_tensors(required: Mapping[str, Any], optional: Mapping[str, Any]) -> None:
@@ -34,7 +37,21 @@ def shapes_of(given: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ..
     return tuple((name, tuple(x.shape)) for name, x in given.items() if x is not None)
 
 
-@lru_cache(maxsize=4096)
+def widened(name: str, x: Tensor | None, A: Tensor) -> Tensor | None:
+    """`D` or a bias in the real dtype of A, or None where there is none.
+
+    Raises
+    ------
+    DTypeError
+        If it is not real and floating: an imaginary part would be lost.
+    """
+    if x is None:
+        return None
+    if not x.is_floating_point():
+        raise DTypeError(f"`{name}` must have a real floating dtype; got {x.dtype}")
+    return x.to(A.dtype.to_real() if A.is_complex() else A.dtype)
+
+
 def sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mapping[str, int]:
     """The size of each letter, from shapes that agree; remembered, since a step has no time to look again.
 
@@ -51,6 +68,16 @@ def sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mappin
     ShapeError
         Naming the first one that has another shape, the sizes it should have, and those it has.
     """
+    import torch
+
+    if (
+        torch.compiler.is_compiling()
+    ):  # a graph is traced once; PyTorch warns of a memory that it looks through
+        return _sized(found, shapes)
+    return _remembered(found, shapes)
+
+
+def _sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mapping[str, int]:
     sizes, given = Sizes(minimum=dict.fromkeys("gnw", 1)), dict(found)  # groups, states, a filter
     for entry in shapes.split(", "):
         name, _, allowed = entry.partition(": ")
@@ -62,6 +89,9 @@ def sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mappin
                 raise ShapeError(f"`{name}` must have shape {listed}; got {given[name]}")
             sizes.match(name, form, given[name])
     return sizes.bound
+
+
+_remembered: Final = lru_cache(maxsize=4096)(_sized)
 
 
 def under_names(names: Mapping[str, str], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

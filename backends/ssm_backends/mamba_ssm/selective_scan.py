@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front.functions import selective_scan
-from ssm_backends.mamba_ssm._tensors import only_tensors
+from ssm_backends.mamba_ssm._tensors import only_tensors, widened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,10 +97,9 @@ def _scan(
         raise ShapeError(f"`u` must have shape (b, d, l); got {tuple(u.shape)}")
     if A.is_complex():
         B, C = _complex(B, u.shape[-1]), _complex(C, u.shape[-1])
-    real = A.dtype.to_real() if A.is_complex() else A.dtype
     return selective_scan(
         u, delta, A, B, C,
-        None if D is None else D.to(real), z, None if delta_bias is None else delta_bias.to(real),
+        widened("D", D, A), z, widened("delta_bias", delta_bias, A),
         delta_softplus, return_last_state, backend=backend,
     )  # fmt: skip
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front import functions
-from ssm_backends.mamba_ssm._tensors import only_tensors, shapes_of, sized, under_names
+from ssm_backends.mamba_ssm._tensors import only_tensors, shapes_of, sized, under_names, widened
+from ssm_backends.validation import check_writable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +109,8 @@ def _step(
     dt_softplus: bool,
     slots: Tensor | None,
 ) -> Tensor:
+    import torch
+
     required = {"state": state, "x": x, "dt": dt, "A": A, "B": B, "C": C}
     optional = {"D": D, "z": z, "dt_bias": dt_bias, "state_batch_indices": slots}
     only_tensors(required, optional)
@@ -115,6 +118,11 @@ def _step(
         raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
     channels = state.ndim - 2  # dimensions that are channels: (d,) or (h, p)
     sized(shapes_of({**required, **optional}), _SHAPES[channels])
+    # No stride joins the channels of such a state: the step is given a copy, which is written back.
+    copied = channels == 2 and state.stride(1) != state.shape[2] * state.stride(2)
+    if copied and not torch.compiler.is_compiling():
+        check_writable("state", state)
+    D, dt_bias = widened("D", D, A), widened("dt_bias", dt_bias, A)
     flat = _channels(state, 1, channels)
     y: Tensor
     y, new = under_names(
@@ -126,15 +134,15 @@ def _step(
         _channels(A, 0, channels),
         B,
         C,
-        None if D is None else _channels(D, 0, channels).to(A.dtype),
+        None if D is None else _channels(D, 0, channels),
         None if z is None else _channels(z, 1, channels),
-        None if dt_bias is None else _channels(dt_bias, 0, channels).to(A.dtype),
+        None if dt_bias is None else _channels(dt_bias, 0, channels),
         dt_softplus,
         state_indices=slots,
         inplace=True,
         backend=backend,
     )
-    if channels == 2 and state.stride(1) != state.shape[2] * state.stride(2):  # no stride joins them: a copy
+    if copied:
         state.copy_(new.reshape(state.shape))
     return y.reshape(x.shape)
 
