@@ -12,7 +12,7 @@ from ssm_backends.dtypes import REAL, real_of
 from ssm_conformance.checks.finding import describe
 from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake
 from ssm_conformance.judge import judge
-from ssm_conformance.question import Question, Stored, exact, question, stored
+from ssm_conformance.question import Question, Stored, all_stored, exact, question
 from ssm_conformance.storage import widen
 
 
@@ -74,9 +74,9 @@ def assert_conforms(
             raise ArgumentError(f"`gradients` must be None: {op} has none; got {', '.join(gradients)}")
         if cotangents is None:
             raise ArgumentError("`cotangents` must be given with `gradients`; got None")
+        found = all_stored("gradients", gradients)
         known = {name: exact(value) for name, value in cotangents.items()}
         slopes = reference.vjp_bounds(known, tuple(gradients), arithmetic=facts, **asked.inputs)
-        found = {name: stored(value) for name, value in gradients.items()}
         _check_dtypes("gradients", found)
         wrong = [f"gradient of {line}" for line in _complaints(asked, found, slopes)]
         if wrong:
@@ -93,6 +93,8 @@ def _check_mappings(gradients: Any, cotangents: Any, arithmetic: Any) -> None:
             raise DTypeError(f"`{name}` must be a mapping by name; got {type(value).__name__}")
     if gradients is not None and not gradients:
         raise ArgumentError("`gradients` must hold at least one, or be None; got {}")
+    if cotangents is not None and gradients is None:
+        raise ArgumentError(f"`cotangents` must be None without `gradients`; got {', '.join(cotangents)}")
     known = [field.name for field in fields(ssm_spec.Arithmetic) if field.name not in ("compute", "io")]
     for fact in arithmetic or {}:
         if fact not in known:

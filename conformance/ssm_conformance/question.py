@@ -51,15 +51,19 @@ def question(op: str, actual: Any, inputs: Mapping[str, Any]) -> Question:
     ShapeError, DTypeError
         If the inputs are no valid call.
     """
+    if not isinstance(op, str) or op not in ssm_spec.REFERENCES:
+        raise ArgumentError(f"`op` must be one of {', '.join(ssm_spec.REFERENCES)}; got {op!r}")
     if op in OPERATORS:
         call = validate(op, **inputs)
         one = not isinstance(actual, Sequence | Mapping) and bool(call.operator.outputs[0].when)
         named = {call.operator.outputs[0].name: actual} if one else actual
-        answers = _stored(named if isinstance(named, Mapping) else outputs_of(call, named))
+        answers = all_stored("actual", named if isinstance(named, Mapping) else outputs_of(call, named))
         asked = Question(op, _exact(call.inputs), call.compute, call.dtype, answers)
     else:
-        answers = _stored(_by_name(op, actual))
+        answers = all_stored("actual", _by_name(op, actual))
         types = [real_of(name) for name in _float_types(inputs)] or [real_of(t) for _, t in answers.values()]
+        if not types:  # no input has a gradient either
+            raise ArgumentError(f"`actual` must hold an output of {op}; got {actual!r}")
         asked = Question(op, _exact(inputs), compute_dtype(types), types[0], answers)
     outputs = ssm_spec.REFERENCES[op].outputs
     for name in answers:
@@ -82,6 +86,20 @@ def stored(value: Any) -> Stored:
     return (np.ascontiguousarray(array).view(np.uint16) if name == "bfloat16" else array), name
 
 
+def all_stored(argument: str, arrays: Mapping[str, Any]) -> dict[str, Stored]:
+    """Each array of a mapping as :func:`stored` gives it.
+
+    Raises
+    ------
+    ArgumentError
+        If one is no array; `argument` is the mapping's name.
+    """
+    for name, value in arrays.items():
+        if not _is_array(value):
+            raise ArgumentError(f"`{argument}` must hold arrays; got {type(value).__name__} for {name}")
+    return {name: stored(value) for name, value in arrays.items()}
+
+
 def exact(value: Any) -> Any:
     """An argument as the oracle takes it: exact numbers, index arrays and plain values as they are."""
     if not _is_array(value):
@@ -92,13 +110,6 @@ def exact(value: Any) -> Any:
 
 def _exact(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: exact(value) for name, value in inputs.items()}
-
-
-def _stored(arrays: Mapping[str, Any]) -> dict[str, Stored]:
-    for name, value in arrays.items():
-        if not _is_array(value):
-            raise ArgumentError(f"`actual` must hold arrays; got {type(value).__name__} for {name}")
-    return {name: stored(value) for name, value in arrays.items()}
 
 
 def _is_array(value: Any) -> bool:
@@ -112,8 +123,6 @@ def _float_types(inputs: Mapping[str, Any]) -> list[str]:
 
 def _by_name(op: str, actual: Any) -> dict[str, Any]:
     """Outputs by name: one array is the first output, several are all of them in order."""
-    if op not in ssm_spec.REFERENCES:
-        raise ArgumentError(f"`op` must be one of {', '.join(ssm_spec.REFERENCES)}; got {op!r}")
     outputs = ssm_spec.REFERENCES[op].outputs
     if isinstance(actual, Mapping):
         return dict(actual)

@@ -135,6 +135,7 @@ def test_the_likely_mistake_is_named(wrong, mistake: str) -> None:
             {"gradients": {"u": 1.0}, "cotangents": 1.0},
             "`cotangents` must be a mapping by name; got float",
         ),
+        (None, {"cotangents": {"y": 1.0}}, "`cotangents` must be None without `gradients`"),
         (None, {"arithmetic": "float32"}, "`arithmetic` must be a mapping by name; got str"),
         (
             None,
@@ -152,6 +153,25 @@ def test_a_question_about_nothing_is_refused(actual, options: dict, message: str
     call = inputs()
     with pytest.raises((ArgumentError, DTypeError), match=f"^{message}"):
         assert_conforms("selective_scan", right(call) if actual is None else actual, **options, **call)
+
+
+def test_a_gradient_is_an_array() -> None:
+    call = inputs()
+    given = {"gradients": {"u": None}, "cotangents": {"y": call["u"]}}
+    with pytest.raises(ArgumentError, match=r"^`gradients` must hold arrays; got NoneType for u"):
+        assert_conforms("selective_scan", right(call), **given, **call)
+
+
+@pytest.mark.parametrize("op", ["nothing", ["selective_scan"], None])
+def test_an_operator_is_named_by_a_word(op) -> None:
+    with pytest.raises(ArgumentError, match=r"^`op` must be one of .*selective_scan.*; got "):
+        assert_conforms(op, np.ones(2))
+
+
+@pytest.mark.parametrize("op", ["hippo_legs", "hippo_legs_nplr"])
+def test_no_output_of_no_array_is_refused(op: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^`actual` must hold an output of {op}.*; got {{}}"):
+        assert_conforms(op, {}, n=3)
 
 
 def test_no_mistake_is_named_where_none_fits() -> None:
