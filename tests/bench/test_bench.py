@@ -188,8 +188,12 @@ def test_a_module_that_is_not_installed_takes_part_and_may_be_the_one_compared_w
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "its_copy.py").write_text("from uninstalled_twin import ssm_backend\n", encoding="utf-8")
+    twice = run("--plugin", "uninstalled_twin", "--plugin", "its_copy", *TINY, "--pass", "forward")
     said = run("numpy", "--plugin", "uninstalled_twin", "--against", "twin", *TINY, "--pass", "forward")
-    sys.modules.pop("uninstalled_twin")
+    for name in ("uninstalled_twin", "its_copy"):
+        sys.modules.pop(name)
+    assert str(twice.exception) == "each `--plugin` must hand over a backend of another name; got twin, twin"
     assert said.exception is None
     assert said.return_value == 0
     assert "times twin" in said.output

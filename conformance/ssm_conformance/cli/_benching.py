@@ -166,6 +166,9 @@ def _load(
     """Those asked for, modules first, or all that are installed: who runs here, and who does not."""
     found, absent = rivals([module_target(module).plugin for module in dict.fromkeys(modules)], device)
     met = {rival.name for rival in found}
+    if len(met) < len(found):  # times are kept by name
+        given = ", ".join(rival.name for rival in found)
+        raise NothingToTimeError(f"each `--plugin` must hand over a backend of another name; got {given}")
     named = [find_plugin(name) for name in names if name not in met]
     more, lacking = rivals(named if names or modules else installed(), device)
     return found + more, absent | lacking
