@@ -7,9 +7,11 @@ dimensions that broadcast among the arguments that have it; ``"=s"`` for the bro
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -101,6 +103,16 @@ class Argument:
     def required(self) -> bool:
         """Whether a call without it is an error."""
         return self.default is REQUIRED
+
+    @property
+    def allowed(self) -> str:
+        """The numbers of the interval in words, to stand after "must be"; "" where there is none."""
+        if self.interval is None:
+            return ""
+        low, high = self.interval
+        if low == sys.float_info.min:
+            return "positive and finite"
+        return f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -218,7 +218,7 @@ def _check_plain(argument: Argument, value: Any) -> None:
     if argument.interval is not None:
         low, high = argument.interval
         if not low <= value <= high:
-            raise ArgumentError(f"`{name}` must lie in {low:g}..{high:g}; got {shown}")
+            raise ArgumentError(f"`{name}` must be {argument.allowed}; got {shown}")
 
 
 def _check_pair(name: str, value: Any) -> None:

@@ -124,7 +124,7 @@ def test_a_docstring_says_shapes_and_dtypes(line: str) -> None:
     ("op", "line"),
     [
         ("ssm_recurrence", "u : (b, *s, m, l), bfloat16 or float16 or float32 or float64"),
-        ("discretize_bilinear", "alpha : float, 0 to 1"),
+        ("discretize_bilinear", "alpha : float, from 0 to 1"),
         ("hippo_legt", "theta : float, positive and finite"),
         ("hippo_fout", "n : int, at least 2"),
         ("hippo_fout", "    `n`: it must be even: a cosine and a sine a frequency."),
@@ -182,8 +182,10 @@ def test_a_scalar_of_numpy_is_read_in_every_call(op: str, name: str, first: Any,
 
 def test_a_scalar_of_numpy_is_judged_in_every_call() -> None:
     ssm_backends.hippo_legs(np.int64(3))
-    with pytest.raises(ArgumentError, match=r"^`n` must lie in 1..inf; got -3"):
+    with pytest.raises(ArgumentError, match=r"^`n` must be at least 1; got -3"):
         ssm_backends.hippo_legs(np.int64(-3))
+    with pytest.raises(ArgumentError, match=r"^`theta` must be positive and finite; got nan"):
+        ssm_backends.hippo_legt(3, theta=np.float64("nan"))
 
 
 def test_a_sparse_tensor_is_refused_after_a_dense_one_was_served() -> None:

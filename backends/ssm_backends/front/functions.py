@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from inspect import Parameter, Signature
-from math import inf
 from typing import Any, Final
 
 from ssm_backends._shapes import pretty
@@ -86,7 +84,7 @@ def _kind(operator: Operator, argument: Argument) -> str:
         return f"{_shapes(argument.forms)}, {' or '.join(argument.choices)}"
     if argument.kind != "array":
         words = " or ".join(map(repr, argument.choices)) or _PLAIN[argument.kind]
-        return words + ("" if argument.interval is None else _range(*argument.interval))
+        return ", ".join(filter(None, (words, argument.allowed)))
     if argument.name == operator.primary and argument.forms[0].role == "io":
         return f"{_shapes(argument.forms)}, {' or '.join(REAL)}{_COMPLEX[argument.complex]}"
     by_role: dict[Role, list[Form]] = {}
@@ -107,13 +105,6 @@ def _letters(operator: Operator) -> str:
     found = [symbol.partition("+")[0].replace("=", "*") for shape in shapes for symbol in shape.split()]
     known = {**SYMBOLS, **operator.symbols}
     return "; ".join(f"{symbol}: {known[symbol]}" for symbol in dict.fromkeys(found) if symbol in known) + "."
-
-
-def _range(low: float, high: float) -> str:
-    """The numbers of a closed interval, in words."""
-    if low == sys.float_info.min:
-        return ", positive and finite"
-    return f", at least {low:g}" if high == inf else f", {low:g} to {high:g}"
 
 
 def _dtype(operator: Operator, role: Role) -> str:
