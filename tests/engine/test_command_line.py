@@ -162,6 +162,16 @@ def test_several_backends_end_in_one_matrix(ssm_spec: Run, write_plugin: Write, 
         assert [case["id"] for case in report["cases"]] == [BAD, RIGHT]
 
 
+def test_no_report_takes_the_place_of_another(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:
+    other = "return Backend(name='fine', version='1', arrays=NumpyArrays(), ops={})"
+    modules = ("--plugin", write_plugin("fine"), "--plugin", write_plugin("another", hook=other))
+    said = ssm_spec("conform", *modules, "--case", RIGHT, "--report", tmp_path)
+    assert said.status == 2
+    assert "two backends must not have one name in one run" in said.err
+    assert "got 'fine' again, from another" in said.err
+    assert json.loads((tmp_path / "fine" / "report.json").read_text())["backend"]["version"] == "0"
+
+
 def announced(folder: Path, text: str) -> Path:
     path = folder / "expected.toml"
     path.write_text(text, encoding="utf-8")

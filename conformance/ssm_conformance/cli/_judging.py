@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Final
 
@@ -47,7 +47,7 @@ def judge_backends(request: Request) -> int:
     for name, find in targets(request.names, request.modules, request.device, met):
         met.add(name)
         try:
-            runs.append(_judge_target(request, find()))
+            runs.append(_judge_target(request, find(), {run.backend for run in runs}))
             met.add(runs[-1].backend)
         except LoadError as error:
             if name in request.forgiving and error.kind == "unavailable":
@@ -68,10 +68,15 @@ def judge_backends(request: Request) -> int:
     return exit_status(runs, failures)
 
 
-def _judge_target(request: Request, target: Target) -> Run:
-    """Load one backend and judge it as far as that goes."""
+def _judge_target(request: Request, target: Target, judged: Collection[str]) -> Run:
+    """Load one backend and judge it as far as that goes, unless one of its name was judged before."""
     session = open_session(target, request.limits, request.workers, in_process=request.in_process)
     try:
+        if session.name in judged:
+            raise SelectionError(
+                "two backends must not have one name in one run, for the report of the second would take the "
+                f"place of the first; got {session.name!r} again, from {target.plugin.module}"
+            )
         planned = session.plan(request.level, request.selection)
         expected = expectations_for(session.name, request.expected, planned)
         folder = ReportFolder(request.report, session.name) if request.report is not None else None
