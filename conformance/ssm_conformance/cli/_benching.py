@@ -19,7 +19,7 @@ from ssm_conformance.bench.plots import PlotsError, draw
 from ssm_conformance.bench.problem import Pass, growth
 from ssm_conformance.bench.results import as_data
 from ssm_conformance.bench.table import tables
-from ssm_conformance.cli._targets import check_names
+from ssm_conformance.cli._targets import admit
 from ssm_conformance.console import console
 from ssm_conformance.engine import LoadError
 from ssm_conformance.engine.target import module_target
@@ -83,7 +83,7 @@ class Benchmark:
         if dtype not in REAL:
             raise NothingToTimeError(f"`--dtype` must be one of {', '.join(REAL)}; got {dtype!r}")
         asked = dict.fromkeys([*names, *([against] if against else [])])
-        check_names(tuple(asked), modules)
+        admit(tuple(asked), modules)
         try:
             found, absent = _load(tuple(asked), modules, device)
             if report is not None:

@@ -13,7 +13,7 @@ import click
 from ssm_backends import OPERATORS, installed
 from ssm_backends.dtypes import REAL
 from ssm_conformance.case import Level
-from ssm_conformance.cli._targets import check_names
+from ssm_conformance.cli._targets import admit
 from ssm_conformance.engine import Expectation, ExpectedFileError, Limits, Selection, read_expected
 from ssm_conformance.engine.limits import GIB
 from ssm_conformance.engine.session import SelectionError, check_ids
@@ -60,7 +60,7 @@ def request_from(
     names: tuple[str, ...], modules: tuple[str, ...], *, everyone: bool, **options: Any
 ) -> Request:
     """Check the options of a call; click.UsageError where they cannot be meant."""
-    check_names(names, modules)
+    admit(names, modules)
     for option, given, known in (
         ("--op", options["ops"], tuple(OPERATORS)),
         ("--dtype", options["dtypes"], REAL),

@@ -17,11 +17,11 @@ from ssm_conformance.engine.target import module_target
 from ssm_conformance.reports.terminal import excerpt
 
 
-def check_names(names: Sequence[str], modules: Sequence[str]) -> None:
-    """Refuse a name that no installed backend has; modules may have any: then it is told in its turn.
+def admit(names: Sequence[str], modules: Sequence[str]) -> None:
+    """Let modules be found in the current folder; without them, refuse a name that no backend has.
 
-    Modules are looked for in the current folder too, as ``python -m`` would, but last: nothing installed
-    is shadowed.
+    That folder is looked in as ``python -m`` would, but last: nothing installed is shadowed. Where there are
+    modules, which may have any name, a name that is not found is told in its turn.
 
     Raises
     ------

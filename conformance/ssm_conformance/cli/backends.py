@@ -55,9 +55,9 @@ def backends(
     out.print(table, markup=False)
     if load:
         from ssm_conformance.cli._claims import show_claims
-        from ssm_conformance.cli._targets import check_names, targets
+        from ssm_conformance.cli._targets import admit, targets
 
-        check_names((), modules)
+        admit((), modules)
         met: set[str] = set()
         for name, find in targets([plugin.name for plugin in plugins], modules, device, met):
             met.add(show_claims(out, name, find))

@@ -18,7 +18,7 @@ def explain(case_id: str, names: tuple[str, ...], modules: tuple[str, ...], devi
     Exit status, with a backend: 0 if every one passed; 1 if one failed; else 2, if one could not be judged.
     """
     from ssm_conformance.cli._explaining import explain_case, explain_verdicts
-    from ssm_conformance.cli._targets import check_names
+    from ssm_conformance.cli._targets import admit
     from ssm_conformance.console import console
     from ssm_conformance.engine.session import SelectionError, check_ids
 
@@ -28,7 +28,7 @@ def explain(case_id: str, names: tuple[str, ...], modules: tuple[str, ...], devi
         check_ids([case_id])
     except SelectionError as error:
         raise click.UsageError(str(error).replace("`--case`", "`CASE`")) from error
-    check_names(names, modules)
+    admit(names, modules)
     out = console()
     explain_case(out, case_id)
     if names or modules:
