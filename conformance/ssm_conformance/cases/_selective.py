@@ -205,6 +205,17 @@ ORDINARY: Final = (
         first=_COMMON,
     ),
     _scan("wide-state", scan_inputs(1, 2, 9, 64), OUTPUT),
+    # Sixteen states, and more channels and steps than a block of a kernel: what a fast path is made for.
+    _scan("layer", scan_inputs(2, 96, 150, 16), OUTPUT, first=_COMMON),
+    _scan("layer-long", scan_inputs(1, 16, 2100, 16, g_B=1, g_C=1), STATE, first=_COMMON),
+    _scan("layer-wide", scan_inputs(1, 1536, 40, 16, g_B=2, g_C=2), GROUPS, first=_COMMON),
+    _scan(
+        "layer-64-states",
+        scan_inputs(1, 70, 133, 64, initial_state=states(1, 70, 64)),
+        INITIAL,
+        first=_COMMON,
+    ),
+    _scan("layer-batch", scan_inputs(8, 1600, 33, 16), OUTPUT, "full", dtypes=_COMMON),
     _scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
     _scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
     _scan("wide", scan_inputs(1, 4096, 5, 2), OUTPUT, "full"),
