@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import ssm_backends
-import ssm_spec
 from ssm_backends import (
     OPERATORS,
     REQUIRED,
@@ -100,51 +99,6 @@ def test_every_operator_has_a_function_with_the_declared_signature() -> None:
             says = re.search(rf"^{argument.name} : (.*)", function.__doc__, re.MULTILINE)[1]
             assert argument.kind not in ("array", "index") or re.search(r"\), .*(float|int|dtype of)", says)
         assert function.__name__ == name
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "u : (b, d, l), bfloat16 or float16 or float32 or float64",
-        "B : (d, n), float32 or float64; (b, n, l) or (b, g_B, n, l), dtype of u or float32, "
-        "or complex beside a complex A",
-        "initial_state : (r, d, n), float32 or float64, complex where A is, or None",
-        "cu_seqlens : (r+1,), int32, or None",
-        "delta_softplus : bool",
-        "b_discretization : 'euler' or 'zoh'",
-        "y : (b, d, l), dtype of u",
-        "last_state : (r, d, n), float32 or float64, complex where A is, if return_last_state",
-    ],
-)
-def test_a_docstring_says_shapes_and_dtypes(line: str) -> None:
-    assert line in ssm_backends.selective_scan.__doc__.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("op", "line"),
-    [
-        ("ssm_recurrence", "u : (b, *s, m, l), bfloat16 or float16 or float32 or float64"),
-        ("discretize_bilinear", "alpha : float, from 0 to 1"),
-        ("hippo_legt", "theta : float, positive and finite"),
-        ("hippo_fout", "n : int, at least 2"),
-        ("hippo_fout", "    `n`: it must be even: a cosine and a sine a frequency."),
-        ("ssd", "dt_limit : (float, float)"),
-        ("s5", "b: batch; h: channels; l: length; p: modes."),
-    ],
-)
-def test_a_docstring_says_ranges_rules_and_letters(op: str, line: str) -> None:
-    assert line in getattr(ssm_backends, op).__doc__.splitlines()
-
-
-@pytest.mark.parametrize("op", OPERATORS)
-def test_a_docstring_explains_every_letter_and_names_the_oracle_s_source(op: str) -> None:
-    operator, text = OPERATORS[op], getattr(ssm_backends, op).__doc__
-    assert text.endswith(f"\n{operator.source}")
-    assert operator.source == ssm_spec.REFERENCES[op].source
-    shapes = re.findall(r"\(([^()]*)\), .*(?:float|int|dtype of)", text)
-    letters = {symbol.partition("+")[0] for shape in shapes for symbol in re.split(r",\s*", shape)}
-    explained = re.findall(r"(?:^|; )(\*?\w+): ", text.split("\n\n")[1])
-    assert letters - {""} <= set(explained) | {"1"}
 
 
 @pytest.mark.parametrize(("backend", "take"), [("torch", lambda x: x), ("numpy", lambda x: x.numpy())])

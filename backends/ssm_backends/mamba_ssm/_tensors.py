@@ -70,9 +70,8 @@ def sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mappin
     """
     import torch
 
-    if (
-        torch.compiler.is_compiling()
-    ):  # a graph is traced once; PyTorch warns of a memory that it looks through
+    # A graph is traced once, and PyTorch warns of a memory that it looks through.
+    if torch.compiler.is_compiling():
         return _sized(found, shapes)
     return _remembered(found, shapes)
 

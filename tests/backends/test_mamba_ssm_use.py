@@ -1,0 +1,187 @@
+"""mamba-ssm's functions used badly, under autocast, traced: told in their own names, or right."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ssm_backends
+from ssm_backends import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    FallbackWarning,
+    ShapeError,
+    UnavailableError,
+    mamba_ssm,
+    use,
+)
+from ssm_backends.front import calling
+
+from .mamba_calls import inner_inputs, pooled_step, randn
+
+
+@pytest.fixture(autouse=True)
+def plain() -> Any:
+    with use("torch"):
+        yield
+
+
+def test_bad_use_of_the_block_is_told() -> None:
+    inputs = inner_inputs(False, "BC")
+    with pytest.raises(ArgumentError, match="`checkpoint_lvl` must be 0 or 1; got 2"):
+        mamba_ssm.mamba_inner_fn(**inputs, checkpoint_lvl=2)
+    with pytest.raises(ShapeError, match=r"`x_proj_weight` must have 11 rows.*got \(10, 6\)"):
+        mamba_ssm.mamba_inner_fn(**inputs | {"x_proj_weight": randn(10, 6)})
+    with pytest.raises(ShapeError, match=r"^`conv1d_weight` must have shape \(d, 1, w\).*got \(6, 2, 4\)"):
+        mamba_ssm.mamba_inner_fn(**inputs | {"conv1d_weight": randn(6, 2, 4)})
+
+
+def test_another_library_s_array_is_refused_by_name() -> None:
+    x, A, B = randn(1, 2, 3), randn(2, 4), randn(1, 4, 3)
+    with pytest.raises(DTypeError, match=r"`A` must be a PyTorch tensor; got numpy\.ndarray"):
+        mamba_ssm.selective_scan_fn(x, x, A.numpy(), B, B)
+    with pytest.raises(DTypeError, match=r"`D` must be a PyTorch tensor; got builtins\.float"):
+        mamba_ssm.selective_state_update(randn(1, 2, 4), x[..., 0], x[..., 0], A, B[..., 0], B[..., 0], 1.0)
+    with pytest.raises(DTypeError, match=r"`xz` must be a PyTorch tensor; got numpy\.ndarray"):
+        mamba_ssm.mamba_inner_ref(x.numpy(), x, None, x, x, x, None, A)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "error", "message"),
+    [
+        ("state", None, DTypeError, "`state` must be a PyTorch tensor; got None"),
+        ("x", randn(2, 6), ShapeError, r"`x` must have shape \(b, h, p\); got \(2, 6\)"),
+        ("dt", randn(2, 2, 4), ShapeError, r"`dt` must have shape \(b, h, p\) with .*; got \(2, 2, 4\)"),
+        ("A", None, DTypeError, "`A` must be a PyTorch tensor; got None"),
+        ("A", randn(2, 5), ShapeError, r"`A` must have shape \(h, p, n\); got \(2, 5\)"),
+        ("D", randn(6), ShapeError, r"`D` must have shape \(h, p\); got \(6,\)"),
+        (
+            "state",
+            randn(4, 1, 3, 5).expand(4, 2, 3, 5),
+            ArgumentError,
+            r"`state` must have a place in memory for each element, to be .*; got strides \(15, 0,",
+        ),
+        ("D", torch.ones(2, 3) * 1j, DTypeError, "`D` must have a real floating dtype; got torch.complex64"),
+        ("dt_bias", torch.ones(2, 3).int(), DTypeError, "`dt_bias` must have a real floating dtype; got"),
+        ("D", randn(2, 3).to_sparse(), DTypeError, "`D` must be a dense tensor; got layout torch.sparse_coo"),
+        ("x", torch.ones(2, 2, 3, dtype=torch.int64), DTypeError, "`x` must have a floating dtype"),
+        ("dt", randn(2, 2, 3).double(), DTypeError, "`dt` must have dtype float32, where `x`"),
+        ("dt_bias", randn(2, 3).to("meta"), DeviceError, "`dt_bias` must be on the device of .*; got meta"),
+        ("dt_softplus", "yes", DTypeError, "`dt_softplus` must be True or False; got 'yes'"),
+        ("state_batch_indices", [3, 0], DTypeError, "`state_batch_indices` must be a PyTorch"),
+        ("state_batch_indices", torch.tensor([4, 0]), ArgumentError, r"`state_batch_indices` must lie in"),
+        ("state_batch_indices", torch.ones(2), DTypeError, "`state_batch_indices` must have dtype int32"),
+    ],
+)
+def test_bad_use_of_the_step_is_told_in_its_own_names(
+    name: str, given: Any, error: type[Exception], message: str
+) -> None:
+    inputs = pooled_step()
+    before = inputs["state"].clone()
+    with pytest.raises(error, match=f"^{message}"):
+        mamba_ssm.selective_state_update(**inputs | {name: given})
+    assert torch.equal(inputs["state"], before)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "error", "message"),
+    [
+        ("xz", None, DTypeError, "`xz` must be a PyTorch tensor; got None"),
+        ("xz", randn(2, 13, 7), ShapeError, r"`xz` must have shape \(b, 2d, l\), d = 6; got \(2, 13, 7\)"),
+        ("xz", randn(2, 12), ShapeError, r"`xz` must have shape \(b, 2d, l\); got \(2, 12\)"),
+        ("xz", randn(2, 12, 7).double(), DTypeError, "`x_proj_weight` must have the dtype of `xz`"),
+        ("conv1d_bias", randn(5), ShapeError, r"`conv1d_bias` must have shape \(d,\) with d = 6"),
+        ("conv1d_weight", randn(6, 1, 4).double(), DTypeError, "`conv1d_weight` must have .* where `xz`"),
+        ("delta_proj_weight", randn(6), ShapeError, r"`delta_proj_weight` must have shape \(d, r\)"),
+        ("out_proj_weight", randn(5, 7), ShapeError, r"`out_proj_weight` must have shape \(m, d\)"),
+        ("out_proj_bias", 1.0, DTypeError, "`out_proj_bias` must be a PyTorch tensor; got builtins.float"),
+        ("A", randn(6), ShapeError, r"`A` must have shape \(d, n\); got \(6,\)"),
+        ("D", randn(6).to("meta"), DeviceError, "`D` must be on the device of `xz`, cpu; got meta"),
+        ("B_proj_bias", randn(2), ShapeError, r"`B_proj_bias` must have shape \(4,\), as B and C have"),
+        ("b_rms_weight", randn(1), ShapeError, r"`b_rms_weight` must have shape \(4,\), as B and C have"),
+        ("dt_rms_weight", randn(6).long(), DTypeError, "`dt_rms_weight` must have a real floating"),
+        ("b_c_dt_rms_eps", "small", DTypeError, "`b_c_dt_rms_eps` must be a number; got 'small'"),
+        ("checkpoint_lvl", np.ones(2), ArgumentError, "`checkpoint_lvl` must be 0 or 1; got array"),
+    ],
+)
+def test_bad_use_of_the_block_is_told_in_its_own_names(
+    name: str, given: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        mamba_ssm.mamba_inner_fn(**inner_inputs(False, "BC") | {name: given})
+
+
+def test_a_scan_refuses_what_would_lose_its_imaginary_part() -> None:
+    x, A = randn(2, 4, 7), -torch.ones(4, 3)
+    B = randn(2, 3, 7)
+    with pytest.raises(DTypeError, match=r"^`D` must have a real floating dtype; got torch\.complex64"):
+        mamba_ssm.selective_scan_fn(x, x, A, B, B, torch.ones(4) * 1j)
+
+
+def test_a_complex_step_takes_a_real_skip_and_bias() -> None:
+    x, dt, A = randn(2, 6), randn(2, 6, seed=1), torch.complex(-torch.ones(6, 3), randn(6, 3, seed=2))
+    B, C = randn(2, 3, seed=3), randn(2, 3, seed=4)
+    rest = {"D": randn(6, seed=5), "delta_bias": randn(6, seed=6), "delta_softplus": True}
+    state, held = torch.zeros(2, 6, 3, dtype=torch.complex64), torch.zeros(2, 6, 3, dtype=torch.complex64)
+    y = mamba_ssm.selective_state_update(
+        state, x, dt, A, B, C, rest["D"], dt_bias=rest["delta_bias"], dt_softplus=True
+    )
+    wanted, new = ssm_backends.selective_state_update(held, x, dt, A, B, C, **rest)
+    assert torch.equal(y, wanted)
+    assert torch.equal(state, new)
+
+
+@pytest.mark.parametrize("wide", ["xz", "x_proj_weight", "out_proj_weight"])
+def test_autocast_casts_no_float64(wide: str) -> None:
+    inputs = inner_inputs(False, "BC")
+    inputs[wide] = inputs[wide].double()
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(
+            DTypeError, match=r"^`\w+_weight` must have the dtype of `xz`, torch\.float(32|64); got"
+        ),
+    ):
+        mamba_ssm.mamba_inner_fn(**inputs)
+
+
+def test_a_device_without_autocast_is_told_as_one_that_nobody_serves() -> None:
+    inputs = {name: None if x is None else x.to("meta") for name, x in inner_inputs(False, "BC").items()}
+    with pytest.raises(UnavailableError, match="got device 'meta'"):
+        mamba_ssm.mamba_inner_fn(**inputs)
+
+
+def test_autocast_leaves_a_block_of_wide_inputs_whole() -> None:
+    inputs = inner_inputs(False, "BC")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = mamba_ssm.mamba_inner_fn(**inputs)
+    wide = mamba_ssm.mamba_inner_fn(**inputs)
+    assert out.dtype == torch.bfloat16
+    # The projections are those of bfloat16, of 8 bits, whose errors the scan and the output carry on.
+    assert (out - wide).abs().max() < 2**-4 * wide.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs"),
+    [
+        (mamba_ssm.mamba_inner_fn, inner_inputs(False, "BC") | {"checkpoint_lvl": 0}),
+        (mamba_ssm.selective_state_update, pooled_step()),
+    ],
+    ids=["block", "step"],
+)
+def test_a_drop_in_is_one_graph(function: Any, inputs: dict[str, Any]) -> None:
+    torch._dynamo.reset()
+    calling._TRACED.__dict__.clear()
+    again = {name: x.clone() if isinstance(x, torch.Tensor) else x for name, x in inputs.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FallbackWarning)
+        found = torch.compile(function, fullgraph=True, backend="eager")(**inputs)
+    wanted = function(**again)
+    # Another backend may serve a call that is traced: the same numbers to a few units of float32.
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    if "state" in inputs:
+        torch.testing.assert_close(inputs["state"], again["state"], rtol=1e-5, atol=1e-5)
