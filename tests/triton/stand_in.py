@@ -205,7 +205,9 @@ def store(at: Pointer, given: Any, mask: Any = True) -> None:
     """Write elements where the mask is set, none of them twice with different values."""
     where, chosen, x = np.broadcast_arrays(at.at, value(mask), value(given))
     assert not chosen.any() or 0 <= where[chosen].min() <= where[chosen].max() < at.flat.size
-    at.flat[where[chosen]] = x[chosen]
+    written = x[chosen].astype(at.flat.dtype)
+    at.flat[where[chosen]] = written
+    assert np.array_equal(at.flat[where[chosen]], written, equal_nan=True), "one element, two values"
 
 
 def atomic_add(at: Pointer, more: int, **_: Any) -> Tensor:
