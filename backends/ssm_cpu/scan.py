@@ -67,6 +67,8 @@ def selective_scan(
     ------
     ShapeError, DTypeError, DeviceError, ArgumentError
         Naming the argument, the rule, and what was given; before any work.
+    NotSupportedError
+        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
     if not _compiling():
         check(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ssm_backends import ArgumentError
+from ssm_backends.transforms import refuse_transforms
 from ssm_backends.validation import check_writable
 from ssm_cpu._checked import check
 from ssm_cpu._launch import run_step
-from ssm_cpu._library import library_of
+from ssm_cpu._library import NUMPY, library_of
 
 
 def selective_state_update(
@@ -60,6 +61,8 @@ def selective_state_update(
     ------
     ShapeError, DTypeError, DeviceError, ArgumentError
         Naming the argument, the rule, and what was given; before any work.
+    NotSupportedError
+        If a transform of PyTorch stands between a tensor and its numbers.
     """
     check(
         "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
@@ -69,12 +72,15 @@ def selective_state_update(
     if inplace:
         check_writable("state", state)
     library = library_of(u)
+    streams = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
+    if library is not NUMPY:
+        given = {"state": state, **streams, "state_indices": state_indices}
+        refuse_transforms("selective_state_update", {name: x for name, x in given.items() if x is not None})
     if state_indices is not None:
         _check_slots(state_indices, len(state))
     new = state if inplace else library.empty_like(state) if state_indices is None else library.copy(state)
-    streams = (library.plain(x) for x in (u, delta, A, B, C, D, z, delta_bias))
     written = library.plain(new)
-    arrays = (library.plain(state), written, *streams, state_indices)
+    arrays = (library.plain(state), written, *map(library.plain, streams.values()), state_indices)
     y = run_step(library, arrays, softplus=delta_softplus, zoh=b_discretization == "zoh")
     if library.words(written)[0] != library.words(new)[0]:  # `state` holds its numbers conjugated or negated
         new.copy_(written)

@@ -58,6 +58,8 @@ def selective_scan(
     ------
     ArgumentError
         If `cu_seqlens` does not rise from 0 to l.
+    NotSupportedError
+        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
     y, last_state = scan_blockwise(
         u,

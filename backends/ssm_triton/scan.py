@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
+from ssm_backends.transforms import may_be_differentiated
 from ssm_triton._inputs import Inputs, blocks_of
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
@@ -182,6 +183,11 @@ def selective_scan(
     Returns
     -------
     y (b, d, l) in u's dtype; with `return_last_state` also the state after the last step, A's dtype.
+
+    Raises
+    ------
+    NotSupportedError
+        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
     if not torch.compiler.is_compiling():
         validate(
@@ -192,7 +198,7 @@ def selective_scan(
     B, C = (_in_groups(m, A) for m in (B, C))
     D, delta_bias, cu_seqlens = (None if m is None else m.contiguous() for m in (D, delta_bias, cu_seqlens))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-    learn = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    learn = may_be_differentiated("selective_scan", dict(zip(_DIFFERENTIABLE, tensors, strict=True)))
     y, last, _ = scan(
         u, delta, A.contiguous(), B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens,
         delta_softplus, b_discretization == "zoh", return_last_state, saved_every(A.shape[1]) if learn else 0,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
+from ssm_backends.transforms import refuse_tangents
 from ssm_backends.validation import check_writable
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two
@@ -127,6 +128,11 @@ def selective_state_update(
     Returns
     -------
     (y, new state): y (b, d) in u's dtype; the state in its own dtype, `state` itself if `inplace`.
+
+    Raises
+    ------
+    NotSupportedError
+        If an input has a tangent of forward mode.
     """
     if not torch.compiler.is_compiling():
         validate(
@@ -136,6 +142,9 @@ def selective_state_update(
         )  # fmt: skip
         if inplace:
             check_writable("state", state)
+    streams = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
+    given = {name: x for name, x in {"state": state, **streams}.items() if x is not None}
+    refuse_tangents("selective_state_update", given)
     if A.is_complex():
         B, C = B.to(A.dtype), C.to(A.dtype)
     B, C = (m.unsqueeze(1) if m.ndim == 2 else m for m in (B, C))

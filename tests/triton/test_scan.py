@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from ssm_backends import NotSupportedError
 from ssm_triton import selective_scan
 
 from .problems import problem, verdict
@@ -107,3 +108,16 @@ def test_half_precision_is_float32_inside(device: str) -> None:
 def test_bad_input_is_refused_by_name(device: str) -> None:
     with pytest.raises(ValueError, match="`A`"):
         selective_scan(**problem(device) | {"A": torch.ones(5, 3, device=device)})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of its own forward mode
+@pytest.mark.parametrize("mode", ["jvp", "grad"])
+def test_a_derivative_that_autograd_does_not_ask_for_is_refused(device: str, mode: str) -> None:
+    call = problem(device, b=1, d=3, l=3, plain=True)
+    u = call.pop("u")
+
+    def function(u: torch.Tensor) -> torch.Tensor:
+        return selective_scan(u, **call).sum()
+
+    with pytest.raises(NotSupportedError, match=r"^`u` must (come without a tangent|have its gradient from)"):
+        torch.func.jvp(function, (u,), (u,)) if mode == "jvp" else torch.func.grad(function)(u)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from ssm_backends import NotSupportedError
 from ssm_triton import selective_scan, selective_state_update
 
 from .problems import problem
@@ -56,3 +57,13 @@ def test_a_half_state_is_rounded_once(device: str) -> None:
     wide_y, wide = selective_state_update(state.float(), **call)
     assert torch.equal(new, wide.half())
     assert torch.equal(y, wide_y)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of its own forward mode
+def test_a_tangent_is_not_lost(device: str) -> None:
+    call = _at(problem(device), 0)
+    state, u = torch.zeros(2, 6, 3, device=device), call.pop("u")
+    with pytest.raises(
+        NotSupportedError, match=r"^`u` must come without a tangent: selective_state_update of"
+    ):
+        torch.func.jvp(lambda u: selective_state_update(state, u, **call)[0], (u,), (u,))

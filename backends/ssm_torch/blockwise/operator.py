@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.transforms import may_be_differentiated
 from ssm_torch.blockwise.backward import backward
 from ssm_torch.blockwise.forward import forward, room_for_results
 from ssm_torch.blockwise.problem import Problem
-from ssm_torch.optional import beside, like_given, may_be_differentiated
+from ssm_torch.optional import beside, like_given
 
 INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "seq_idx", "cu_seqlens")
 DIFFERENTIABLE = INPUTS[:9]
@@ -34,7 +35,7 @@ def scan_blockwise(
 ) -> tuple[Tensor, Tensor]:
     """y and the last state; what a gradient needs is kept only if one may be asked for."""
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-    keep = may_be_differentiated(*tensors)
+    keep = may_be_differentiated("selective_scan", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
     y, last_state, _, _ = _scan(*tensors, seq_idx, cu_seqlens, softplus, zoh, keep)
     return y, last_state
 

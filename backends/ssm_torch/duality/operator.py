@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.transforms import may_be_differentiated
 from ssm_torch.duality.backward import backward
 from ssm_torch.duality.forward import forward
 from ssm_torch.duality.problem import Problem
 from ssm_torch.duality.sizes import chunks_of
-from ssm_torch.optional import beside, like_given, may_be_differentiated
+from ssm_torch.optional import beside, like_given
 
 INPUTS = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states", "seq_idx")
 DIFFERENTIABLE = INPUTS[:9]
@@ -34,7 +35,7 @@ def scan_in_chunks(
 ) -> tuple[Tensor, Tensor]:
     """y and the final states; the states before the chunks are kept only if a gradient may be asked for."""
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)
-    keep = may_be_differentiated(*tensors)
+    keep = may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
     y, final_states, _ = _ssd(*tensors, seq_idx, softplus, *map(float, limit), keep)
     return y, final_states
 

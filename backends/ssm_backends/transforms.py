@@ -1,0 +1,141 @@
+"""What PyTorch's transforms ask of an operator that has a backward pass and nothing else.
+
+PyTorch does not see into such an operator. A tangent of forward mode it drops there without a word, so that
+the derivative would be zero; a gradient of ``torch.func`` it refuses, but names neither call nor argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ssm_backends.errors import NotSupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def may_be_differentiated(op: str, inputs: Mapping[str, Tensor | None]) -> bool:
+    """Whether autograd may ask for a gradient of a call.
+
+    Parameters
+    ----------
+    op
+        Name of the operator.
+    inputs
+        Its arrays by name; None where one is not given.
+
+    Raises
+    ------
+    NotSupportedError
+        If forward mode or ``torch.func`` would ask for a derivative: naming the argument.
+    """
+    import torch
+
+    given = {name: x for name, x in inputs.items() if x is not None}
+    refuse_tangents(op, given)
+    if not torch.is_grad_enabled():
+        return False
+    if not _within_a_transform():
+        return any(x.requires_grad for x in given.values())
+    if torch.compiler.is_compiling():  # a trace does not see what stands behind a tensor
+        return True
+    for name, x in given.items():
+        if any(_is_followed(layer) for layer in _layers(x)):
+            raise NotSupportedError(
+                f"`{name}` must have its gradient from autograd, by `backward` or `torch.autograd.grad`, "
+                f"in {op} of this backend; got a tensor that torch.func.grad, vjp or jacrev follows"
+            )
+    return any(layer.requires_grad for x in given.values() for layer in _layers(x))
+
+
+def refuse_tangents(op: str, given: Mapping[str, Tensor]) -> None:
+    """Refuse an input with a tangent; one within ``torch.func`` may have one wherever forward mode is on.
+
+    Parameters
+    ----------
+    op
+        Name of the operator.
+    given
+        Its arrays by name.
+
+    Raises
+    ------
+    NotSupportedError
+        Naming the first such argument.
+    """
+    import torch
+    from torch.autograd import forward_ad
+
+    if forward_ad._current_level < 0:
+        return
+    for name, x in given.items():
+        hidden = torch.compiler.is_compiling() or _is_wrapped(x)
+        if hidden or forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call] # PyTorch's
+            raise NotSupportedError(
+                f"`{name}` must come without a tangent: {op} of this backend has no derivative in forward "
+                "mode; got one from torch.func.jvp, jacfwd, linearize or forward_ad.make_dual"
+            )
+
+
+def refuse_transforms(op: str, given: Mapping[str, Tensor]) -> None:
+    """Refuse what a kernel that is given addresses would miss: it is no operator of PyTorch's at all.
+
+    Parameters
+    ----------
+    op
+        Name of the operator.
+    given
+        Its arrays by name.
+
+    Raises
+    ------
+    NotSupportedError
+        Naming the first argument that has a tangent, or no numbers in memory, or is followed by a trace.
+    """
+    import torch
+
+    refuse_tangents(op, given)
+    traced = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    hidden = traced or _within_a_transform()
+    for name, x in given.items():
+        own = type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__  # a fake tensor's, say
+        if own or (hidden and (traced or _is_wrapped(x))):
+            raise NotSupportedError(
+                f"`{name}` must be read where it lies in memory: PyTorch does not see what {op} of this "
+                "backend does; got a tensor of torch.func, make_fx, or FakeTensorMode"
+            )
+
+
+def _is_wrapped(x: Tensor) -> bool:
+    """Whether a transform of ``torch.func`` stands between a tensor and its numbers."""
+    import torch
+
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+def _layers(x: Tensor) -> Iterator[Tensor]:
+    """A tensor, and those that transforms wrap in it."""
+    import torch
+
+    yield x
+    while _is_wrapped(x):
+        x = torch._C._functorch.get_unwrapped(x)
+        yield x
+
+
+def _is_followed(layer: Tensor) -> bool:
+    """Whether a gradient of ``torch.func`` is to reach it."""
+    import torch
+
+    return layer.requires_grad and torch._C._functorch.is_gradtrackingtensor(layer)
+
+
+def _within_a_transform() -> bool:
+    import torch
+
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# PyTorch calls it when it traces, and guards the graph by the transforms that it is traced within.
+_within_a_transform._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result

@@ -1,0 +1,169 @@
+"""PyTorch's transforms of a call: right, or refused by name; never a derivative that is lost."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import ssm_backends
+from ssm_backends import NotSupportedError
+
+from .mamba_calls import randn
+
+os.environ.setdefault("SSM_CPU_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"ssm_cpu_tests_{os.getuid()}"))
+
+FORWARD: dict[str, Callable[[Any, Tensor], Any]] = {
+    "jvp": lambda f, x: torch.func.jvp(f, (x,), (torch.ones_like(x),)),
+    "jacfwd": lambda f, x: torch.func.jacfwd(lambda v: f(v).sum())(x),
+    "linearize": lambda f, x: torch.func.linearize(f, x)[1](torch.ones_like(x)),
+    "jvp of vmap": lambda f, x: torch.func.jvp(torch.func.vmap(f), (x[None],), (torch.ones_like(x)[None],)),
+    "vmap of jvp": lambda f, x: torch.func.vmap(lambda v: torch.func.jvp(f, (v,), (v,))[1])(x[None]),
+    "outer of two": lambda f, x: torch.func.jvp(
+        lambda w: torch.func.jvp(lambda v: f(w) * v.sum(), (x,), (x,))[0], (x,), (x,)
+    ),
+    "dual": lambda f, x: f(forward_ad.make_dual(x, torch.ones_like(x))),
+    "compiled": lambda f, x: torch.compile(
+        lambda v: torch.func.jvp(f, (v,), (torch.ones_like(v),))[1], backend="eager"
+    )(x),
+}
+BACKWARD: dict[str, Callable[[Any, Tensor], Any]] = {
+    "grad": lambda f, x: torch.func.grad(lambda v: f(v).sum())(x),
+    "jacrev": lambda f, x: torch.func.jacrev(lambda v: f(v).sum())(x),
+    "grad of vmap": lambda f, x: torch.func.grad(lambda v: torch.func.vmap(f)(v).sum())(x[None]),
+    "vmap of grad": lambda f, x: torch.func.vmap(torch.func.grad(lambda v: f(v).sum()))(x[None]),
+}
+
+
+def scan(backend: str) -> tuple[str, Any, Tensor]:
+    """The name of an input, the scan as a function of it alone, and its value."""
+    B, C = randn(2, 4, 70, seed=2), randn(2, 4, 70, seed=3)
+    delta, A = randn(2, 6, 70, seed=1), -randn(6, 4, seed=4).exp()
+
+    def function(u: Tensor) -> Tensor:
+        return ssm_backends.selective_scan(u, delta, A, B, C, delta_softplus=True, backend=backend)
+
+    return "u", function, randn(2, 6, 70)
+
+
+def heads(backend: str) -> tuple[str, Any, Tensor]:
+    """The same of SSD."""
+    dt, A = randn(2, 70, 2, seed=1), -randn(2, seed=4).exp()
+    B, C = randn(2, 70, 1, 4, seed=2), randn(2, 70, 1, 4, seed=3)
+
+    def function(x: Tensor) -> Tensor:
+        return ssm_backends.ssd(x, dt, A, B, C, dt_softplus=True, backend=backend)
+
+    return "x", function, randn(2, 70, 2, 3)
+
+
+def step(backend: str) -> tuple[str, Any, Tensor]:
+    """The same of one step."""
+    state, delta, A = randn(2, 6, 4), randn(2, 6, seed=1), -randn(6, 4, seed=4).exp()
+    B, C = randn(2, 4, seed=2), randn(2, 4, seed=3)
+
+    def function(u: Tensor) -> Tensor:
+        return ssm_backends.selective_state_update(state, u, delta, A, B, C, backend=backend)[0]
+
+    return "u", function, randn(2, 6)
+
+
+def calls(*pairs: tuple[Any, str]) -> pytest.MarkDecorator:
+    found = [pytest.param(make, backend, id=f"{make.__name__}-{backend}") for make, backend in pairs]
+    return pytest.mark.parametrize(("make", "backend"), found)
+
+
+@pytest.fixture(autouse=True)
+def compiler(request: pytest.FixtureRequest) -> None:
+    """What compiles the scan for CPUs is an extra."""
+    if "-cpu" in request.node.name:
+        pytest.importorskip("llvmlite")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # PyTorch's, of its own
+@pytest.mark.parametrize("mode", FORWARD)
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"), (step, "cpu"))
+def test_a_tangent_is_not_lost(make: Any, backend: str, mode: str) -> None:
+    name, function, x = make(backend)
+    torch._dynamo.reset()
+    message = rf"^`{name}` must (come without a tangent: .* has no derivative in forward mode|be read where)"
+    level = forward_ad.dual_level() if mode == "dual" else nullcontext()
+    with level, pytest.raises(NotSupportedError, match=message):
+        FORWARD[mode](function, x)
+
+
+def test_a_step_of_pytorchs_operations_has_a_tangent() -> None:
+    _, function, x = step("torch")
+    found = torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
+    h = 1e-2  # y is affine in u: the difference has no error but rounding's, 2⁻²⁴ · |y| / h
+    torch.testing.assert_close(found, (function(x + h) - function(x - h)) / (2 * h), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", BACKWARD)
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_gradient_that_autograd_does_not_ask_for_is_refused(make: Any, backend: str, mode: str) -> None:
+    name, function, x = make(backend)
+    with pytest.raises(
+        NotSupportedError, match=rf"^`{name}` must have its gradient from autograd.*got a tensor"
+    ):
+        BACKWARD[mode](function, x)
+
+
+@pytest.mark.filterwarnings("ignore:.*performance drop")  # a batch is mapped call by call
+@pytest.mark.parametrize("compiled", [False, True])
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_map_of_calls_is_the_calls(make: Any, backend: str, compiled: bool) -> None:
+    """And keeps what autograd asks for afterwards, which no call within it sees."""
+    _, function, x = make(backend)
+    mapped = torch.func.vmap(function)
+    if compiled:
+        torch._dynamo.reset()
+        mapped = torch.compile(mapped, fullgraph=True, backend="aot_eager")
+    xs = torch.stack([x, 2 * x]).requires_grad_()
+    found, wanted = mapped(xs), torch.stack([function(v) for v in xs])
+    assert torch.equal(found, wanted)
+    gradients = (torch.autograd.grad(y.square().sum(), xs)[0] for y in (found, wanted))
+    assert torch.equal(*gradients)
+
+
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_what_a_transform_does_not_follow_is_served(make: Any, backend: str) -> None:
+    _, function, x = make(backend)
+    weight = torch.func.grad(lambda w, v: (function(v) * w).sum())(x, x)
+    assert torch.equal(weight, function(x))
+    assert torch.equal(torch.func.functionalize(function)(x), function(x))
+
+
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_trace_is_of_the_call_and_not_of_its_numbers(make: Any, backend: str) -> None:
+    _, function, x = make(backend)
+    assert torch.equal(make_fx(function)(x)(2 * x), function(2 * x))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert function(mode.from_tensor(x)).shape == x.shape
+
+
+@pytest.mark.parametrize("kind", ["vmap", "functionalize", "make_fx", "fake"])
+@calls((step, "cpu"))
+def test_a_kernel_that_pytorch_does_not_see_says_so(make: Any, backend: str, kind: str) -> None:
+    _, function, x = make(backend)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    ways = {
+        "vmap": lambda: torch.func.vmap(function)(x[None]),
+        "functionalize": lambda: torch.func.functionalize(function)(x),
+        "make_fx": lambda: make_fx(function)(x),
+        "fake": lambda: function(fake.from_tensor(x)),
+    }
+    with pytest.raises(
+        NotSupportedError, match=r"^`\w+` must be read where it lies in memory: .*; got a tensor"
+    ):
+        ways[kind]()
