@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from ssm_spec._errors import DTypeError
-from ssm_spec._roundoff import Arithmetic
+from ssm_spec._roundoff import Arithmetic, ComplexArithmetic
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,6 +73,8 @@ def arguments_of(value: Callable[..., Any]) -> Callable[[Callable[P, R]], Callab
             if not isinstance(call.get("arithmetic", _NONE_NEEDED), Arithmetic):
                 given = call["arithmetic"]
                 raise DTypeError(f"`arithmetic` must be an `Arithmetic`; got {type(given).__name__}")
+            if "arithmetic" in kwargs and any(_holds_complex(given) for given in inputs.values()):
+                kwargs["arithmetic"] = ComplexArithmetic.of(call["arithmetic"])
             with np.errstate(all="ignore"):
                 return function(*args, **kwargs)
 
@@ -94,6 +96,11 @@ def _given(
         return signature.bind(*args, **kwargs).arguments
     except TypeError:
         return {}
+
+
+def _holds_complex(given: object) -> bool:
+    """Whether an array of any library, or a number, is complex."""
+    return isinstance(given, complex) or "complex" in str(getattr(given, "dtype", ""))
 
 
 def _flags(signature: inspect.Signature) -> tuple[str, ...]:

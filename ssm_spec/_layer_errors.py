@@ -136,9 +136,9 @@ def gradient_errors(
     if not call.u.shape[-1]:
         initial = np.zeros(call.initial.shape)
     elif call.diagonal:
-        initial = product_error("sn,bsnl->bsn", Inexact(call.A, wrong.A), first, a)
+        initial = product_error("sn,bsnl->bsn", Inexact(call.A, wrong.A), first, a) + back.once_more
     else:
-        initial = product_error("skn,bskl->bsn", Inexact(call.A, wrong.A), first, a)
+        initial = product_error("skn,bskl->bsn", Inexact(call.A, wrong.A), first, a) + back.once_more
     return {
         "A_bar": dA,
         "B_bar": product_error("bsnl,bsml->snm", lam, u, a),

@@ -220,6 +220,7 @@ def _gradient_errors(
         terms = n if call.A.ndim == 3 else 1
         initial = apply_modulus(a, e_first) + (terms * u + u_m) * apply_modulus(a, first + e_first)
         initial = initial + arithmetic.eta * (2 * n + apply_modulus(np.ones_like(a), first + 1))
+        initial = initial + e_back.once_more
     else:
         initial = np.zeros(call.initial.shape)
     return {

@@ -145,6 +145,24 @@ class Arithmetic:
         return 15.0 if complex_ else self.k_exp
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComplexArithmetic(Arithmetic):
+    """The same among complex numbers: of either component of a product two real products may be lost."""
+
+    @property
+    def eta(self) -> float:
+        """2√2 times the smallest normal number; a factor that is read as zero loses √2."""
+        eta: float = 2.0 * 2.0**0.5 * SMALLEST_NORMAL[self.compute]
+        return eta
+
+    @classmethod
+    def of(cls, arithmetic: Arithmetic) -> Arithmetic:
+        """The arithmetic asked about; this package's own is not changed, which flushes nothing."""
+        if arithmetic is ORACLE or isinstance(arithmetic, cls):
+            return arithmetic
+        return cls(**vars(arithmetic))
+
+
 _WORDS: Final[dict[str, tuple[str | None, ...]]] = {
     "compute": get_args(ComputeType),
     "io": (*get_args(StorageType), None),

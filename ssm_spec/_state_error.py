@@ -66,7 +66,8 @@ class StateError(NamedTuple):
     For chunks, whose gradient may pass through the powers of a mode: `distance` is `size` with
     each term weighted by the steps it took, `per_size` and `per_step` (s, n) what such a
     gradient loses for each. Zero otherwise. For a full A in time order: `whole` (l + 1, b, s), the
-    2-norm of the error.
+    2-norm of the error. `once_more` (b, s, n): what the last state loses besides, if A is taken to it
+    once more and nothing is added, in the same order: d(initial) is that of the last adjoint.
     """
 
     error: Float
@@ -75,6 +76,7 @@ class StateError(NamedTuple):
     per_size: float = 0.0
     per_step: Float | None = None
     whole: Float | None = None
+    once_more: Float | float = 0.0
 
 
 def read_error(C: Array, e: StateError) -> Float:
@@ -175,7 +177,8 @@ def scan(trace: Trace, arithmetic: Arithmetic) -> StateError:
         K = np.maximum(a * K, h[t + 1])
         J = a * J + K
         e[t + 1] = f + (3 * u_m + 2 * u) * J + u_m * depth * K
-    return StateError(e + _lost_products(trace, arithmetic), h)
+    lost = _lost_products(trace, arithmetic)
+    return StateError(e + lost, h, once_more=a * (4 * u_m + 2 * u) * K + (1 + a) * lost[-1])
 
 
 def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
@@ -199,7 +202,8 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
         M = a * M + trace.added[t]
         e[t + 1] = f + u * (per_size * M + per_step * X) + lost[t + 1]
         size[t + 1], distance[t + 1] = M, X
-    return StateError(e, size, distance, u * per_size, u * per_step)
+    once_more = a * u * per_step * M + (1 + a) * lost[-1]
+    return StateError(e, size, distance, u * per_size, u * per_step, once_more=once_more)
 
 
 def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
@@ -216,7 +220,7 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
         G = apply_modulus(trace.A, G) + trace.added[t]
         X = apply_modulus(trace.A, X) + G
         e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X, G
-    return StateError(e, size)
+    return StateError(e, size, once_more=((n + 2) * u + u_m) * apply_modulus(trace.A, G))
 
 
 def _lost_products(trace: Trace, arithmetic: Arithmetic) -> Float:

@@ -36,7 +36,7 @@ from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, A
 from ssm_spec._selective_scan._adjoint import gate_slope
 from ssm_spec._selective_scan._classes import chunk_begins, chunks_back, next_step, sum_to_chunk_end
 from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
-from ssm_spec._selective_scan._state_errors import Recurrence, StateErrors
+from ssm_spec._selective_scan._state_errors import Recurrence, StateErrors, once_more
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._validate import Float
 
@@ -122,7 +122,7 @@ class Analysis:
         )
         chunks = chunks_back(np.abs(siso.adt), self.arithmetic.chunk)
         found = in_order(recurrence, self.arithmetic, chunks, adjoint.shape)
-        return StateErrors(found.error[::-1], found.mass[::-1], found.unshared[::-1], found.peak[::-1])
+        return found.map(lambda part: part[::-1])
 
     def gradients(self) -> dict[str, Near]:
         """Each gradient, of every head; of a state, without time."""
@@ -299,9 +299,17 @@ class Analysis:
     def _initial_state(self) -> Near:
         """α_0 Λ_0; with no step the last cotangent itself."""
         if len(self.alpha.value):
-            first = self.alpha[:1, None, None] * self.adjoint[:1]
+            first = (self.alpha[:1, None, None] * self.adjoint[:1]).wider(self._once_more()[:1])
             return first.wider(state_moved(np.abs(first.value) + first.error, self.turns.step[:1]))[0]
         return near(self.given.S.transpose(2, 3, 0, 1), self.arithmetic, self.arithmetic.eta)
+
+    def _once_more(self) -> Float:
+        """What α Λ loses besides, in the order of Λ. (l, p, n, b, h)."""
+        exponent = np.abs(self.siso.adt)
+        sums = chunks_back(exponent, self.arithmetic.chunk).at_source[::-1]
+        decay, p, sums = (x[:, None, None] for x in (np.abs(self.alpha.value), exponent, sums))
+        size = state_seen(self.adjoint.value, self.turns.drift)
+        return once_more(self.drift, size, decay, p, sums, self.arithmetic, complex_=False)
 
 
 def heads_last(x: Float) -> Float:

@@ -11,7 +11,7 @@ last: (l, p, n, b, h).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -125,10 +125,8 @@ def in_order(
 ) -> StateErrors:
     """The drift in the declared order, in the shape of the states; of nothing where there is no step."""
     if shape[0] == 0:
-        return StateErrors(*(np.zeros(shape) for _ in range(4)))
-    found = drift_in_order(recurrence, arithmetic, chunks)
-    parts = (found.error, found.mass, found.unshared, found.peak)
-    return StateErrors(*(part.reshape(shape) for part in parts))
+        return StateErrors(*(np.zeros(shape) for _ in fields(StateErrors)))
+    return drift_in_order(recurrence, arithmetic, chunks).map(lambda part: part.reshape(shape))
 
 
 def flat(S: Float) -> Float:

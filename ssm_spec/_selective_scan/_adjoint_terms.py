@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ from numpy.typing import NDArray
 from ssm_spec._functions import sigmoid
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._bounds import output_error, output_reach
-from ssm_spec._selective_scan._classes import backward_errors, forward_errors, sum_to_chunk_end
+from ssm_spec._selective_scan._classes import (
+    backward_errors,
+    chunk_begins,
+    chunks_back,
+    forward_errors,
+    next_step,
+    sum_to_chunk_end,
+)
 from ssm_spec._selective_scan._local_errors import (
     LocalErrors,
     flushed,
@@ -24,8 +32,9 @@ from ssm_spec._selective_scan._local_errors import (
     local_errors,
     reached,
     sigmoid_error,
+    softplus_slope_reach,
 )
-from ssm_spec._selective_scan._state_errors import StateErrors, entering
+from ssm_spec._selective_scan._state_errors import StateErrors, entering, once_more
 from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory
 
 Array = NDArray[Any]
@@ -145,19 +154,28 @@ class Analysis:
             error += self._through_cumulative_sum()
         return error
 
+    @cached_property
+    def reads(self) -> Float:
+        """c̄, what reads h_t in its chunk: |c|, and at its end, or a sequence's, |conj(a)λ| that follows."""
+        f, g, over = self.f, self.g, self.f.scan.sequences.over
+        last = np.roll(chunk_begins(len(g.c), self.arithmetic.chunk), -1)[:, None] | over
+        handed_on = np.where(over[:, None, :, None], 1.0, next_step(f.a)) * g.after
+        larger: Float = g.c + np.where(last[:, None, :, None], handed_on, 0.0)
+        return larger
+
     def _through_cumulative_sum(self) -> Float:
-        """Z_r = Σ over t >= r in the chunk of |c|loc_h + |b|loc_λ + (Q + 1)u(|c|M + M^λ|b|)."""
-        f, g, q = self.f, self.g, self.arithmetic.chunk
-        rounding = (min(q, len(g.c)) + 1) * self.u + 2.0 * (self.u_m - self.u)
-        terms = g.c * (self.h.unshared + rounding * self.h.mass)
+        """Z_r = Σ over t >= r in the chunk of c̄ loc_h + |b|loc_λ + (Q + 1)u(c̄M + M^λ|b|)."""
+        f, c, q = self.f, self.reads, self.arithmetic.chunk
+        rounding = (min(q, len(c)) + 1) * self.u + 2.0 * (self.u_m - self.u)
+        terms = c * (self.h.unshared + rounding * self.h.mass)
         terms += f.source * (self.adjoint.unshared + rounding * self.adjoint.mass)
-        terms += self._flushed(g.c, self.h.mass) + self._flushed(f.source, self.adjoint.mass)
+        terms += self._flushed(c, self.h.mass) + self._flushed(f.source, self.adjoint.mass)
         return sum_to_chunk_end(terms, q)
 
     def _cumulative_sum_reach(self) -> Float:
-        """Σ over t >= r in the chunk of |c h| and |b λ|, which cancel."""
-        f, g = self.f, self.g
-        terms = g.c * (self.h.mass + self.h.error) + f.source * (self.adjoint.mass + self.adjoint.error)
+        """Σ over t >= r in the chunk of |c̄ h| and |b λ|, which cancel."""
+        terms = self.reads * (self.h.mass + self.h.error)
+        terms += self.f.source * (self.adjoint.mass + self.adjoint.error)
         return sum_to_chunk_end(terms, self.arithmetic.chunk)
 
     def terms(self, name: str) -> Terms:
@@ -208,9 +226,11 @@ class Analysis:
         f, g, step = self.f, self.g, self.step_terms()
         e_step = step.error
         e_x = f.slope * e_step + self.local.slope * (g.d_step + e_step)
+        peak = step.peak
         if f.scan.softplus:
             e_x += self.u * f.slope * g.d_step + self._flushed(f.slope, g.d_step)
-        return Terms(f.slope * g.d_step, e_x, step.peak)
+            peak = np.maximum(peak, softplus_slope_reach(f.step, g.d_step + e_step, self.arithmetic))
+        return Terms(f.slope * g.d_step, e_x, peak)
 
     def A_terms(self) -> Terms:  # noqa: N802 — the matrix's name
         """dA = Σ Δ dp, and conj(∂φ/∂A) u λ conj(B) under the zero-order hold."""
@@ -303,10 +323,12 @@ class Analysis:
         return Terms(terms.size, terms.error + rounding, peak)
 
     def initial_terms(self) -> Terms:
-        """d(initial) = conj(a)λ where a sequence starts."""
+        """d(initial) = conj(a)λ where a sequence starts: one decay more of the adjoint, in its own order."""
         f, g = self.f, self.g
         size = f.a * g.adjoint
         error = f.a * self.adjoint.error + self.local.decay * (g.adjoint + self.adjoint.error)
         error += self.u_m * size + self._flushed(f.a, g.adjoint)
+        sums = f.A * chunks_back(f.step, self.arithmetic.chunk).at_source[::-1, None]
+        error += once_more(self.adjoint, g.adjoint, f.a, f.p, sums, self.arithmetic, f.scan.complex)
         reach = self._reached(f.a + self.local.decay, self._adjoint_factor)
         return Terms(size, error, np.maximum(self.adjoint.peak, reach))

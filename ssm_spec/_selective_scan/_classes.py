@@ -102,7 +102,7 @@ def backward_errors(
     chunks = chunks_back(trajectory.step, arithmetic.chunk)
     found = drift_in_order(recurrence, arithmetic, chunks)
     found = within_range(found, recurrence, c_reach[::-1], arithmetic)
-    return StateErrors(found.error[::-1], found.mass[::-1], found.unshared[::-1], found.peak[::-1])
+    return found.map(lambda part: part[::-1])
 
 
 def chunks_back(steps: Float, q: int) -> Chunks:

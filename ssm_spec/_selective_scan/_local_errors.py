@@ -22,6 +22,9 @@ from ssm_spec._selective_scan._trajectory import Trajectory
 
 Float = NDArray[np.float64]
 
+_SOFTPLUS_CUT = 20.0
+"""Above it PyTorch's softplus is the identity."""
+
 
 def flushed(arithmetic: Arithmetic, *factors: Any) -> Any:
     """η Π(1 + |f|): what flushing subnormals may lose in a product of non-negative factors."""
@@ -131,6 +134,16 @@ def softplus_slope_error(x: Float, slope: Float, arithmetic: Arithmetic) -> Floa
     factor = (arithmetic.k_exp + 3.0 * x) * (1.0 - slope) + 1.0 + arithmetic.k_div
     error: Float = arithmetic.u * slope * factor + arithmetic.eta
     return error
+
+
+def softplus_slope_reach(step: Float, d_step: Float, arithmetic: Arithmetic) -> Float:
+    """The largest number on the way to σ(x)dΔ, from softplus(x) and |dΔ|.
+
+    PyTorch takes (dΔ eˣ)/(eˣ + 1), up to x = 20.
+    """
+    grown = np.expm1(np.minimum(step, _SOFTPLUS_CUT))
+    reach: Float = reached(arithmetic, d_step, grown)
+    return reach
 
 
 def sigmoid_error(z: Float, arithmetic: Arithmetic) -> Float:

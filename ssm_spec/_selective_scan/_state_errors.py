@@ -6,7 +6,8 @@ for the error's own amplification, which is kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -86,12 +87,22 @@ class StateErrors:
         loc: the part of e that is not carried on inside a chunk (zero but for chunks).
     peak
         The largest intermediate that feeds the state, for the analysis of range.
+    reach
+        K: the largest that a node's sum may hold of the state (|x|, or M, but for brackets).
+    lost
+        What products of decays that underflow may lose.
     """
 
     error: Float
     mass: Float
     unshared: Float
     peak: Float
+    reach: Float
+    lost: Float
+
+    def map(self, change: Callable[[Float], Float]) -> StateErrors:
+        """The same in another layout."""
+        return StateErrors(*(change(getattr(self, part.name)) for part in fields(self)))
 
 
 def sequential(r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
@@ -105,7 +116,8 @@ def sequential(r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
     error = recur(
         (1.0 + u) * (1.0 + u_m) * amplified, (1.0 + u) * fresh_error + u * r.state, cuts_of(r.fresh)
     )
-    return StateErrors(error, r.state, np.zeros_like(error), _peak(r, r.decay))
+    none = np.zeros_like(error)
+    return StateErrors(error, r.state, none, _peak(r, r.decay), r.state, none)
 
 
 def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
@@ -126,8 +138,8 @@ def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
     rounded = recur(r.decay, reach, cuts)
     products = recur(r.decay, r.decay, cuts, join=np.maximum)
     error = carried + (3.0 * u_m + 2.0 * u) * rounded + u_m * depth * reach
-    error += _lost_products(r, products, arithmetic)
-    return StateErrors(error, r.state, np.zeros_like(error), _peak(r, products))
+    lost = _lost_products(r, products, arithmetic)
+    return StateErrors(error + lost, r.state, np.zeros_like(error), _peak(r, products), reach, lost)
 
 
 def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
@@ -155,7 +167,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     unshared = u * ((k_exp + q) * mass + (arithmetic.k_scale + 1.0) * exponents) + 4.0 * u_m * mass
     products = recur(r.decay, r.decay, cuts_of(r.fresh), join=np.maximum)
     unshared += arithmetic.operand_rounding * mass
-    unshared += tau * r.state + _lost_products(r, products, arithmetic)
+    lost = _lost_products(r, products, arithmetic)
+    unshared += tau * r.state + lost
 
     drift = np.expm1(r.rate * (r.step_error + u * chunks.at_decay)[:, None])
     decay_error = np.where(r.decay == 0.0, 0.0, r.decay * drift) + arithmetic.eta
@@ -164,7 +177,35 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     handed_on = (chunks.begins[1:, None] & ~r.fresh[1:])[:, None, :, None]
     fresh_error[1:] += np.where(handed_on, amplified[1:] * unshared[:-1], 0.0)
     shared = recur(amplified, fresh_error, cuts_of(r.fresh))
-    return StateErrors(shared + unshared, mass, unshared, np.maximum(_peak(r, products), mass))
+    peak = np.maximum(_peak(r, products), mass)
+    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost)
+
+
+def once_more(
+    x: StateErrors,
+    state: Float,
+    decay: Float,
+    exponent: Float,
+    sums: Float,
+    arithmetic: Arithmetic,
+    complex_: bool,
+) -> Float:
+    """What a x loses besides a e + E_a(|x| + e) + u_m|a x|, if it is decayed with all that made x.
+
+    `sums` is |A| S, from whose differences a chunk takes the decay. Besides what underflows, brackets lose
+    a(4u_m + 2u)K, the next step's part of J and one node more, and a chunk
+    a[(expm1(u|A|S) + |A|u⌈log₂Q⌉S)(|x| + e) + (k_p + 1)u|p|M].
+    """
+    if arithmetic.evaluation == "sequential":
+        return np.zeros_like(x.error)
+    u, u_m, lost = arithmetic.u, arithmetic.product(complex_), (1.0 + decay) * x.lost
+    if arithmetic.evaluation != "chunk":
+        return lost + decay * (4.0 * u_m + 2.0 * u) * x.reach
+    depth = np.ceil(np.log2(max(min(arithmetic.chunk, len(x.error)), 2)))
+    moved = np.where(decay == 0.0, 0.0, decay * (np.expm1(u * sums) + u * depth * sums))
+    stretched = decay * (arithmetic.k_scale + 1.0) * u * exponent * x.mass
+    error: Float = lost + moved * (state + x.error) + stretched
+    return error
 
 
 def _flush(r: Recurrence, arithmetic: Arithmetic) -> Any:

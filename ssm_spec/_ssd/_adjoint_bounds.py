@@ -16,7 +16,12 @@ from ssm_spec._selective_scan._adjoint_terms import Analysis, Terms
 from ssm_spec._selective_scan._blocks import blocks
 from ssm_spec._selective_scan._bounds import ANALYSED, Worst
 from ssm_spec._selective_scan._classes import sum_to_chunk_end
-from ssm_spec._selective_scan._local_errors import flushed, local_errors, softplus_slope_error
+from ssm_spec._selective_scan._local_errors import (
+    flushed,
+    local_errors,
+    softplus_slope_error,
+    softplus_slope_reach,
+)
 from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory, follow, follow_back
 from ssm_spec._ssd._bounds import analyses, step_error, undecided
 from ssm_spec._ssd._inputs import Ssd
@@ -51,8 +56,7 @@ class DualAnalysis(Analysis):
 
     def _through_cumulative_sum(self) -> Float:
         """Its rows and columns are sums over n and p as well: (n + p)u(|c|M + M^λ|b|) more."""
-        f, g = self.f, self.g
-        mass = g.c * self.h.mass + f.source * self.adjoint.mass
+        mass = self.reads * self.h.mass + self.f.source * self.adjoint.mass
         inner = sum_to_chunk_end(self._inner * self.u * mass, self.arithmetic.chunk)
         return super()._through_cumulative_sum() + inner
 
@@ -123,8 +127,12 @@ def _in_shape(
         n = given.scan.sizes[3]
         return error.reshape(n, h, p).sum((0, 2)), peak.reshape(n, h, p).max((0, 2), initial=0.0)
     wide = (l, b, h, p)
-    e_dt, size = _slope_error(given, error.reshape(wide).sum(-1), size.reshape(wide).sum(-1), order)
+    e_step, size = error.reshape(wide).sum(-1), size.reshape(wide).sum(-1)
     peak = peak.reshape(wide).max(-1, initial=0.0)
+    if given.steps.softplus:
+        reach = softplus_slope_reach(given.steps.free, size + e_step, order)
+        peak = np.maximum(peak, np.where(given.steps.inside, reach, 0.0))
+    e_dt, size = _slope_error(given, e_step, size, order)
     if name == "dt":
         return e_dt.swapaxes(0, 1), peak.swapaxes(0, 1)
     summed = e_dt.sum((0, 1)) + l * b * (order.u * size.sum((0, 1)) + flushed(order))

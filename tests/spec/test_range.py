@@ -265,6 +265,21 @@ def test_the_slope_of_the_exact_hold_may_be_taken_by_its_parts() -> None:
     assert rejected({"d A": dA}, {"d A": allowed}) == set()
 
 
+def test_the_slope_of_softplus_may_be_taken_by_its_parts() -> None:
+    """(dΔ eˣ)/(eˣ + 1), as PyTorch does: dΔ eˣ overflows where dΔ is far from it."""
+    inputs, cotangents = call(near("", delta=19.0, A=0.0, u=1e31, C=0.0, initial_state=0.0))
+    inputs["delta_softplus"] = True
+    grown = np.exp(inputs["delta"])
+    with np.errstate(over="ignore"):
+        found = (2 * inputs["u"] * grown) / (grown + 1)
+    allowed = exact(inputs, cotangents, Arithmetic(evaluation="sequential"))
+    assert np.isinf(found).all()
+    assert (allowed["d delta"].value < 1e32).all()
+    assert not_judged(allowed) == {"d delta"}
+    del inputs["delta_softplus"]
+    assert not_judged(exact(inputs, cotangents, Arithmetic(evaluation="sequential"))) == set()
+
+
 def test_the_square_of_the_step_is_formed_with_its_factor() -> None:
     """∂φ/∂A = Δ²ψ(ΔA) is about 1/A² for a large step; Δ² alone overflows and is wrong."""
 

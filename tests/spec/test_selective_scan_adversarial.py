@@ -92,3 +92,27 @@ def test_the_decayed_state_by_subtraction_needs_its_own_bound() -> None:
     direct = Arithmetic(evaluation="scan", decayed_state="direct")
     assert max(ratios(found, bounds(inputs, cotangents, direct)).values()) > 100
     assert max(ratios(found, bounds(inputs, cotangents, SCAN)).values()) <= 1
+
+
+def test_what_is_handed_on_reads_the_state_of_a_chunk() -> None:
+    """h_4, a weight times b_0, underflows; r_last reads it, and a sum over times brings that to dΔ_3."""
+    inputs = alone(5, -28.0, 0.0, 0.0)
+    inputs["u"][..., 0] = 4e22
+    cotangents = {"y": np.zeros((1, 1, 5), np.float32), "last_state": np.ones((1, 1, 1), np.float32)}
+    found = execute(Kernel(kernels.chunked(8)), inputs, cotangents)
+    allowed = bounds(inputs, cotangents, Arithmetic(evaluation="chunk", chunk=8))
+    assert found["delta"][0, 0, 3] == 0.0 != allowed["delta"].value[0, 0, 3]
+    assert max(ratios(found, allowed).values()) <= 1
+
+
+def test_a_complex_number_loses_more_than_a_part_of_it() -> None:
+    """Both parts of C are subnormal and read as zero, √2 η in all; a large state sees it."""
+    part = np.float32(0.999 * 2.0**-126)
+    inputs = alone(1, 0.0, 0.0, 0.0)
+    inputs |= {name: inputs[name].astype(np.complex64) for name in ("A", "B")}
+    inputs["C"] = np.full((1, 1, 1), part + 1j * part, np.complex64)
+    inputs["initial_state"] = np.full((1, 1, 1), 1e10 - 1e10j, np.complex64)
+    arithmetic = Arithmetic(evaluation="sequential")
+    y = ssm_spec.selective_scan_bounds(arithmetic=arithmetic, **inputs)["y"]
+    assert 4e10 * part == pytest.approx(y.value[0, 0, 0], rel=1e-6)
+    assert y.value[0, 0, 0] <= y.bound[0, 0, 0]
