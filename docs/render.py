@@ -187,9 +187,14 @@ def beside(data: dict[str, Any]) -> str:
     lines += ["", "At the first shape:", ""]
     for row in data["other"]:
         ratios = (row["milliseconds"][what] / first["milliseconds"][what] for what in ("forward", "both"))
-        lines.append("- {}: {:.2f} times the time forward, {:.2f} both.".format(row["what"], *ratios))
+        line = "- {}: {:.2f} times the time forward, {:.2f} both".format(row["what"], *ratios)
+        if "times_faster" in row:
+            faster = row["times_faster"]
+            line += f"; {faster['forward']:.2f} and {faster['both']:.2f} times as fast as the peer in it"
+        lines.append(line + ".")
     steps = "; ".join(
         f"batch {row['batch']}: {row['milliseconds']:.4f} ms, {row['over_bytes']:.2f} times its bytes' time"
+        + (f", the peer {row['peer_milliseconds']:.4f} ms" if "peer_milliseconds" in row else "")
         for row in data["step"]["rows"]
     )
     counted = ", ".join(

@@ -57,16 +57,16 @@ def forward_few(
     """One row, 4 W channels, all of time; one saved state in SAVE steps (0: none)."""
     gl.static_assert(SAVE == 0 or BLOCK % SAVE == 0)
     DT: gl.constexpr = 4 * W
-    S: gl.constexpr = few_states(W)
+    S: gl.constexpr = few_states(N, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
     SD: gl.constexpr = gl.SliceLayout(0, S)
-    E: gl.constexpr = few_streams(W)
+    E: gl.constexpr = few_streams(BLOCK, W)
     ED: gl.constexpr = gl.SliceLayout(0, E)
-    P: gl.constexpr = few_projections(W)
-    Y: gl.constexpr = summed(W)
+    P: gl.constexpr = few_projections(BLOCK, N, W)
+    Y: gl.constexpr = summed(STEPS, W)
     OF_CHANNELS: gl.constexpr = steps_of_channels(W)
-    OF_STATES: gl.constexpr = steps_of_states(W)
-    OF_TILE: gl.constexpr = few_sums(W)
+    OF_STATES: gl.constexpr = steps_of_states(N, W)
+    OF_TILE: gl.constexpr = few_sums(STEPS, W)
 
     tile = gl.program_id(0) % tiles
     row = gl.program_id(0) // tiles

@@ -26,7 +26,7 @@ STEPS: gl.constexpr = gl.constexpr(16)
 
 @constexpr_function
 def few_lanes(state, channel):
-    """Bases of the lanes: one bit of the channels, the states, the other bit of the channels."""
+    """Bases of the lanes: one bit of four channels, eight lanes of states, the other bit of the channels."""
     return [channel, *([x * y for y in state] for x in powers(8)), [2 * x for x in channel]]
 
 
@@ -37,11 +37,10 @@ def few_warps(W, channel):
 
 
 @constexpr_function
-def few_states(W):
+def few_states(N, W):
     """(N, channels)."""
-    return gl.DistributedLinearLayout(
-        [[8, 0]], few_lanes([1, 0], [0, 1]), few_warps(W, [0, 1]), [], [16, 4 * W]
-    )
+    lanes = few_lanes([1, 0], [0, 1])
+    return gl.DistributedLinearLayout([[N // 2, 0]], lanes, few_warps(W, [0, 1]), [], [N, 4 * W])
 
 
 @constexpr_function
@@ -52,40 +51,44 @@ def steps_of_channels(W):
 
 
 @constexpr_function
-def steps_of_states(W):
+def steps_of_states(N, W):
     """(N, 4): four steps of a lane's two states."""
     lanes = few_lanes([1, 0], [0, 0])
-    return gl.DistributedLinearLayout([[0, 1], [0, 2], [8, 0]], lanes, few_warps(W, [0, 0]), [], [16, 4])
+    registers = [[0, 1], [0, 2], [N // 2, 0]]
+    return gl.DistributedLinearLayout(registers, lanes, few_warps(W, [0, 0]), [], [N, 4])
 
 
 @constexpr_function
-def few_sums(W):
+def few_sums(STEPS, W):
     """(rows of a tile, channels, 4): the two steps whose sums a lane has after the exchanges."""
     lanes = [[0, 1, 0], [0, 0, 2], [1, 0, 0], [2, 0, 0], [0, 2, 0]]
-    return gl.DistributedLinearLayout([[0, 0, 1]], lanes, few_warps(W, [0, 1, 0]), [], [4, 4 * W, 4])
+    shape = [STEPS // 4, 4 * W, 4]
+    return gl.DistributedLinearLayout([[0, 0, 1]], lanes, few_warps(W, [0, 1, 0]), [], shape)
 
 
 @constexpr_function
-def summed(W):
+def summed(STEPS, W):
     """(channels, STEPS): the same."""
     lanes = few_lanes([0, 2], [1, 0])
-    return gl.DistributedLinearLayout([[0, 1]], lanes, few_warps(W, [1, 0]), [], [4 * W, 16])
+    return gl.DistributedLinearLayout([[0, 1]], lanes, few_warps(W, [1, 0]), [], [4 * W, STEPS])
 
 
 @constexpr_function
-def few_streams(W):
+def few_streams(BLOCK, W):
     """(BLOCK, channels): eight steps of a lane, eight lanes over time."""
     lanes = [[8, 0], [16, 0], [32, 0], [0, 1], [0, 2]]
-    return gl.DistributedLinearLayout([[1, 0], [2, 0], [4, 0]], lanes, few_warps(W, [0, 1]), [], [64, 4 * W])
+    registers = [[1, 0], [2, 0], [4, 0]]
+    return gl.DistributedLinearLayout(registers, lanes, few_warps(W, [0, 1]), [], [BLOCK, 4 * W])
 
 
 @constexpr_function
-def few_projections(W):
+def few_projections(BLOCK, N, W):
     """(BLOCK, N), of B and C: four steps of a lane, eight lanes over time."""
     lanes = [[4, 0], [8, 0], [16, 0], [0, 1], [0, 2]]
     others = [[0, 8], [0, 4], [32, 0]]
     warps = len(powers(W))
-    return gl.DistributedLinearLayout([[1, 0], [2, 0], *others[warps:]], lanes, others[:warps], [], [64, 16])
+    registers = [[1, 0], [2, 0], *others[warps:]]
+    return gl.DistributedLinearLayout(registers, lanes, others[:warps], [], [BLOCK, N])
 
 
 @constexpr_function

@@ -213,38 +213,57 @@ LANES_WARPS = 8 * PROCESSORS
 """Warps that an H100 holds at once where each takes all the registers it may."""
 
 
-FEW_WARPS = LANES_WARPS // 4
-"""Warps of eight states a lane up to which there are, of two states a lane, two a scheduler at most."""
-
-
 def forward_lanes_plan(
     shape: Shape, lean: bool, along_time: bool = False, save: int = 0
 ) -> ForwardLanes | ForwardFew:
     """Few states a lane where there are few warps, and time cut where they are very few.
 
-    Counted are warps of eight states a lane. `lean` streams are 16-bit numbers, contiguous in time: of
-    these, halves of such warps may run three a scheduler, and four warps may share their B and C.
-    `along_time`: the streams are contiguous in time. Then few warps are served by a kernel of their own,
-    for as many steps as it is faster, given one saved state in `save` steps: its time grows with the length
-    alone, that of others with the warps too.
+    Counted are warps of eight states a lane. `along_time`: the streams are contiguous in time, which the
+    kernel for few warps needs; `lean`: besides they are of 16 bits. One state in `save` steps is saved (0:
+    none).
     """
     N = max(shape.padded, 16)
     warps = max(shape.rows * shape.dim * N // 256, 1)
-    if N == 16 and along_time and warps <= FEW_WARPS:
-        steps = warps * warps // (12 if save else 4)
-        if shape.length <= steps or (warps >= LANES_CUT_BELOW and not save):
-            return ForwardFew()
+    if N == 16 and along_time and _few(shape.length, warps, lean, save):
+        return ForwardFew()
     if warps < (LANES_CUT_BELOW if N == 16 else CUT_BELOW):
-        return _cut_lanes(shape, N, warps)
-    if warps < CUT_BELOW:
-        return ForwardLanes(N, 4, 1, 4)
+        return _cut_lanes(shape, N, warps, lean, along_time, save)
     if N == 16:
-        few = warps <= (3 * LANES_WARPS // 4 if lean else 2 * LANES_WARPS // 3)
-        return ForwardLanes(N, 4, 1, 2) if few else ForwardLanes(N, 8, 1, 4 if lean else 2)
-    return ForwardLanes(N, 8, 2 if warps > 3 * LANES_WARPS // 2 else 1, N // 8)
+        K, W = _lanes(warps, lean, along_time, save)
+        return ForwardLanes(N, K, 1, W)
+    if warps > 3 * LANES_WARPS // 2:
+        return ForwardLanes(N, 8, 2, N // (16 if save else 8))
+    return ForwardLanes(N, 8, 1, N // 8)
 
 
-def _cut_lanes(shape: Shape, N: int, warps: int) -> ForwardLanes:
+def _few(length: int, warps: int, lean: bool, save: int) -> bool:
+    """Whether two states a lane and time in one piece are fastest.
+
+    Where time would be cut, they are up to a length that was measured (w from 4 to 176): in one piece the
+    time grows with the length alone, cut it grows with w too, but has room for more segments the smaller w.
+
+    Else a step takes 24, 38, 52, 67 or 85 ns with one to five warps of two states a lane on a scheduler; and
+    with half as many of four states a lane 63 with two, 88 with three. So two against four is lost, three
+    against five won, unless states are saved or streams are wide.
+    """
+    if warps < LANES_CUT_BELOW:
+        return length <= max(384, warps * warps // (12 if save else 4))
+    each = -(-warps // PROCESSORS)
+    return each <= 3 or (each == 5 and lean and not save)
+
+
+def _lanes(warps: int, lean: bool, along_time: bool, save: int) -> tuple[int, int]:
+    """States a lane, and warps a program, for up to 16 states.
+
+    Eight states pay where a scheduler has two such warps. Saved, they make a warp wait; of four states it has
+    others to run meanwhile, which wide streams leave less room for.
+    """
+    if warps <= 6 * PROCESSORS or (lean and save):
+        return 4, 2 if along_time and not lean else 4
+    return 8, 4 if lean else 2
+
+
+def _cut_lanes(shape: Shape, N: int, warps: int, lean: bool, along_time: bool, save: int) -> ForwardLanes:
     """Segments of 256 steps, or up to four of 128: two waves of three warps a scheduler, if time allows.
 
     If it does not, lanes of fewer states make more warps; the first pass needs the fewest registers.
@@ -256,8 +275,10 @@ def _cut_lanes(shape: Shape, N: int, warps: int) -> ForwardLanes:
     if N > 16:
         return ForwardLanes(N, 8, 1, N // 8, segments, segment)
     if warps * segments > 2 * LANES_WARPS:
-        return ForwardLanes(N, 8, 1, 2, segments, segment)
-    return ForwardLanes(N, 4, 1, 2, segments, segment, first=ForwardLanes(N, 2, 1, 4))
+        K, W = _lanes(warps * segments, lean, along_time, save)
+        return ForwardLanes(N, K, 1, W, segments, segment)
+    K, W = _lanes(0, lean, along_time, save)
+    return ForwardLanes(N, K, 1, W, segments, segment, first=ForwardLanes(N, 2, 1, 4))
 
 
 def lanes_plan(shape: Shape) -> LanesPlan:

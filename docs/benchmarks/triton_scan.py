@@ -2,9 +2,10 @@
 
 python docs/benchmarks/triton_scan.py OUT.json
 
-Writes what docs/kernels.md shows. Medians of 20 replays of a CUDA graph by CUDA events, every row's kernels
-in one process, one after the other; host time is not counted. Floors: the larger of bytes over the copy
-rate of the same run and exponentials over their rate. Peak memory is the allocator's, above the inputs.
+Writes what docs/kernels.md shows. Medians of 20 replays of a CUDA graph by CUDA events, each of as many
+calls as take a millisecond; every row's kernels in one process, one after the other; host time is not
+counted. Floors: the larger of bytes over the copy rate of the same run and exponentials over their rate.
+Peak memory is the allocator's, above the inputs. The step is beside that of mamba_ssm, if it is there.
 """
 
 from __future__ import annotations
@@ -90,13 +91,24 @@ def peer_both(peer: ModuleType, x: Inputs, dy: torch.Tensor) -> Any:
 
 
 def milliseconds(run: Callable[[], Any], repeats: int = 20) -> float:
-    """Median time of a replay."""
+    """Median time of a call: of replays that hold as many calls as take about a millisecond.
+
+    One call a replay would add what a graph's launch takes, some microseconds, to short and long calls alike.
+    """
     for _ in range(3):
         run()
+    once = statistics.median(_replays(run, 1, 5))
+    calls = max(min(int(1 / once), 50), 1)
+    return round(statistics.median(_replays(run, calls, repeats)) / calls, 5)
+
+
+def _replays(run: Callable[[], Any], calls: int, repeats: int) -> list[float]:
+    """Milliseconds of each replay of so many calls, by CUDA events."""
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        run()
+        for _ in range(calls):
+            run()
     times = []
     for _ in range(repeats):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -105,7 +117,7 @@ def milliseconds(run: Callable[[], Any], repeats: int = 20) -> float:
         end.record()
         torch.cuda.synchronize()
         times.append(start.elapsed_time(end))
-    return round(statistics.median(times), 4)
+    return times
 
 
 def peak(run: Callable[[], Any]) -> float:
@@ -158,10 +170,12 @@ def row(shape: tuple[int, ...], limits: dict[str, float], peer: ModuleType | Non
         theirs = {"forward": partial(peer_forward, peer, x), "both": partial(peer_both, peer, x, dy)}
         out["peer_milliseconds"] = {what: milliseconds(run) for what, run in theirs.items()}
         out["peer_peak_MiB"] = {what: peak(run) for what, run in theirs.items()}
-        out["times_faster"] = {
-            what: round(out["peer_milliseconds"][what] / out["milliseconds"][what], 4) for what in ours
-        }
+        out["times_faster"] = _ratios(out["peer_milliseconds"], out["milliseconds"])
     return out
+
+
+def _ratios(theirs: dict[str, float], ours: dict[str, float]) -> dict[str, float]:
+    return {what: round(theirs[what] / ours[what], 4) for what in ours}
 
 
 def _floor(shape: tuple[int, ...], what: str, limits: dict[str, float]) -> float:
@@ -171,9 +185,9 @@ def _floor(shape: tuple[int, ...], what: str, limits: dict[str, float]) -> float
     return max(bytes_, passes * b * d * length * n / limits["exp2_per_s"] * 1e3)
 
 
-def others() -> list[dict[str, Any]]:
-    """The first shape in float32, and in (batch, length, dim) memory."""
-    rows = []
+def others(peer: ModuleType | None) -> list[dict[str, Any]]:
+    """The first shape in float32, and in (batch, length, dim) memory, which the peer would copy."""
+    rows: list[dict[str, Any]] = []
     for what, dtype, last in (
         ("float32", torch.float32, False),
         ("bfloat16, (batch, length, dim) memory", torch.bfloat16, True),
@@ -184,12 +198,19 @@ def others() -> list[dict[str, Any]]:
             "both": milliseconds(partial(both, x, dy)),
         }
         rows.append({"what": what, "shape": SHAPES[0], "milliseconds": times})
+        if peer is not None and not last:
+            theirs = {
+                "forward": milliseconds(partial(peer_forward, peer, x)),
+                "both": milliseconds(partial(peer_both, peer, x, dy)),
+            }
+            rows[-1] |= {"peer_milliseconds": theirs, "times_faster": _ratios(theirs, times)}
     return rows
 
 
-def steps(limits: dict[str, float]) -> dict[str, Any]:
-    """The decode step in place: times over what its bytes take."""
-    d, n, rows = 5120, 16, []
+def steps(limits: dict[str, float], peer: ModuleType | None) -> dict[str, Any]:
+    """The decode step in place: times over what its bytes take, beside the peer's."""
+    d, n = 5120, 16
+    rows: list[dict[str, Any]] = []
     for batch in (1, 64, 256):
         state = torch.randn(batch, d, n, device="cuda")
         x, dt, z = (torch.randn(batch, d, device="cuda", dtype=torch.bfloat16) for _ in range(3))
@@ -202,6 +223,9 @@ def steps(limits: dict[str, float]) -> dict[str, Any]:
         time = milliseconds(step)
         least = (2 * state.nbytes + 4 * x.nbytes + A.nbytes) / limits["copy_TB_per_s"] * 1e-9
         rows.append({"batch": batch, "milliseconds": time, "over_bytes": round(time / least, 2)})
+        if peer is not None:
+            theirs = partial(peer.selective_state_update, state, x, dt, A, B, C, D, z, bias, dt_softplus=True)
+            rows[-1]["peer_milliseconds"] = milliseconds(theirs)
     return {
         "what": "selective_state_update in place, d = 5120, n = 16, float32 state, bfloat16 streams",
         "rows": rows,
@@ -224,12 +248,16 @@ def digest() -> str:
     return sha.hexdigest()
 
 
+def _found(module: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
 def main(out: Path) -> None:
     """Measure and write."""
-    try:
-        peer = importlib.import_module("selective_scan_cuda")
-    except ImportError:
-        peer = None
+    peer = _found("selective_scan_cuda")
     limits = ceilings()
     scan = [row(shape, limits, peer) for shape in SHAPES]
     data: dict[str, Any] = {
@@ -238,8 +266,8 @@ def main(out: Path) -> None:
         "versions": {"torch": torch.__version__, "triton": triton.__version__},
         "ceilings": limits,
         "scan": scan,
-        "other": others(),
-        "step": steps(limits),
+        "other": others(peer),
+        "step": steps(limits, _found("mamba_ssm.ops.triton.selective_state_update")),
         "gradients_repeat_bitwise": deterministic(),
     }
     if peer is not None:
