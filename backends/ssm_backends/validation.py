@@ -76,10 +76,65 @@ def validate(op: str | Operator, **inputs: Any) -> Call:
     operator = find(op)
     given = _given(operator, inputs)
     forms = choose_forms(operator, given)
-    sizes = _bind_sizes(operator, given, forms)
+    sizes = _bind_sizes(operator, given, _patterns(forms))
+    call = _described(operator, given, forms, sizes)
+    _check_rules(call)
+    return call
+
+
+def validate_unsized(
+    operator: Operator, inputs: Mapping[str, Any]
+) -> tuple[Call, tuple[tuple[str, str], ...]]:
+    """Check all of a call but its sizes, which a trace may leave open: see :func:`check_sizes`.
+
+    Parameters
+    ----------
+    operator
+        The operator.
+    inputs
+        Its arguments by name; of their shapes the ranks alone are read.
+
+    Returns
+    -------
+    call
+        Without sizes.
+    patterns
+        Name and symbolic shape of every array.
+
+    Raises
+    ------
+    As :func:`validate`.
+    """
+    given = _given(operator, inputs)
+    forms = choose_forms(operator, given)
+    return _described(operator, given, forms, Sizes(minimum={})), tuple(_patterns(forms).items())
+
+
+def check_sizes(operator: Operator, given: Mapping[str, Any], patterns: tuple[tuple[str, str], ...]) -> None:
+    """The rest of a call's validation. PyTorch traces it: what it compares guards the graph.
+
+    Parameters
+    ----------
+    operator
+        The operator.
+    given
+        The arguments that differ from their defaults, by name.
+    patterns
+        As :func:`validate_unsized` gives them.
+
+    Raises
+    ------
+    ShapeError
+        Naming the argument, the rule, and what was given.
+    """
+    sizes = _bind_sizes(operator, given, dict(patterns))
+    _check_rules(Call(operator, given, "", "", sizes.bound, sizes.system, frozenset()))
+
+
+def _described(operator: Operator, given: Mapping[str, Any], forms: Mapping[str, Form], sizes: Sizes) -> Call:
     dtype, compute, dtype_features = _check_dtypes(operator, given, forms)
     _check_devices(operator, given)
-    call = Call(
+    return Call(
         operator=operator,
         inputs=given,
         dtype=dtype,
@@ -88,10 +143,12 @@ def validate(op: str | Operator, **inputs: Any) -> Call:
         system=sizes.system,
         features=frozenset(dtype_features | _argument_features(operator, given, forms)),
     )
-    for rule in operator.rules:
-        if rule.argument in given and not rule.holds(call):
-            raise ShapeError(f"`{rule.argument}`: {rule.text}; got {_shown(given[rule.argument])}")
-    return call
+
+
+def _check_rules(call: Call) -> None:
+    for rule in call.operator.rules:
+        if rule.argument in call.inputs and not rule.holds(call):
+            raise ShapeError(f"`{rule.argument}`: {rule.text}; got {_shown(call.inputs[rule.argument])}")
 
 
 def check_writable(name: str, array: Any) -> None:
@@ -258,14 +315,18 @@ def choose_forms(operator: Operator, given: Mapping[str, Any]) -> dict[str, Form
     return forms
 
 
-def _bind_sizes(operator: Operator, given: Mapping[str, Any], forms: Mapping[str, Form]) -> Sizes:
+def _patterns(forms: Mapping[str, Form]) -> dict[str, str]:
+    return {name: form.shape for name, form in forms.items()}
+
+
+def _bind_sizes(operator: Operator, given: Mapping[str, Any], patterns: Mapping[str, str]) -> Sizes:
     sizes = Sizes(minimum=dict(operator.minimum))
     for argument in operator.arguments:
         if argument.binds and argument.name in given:
             sizes.bind(argument.binds, given[argument.name], argument.name)
-    exact = [name for name, form in forms.items() if "=" in form.shape]
-    for name in [*(name for name in forms if name not in exact), *exact]:
-        sizes.match(name, forms[name].shape, tuple(given[name].shape))
+    exact = [name for name, pattern in patterns.items() if "=" in pattern]
+    for name in [*(name for name in patterns if name not in exact), *exact]:
+        sizes.match(name, patterns[name], tuple(given[name].shape))
     return sizes
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ssm_backends.tracing import validate_traced
 from ssm_cpu._checked import check
 from ssm_cpu._inputs import Inputs
 from ssm_cpu._launch import run_backward, run_forward
@@ -70,12 +71,12 @@ def selective_scan(
     NotSupportedError
         If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    if not _compiling():
-        check(
-            "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
-            delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
-            seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,
-        )  # fmt: skip
+    judge = validate_traced if _compiling() else check
+    judge(
+        "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
+        delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
+        seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,
+    )  # fmt: skip
     library = library_of(u)
     arrays = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)
     zoh = b_discretization == "zoh"
@@ -90,7 +91,7 @@ def selective_scan(
 
 
 def _compiling() -> bool:
-    """Whether torch.compile traces this call: its tensors are checked when they are real."""
+    """Whether torch.compile traces this call."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.compiler.is_compiling())
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
+from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import may_be_differentiated
 from ssm_triton._inputs import Inputs, blocks_of
 from ssm_triton._launch import run_forward
@@ -189,12 +190,12 @@ def selective_scan(
     NotSupportedError
         If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    if not torch.compiler.is_compiling():
-        validate(
-            "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
-            delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
-            seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,
-        )  # fmt: skip
+    judge = validate_traced if torch.compiler.is_compiling() else validate
+    judge(
+        "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
+        delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
+        seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,
+    )  # fmt: skip
     B, C = (_in_groups(m, A) for m in (B, C))
     D, delta_bias, cu_seqlens = (None if m is None else m.contiguous() for m in (D, delta_bias, cu_seqlens))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import validate
+from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import refuse_tangents
 from ssm_backends.validation import check_writable
 from ssm_triton._inputs import FUSED, real, strides
@@ -134,14 +135,15 @@ def selective_state_update(
     NotSupportedError
         If an input has a tangent of forward mode.
     """
-    if not torch.compiler.is_compiling():
-        validate(
-            "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
-            delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
-            state_indices=state_indices, inplace=inplace,
-        )  # fmt: skip
-        if inplace:
-            check_writable("state", state)
+    traced = torch.compiler.is_compiling()
+    judge = validate_traced if traced else validate
+    judge(
+        "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
+        delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
+        state_indices=state_indices, inplace=inplace,
+    )  # fmt: skip
+    if inplace and not traced:
+        check_writable("state", state)
     streams = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
     given = {name: x for name, x in {"state": state, **streams}.items() if x is not None}
     refuse_tangents("selective_state_update", given)

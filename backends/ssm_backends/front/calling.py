@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
 
-from ssm_backends.errors import NotSupportedError
+from ssm_backends.errors import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    NotSupportedError,
+    ShapeError,
+    UnavailableError,
+)
 from ssm_backends.front.choice import choose
 from ssm_backends.front.preference import wishes
 from ssm_backends.schema import Operator
-from ssm_backends.validation import as_python, find, validate
+from ssm_backends.tracing import Described, Patterns, Refused, described, inputs_of
+from ssm_backends.validation import as_python, check_sizes, find, validate, validate_unsized
 
 MOST: Final = 4096
 """Kinds of call that are remembered."""
@@ -35,8 +43,12 @@ def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) ->
     if any(isinstance(x, np.generic) for x in inputs.values()):
         inputs = _with_python_scalars(operator, inputs)
     if _compiling():
-        chosen, names = choose_traced(operator.name, backend, tuple(map(_described, inputs.items())))
-        return getattr(_TRACED, chosen)(**{name: inputs[name] for name in names})
+        chosen, names, patterns, refused = choose_traced(operator.name, backend, described(inputs))
+        if refused is not None:  # raised here, PyTorch leaves the call to Python, which tells it as ever
+            raise refused[0](refused[1])
+        given = {name: inputs[name] for name in names}
+        check_sizes(operator, given, patterns)
+        return getattr(_TRACED, chosen)(**given)
     named = backend if isinstance(backend, str | None) else repr(backend)
     kind = (operator.name, named, wishes(), _recording(), *map(_metadata, inputs.items()))
     served = _REMEMBERED.get(kind)
@@ -77,57 +89,37 @@ def _compiling() -> bool:
     return torch is not None and torch.compiler.is_compiling()
 
 
-def _described(item: tuple[str, Any]) -> tuple[Any, ...]:
-    """One argument without its sizes, as a constant of a trace: lengths may vary in one graph."""
-    name, x = item
-    if hasattr(x, "ndim"):
-        return name, x.ndim, str(x.dtype), str(x.device), x.requires_grad
-    return name, x
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """A tensor of a trace, all sizes 1."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    device: str
-    requires_grad: bool
-
-
-_Tensor.__module__ = "torch"  # the library whose arrays it stands for
-
-
 def choose_traced(
-    op: str, backend: str | None, described: tuple[tuple[Any, ...], ...]
-) -> tuple[str, tuple[str, ...]]:
-    """The choice while a graph is traced: by dtypes, devices and features; the backend sees the sizes.
+    op: str, backend: str | None, arguments: Described
+) -> tuple[str, tuple[str, ...], Patterns, Refused | None]:
+    """The choice while a graph is traced: by dtypes, devices and features, not by sizes.
 
     PyTorch calls it once, when it traces, and takes what it returns for a constant.
 
     Returns
     -------
-    Its name in the table of functions, and the names of the inputs it is called with.
+    Its name in the table of functions, the names of the inputs it is called with, and their symbolic shapes;
+    or the error of a call that is not valid or that nobody serves.
     """
-    operator = find(op)
-    inputs = {
-        name: _Tensor(_ones(operator, name, *rest), *rest[1:]) if len(rest) > 1 else rest[0]
-        for name, *rest in described
-    }
-    call = validate(operator, **inputs)
+    try:
+        return *_chosen(find(op), backend, arguments), None
+    except (ArgumentError, DTypeError, DeviceError, ShapeError, NotSupportedError, UnavailableError) as error:
+        return "", (), (), (type(error), str(error))
+
+
+def _chosen(
+    operator: Operator, backend: str | None, arguments: Described
+) -> tuple[str, tuple[str, ...], Patterns]:
+    call, patterns = validate_unsized(operator, inputs_of(arguments))
     try:
         choice = choose(replace(call, features=call.features | {"compile"}), backend)
     except NotSupportedError:  # nobody claims to be traced whole: PyTorch will say where it cannot
         choice = choose(call, backend)
-    number = choice.backend.implementations(op).index(choice.op)
-    name = "served_" + f"{op} {choice.backend.name} {number}".encode().hex()  # a word that PyTorch can write
+    number = choice.backend.implementations(operator.name).index(choice.op)
+    words = f"{operator.name} {choice.backend.name} {number}"
+    name = "served_" + words.encode().hex()  # a word that PyTorch can write
     setattr(_TRACED, name, choice.op.fn)
-    return name, tuple(call.inputs)
+    return name, tuple(call.inputs), patterns
 
 
 choose_traced._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result
-
-
-def _ones(operator: Operator, name: str, rank: int, *_: Any) -> tuple[int, ...]:
-    """Sizes of 1, but for the offsets of packed sequences, of which there is one more."""
-    return (2,) if name == "cu_seqlens" else (1,) * rank

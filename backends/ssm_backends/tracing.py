@@ -1,0 +1,84 @@
+"""A call's validation while PyTorch traces a graph: once, without its sizes; then they guard the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from ssm_backends.validation import check_sizes, find, validate_unsized
+
+Described = tuple[tuple[Any, ...], ...]
+"""The arguments of a call as constants of a trace: name, value; of a tensor name, rank, dtype, device, …"""
+Patterns = tuple[tuple[str, str], ...]
+"""Name and symbolic shape of every array of a call."""
+Refused = tuple[type[Exception], str]
+"""An error that a trace carries out as a value: raised within a constant, it would be PyTorch's own."""
+
+
+def validate_traced(op: str, **inputs: Any) -> None:
+    """What :func:`ssm_backends.validate` raises, for a backend's own function in a graph.
+
+    Parameters
+    ----------
+    op
+        Name of the operator.
+    **inputs
+        Its arguments.
+    """
+    names, patterns, refused = _validate_unsized(op, described(inputs))
+    if refused is not None:
+        raise refused[0](refused[1])
+    check_sizes(find(op), {name: inputs[name] for name in names}, patterns)
+
+
+def described(inputs: Mapping[str, Any]) -> Described:
+    """The arguments without their sizes: lengths may vary in one graph."""
+    return tuple(map(_described, inputs.items()))
+
+
+def _described(item: tuple[str, Any]) -> tuple[Any, ...]:
+    name, x = item
+    if hasattr(x, "ndim"):
+        return name, x.ndim, str(x.dtype), str(x.device), x.requires_grad
+    return name, x
+
+
+class _Open:
+    """A size that a trace leaves open."""
+
+    def __repr__(self) -> str:
+        return "?"
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor of a trace, of whose shape the rank is known."""
+
+    shape: tuple[_Open, ...]
+    dtype: str
+    device: str
+    requires_grad: bool
+
+
+_Tensor.__module__ = "torch"  # the library whose arrays it stands for
+
+
+def inputs_of(arguments: Described) -> dict[str, Any]:
+    """Inputs that are like those described, their tensors without numbers."""
+    return {
+        name: _Tensor((_Open(),) * rest[0], *rest[1:]) if len(rest) > 1 else rest[0]
+        for name, *rest in arguments
+    }
+
+
+def _validate_unsized(op: str, arguments: Described) -> tuple[tuple[str, ...], Patterns, Refused | None]:
+    try:
+        call, patterns = validate_unsized(find(op), inputs_of(arguments))
+    except (ArgumentError, DeviceError, DTypeError, ShapeError) as error:
+        return (), (), (type(error), str(error))
+    return tuple(call.inputs), patterns, None
+
+
+_validate_unsized._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result
