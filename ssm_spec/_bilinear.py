@@ -24,15 +24,27 @@ from ssm_spec._validate import Array, Float
 _LARGEST_DEFECT = 2.0**-4
 """|I − C W| beyond which W is singular as far as float64 can tell: its condition is near 2^48."""
 
+_NOTHING = np.zeros(())
+
 
 class _System(NamedTuple):
-    """One batch of problems in real form: W and R = [I + (1−α)X, ΔB], and W's approximate inverse."""
+    """One batch of problems in real form: W and R = [I + (1−α)X, ΔB], and W's approximate inverse.
+
+    `step` is Δ and `given` [A, B], by modulus.
+    """
 
     W: DoubleDouble
     R: DoubleDouble
     inverse: Float
     X: Float
     Y: Float
+    step: Float
+    given: Float
+
+    @property
+    def solved(self) -> Float:
+        """What flushing may lose of W⁻¹ Δ [A, B], over η: Σ Π(1 + |f|) over the factors of each term."""
+        return np.asarray((1 + self.step) * ((1 + np.abs(self.inverse)) @ (1 + self.given)))
 
 
 def bilinear(
@@ -82,11 +94,17 @@ def bilinear_gradients(
         Z_bound = _solve_bound(system, Z.hi, alpha, arithmetic)
         H_bound = _adjoint_bound(system, G, H.hi, alpha, arithmetic)
         count = (H.hi.shape[-1] + 2) * u
-        bound = _gradient_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + n * arithmetic.eta
+        # dX is a sum of products of W⁻ᴴ G and W⁻¹ Δ [A, B].
+        lost_H = (1 + _transpose(np.abs(system.inverse))) @ (1 + np.abs(G))
+        lost_X, lost_Y = arithmetic.eta * lost_H @ _transpose(system.solved), arithmetic.eta * lost_H
+        bound = _gradient_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + lost_X
         judged = usable & _in_range(arithmetic, system, Z.hi, bound, H.hi)
     dX_parts = _cut(_unusable_marked(dX, bound, own, usable, judged), slice(None), A)
     dY_parts = _cut(_unusable_marked(H.hi, H_bound, H_error, usable, judged), slice(n, None), A)
-    return _chain(A, B, delta, dX_parts, dY_parts, u)
+    if arithmetic is None:
+        return _chain(A, B, delta, dX_parts, dY_parts, u)
+    lost = (_modulus(lost_X, A), _modulus(lost_Y[..., n:], A))
+    return _chain(A, B, delta, dX_parts, dY_parts, u, lost)
 
 
 def _prepare(A: Array, B: Array, delta: Float, alpha: float) -> tuple[_System, Array]:
@@ -115,7 +133,8 @@ def _prepare(A: Array, B: Array, delta: Float, alpha: float) -> tuple[_System, A
     R = DoubleDouble(
         np.concatenate((explicit.hi, Y.hi), axis=-1), np.concatenate((explicit.lo, Y.lo), axis=-1)
     )
-    return _System(W, R, _approximate_inverse(W.hi), X.hi, Y.hi), usable
+    given = np.abs(np.concatenate((rows, inputs), axis=-1))
+    return _System(W, R, _approximate_inverse(W.hi), X.hi, Y.hi, np.abs(step), given), usable
 
 
 def _times(factor: float, X: DoubleDouble) -> DoubleDouble:
@@ -184,7 +203,9 @@ def _solve_bound(system: _System, Z: Float, alpha: float, arithmetic: Arithmetic
     formed_W = u * (W + 3 * alpha * np.abs(system.X)) + arithmetic.eta * reachable(W)
     factored = 3 * (n + 2) * u * _factors(system.W.hi)
     inner = (factored + formed_W) @ (size @ R)
-    return np.asarray(size @ (inner + u * formed_R) + u * np.abs(Z) + arithmetic.eta * (np.abs(Z) > 0))
+    met = ((size > 0).astype(np.float64) @ (R > 0)) > 0
+    lost = arithmetic.eta * np.where(met, system.solved, 0.0)
+    return np.asarray(size @ (inner + u * formed_R) + u * np.abs(Z) + lost)
 
 
 def _adjoint_bound(system: _System, G: Float, H: Float, alpha: float, arithmetic: Arithmetic) -> Float:
@@ -196,7 +217,9 @@ def _adjoint_bound(system: _System, G: Float, H: Float, alpha: float, arithmetic
     )
     factors = np.maximum(_transpose(_factors(system.W.hi)), _factors(_transpose(system.W.hi)))
     inner = (3 * (n + 2) * u * factors + _transpose(formed)) @ (size @ np.abs(G))
-    return np.asarray(size @ inner + u * np.abs(H) + arithmetic.eta * (np.abs(H) > 0))
+    met = ((size > 0).astype(np.float64) @ (np.abs(G) > 0)) > 0
+    lost = arithmetic.eta * np.where(met, (1 + size) @ (1 + np.abs(G)), 0.0)
+    return np.asarray(size @ inner + u * np.abs(H) + lost)
 
 
 def _factors(W: Float) -> Float:
@@ -228,14 +251,23 @@ def _gradient_error(
     return np.asarray((1 + 4 * u) * (alpha * (product + rounding) + S))
 
 
-def _chain(A: Array, B: Array, delta: Float, dX: Parts, dY: Parts, u: float) -> dict[str, Parts]:
+def _chain(
+    A: Array,
+    B: Array,
+    delta: Float,
+    dX: Parts,
+    dY: Parts,
+    u: float,
+    lost: tuple[Float, Float] = (_NOTHING, _NOTHING),
+) -> dict[str, Parts]:
+    """Return dA = Δ dX, dB = Δ dY and dΔ. What is `lost`, η Π(1 + |f|), meets one factor more."""
     step = delta[:, None, None]
 
-    def times(part: Parts) -> Parts:
+    def times(part: Parts, flushed: Float) -> Parts:
         value, size = step * part.value, np.abs(step) * np.abs(part.value)
         return Parts(
             value,
-            np.abs(step) * part.bound + 2 * u * size,
+            np.abs(step) * part.bound + flushed + 2 * u * size,
             np.abs(step) * part.own + 2 * UNIT * size,
             part.judged,
         )
@@ -246,11 +278,15 @@ def _chain(A: Array, B: Array, delta: Float, dX: Parts, dY: Parts, u: float) -> 
     size = sum(np.sum(np.abs(M) * np.abs(part.value), axis=axes) for M, part in pairs)
     d_step = Parts(
         sum(np.sum((np.conj(M) * part.value).real, axis=axes) for M, part in pairs),
-        sum(np.sum(np.abs(M) * part.bound, axis=axes) for M, part in pairs) + count * u * size,
+        sum(
+            np.sum(np.abs(M) * part.bound + flushed, axis=axes)
+            for (M, part), flushed in zip(pairs, lost, strict=True)
+        )
+        + count * u * size,
         sum(np.sum(np.abs(M) * part.own, axis=axes) for M, part in pairs) + count * UNIT * size,
         np.all(dX.judged, axis=axes) & np.all(dY.judged, axis=axes),
     )
-    return {"A": times(dX), "B": times(dY), "delta": d_step}
+    return {"A": times(dX, lost[0]), "B": times(dY, lost[1]), "delta": d_step}
 
 
 def _in_range(arithmetic: Arithmetic, system: _System, *arrays: Float) -> Array:
@@ -278,6 +314,11 @@ def _cut(whole: Parts, columns: slice, A: Array) -> Parts:
     if A.dtype.kind != "c":
         return Parts(value, bound, own, judged)
     return Parts(complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2])
+
+
+def _modulus(lost: Float, A: Array) -> Float:
+    """Return a loss by entry, of complex numbers if A is."""
+    return modulus_form(lost) if A.dtype.kind == "c" else lost
 
 
 def _transpose(M: Float) -> Float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._norm import euclidean
-from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded, ComplexArithmetic
 from ssm_spec._systems import Parts
 from ssm_spec._validate import (
     Dimensions,
@@ -191,12 +191,21 @@ def fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     """Bound y = F⁻¹(F u ∘ F K) by norm, (b, d): every element of a row may be wrong by this.
 
     An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K| <= ‖K‖₁; one of F K by at most ‖u‖₁;
-    the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= ‖K‖₁ ‖u‖₂ (Higham 2002, section 24.2).
+    the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= ‖K‖₁ ‖u‖₂ (Higham 2002, section 24.2). Flushing loses at most
+    2 N η of a point of F u and of F K, which meet ‖K‖₁ and ‖u‖₁, and as much in their product's inverse.
     """
     eps = transform_error(u.shape[-1] + K.shape[-1], arithmetic.u)
     u1, u2 = np.sum(np.abs(u), axis=-1), euclidean(u)
     K1, K2 = np.sum(np.abs(K), axis=-1), euclidean(K)
-    return np.asarray((2 * eps + arithmetic.product(complex_=True)) * K1 * u2 + eps * K2 * u1)
+    # Of each transform's N points every one sums N numbers, twice as many with the roots' products.
+    points = 2.0 ** transform_levels(u.shape[-1] + K.shape[-1])
+    lost = 4.0 * points * ComplexArithmetic.of(arithmetic).eta * (1.0 + u1) * (1.0 + K1)
+    return np.asarray((2 * eps + arithmetic.product(complex_=True)) * K1 * u2 + eps * K2 * u1 + lost)
+
+
+def transform_levels(points: int) -> int:
+    """Return log₂ of twice the next power of two."""
+    return ceil(log2(max(points, 2))) + 1
 
 
 def transform_error(points: int, u: float) -> float:
@@ -204,7 +213,7 @@ def transform_error(points: int, u: float) -> float:
 
     ε = η log₂ N, η = μ + 4 u (√2 + μ): roots of unity known to μ = 4 u, three units and a rounding.
     """
-    levels = ceil(log2(max(points, 2))) + 1
+    levels = transform_levels(points)
     weights = 4 * u
     eta = weights + 4 * u * (sqrt(2.0) + weights)
     return levels * eta / (1 - levels * eta)

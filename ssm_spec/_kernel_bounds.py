@@ -102,20 +102,18 @@ def vandermonde_gradients(
             "C": np.sum(np.conj(B) * S, axis=-2),
         }
         T_size = call.gamma * np.einsum("sbn,sbj->snj", np.abs(_merged(C * B)), np.abs(_merged(G)))
-        flushed = np.sum(np.abs(G), axis=-1)[..., None] + np.sum(np.abs(table), axis=-1)[..., None, None, :]
 
         def errors(rho: Float, unit: float, unit_m: float, eta: float) -> dict[str, Float]:
             powers_wrong = np.abs(table) * (np.expm1(rho) + (length + 1) * unit + unit_m)
             e_S = call.gamma * (np.abs(G) @ np.swapaxes(powers_wrong, -1, -2)[..., None, :, :])
-            e_S = e_S + eta * (length + flushed)
             joined = np.abs(slope) * T_size[..., 1:]
+            lost = _lost_gradients(call, table, G, eta)
             per_step = np.expm1(rho[..., 1:]) + (length + p * m + 9) * unit + 4 * unit_m
             return {
-                "A_bar": np.sum(joined * per_step, axis=-1) + eta * (length + np.sum(T_size, axis=-1)),
-                "B_bar": np.swapaxes(
-                    np.sum(np.abs(C) * (e_S + (p * unit + unit_m) * np.abs(S)) + eta, axis=-3), -1, -2
-                ),
-                "C": np.sum(np.abs(B) * (e_S + (m * unit + unit_m) * np.abs(S)) + eta, axis=-2),
+                "A_bar": np.sum(joined * per_step, axis=-1) + lost["A_bar"],
+                "B_bar": lost["B_bar"]
+                + np.swapaxes(np.sum(np.abs(C) * (e_S + (p * unit + unit_m) * np.abs(S)), axis=-3), -1, -2),
+                "C": lost["C"] + np.sum(np.abs(B) * (e_S + (m * unit + unit_m) * np.abs(S)), axis=-2),
             }
 
         bound = errors(_power_error(call, arithmetic), u, u_m, arithmetic.eta)
@@ -148,9 +146,30 @@ def _vandermonde_error(call: Kernel, table: Array, rho: Float, arithmetic: Arith
     """Return the error of K (s, p, m, l) for powers with relative errors ρ (s, n, l)."""
     u, u_m, n = arithmetic.u, arithmetic.product(call.paired), call.A.shape[-1]
     B, C = np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], np.abs(call.C)[..., :, None, :]
-    wrong = np.abs(table) * (np.expm1(rho) + n * u + 3 * u_m) + arithmetic.eta
-    flushed = n + np.sum(C + B + C * B, axis=-1)[..., None]
+    wrong = np.abs(table) * (np.expm1(rho) + n * u + 3 * u_m)
+    flushed = ((1 + C) * (1 + B)) @ (1 + np.abs(table))[..., None, :, :]
     return np.asarray(call.gamma * ((C * B) @ wrong[..., None, :, :] + arithmetic.eta * flushed))
+
+
+def _lost_gradients(call: Kernel, table: Array, G: Array, eta: float) -> dict[str, Float]:
+    """Return what flushing may lose of each gradient: η Π(1 + |f|) for the factors of each term.
+
+    dC = γ Σ_mj G B a^j, dB̄ = γ Σ_pj G C a^j and dā = γ Σ_pmj G C B j a^{j−1}, where the last power may be the
+    product of two, in j ways: Σ_k (1 + a^k)(1 + a^{j−1−k}) <= 4 j (1 + a^{j−1}). By way of exp(j log a) it is
+    a^j/a: a flushed a^j then loses η j/|a|, but no more than all.
+    """
+    B, C, G = 1 + np.abs(np.swapaxes(call.B, -1, -2)), 1 + np.abs(call.C), 1 + np.abs(G)
+    size, a = np.abs(table), np.abs(call.A)[..., None]
+    j = np.arange(1.0, call.length)
+    before = size[..., : max(call.length - 1, 0)]
+    a_safe = np.where(a == 0, 1.0, a)
+    quotient = np.where(a == 0, 0.0, np.minimum(eta / a_safe, before))
+    slopes = (1 + j) * (4 * eta * (1 + before) + quotient)
+    return {
+        "A_bar": call.gamma * np.einsum("spn,smn,spmj,snj->sn", C, B, G[..., 1:], slopes, optimize=True),
+        "B_bar": eta * call.gamma * np.einsum("spn,spmj,snj->snm", C, G, 1 + size, optimize=True),
+        "C": eta * call.gamma * np.einsum("smn,spmj,snj->spn", B, G, 1 + size, optimize=True),
+    }
 
 
 def _other_orders(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> list[Float]:
@@ -170,17 +189,18 @@ def _other_orders(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmeti
 def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> Float:
     """Return the error of K (s, p, m, l) by repeated doubling, as stated above."""
     n, m = call.B.shape[-2:]
-    w = n * arithmetic.u + arithmetic.product(np.iscomplexobj(call.A))
+    w, eta = n * arithmetic.u + arithmetic.product(np.iscomplexobj(call.A)), arithmetic.eta
     V, e = call.B, np.zeros(call.B.shape)
     P, eps = call.A, np.zeros(call.A.shape)
     while V.shape[-1] < m * call.length:
         size, v = np.abs(P), np.abs(V)
-        e = np.concatenate((e, size @ e + eps @ (v + e) + w * (size @ v)), axis=-1)
+        lost = eta * ((1 + size) @ (1 + v))
+        e = np.concatenate((e, size @ e + eps @ (v + e) + w * (size @ v) + lost), axis=-1)
         V = np.concatenate((V, P @ V), axis=-1)
-        eps = size @ eps + eps @ size + eps @ eps + w * (size @ size)
+        eps = size @ eps + eps @ size + eps @ eps + w * (size @ size) + eta * ((1 + size) @ (1 + size))
         P = P @ P
     C = np.abs(call.C)
-    wrong = C @ (e + w * (np.abs(V) + e)) + arithmetic.eta * n
+    wrong = C @ (e + w * (np.abs(V) + e)) + eta * ((1 + C) @ (1 + np.abs(V)))
     by_step = wrong.reshape(*wrong.shape[:-1], wrong.shape[-1] // m, m)[..., : call.length, :]
     return np.asarray(np.swapaxes(by_step, -1, -2))
 

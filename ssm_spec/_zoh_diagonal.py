@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from ssm_spec._double_double import UNIT, two_product
-from ssm_spec._roundoff import Arithmetic
+from ssm_spec._roundoff import ORACLE, Arithmetic
 from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
 
@@ -32,6 +32,7 @@ def zoh_diagonal(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None
 
     Errors: of ā |a| expm1(u(k_e + k_p |p|)); of φ k_p u |Δ| max(|p| ψ(Re p), |a|) + (k_e + k_d) u |φ|.
     A flushed p, or a flushed expm1(p), moves φ by η / |λ|.
+    Products may be flushed: the rule of the factors.
     """
     step = delta[:, None]
     with np.errstate(all="ignore"):
@@ -42,7 +43,7 @@ def zoh_diagonal(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None
             always = np.ones(a.shape, dtype=bool)
             return Parts(a, a_own, a_own, always), Parts(b, b_own, b_own, np.ones(b.shape, dtype=bool))
         a_bound, phi_bound = _bounds(a, phi, p, A, step, arithmetic)
-        b_bound = _times_input(b, phi_bound, B, arithmetic)
+        b_bound = _times_input(b, phi, phi_bound, step, B, arithmetic)
         judged = _in_range(arithmetic, a, a_bound, p, phi, phi_bound)
         judged_b = judged[..., None] & _in_range(arithmetic, b, b_bound)
     return Parts(a, a_bound, a_own, judged), Parts(b, b_bound, b_own, judged_b)
@@ -65,7 +66,9 @@ def zoh_diagonal_gradients(
         psi_own = psi_error(p, a, UNIT, UNIT, _OWN_UNITS)
         judged = _in_range(asked, a, a_bound, p, phi, phi_bound)
 
-        def combine(u: float, a_error: Float, phi_error: Float, psi_error_: Float) -> tuple[Float, ...]:
+        def combine(
+            u: float, eta: float, a_error: Float, phi_error: Float, psi_error_: Float
+        ) -> tuple[Float, ...]:
             s_error = (B.shape[-1] + 2) * u * weight
             r = 8 * u
             dB = phi_error[..., None] * np.abs(dB_bar) + r * np.abs(dB_value)
@@ -74,15 +77,18 @@ def zoh_diagonal_gradients(
             )
             per_mode = (np.abs(A) * np.abs(dA_bar) + weight) * (a_error + r * np.abs(a)) + np.abs(a) * s_error
             size = np.abs(a) * (np.abs(A) * np.abs(dA_bar) + weight)
-            return dB, dA, np.sum(per_mode + 2 * A.shape[-1] * u * size, axis=-1)
+            lost = (eta * part for part in _lost_gradients(A, B, step, dA_bar, dB_bar, (a, phi, psi)))
+            errors = dB, dA, per_mode + 2 * A.shape[-1] * u * size
+            dB, dA, per_mode = (error + part for error, part in zip(errors, lost, strict=True))
+            return dB, dA, np.sum(per_mode, axis=-1)
 
         s = np.sum(np.conj(B) * dB_bar, axis=-1)
         weight = np.sum(np.abs(B) * np.abs(dB_bar), axis=-1)
         dB_value = np.conj(phi)[..., None] * dB_bar
         dA_value = np.conj(step * a) * dA_bar + np.conj(step**2 * psi) * s
         d_step = np.sum((np.conj(A * a) * dA_bar + np.conj(a) * s).real, axis=-1)
-        bounds = combine(asked.u, a_bound, phi_bound, psi_bound)
-        own = combine(UNIT, a_own, phi_own, psi_own)
+        bounds = combine(asked.u, asked.eta, a_bound, phi_bound, psi_bound)
+        own = combine(UNIT, ORACLE.eta, a_own, phi_own, psi_own)
     return {
         "A": Parts(dA_value, bounds[1], own[1], judged),
         "B": Parts(dB_value, bounds[0], own[0], np.broadcast_to(judged[..., None], dB_value.shape)),
@@ -170,24 +176,52 @@ def _bounds(
 ) -> tuple[Float, Float]:
     """Return the bounds on ā and φ, as stated at `zoh_diagonal`."""
     u, eta, k_exp = arithmetic.u, arithmetic.eta, arithmetic.exponential(_is_complex(p))
-    moved = arithmetic.k_scale * u * np.abs(p)
-    a_bound = np.abs(a) * np.expm1(k_exp * u + moved) + eta
+    # p may be flushed, or a factor of it read as zero.
+    lost = eta * (1 + np.abs(A)) * (1 + np.abs(step))
+    moved = arithmetic.k_scale * u * np.abs(p) + lost
+    a_bound = np.where(a == 0, 0.0, np.abs(a) * np.expm1(k_exp * u + moved)) + eta
     x = p.real
     # As Δ φ₁(p) an error in p weighs Δ ψ; as expm1(p)/λ, with p wrong in the numerator alone, |a|/|λ|.
     by_phi1 = np.abs(step) * psi_function(x, np.exp(x), np.expm1(x)) * moved
     by_expm1 = np.abs(a) * np.abs(step) * arithmetic.k_scale * u
-    flushed = np.where(A == 0, 0.0, eta / np.where(A == 0, 1.0, np.abs(A)))
-    phi_bound = np.maximum(by_phi1, by_expm1) + (k_exp + arithmetic.k_div) * u * np.abs(phi) + flushed + eta
-    return a_bound, phi_bound
+    safe = np.where(A == 0, 1.0, np.abs(A))
+    by_expm1 += np.where(A == 0, 0.0, np.minimum((eta + lost * np.abs(a)) / safe, np.abs(phi)))
+    phi_bound = np.maximum(by_phi1, by_expm1) + (k_exp + arithmetic.k_div) * u * np.abs(phi)
+    return a_bound, phi_bound + eta * (1 + np.abs(step)) * (1 + _phi1(phi, step))
 
 
-def _times_input(b: Array, phi_bound: Float, B: Array, arithmetic: Arithmetic) -> Float:
-    """Return the bound on φ B: Δ φ₁ B is two products; B may be read as zero if subnormal."""
+def _phi1(phi: Array, step: Float) -> Float:
+    """Return |φ₁| = |φ/Δ|, 1 where Δ is zero."""
+    return np.where(step == 0, 1.0, np.abs(phi) / np.where(step == 0, 1.0, np.abs(step)))
+
+
+def _lost_gradients(
+    A: Array, B: Array, step: Float, dA_bar: Array, dB_bar: Array, functions: tuple[Array, Array, Array]
+) -> tuple[Float, Float, Float]:
+    """Return what flushing may lose of dB, dλ, and of each mode's part of dΔ, over η: Π(1 + |f|).
+
+    dB = Δ φ₁ G_B; dλ = Δ a G_a + Δ Δ ψ Σ_m B G_B; dΔ = λ a G_a + a Σ_m B G_B, where a may be taken as
+    φ₁ + λ Δ ψ if |p| is small.
+    """
+    a, phi, psi = functions
+    A, step, G_a, G_B, a, psi = (1 + np.abs(x) for x in (A, step, dA_bar, dB_bar, a, psi))
+    phi1 = 1 + _phi1(phi, step - 1)
+    source = np.sum((1 + np.abs(B)) * G_B, axis=-1)
+    dB = (step * phi1)[..., None] * G_B
+    dA = step * a * G_a + step**2 * psi * source
+    return dB, dA, A * a * G_a + (a + phi1 + A * step * psi) * source
+
+
+def _times_input(
+    b: Array, phi: Array, phi_bound: Float, step: Float, B: Array, arithmetic: Arithmetic
+) -> Float:
+    """Return the bound on φ B: Δ φ₁ B is two products, any of which may be flushed."""
+    lost = (1 + np.abs(step)) * (1 + _phi1(phi, step))
     u_m = arithmetic.product(_is_complex(b))
     return np.asarray(
         phi_bound[..., None] * np.abs(B) * (1 + u_m)
         + (arithmetic.u + u_m) * np.abs(b)
-        + arithmetic.eta * (1 + np.where(b == 0, 0.0, np.abs(b) / np.where(B == 0, 1.0, np.abs(B))))
+        + arithmetic.eta * lost[..., None] * (1 + np.abs(B))
     )
 
 

@@ -1,0 +1,127 @@
+"""Where some order of a product underflows on its way, zero is honest in the linear rooms as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic, Bounded
+
+TINY = np.finfo(np.float32).tiny
+SMALL, LARGE = 1e-20, 1e20
+ONE = np.ones((1, 1), np.float32)
+"""One mode, one input, one output."""
+
+
+def one(value: float) -> Any:
+    return np.float32(value) * ONE
+
+
+def mode(value: float) -> Any:
+    return np.float32([value])
+
+
+def modes(op: str, A: float, B: float, delta: float) -> tuple[str, dict[str, Any]]:
+    inputs = {"A": mode(A), "B": one(B), "delta": np.float32(delta), "diagonal": True}
+    return f"discretize_{op}", inputs
+
+
+def kernel(a: float, B: float, C: float) -> tuple[str, dict[str, Any]]:
+    return "ssm_kernel", {"A_bar": mode(a), "B_bar": one(B), "C": one(C), "length": 2, "diagonal": True}
+
+
+def second_term(value: float) -> dict[str, Any]:
+    return {"K": np.array([[[0, value]]], np.float32)}
+
+
+def of_input(value: float) -> dict[str, Any]:
+    return {"B_bar": one(value)}
+
+
+Call = tuple[tuple[str, dict[str, Any]], dict[str, Any] | None, str]
+LOST: dict[str, Call] = {
+    "C B of C B a": (kernel(LARGE, SMALL, SMALL), None, "K"),
+    "G B of the kernel's dC": (kernel(LARGE, SMALL, 1), second_term(SMALL), "C"),
+    "G C of the kernel's dB": (kernel(LARGE, 1, SMALL), second_term(SMALL), "B_bar"),
+    "C B of the kernel's dA": (kernel(0.5, SMALL, SMALL), second_term(LARGE), "A_bar"),
+    "a² of a²/a": (kernel(SMALL, 1, 1), {"K": np.array([[[0, 0, 1]]], np.float32)}, "A_bar"),
+    "φ₁ B of Δ φ₁ B": (modes("zoh", -1, SMALL, LARGE), None, "B_bar"),
+    "φ₁ G of dB": (modes("zoh", -1, 1, LARGE), of_input(SMALL), "B"),
+    "Δ² of dA": (modes("zoh", 0, LARGE, SMALL), of_input(1e10), "A"),
+    "a G of dΔ": (modes("zoh", -LARGE, 1, 46 * SMALL), {"A_bar": mode(SMALL)}, "delta"),
+    "Δ of Δ A": (modes("zoh", -1e37, 1, 1e-38), None, "A_bar"),
+    "B / W of Δ B / W": (modes("bilinear", -2, SMALL, LARGE), None, "B_bar"),
+    "Ā² of doubling": (
+        (
+            "ssm_kernel",
+            {
+                "A_bar": np.full((2, 2), np.sqrt(0.9 * TINY), np.float32),
+                "B_bar": np.full((2, 1), 1e15, np.float32),
+                "C": np.full((1, 2), 1e15, np.float32),
+                "length": 3,
+            },
+        ),
+        None,
+        "K",
+    ),
+}
+
+
+def allowed(call: Call) -> Bounded:
+    (op, inputs), cotangents, name = call
+    if op == "ssm_kernel" and cotangents is not None:
+        inputs = inputs | {"length": cotangents["K"].shape[-1]}
+    arithmetic = Arithmetic()
+    reference = ssm_spec.REFERENCES[op]
+    if cotangents is None:
+        return reference.bounds(arithmetic=arithmetic, **inputs)[name]
+    assert reference.vjp_bounds is not None
+    return reference.vjp_bounds(cotangents, [name], arithmetic=arithmetic, **inputs)[name]
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_underflows_on_its_way_may_be_lost(name: str) -> None:
+    found = allowed(LOST[name])
+    last = (..., -1) if found.value.ndim else ()
+    value, bound = np.abs(found.value[last]), found.bound[last]
+    if name == "Δ of Δ A":
+        value = 1 - value  # exp(0) instead of exp(−0.1)
+    assert np.all(value > TINY)
+    assert np.all(value <= bound)
+    assert np.all(found.judged)
+
+
+def test_what_no_order_loses_is_judged() -> None:
+    """Of the same size as above, but made of factors of size one."""
+    for call in (
+        (kernel(1, 1, SMALL), None, "K"),
+        (kernel(1, 1, 1), second_term(SMALL), "C"),
+        (modes("zoh", -1, 1, 1), of_input(SMALL), "A"),
+        (modes("bilinear", -1, 1, 1), of_input(SMALL), "A"),
+    ):
+        found = allowed(call)
+        assert np.all(found.bound < 1e-4 * np.abs(found.value[..., -1]))
+
+
+def test_products_of_transforms_may_underflow() -> None:
+    """What a butterfly loses of a kernel near underflow spreads over the row, also before u began."""
+    torch = pytest.importorskip("torch")
+    from . import lti_forms as forms
+
+    rng = np.random.default_rng(4)
+    u = 1000 * rng.integers(-2, 3, (1, 1, 64)).astype(np.float32)
+    K = (rng.standard_normal((1, 64)) * 2e-38).astype(np.float32)
+    u[..., :30] = 0
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor does not flush subnormals")
+    try:
+        found = forms.convolution_fft(torch.tensor(u), torch.tensor(K))["y"].numpy()
+    finally:
+        torch.set_flush_denormal(False)
+    y = ssm_spec.causal_convolution_bounds(arithmetic=Arithmetic(evaluation="fft"), u=u, K=K)["y"]
+    error = np.abs(found - y.value)
+    assert error[..., 0] > 1000 * TINY
+    assert np.all(error <= y.bound)
