@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -164,18 +164,36 @@ def check_writable(name: str, array: Any) -> None:
     Raises
     ------
     ArgumentError
-        If it is read-only, or a stride of 0 makes several of its elements one place in memory.
+        If it is read-only, or its strides make several of its elements one place in memory.
     """
     flags = getattr(array, "flags", None)
     if flags is not None and not flags.writeable:
         raise ArgumentError(f"`{name}` must be writable, to be written in place; got a read-only array")
     strides = tuple(array.strides if flags is not None else array.stride())
-    shared = any(stride == 0 and size > 1 for stride, size in zip(strides, array.shape, strict=True))
-    if shared and 0 not in array.shape:
+    width = 1 if flags is None else array.itemsize  # NumPy's strides are bytes
+    if 0 not in array.shape and _overlap(tuple(array.shape), strides, width):
         raise ArgumentError(
             f"`{name}` must have a place in memory for each element, to be written in place; "
             f"got strides {strides}"
         )
+
+
+def _overlap(shape: tuple[int, ...], strides: tuple[int, ...], width: int) -> bool:
+    """Whether two elements, each `width` wide, share memory."""
+    steps = sorted((abs(stride), size) for stride, size in zip(strides, shape, strict=True) if size > 1)
+    reach = 0
+    for stride, size in steps:
+        if stride < reach + width:
+            break
+        reach += stride * (size - 1)
+    else:  # each dimension steps over all that the finer ones reach
+        return False
+    if steps[0][0] < width:
+        return True
+    offsets = np.zeros((), dtype=np.int64)
+    for stride, size in steps:
+        offsets = offsets[..., None] + stride * np.arange(size)
+    return bool((np.diff(np.sort(offsets, axis=None)) < width).any())
 
 
 def find(op: str | Operator) -> Operator:
@@ -237,6 +255,8 @@ def as_python(argument: Argument, value: Any) -> Any:
 
 def _is_array(value: Any) -> bool:
     """Whether a value has a shape and a dtype of its own: a class, NumPy's float32 say, has neither."""
+    if getattr(value, "is_nested", False):  # of PyTorch's nested tensors some raise when asked
+        return False
     return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
 
 
@@ -245,6 +265,8 @@ def _peculiarity(array: Any) -> str:
     for cls in type(array).__mro__:
         if cls.__name__ in ("MaskedArray", "matrix") and cls.__module__.partition(".")[0] == "numpy":
             return f"a numpy {cls.__name__}, whose operations are its own"
+    if getattr(array, "is_nested", False):  # its layout may be that of a plain one
+        return "a nested tensor"
     layout = str(getattr(array, "layout", "")) if hasattr(array, "requires_grad") else ""  # PyTorch's
     return f"layout {layout}" if layout not in ("", "torch.strided") else ""
 
@@ -254,10 +276,10 @@ def _check_plain(argument: Argument, value: Any) -> None:
     name, shown = argument.name, _shown(value)
     match argument.kind:
         case "array" | "index":
-            if not _is_array(value):
-                raise DTypeError(f"`{name}` must be an array; got {shown}")
             if peculiarity := _peculiarity(value):
                 raise DTypeError(f"`{name}` must be a plain dense array; got {peculiarity}")
+            if not _is_array(value):
+                raise DTypeError(f"`{name}` must be an array; got {shown}")
         case "flag":
             if not isinstance(value, bool):
                 raise DTypeError(f"`{name}` must be True or False; got {shown}")
@@ -428,7 +450,12 @@ def _argument_features(operator: Operator, given: Mapping[str, Any], forms: Mapp
 
 
 def _shown(value: Any) -> str:
-    """An argument as a message shows it: an array by shape and dtype, anything else by repr."""
+    """An argument as a message shows it: an array by shape and dtype, anything else by repr, cut if long."""
     if _is_array(value):
         return f"shape {tuple(value.shape)}, dtype {dtype_name(value)}"
-    return repr(value)
+    text = repr(value)
+    return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]} … {text[-_SHOWN:]}"
+
+
+_SHOWN: Final = 60
+"""Characters of each end of a long text."""

@@ -46,7 +46,7 @@ def _metadata(x: Any) -> tuple[Any, ...]:
     """All that validation reads of an argument."""
     if isinstance(x, np.ndarray):
         return type(x), x.shape, x.dtype
-    if is_tensor(x):
+    if is_tensor(x) and not x.is_nested:
         return type(x), tuple(x.shape), x.dtype, x.device, x.layout
     return type(x), x
 

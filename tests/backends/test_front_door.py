@@ -28,6 +28,7 @@ from ssm_backends import (
     call,
     explain,
     load,
+    mamba_ssm,
     use,
 )
 from ssm_backends.front import calling, choice, preference
@@ -147,6 +148,14 @@ def test_a_sparse_tensor_is_refused_after_a_dense_one_was_served() -> None:
     ssm_backends.selective_scan(**inputs)
     with pytest.raises(DTypeError, match=r"^`A` must be a plain dense array; got layout torch.sparse_coo"):
         ssm_backends.selective_scan(**inputs | {"A": inputs["A"].to_sparse()})
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype stage")  # PyTorch's own, on making one
+def test_a_nested_tensor_is_refused_by_name() -> None:
+    inputs = scan_inputs() | {"u": torch.nested.nested_tensor([torch.ones(2, 5)])}
+    for function in (ssm_backends.selective_scan, mamba_ssm.selective_scan_fn):
+        with pytest.raises(DTypeError, match=r"^`u` must be a .*dense .*; got a nested tensor"):
+            function(**inputs)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.dtype("float32"), np.array(["float32"])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from ssm_backends import ArgumentError, load
+from ssm_backends.validation import check_writable
 
 from .conftest import Caller
 from .scans import UNPACKED, Variant, draw, floating, narrowed
@@ -179,11 +181,41 @@ def as_tensor(x: Any) -> Any:
     return torch.from_numpy(x) if isinstance(x, np.ndarray) else x
 
 
+def sharing(state: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    return torch.zeros(99, dtype=state.dtype).as_strided(state.shape, strides)
+
+
 @pytest.mark.parametrize("backend", ["torch", "cpu"])
-def test_a_state_whose_rows_are_one_is_not_written(backend: str) -> None:
+@pytest.mark.parametrize("strides", [(0, 4, 1), (3, 4, 1), (1, 1, 2), (2, 3, 8)])
+def test_a_state_whose_elements_share_memory_is_not_written(backend: str, strides: tuple[int, ...]) -> None:
     inputs = draw(PLAIN)
     given = {name: as_tensor(x) for name, x in step(inputs, 0, inputs["initial_state"]).items()}
-    given["state"] = given["state"][:1].expand(2, -1, -1)
+    given["state"] = sharing(given["state"], strides)
     fn = load(backend).implementations("selective_state_update")[-1].fn
     with pytest.raises(ArgumentError, match=r"^`state` must have a place in memory for each .*; got strides"):
         fn(**given, inplace=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "shared"),
+    [
+        ((2, 3), (3, 1), False),
+        ((3, 2), (2, 3), False),  # 0 3 2 5 4 7: woven, and apart
+        ((4, 2), (2, 3), False),
+        ((4, 2), (2, 4), True),
+        ((3, 1), (1, 0), False),
+        ((0, 3), (0, 0), False),
+        ((3, 3), (-3, -1), False),
+    ],
+)
+def test_what_shares_memory(shape: tuple[int, ...], strides: tuple[int, ...], shared: bool) -> None:
+    base = np.zeros(64, np.float32)[30:]
+    x = np.lib.stride_tricks.as_strided(base, shape, [4 * stride for stride in strides])
+    with pytest.raises(ArgumentError, match=r"^`x` must have a place") if shared else nullcontext():
+        check_writable("x", x)
+
+
+def test_elements_that_share_some_bytes_share_memory() -> None:
+    x = np.lib.stride_tricks.as_strided(np.zeros(8, np.float32), (3,), (2,))
+    with pytest.raises(ArgumentError, match=r"^`x` must have a place in memory .*; got strides \(2,\)"):
+        check_writable("x", x)

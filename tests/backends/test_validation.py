@@ -325,8 +325,11 @@ def test_a_scalar_of_numpy_is_the_python_number_that_it_is(
         (lambda A: A.view(np.matrix), "got a numpy matrix, whose operations are its own"),
         (lambda A: torch.from_numpy(A).to_sparse(), "got layout torch.sparse_coo"),
         (lambda A: torch.from_numpy(A).to_sparse_csr(), "got layout torch.sparse_csr"),
+        (lambda A: torch.nested.nested_tensor([torch.from_numpy(A)]), "got a nested tensor"),
+        (lambda A: ["-1.0"] * 1000, f"got {str(['-1.0'] * 10)[:60]} … {str(['-1.0'] * 10)[-60:]}"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype stage")  # the same
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")  # PyTorch's own, on making one
 def test_what_only_looks_like_an_array_is_refused(change: Any, got: str) -> None:
     inputs = call(SELECTIVE_SCAN) | {"A": change(-np.ones((6, 3)))}

@@ -309,6 +309,8 @@ def declared(name: str, ratio: float, without: float, **facts: Any) -> Verdict:
         ([(0.2, 0.4), (0.5, 0.1)], "it narrows the bound"),
         ([(0.2, 0.4), (0.3, math.inf)], "1 of 2 cases pass by it"),
         ([(0.2, 0.4), (0.3, math.nan)], "1 of 2 cases pass by it"),
+        ([(0.2, 0.2), (math.inf, math.inf)], "no case passes by it alone"),
+        ([(0.2, 0.4), (3.0, 5.0)], "no case passes by it alone"),
     ],
 )
 def test_a_report_says_what_a_declaration_is_for(ratios: list[tuple[float, float]], outcome: str) -> None:

@@ -71,6 +71,8 @@ def _with_python_scalars(operator: Operator, inputs: Mapping[str, Any]) -> dict[
 def _metadata(item: tuple[str, Any]) -> tuple[Any, ...]:
     """All that validity and choice depend on, of one argument."""
     name, x = item
+    if getattr(x, "is_nested", False):  # it has no shape, and is never valid
+        return name, type(x), None
     shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
     if shape is None or dtype is None or isinstance(x, type):
         return name, type(x), x if isinstance(x, bool | int | float | str | None) else repr(x)

@@ -28,8 +28,9 @@ def only_tensors(required: Mapping[str, Any], optional: Mapping[str, Any]) -> No
         if not isinstance(x, Tensor) and (x is not None or name in required):
             kind = "None" if x is None else f"{type(x).__module__}.{type(x).__name__}"
             raise DTypeError(f"`{name}` must be a PyTorch tensor; got {kind}")
-        if x is not None and x.layout is not strided:
-            raise DTypeError(f"`{name}` must be a dense tensor; got layout {x.layout}")
+        if x is not None and (x.layout is not strided or x.is_nested):
+            kind = "a nested tensor" if x.is_nested else f"layout {x.layout}"
+            raise DTypeError(f"`{name}` must be a dense tensor; got {kind}")
 
 
 def shapes_of(given: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -26,6 +26,8 @@ class Declaration:
         How many of them pass, and would not without the facts.
     stricter, moved
         In how many the facts made the ratio larger; in how many they changed it at all.
+    failed
+        How many do not pass.
     worst, without
         The worst ratio with the facts, and without them.
     """
@@ -37,6 +39,7 @@ class Declaration:
     needed: int = 0
     stricter: int = 0
     moved: int = 0
+    failed: int = 0
     worst: float = 0.0
     without: float = 0.0
 
@@ -46,6 +49,7 @@ class Declaration:
         self.needed += ratio <= 1.0 and not without <= 1.0
         self.stricter += ratio > without
         self.moved += ratio != without
+        self.failed += not ratio <= 1.0
         self.worst, self.without = worse(self.worst, ratio), worse(self.without, without)
 
     def merge(self, other: Declaration) -> None:
@@ -55,6 +59,7 @@ class Declaration:
         self.needed += other.needed
         self.stricter += other.stricter
         self.moved += other.moved
+        self.failed += other.failed
         self.worst, self.without = worse(self.worst, other.worst), worse(self.without, other.without)
 
     @property
@@ -64,6 +69,8 @@ class Declaration:
             return f"{self.needed} of {self.cases} cases pass by it"
         if self.stricter:
             return "it narrows the bound"
+        if self.failed:  # what a wrong result needs cannot be said
+            return "no case passes by it alone"
         if self.moved:
             return "unnecessary, for every case passes without it"
         return "unnecessary, for it changes nothing"
@@ -71,7 +78,7 @@ class Declaration:
     @property
     def unnecessary(self) -> bool:
         """Whether the backend would do as well without it."""
-        return not self.needed and not self.stricter
+        return not self.needed and not self.stricter and not self.failed
 
     @property
     def sentence(self) -> str:
