@@ -20,7 +20,7 @@ import numpy as np
 
 from ssm_spec._associative import EVALUATIONS, Counter, Elements
 from ssm_spec._calls import arguments_of, operator
-from ssm_spec._errors import DomainError, DTypeError, ShapeError
+from ssm_spec._errors import ShapeError
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import given_back, named
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
@@ -30,6 +30,7 @@ from ssm_spec._validate import (
     as_array,
     as_choice,
     as_cotangent,
+    as_size,
     at_least_one,
     check_cotangent_names,
     differentiated,
@@ -116,11 +117,7 @@ def ssm_associative_scan_cost(length: int, evaluation: str = "sequential", *, ch
     DTypeError, DomainError
         Naming an argument that is no such number, or no order.
     """
-    if isinstance(length, bool) or not isinstance(length, int | np.integer):
-        raise DTypeError(f"`length` must be an integer; got {length!r}")
-    if length < 0:
-        raise DomainError(f"`length` must be >= 0; got {length}")
-    nothing = np.zeros((1, int(length)))
+    nothing = np.zeros((1, as_size("length", length)))
     call, counter = _read(nothing, nothing, evaluation, chunk), Counter()
     out = EVALUATIONS[call.evaluation](counter, _elements(call), call.chunk)
     return ScanCost(counter.work, int(np.max(out.depth, initial=0)))
@@ -197,13 +194,10 @@ def _read(a: object, x: object, evaluation: object, chunk: object) -> _Scan:
         )
     at_least_one("x", "n", n)
     order = as_choice("evaluation", evaluation, EVALUATIONS)
-    if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer):
-        raise DTypeError(f"`chunk` must be an integer; got {chunk!r}")
-    if chunk < 1:
-        raise DomainError(f"`chunk` must be >= 1; got {chunk}")
+    size = as_size("chunk", chunk, least=1)
     kind = np.result_type(a_, x_)
     a_, x_ = (np.moveaxis(array.astype(kind, copy=False), -1, 0) for array in (a_, x_))
-    return _Scan(a_, x_, order, int(chunk))
+    return _Scan(a_, x_, order, size)
 
 
 def _read_keywords(inputs: Mapping[str, Any]) -> _Scan:

@@ -17,10 +17,17 @@ import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._double_double import DoubleDouble, add, exact, multiply
-from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._recurrence import ssm_recurrence, ssm_recurrence_vjp
 from ssm_spec._systems import Systems, as_matrix_like, in_blocks
-from ssm_spec._validate import Array, Float, as_array, as_cotangent, check_cotangent_names, differentiated
+from ssm_spec._validate import (
+    Array,
+    Float,
+    as_array,
+    as_cotangent,
+    as_size,
+    check_cotangent_names,
+    differentiated,
+)
 
 OUTPUTS = ("K",)
 DIFFERENTIABLE = ("A_bar", "B_bar", "C")
@@ -111,12 +118,9 @@ def read(A_bar: object, B_bar: object, C: object, length: object, diagonal: bool
     systems.bind("A_bar", A, "n" if diagonal else "n n")
     systems.bind("B_bar", B, "n m")
     systems.bind("C", C_, "p n")
-    if isinstance(length, bool) or not isinstance(length, int | np.integer):
-        raise DTypeError(f"`length` must be an integer; got {length!r}")
-    if length < 0:
-        raise DomainError(f"`length` must be >= 0; got {length}")
+    size = as_size("length", length)
     flat = systems.spread(A, 1 if diagonal else 2), systems.spread(B, 2), systems.spread(C_, 2)
-    return Kernel(*flat, int(length), systems)
+    return Kernel(*flat, size, systems)
 
 
 def read_keywords(inputs: Mapping[str, Any]) -> Kernel:

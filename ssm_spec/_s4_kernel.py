@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
-from ssm_spec._errors import DomainError, DTypeError
+from ssm_spec._errors import DomainError
 from ssm_spec._layer import System, discretised, pull_back, run
 from ssm_spec._layer_views import given_back
 from ssm_spec._validate import (
@@ -31,6 +31,7 @@ from ssm_spec._validate import (
     as_choice,
     as_cotangent,
     as_real_array,
+    as_size,
     at_least_one,
     check_cotangent_names,
     differentiated,
@@ -142,12 +143,9 @@ def read(
         dims.match(name, array, "d n")
         vectors.append(np.concatenate((array, np.conj(array)), axis=-1) if paired else array)
     at_least_one("Lambda", "n", dims["n"])
-    if isinstance(length, bool) or not isinstance(length, int | np.integer):
-        raise DTypeError(f"`length` must be an integer; got {length!r}")
-    if length < 0:
-        raise DomainError(f"`length` must be >= 0; got {length}")
+    size = as_size("length", length)
     Lambda_, P_, Q_, B_, C_ = vectors
-    return Dplr(delta_, Lambda_, P_, Q_, B_, C_, int(length), paired)
+    return Dplr(delta_, Lambda_, P_, Q_, B_, C_, size, paired)
 
 
 def read_keywords(inputs: Mapping[str, Any]) -> Dplr:

@@ -18,7 +18,6 @@ import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._double_double import UNIT, two_product
-from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._kernel import powers
 from ssm_spec._layer import RULES, System, discretised, discretised_vjp
 from ssm_spec._layer_views import given_back
@@ -31,6 +30,7 @@ from ssm_spec._validate import (
     as_choice,
     as_cotangent,
     as_real_array,
+    as_size,
     at_least_one,
     check_cotangent_names,
     differentiated,
@@ -105,14 +105,11 @@ def read(
     for name, array in (("A", A_), ("B", B_), ("C", C_)):
         dims.match(name, array, "d n")
     at_least_one("A", "n", dims["n"])
-    if isinstance(length, bool) or not isinstance(length, int | np.integer):
-        raise DTypeError(f"`length` must be an integer; got {length!r}")
-    if length < 0:
-        raise DomainError(f"`length` must be >= 0; got {length}")
+    size = as_size("length", length)
     rule = as_choice("discretization", discretization, RULES)
     nothing = np.zeros((0, dims["d"], 1, 0))
     system = System(A_, B_[..., None], C_[:, None, :], None, delta_[:, None], nothing, None, rule, True)
-    return system, int(length)
+    return system, size
 
 
 def read_keywords(inputs: Mapping[str, Any]) -> tuple[System, int]:

@@ -13,6 +13,9 @@ from ssm_spec._errors import DomainError, DTypeError, ShapeError
 Array = NDArray[Any]
 Float = NDArray[np.float64]
 
+_LONGEST = 2**44
+"""Float64 numbers in the 2**47 bytes that a process can address; NumPy itself says when memory is short."""
+
 
 def as_array(name: str, value: object) -> Array:
     """Return a float64 or complex128 array of exactly the numbers given, any shape.
@@ -51,6 +54,25 @@ def as_choice(name: str, value: object, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise DomainError(f"`{name}` must be one of {choices}; got {value!r:.80}")
     return value
+
+
+def as_size(name: str, value: object, least: int = 0) -> int:
+    """Return a length, or another number of elements.
+
+    Raises
+    ------
+    DTypeError
+        If `value` is no integer.
+    DomainError
+        If it is less than `least`, or no array could be so long.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise DTypeError(f"`{name}` must be an integer; got {value!r:.80}")
+    if value < least:
+        raise DomainError(f"`{name}` must be >= {least}; got {value}")
+    if value > _LONGEST:
+        raise DomainError(f"`{name}` must be <= {_LONGEST}, beyond which nothing can be stored; got {value}")
+    return int(value)
 
 
 def as_index_array(name: str, value: object) -> NDArray[np.int64]:

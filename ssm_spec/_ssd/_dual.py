@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_spec._calls import operator
-from ssm_spec._errors import DomainError
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._ssd._inputs import Ssd, read
-from ssm_spec._validate import Float
+from ssm_spec._validate import Float, as_size
 
 Bool = NDArray[np.bool_]
 
@@ -40,8 +39,7 @@ def ssd_chunked(*, chunk_size: int = 256, **inputs: Any) -> tuple[Float, Float]:
     -------
     y, (b, l, h, p) float64, and the final states, (b, h, p, n) float64.
     """
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
-        raise DomainError(f"`chunk_size` must be an integer of at least 1; got {chunk_size!r}")
+    q = as_size("chunk_size", chunk_size, least=1)
     given = read(**inputs)
     b, l, h, p = given.shape
     n = given.scan.sizes[3]
@@ -49,8 +47,8 @@ def ssd_chunked(*, chunk_size: int = 256, **inputs: Any) -> tuple[Float, Float]:
     state = np.zeros((b, h, p, n)) if initial is None else given.from_states(initial)
     y = np.zeros((b, l, h, p))
     with np.errstate(all="ignore"):
-        for start in range(0, l, chunk_size):
-            span = slice(start, min(start + chunk_size, l))
+        for start in range(0, l, q):
+            span = slice(start, min(start + q, l))
             y[:, span], state = _chunk(given, span, state)
         y += given.from_stream(_skip(given))
         if given.scan.z is not None:

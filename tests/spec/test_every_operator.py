@@ -226,3 +226,30 @@ def test_bad_cotangents_names_and_arithmetics_are_named(op: str) -> None:
     for names in (3, "nope", ("nope",), (1,)):
         with pytest.raises(TYPED, match="`wrt` must"):
             reference.vjp({}, names, **call)
+
+
+SIZES = {name: size for name in CALLS for size in ("length", "n") if isinstance(CALLS[name].get(size), int)}
+NO_SIZES = (-1, 2.5, 1e30, float("nan"), True, "4", None, [4], 10**30, 2**62)
+
+
+@pytest.mark.parametrize("op", SIZES)
+@pytest.mark.parametrize("bad", NO_SIZES, ids=str)
+def test_a_size_that_no_array_has_is_named(op: str, bad: Any) -> None:
+    for _, function in four_functions(op):
+        with pytest.raises((DTypeError, DomainError), match=f"`{SIZES[op]}` must"):
+            function(**CALLS[op] | {SIZES[op]: bad})
+
+
+@pytest.mark.parametrize("bad", [0, *NO_SIZES], ids=str)
+def test_a_chunk_that_has_no_size_is_named(bad: Any) -> None:
+    scan = CALLS["ssm_associative_scan"]
+    inputs = {name: x for name, x in CALLS["ssd"].items() if name != "return_final_states"}
+    for name, call in {
+        "chunk": lambda: ssm_spec.ssm_associative_scan(**scan, chunk=bad),
+        "chunk_size": lambda: ssm_spec.ssd_chunked(chunk_size=bad, **inputs),
+    }.items():
+        with pytest.raises((DTypeError, DomainError), match=f"`{name}` must"):
+            call()
+    if bad != 0:
+        with pytest.raises((DTypeError, DomainError), match="`length` must"):
+            ssm_spec.ssm_associative_scan_cost(bad)

@@ -240,7 +240,7 @@ def test_bad_arguments_are_named(name: str) -> None:
 
 def test_bad_arguments_of_the_other_fronts_are_named() -> None:
     inputs = draw(13, 2, 3, 4, 2, 2, 5)
-    with pytest.raises(DomainError, match="`chunk_size` must be an integer"):
+    with pytest.raises(DomainError, match="`chunk_size` must be >= 1; got 0"):
         ssm_spec.ssd_chunked(chunk_size=0, **inputs)
     with pytest.raises(DomainError, match="`cotangents` must be named after"):
         ssm_spec.ssd_vjp({"last_state": np.ones(1)}, **inputs)
