@@ -76,7 +76,10 @@ def assert_conforms(
             raise ArgumentError("`cotangents` must be given with `gradients`; got None")
         found = all_stored("gradients", gradients)
         known = {name: exact(value) for name, value in cotangents.items()}
-        slopes = reference.vjp_bounds(known, tuple(gradients), arithmetic=facts, **asked.inputs)
+        try:
+            slopes = reference.vjp_bounds(known, tuple(gradients), arithmetic=facts, **asked.inputs)
+        except ssm_spec.DomainError as error:  # the oracle's `wrt` are their names
+            raise ArgumentError(str(error).replace("`wrt`", "`gradients`")) from error
         _check_dtypes("gradients", found)
         wrong = [f"gradient of {line}" for line in _complaints(asked, found, slopes)]
         if wrong:

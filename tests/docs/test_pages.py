@@ -1,18 +1,23 @@
 """The README and the docs say what the data says, and their code runs."""
 
+import importlib
 import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
+from ssm_conformance.cases import find_case
 from ssm_conformance.cases._questions import ASKED
+from ssm_conformance.checks import perform
 from ssm_conformance.cli import cli
 from ssm_conformance.cli.group import COMMANDS
 from ssm_conformance.reports.matrix import CHECKS
+from ssm_conformance.scaffold import names_for, scaffold
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -104,6 +109,21 @@ def test_the_plugin_of_the_readme_conforms(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "conforms" in run.stdout
+
+
+def test_the_guide_tells_of_the_package_that_new_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide, names = (ROOT / "docs" / "write-a-backend.md").read_text(), names_for("acme")
+    written = scaffold(names, tmp_path)
+    (table,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    project = tomllib.loads((written / "pyproject.toml").read_text())["project"]
+    assert tomllib.loads(table)["project"]["entry-points"] == project["entry-points"]
+    monkeypatch.syspath_prepend(written / "src")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: project["version"])
+    backend = importlib.import_module(names.module).ssm_backend("cpu")
+    cases = set(re.findall(r"(?:--case|explain) (\w+/\S+)", guide))
+    assert {case: perform(find_case(case), backend).status for case in cases} == dict.fromkeys(cases, "pass")
 
 
 def test_the_page_of_checks_names_every_question() -> None:

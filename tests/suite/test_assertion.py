@@ -162,6 +162,13 @@ def test_a_gradient_is_an_array() -> None:
         assert_conforms("selective_scan", right(call), **given, **call)
 
 
+def test_a_gradient_of_what_has_none_is_refused_by_the_name_it_came_under() -> None:
+    call = inputs()
+    given = {"gradients": {"v": call["u"]}, "cotangents": {"y": call["u"]}}
+    with pytest.raises(ArgumentError, match=r"^`gradients` must name differentiable inputs .*; got 'v'"):
+        assert_conforms("selective_scan", right(call), **given, **call)
+
+
 @pytest.mark.parametrize("op", ["nothing", ["selective_scan"], None])
 def test_an_operator_is_named_by_a_word(op) -> None:
     with pytest.raises(ArgumentError, match=r"^`op` must be one of .*selective_scan.*; got "):
