@@ -16,8 +16,8 @@ GRADIENTS: Final = (
     *("backward_again", "second_derivative"),
 )
 """The questions that are about gradients alone."""
-MANY_KINDS: Final = ("layouts_apart", "gradients_apart")
-"""The questions that make many calls, each of another kind: a kernel may be compiled for every one."""
+MANY_KINDS: Final = ("layouts_apart", "gradients_apart", "growth")
+"""The questions that make many calls, each of another kind or size: each may have a kernel to compile."""
 
 
 @dataclass(frozen=True)

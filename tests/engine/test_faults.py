@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ssm_conformance.cases import catalogue
 from ssm_conformance.engine import Limits, LoadError, Selection, Session, open_session
 from ssm_conformance.engine.limits import GIB
 from ssm_conformance.engine.log import TAIL
@@ -16,6 +17,7 @@ from ssm_conformance.engine.pool import NoWorkerError
 from ssm_conformance.engine.process import WorkerProcess
 from ssm_conformance.engine.protocol import send
 from ssm_conformance.engine.target import module_target
+from ssm_conformance.planning import MANY_KINDS
 from ssm_conformance.verdict import Verdict
 
 from .conftest import BAD, RIGHT, Write
@@ -81,6 +83,10 @@ def test_calls_of_many_kinds_have_time_to_compile(write_plugin: Write) -> None:
     found = judge(slow, Limits(seconds=1.0, first_call=60.0), (RIGHT, case))
     assert [found[name].status for name in (RIGHT, case)] == ["pass", "pass"]
     assert found[case].seconds > 1.0
+
+
+def test_what_is_asked_of_many_sizes_has_time_to_compile_each() -> None:
+    assert {case.method for case in catalogue("full") if case.check == "memory"} <= set(MANY_KINDS)
 
 
 @pytest.mark.parametrize(
