@@ -182,9 +182,11 @@ TILINGS = [
     ForwardLanes(16, 4, 1, 2, first=ForwardLanes(16, 2, 1, 4)),
     ForwardLanes(16, 8, 1, 2),
     ForwardLanes(16, 8, 1, 4),
-    ForwardLanes(16, 4, 2, 4),
+    ForwardLanes(16, 4, 1, 4),
     ForwardLanes(32, 8, 1, 4),
+    ForwardLanes(32, 8, 2, 2),
     ForwardLanes(64, 8, 1, 8),
+    ForwardLanes(64, 8, 2, 4),
     ForwardLanes(64, 8, 2, 8),
 ]
 
