@@ -11,6 +11,7 @@ from ssm_conformance.cases import (
     _ask,
     _duality,
     _ends,
+    _layer_sizes,
     _layers,
     _linear,
     _mamba3,
@@ -55,6 +56,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_packed.PACKED,
     *_wide.WIDE,
     *_templates.TEMPLATES,
+    *_layer_sizes.LAYER_SIZES,
     *_ends.ENDS,
     *_with.WITH,
 )

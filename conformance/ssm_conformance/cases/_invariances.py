@@ -56,6 +56,11 @@ ALIKE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 }
 """Operator → arguments of one shape, whose numbers may be each other's."""
 STRIDED: Final = ("transposed", "strided", "offset", "padded", "broadcast", "broadcast-last")
+AT_SIZE: Final[Mapping[str, Names]] = {
+    "transposed": {"selective_scan": ("layer",), "causal_conv1d": ("layer-long",)},
+    "padded": {"ssd": ("layer-groups",)},
+}
+"""As a model hands over what is larger than a block: channels last, and pieces of one projection."""
 
 UNCHANGED: Final = "common-6: inputs are never written"
 IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in memory"
@@ -108,6 +113,16 @@ def placements() -> Iterator[Ask]:
             },
             options=options,
             first=SINGLE,
+        )
+    for how, of in AT_SIZE.items():
+        yield Ask(
+            check="robustness",
+            method="layout",
+            variant=how,
+            clause=IN_MEMORY,
+            of=of,
+            options={"layout": how},
+            first=COMMON,
         )
     yield from _soon_and_later("robustness", "layouts_apart", "apart", IN_MEMORY)
     yield Ask(

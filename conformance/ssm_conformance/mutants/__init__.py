@@ -23,6 +23,7 @@ from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
+from ssm_conformance.mutants.defects.layer_sizes import LAYER_SIZES
 from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
@@ -40,6 +41,7 @@ from ssm_conformance.mutants.defects.short_convolution import SHORT_CONVOLUTION
 from ssm_conformance.mutants.defects.steps import STEPS
 from ssm_conformance.mutants.defects.structure import STRUCTURE
 from ssm_conformance.mutants.defects.sums import SUMS
+from ssm_conformance.mutants.defects.system_sizes import SYSTEM_SIZES
 from ssm_conformance.mutants.defects.systems import SYSTEMS
 from ssm_conformance.mutants.defects.templates import TEMPLATES
 from ssm_conformance.mutants.defects.tiles import TILES
@@ -76,6 +78,8 @@ TABLES: Final = (
     PACKING,
     TILES,
     TEMPLATES,
+    LAYER_SIZES,
+    SYSTEM_SIZES,
     GRIDS,
     ENDS,
     NOTHING,

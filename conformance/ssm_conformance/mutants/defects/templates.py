@@ -33,23 +33,6 @@ class _WholeChunks(Honest):
             yield t, decayed, h
 
 
-class _LayerOf(Honest):
-    """A path for calls of some sizes (d, l, n): from one channel on, states begin from zero at a step."""
-
-    def __init__(self, taken: Callable[[int, int, int], bool], at: int, channel: int = 0) -> None:
-        self.taken, self.lost_at, self.channel = taken, at, channel
-
-    def states(self, p: Problem, times: range, h: Array) -> Iterator[State]:
-        _, d, l = p.u.shape
-        taken = self.taken(d, l, p.A.shape[1])
-        for t in times:
-            if taken and t == self.lost_at:
-                h = h.copy()
-                h[:, self.channel :] = 0
-            decayed, h = self.advance(p, t, h)
-            yield t, decayed, h
-
-
 class _DualWhole(Dual):
     """SSD by such a scan."""
 
@@ -224,22 +207,6 @@ TEMPLATES: Final = (
     _mutant(
         "states-of-three-blocks", None, "Of 192 states the output reads 128.",
         "robustness/states-192", _StatesOfThreeBlocks(),
-    ),
-    _mutant(
-        "sixteen-states-block-lost", 2, "With 16 states and 64 channels, step 128 begins from zero.",
-        "value/layer", _LayerOf(lambda d, l, n: n == 16 and d >= 64, 128),
-    ),
-    _mutant(
-        "sixteen-states-segment-lost", 2, "With 16 states and 2048 steps, step 1024 begins from zero.",
-        "value/layer-long", _LayerOf(lambda d, l, n: n == 16 and l >= 2048, 1024),
-    ),
-    _mutant(
-        "last-channels-block-lost", 2, "Of 1024 channels the last 16 begin from zero at step 32.",
-        "value/layer-wide", _LayerOf(lambda d, l, n: n == 16 and d >= 1024, 32, -16),
-    ),
-    _mutant(
-        "many-states-block-lost", 2, "With 64 states and 64 channels, step 64 begins from zero.",
-        "value/layer-64-states", _LayerOf(lambda d, l, n: n == 64 and d >= 64, 64),
     ),
     _mutant(
         "ssd-wide-layer-halved", 7, "Of heads of 64 with 128 states, half is computed.",

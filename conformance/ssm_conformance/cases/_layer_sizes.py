@@ -1,0 +1,151 @@
+"""Sizes of real layers: where a kernel has a path for many channels, heads, states and steps at once.
+
+Elsewhere one size at a time is large. The scan's own are in `_selective`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ssm_conformance.case import Level, Recipe
+from ssm_conformance.cases._duality import GROUPS, ssd_inputs, update_inputs
+from ssm_conformance.cases._duality import STEP as UPDATE
+from ssm_conformance.cases._duality import VALUE as SSD
+from ssm_conformance.cases._layers import (
+    COMPRESS,
+    H3,
+    LSSL,
+    S4_KERNEL,
+    S4D,
+    S4D_KERNEL,
+    S5,
+    dplr_inputs,
+    h3_inputs,
+    lssl_inputs,
+    modal_inputs,
+    s4d_inputs,
+    s5_inputs,
+)
+from ssm_conformance.cases._linear import (
+    BILINEAR,
+    CONVOLUTION,
+    KERNEL,
+    RECURRENCE,
+    ZOH,
+    diagonal_system,
+    system_inputs,
+)
+from ssm_conformance.cases._mamba3 import STEP as SISO_STEP
+from ssm_conformance.cases._mamba3 import VALUE as SISO
+from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
+from ssm_conformance.cases._selective import STATE, fixed, halves
+from ssm_conformance.cases._short_convolution import OUTPUT, RESET, STEP_OUTPUT, conv_inputs
+from ssm_conformance.cases._short_convolution import step_inputs as conv_step_inputs
+from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.draw import Draw
+
+Row = tuple[str, str, str, Level, dict[str, Any]]
+"""Operator, name, clause, smallest level, inputs."""
+
+_SINGLE: Final = ("float32",)
+_COMMON: Final = ("float32", "bfloat16")
+_CHEAP: Final = ("causal_conv1d", "causal_conv1d_update", "selective_state_update")
+"""What costs little, and reads eight numbers of 16 bits at once: asked in bfloat16 as soon."""
+_FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step")
+"""Operators that kernels of 16 bits are written for: asked in bfloat16 at full."""
+_LAST: Final = {"return_last_state": True}
+_POOL: Final = fixed([33, -1, 39, 0, 17], dtype="int32")
+
+
+def _steps() -> Iterator[Row]:
+    """Decoding: more channels than a block; a pool larger than the batch; heads of 64 with 128 states."""
+    step, update = "selective_state_update", "ssd_update"
+    yield step, "layer", STATE, "quick", step_inputs(2, 1544, 16)
+    yield step, "layer-pool", STATE, "quick", step_inputs(5, 72, 16, slots=40, state_indices=_POOL)
+    yield step, "layer-128-states", STATE, "quick", step_inputs(2, 200, 128, g=2)
+    yield update, "layer", UPDATE, "quick", update_inputs(2, 10, 64, 128, g=2)
+    yield update, "layer-heads", GROUPS, "quick", update_inputs(2, 80, 16, 16, g=8)
+    yield "mamba3_siso_step", "layer", SISO_STEP, "quick", siso_step_inputs(2, 10, 64, 128, a=32, g=2)
+    yield "causal_conv1d_update", "layer", STEP_OUTPUT, "quick", conv_step_inputs(3, 1544, 4)
+
+
+def _heads() -> Iterator[Row]:
+    """Heads of 64, past a chunk of 64 and of 256, with 64 and 128 states; eight groups of ten heads."""
+    yield "ssd", "layer-groups", SSD, "quick", ssd_inputs(1, 66, 4, 64, 64, g=2)
+    yield "ssd", "layer-long", SSD, "quick", ssd_inputs(1, 261, 2, 64, 16)
+    yield "ssd", "layer-heads", GROUPS, "quick", ssd_inputs(1, 20, 80, 8, 16, g=8)
+    yield "ssd", "layer-128-long", SSD, "full", ssd_inputs(1, 261, 2, 64, 128, g=2)
+    yield "mamba3_siso", "layer-64-128", SISO, "quick", siso_inputs(1, 70, 1, 64, 128, a=32)
+    yield "mamba3_siso", "layer-heads", SISO, "quick", siso_inputs(1, 20, 32, 16, 16, a=4)
+    yield "mamba3_siso", "layer-long", SISO, "full", siso_inputs(1, 261, 1, 64, 64, a=16)
+
+
+def _filters() -> Iterator[Row]:
+    """More channels than a block of 64; whole vectors of eight steps and not; more steps than 1024."""
+    conv = "causal_conv1d"
+    yield conv, "layer", OUTPUT, "quick", conv_inputs(2, 1544, 43, 4)
+    yield conv, "layer-long", OUTPUT, "quick", conv_inputs(2, 72, 1040, 4, initial=True)
+    yield conv, "layer-taps-2", OUTPUT, "quick", conv_inputs(2, 72, 272, 2)
+    yield conv, "layer-taps-3", OUTPUT, "quick", conv_inputs(2, 72, 272, 3)
+    yield conv, "layer-packed", RESET, "quick", conv_inputs(2, 72, 272, 4, seq_idx=halves(2, 272))
+
+
+def _systems() -> Iterator[Row]:
+    """More systems than a block, more steps than 1024, more states than a tile."""
+    sizes: tuple[tuple[str, int, Level], ...] = (("layer", 270, "quick"), ("layer-long", 1030, "full"))
+    diagonal, dense = diagonal_system(66, n=16, complex_=True), system_inputs(n=64, m=2, p=3)
+    for name, l, level in sizes:
+        run = diagonal | {"u": Draw((1, 66, 1, l))} | _LAST
+        yield "ssm_recurrence", name, RECURRENCE, level, run
+    yield "ssm_recurrence", "layer-dense", RECURRENCE, "quick", dense | {"u": Draw((2, 2, 130)), **_LAST}
+    yield "ssm_kernel", "layer", KERNEL, "quick", diagonal | {"length": 1030}
+    yield "ssm_kernel", "layer-dense", KERNEL, "quick", system_inputs(n=64) | {"length": 130}
+    long = {"u": Draw((1, 130, 1030)), "K": Draw((130, 1030))}
+    yield "causal_convolution", "layer", CONVOLUTION, "quick", long
+    legs = {"A": Draw((64, 64), "legs"), "B": Draw((64, 1))}
+    few, many = _small_steps(3), _small_steps(130)
+    modes = {"A": Draw((130, 64), "s4d_real"), "B": Draw((130, 64, 1)), "delta": many, "diagonal": True}
+    for op, clause in (("discretize_zoh", ZOH), ("discretize_bilinear", BILINEAR)):
+        yield op, "layer", clause, "quick", modes
+        yield op, "layer-legs", clause, "full", legs | {"delta": few}
+
+
+def _small_steps(*shape: int) -> Draw:
+    return Draw(shape, "log_uniform", parameters={"low": 1e-3, "high": 1e-1})
+
+
+def _layers() -> Iterator[Row]:
+    """Linear layers: more channels than a block, 32 modes or 64 states, more steps than 1024."""
+    weak = {name: Draw((4, 8), complex=True, parameters={"scale": 0.1}) for name in ("P", "Q")}
+    yield "s4d_kernel", "layer", S4D_KERNEL, "quick", modal_inputs(130, 32, True, length=1030)
+    yield "s4_kernel", "layer", S4_KERNEL, "quick", dplr_inputs(66, 4, True, 70, paired=True)
+    # So weak a low-rank part leaves the modes where they are: none grows over 1024 lags.
+    yield "s4_kernel", "layer-long", S4_KERNEL, "quick", dplr_inputs(4, 8, True, 1030, paired=True, **weak)
+    yield "s4_kernel", "layer-states", S4_KERNEL, "quick", dplr_inputs(2, 32, True, 70)
+    yield "s4d", "layer", S4D, "quick", s4d_inputs(1, 130, 70, 32, True) | _LAST
+    yield "s4d", "layer-long", S4D, "full", s4d_inputs(1, 66, 1030, 4, True) | _LAST
+    yield "lssl", "layer", LSSL, "quick", lssl_inputs(1, 66, 40, 32, 1) | _LAST
+    # The oracle takes a matrix exponential of all inputs for each mode: seconds.
+    yield "s5", "layer", S5, "full", s5_inputs(1, 66, 70, 8, True) | _LAST
+    yield "h3", "layer", H3, "quick", h3_inputs(1, 72, 70, 72, 32, True)
+    yield "h3", "layer-heads", H3, "quick", h3_inputs(1, 72, 40, 9, 8, True)
+    yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, True)
+    # With more coefficients the bound is wider than what a lost signal leaves.
+    yield "hippo_legs_compress", "layer", COMPRESS, "quick", {"f": Draw((66, 70)), "n": 4}
+
+
+LAYER_SIZES: Final = tuple(
+    Recipe(
+        op,
+        name,
+        inputs,
+        clause,
+        level,
+        dtypes=_COMMON if op in _FAST else _SINGLE,
+        first=_COMMON if op in _CHEAP else _SINGLE,
+    )
+    for rows in (_steps(), _heads(), _filters(), _systems(), _layers())
+    for op, name, clause, level, inputs in rows
+)
