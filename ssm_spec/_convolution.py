@@ -78,7 +78,7 @@ def causal_convolution_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[
         sizes = convolve(np.abs(u), np.abs(K))
         judged = sizes < arithmetic.largest
         if arithmetic.evaluation == "fft":
-            judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), y.shape)
+            judged = np.broadcast_to((fft_reach(u, K) < arithmetic.largest)[..., None], y.shape)
     return {"y": Parts(y, bound, own, judged).bounded()}
 
 
@@ -154,7 +154,7 @@ def _input_parts(r: Float, K: Float, arithmetic: Arithmetic) -> Parts:
     judged = convolve(np.abs(flipped), np.abs(K)) < arithmetic.largest
     if arithmetic.evaluation == "fft":
         bound = np.maximum(bound, fft_error(flipped, K, arithmetic)[..., None])
-        judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), judged.shape)
+        judged = np.broadcast_to((fft_reach(flipped, K) < arithmetic.largest)[..., None], judged.shape)
     own = _direct_error(flipped, K, ORACLE)
     return Parts(_convolve_back(r, K), bound[..., ::-1], own[..., ::-1], judged[..., ::-1])
 
@@ -173,7 +173,8 @@ def _kernel_parts(r: Float, u: Float, K: Float, arithmetic: Arithmetic) -> Parts
         rows = [fft_error(r[i : i + 1], u[i], arithmetic)[0] for i in range(b)]
         bound = np.maximum(bound, (np.sum(rows, axis=0) if b else np.zeros(u.shape[1]))[:, None])
         bound = bound + b * arithmetic.u * sizes
-        judged = np.broadcast_to(np.all(judged, axis=-1, keepdims=True), judged.shape)
+        reach = sum((fft_reach(r[i : i + 1], u[i])[0] for i in range(b)), np.zeros(u.shape[1]))
+        judged = np.broadcast_to((reach < arithmetic.largest)[:, None], judged.shape)
     return Parts(correlate(r, u, k), bound, errors[1], judged)
 
 
@@ -201,6 +202,15 @@ def fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     points = 2.0 ** transform_levels(u.shape[-1] + K.shape[-1])
     lost = 4.0 * points * ComplexArithmetic.of(arithmetic).eta * (1.0 + u1) * (1.0 + K1)
     return np.asarray((2 * eps + arithmetic.product(complex_=True)) * K1 * u2 + eps * K2 * u1 + lost)
+
+
+def fft_reach(u: Float, K: Float) -> Float:
+    """Return the largest number on the way of F⁻¹(F u ∘ F K), (b, d): a sum of N points before 1/N is taken.
+
+    A point of F u is at most ‖u‖₁, one of F K at most ‖K‖₁; a part of their complex product, twice that.
+    """
+    u1, K1 = (np.maximum(np.sum(np.abs(x), axis=-1), 1.0) for x in (u, K))
+    return np.asarray(2.0 * 2.0 ** transform_levels(u.shape[-1] + K.shape[-1]) * u1 * K1)
 
 
 def transform_levels(points: int) -> int:

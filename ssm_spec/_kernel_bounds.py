@@ -49,14 +49,16 @@ def ssm_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
             bound = _vandermonde_error(call, table, _power_error(call, arithmetic), arithmetic)
             own = _vandermonde_error(call, table, np.full(table.shape, 4 * UNIT), ORACLE)
             judged = np.all(np.abs(table) < arithmetic.largest, axis=-2)[..., None, None, :]
-            judged = judged & (np.abs(K) < arithmetic.largest)
+            judged = judged & (_product_sizes(call, table) < arithmetic.largest)
         return {"K": Parts(K, bound, own, judged).reshape(call.shape).bounded()}
     in_order = ssm_recurrence_bounds(arithmetic=arithmetic, **impulse_response(call, inputs))["y"]
-    bound = _from_impulses(in_order.bound)
+    from_C = _from_output(call, inputs, arithmetic)
+    bound = np.maximum(_from_impulses(in_order.bound), np.swapaxes(_from_impulses(from_C.bound), -2, -3))
     with np.errstate(all="ignore"):
-        for other in _other_orders(call, inputs, arithmetic):
+        for other in _doublings(call, inputs, arithmetic):
             bound = np.maximum(bound, other)
     value, own, judged = (_from_impulses(a) for a in (in_order.value, in_order.own, in_order.judged))
+    judged = judged & np.swapaxes(_from_impulses(from_C.judged), -2, -3)
     return {"K": Parts(value, bound, own, judged).bounded()}
 
 
@@ -119,11 +121,13 @@ def vandermonde_gradients(
         bound = errors(_power_error(call, arithmetic), u, u_m, arithmetic.eta)
         own = errors(np.full(table.shape, 4 * UNIT), UNIT, ORACLE.product(call.paired), ORACLE.eta)
         good = np.all(np.abs(table) < arithmetic.largest, axis=-1)
+        # Π(1 + |f|), over η what may be lost, is no less than what is reached.
+        most = {name: lost / ORACLE.eta for name, lost in _lost_gradients(call, table, G, ORACLE.eta).items()}
     lead, parts = call.systems.shape, {}
     for name in names:
         per_mode = {"A_bar": good, "B_bar": good[..., None], "C": good[..., None, :]}[name]
         value = values[name]
-        judged = np.broadcast_to(per_mode, value.shape) & (np.abs(value) < arithmetic.largest)
+        judged = np.broadcast_to(per_mode, value.shape) & (most[name] < arithmetic.largest)
         parts[name] = Parts(value, bound[name], own[name], judged).reshape(lead + value.shape[1:])
     return gradients(parts, inputs, names, u)
 
@@ -147,8 +151,17 @@ def _vandermonde_error(call: Kernel, table: Array, rho: Float, arithmetic: Arith
     u, u_m, n = arithmetic.u, arithmetic.product(call.paired), call.A.shape[-1]
     B, C = np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], np.abs(call.C)[..., :, None, :]
     wrong = np.abs(table) * (np.expm1(rho) + n * u + 3 * u_m)
-    flushed = ((1 + C) * (1 + B)) @ (1 + np.abs(table))[..., None, :, :]
-    return np.asarray(call.gamma * ((C * B) @ wrong[..., None, :, :] + arithmetic.eta * flushed))
+    flushed = arithmetic.eta * _product_sizes(call, table)
+    return np.asarray(call.gamma * (C * B) @ wrong[..., None, :, :] + flushed)
+
+
+def _product_sizes(call: Kernel, table: Array) -> Float:
+    """Return γ Σ_n Π(1 + |f|) over the factors C, B̄, a^j, (s, p, m, l).
+
+    In any order their products reach no more, and lose no more than η times that.
+    """
+    B, C = 1 + np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], 1 + np.abs(call.C)[..., :, None, :]
+    return np.asarray(call.gamma * (C * B) @ (1 + np.abs(table))[..., None, :, :])
 
 
 def _lost_gradients(call: Kernel, table: Array, G: Array, eta: float) -> dict[str, Float]:
@@ -172,18 +185,23 @@ def _lost_gradients(call: Kernel, table: Array, G: Array, eta: float) -> dict[st
     }
 
 
-def _other_orders(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> list[Float]:
-    """Bound sequential powers from C's side, and doubling from both sides; each (*s, p, m, l)."""
-    T = {name: np.swapaxes(np.asarray(inputs[name]), -1, -2) for name in ("A_bar", "B_bar", "C")}
-    mirrored_inputs = {"A_bar": T["A_bar"], "B_bar": T["C"], "C": T["B_bar"], "length": call.length}
-    mirrored = read_keywords(mirrored_inputs)
-    from_C = ssm_recurrence_bounds(arithmetic=arithmetic, **impulse_response(mirrored, mirrored_inputs))["y"]
+def _from_output(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> Bounded:
+    """Bound sequential powers from C's side: y of the mirrored system."""
+    mirrored = _mirrored(call, inputs)
+    response = impulse_response(read_keywords(mirrored), mirrored)
+    return ssm_recurrence_bounds(arithmetic=arithmetic, **response)["y"]
+
+
+def _doublings(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> list[Float]:
+    """Bound doubling from both sides; each (*s, p, m, l)."""
+    mirrored = read_keywords(_mirrored(call, inputs))
     doubled = [_doubling_error(one, arithmetic).reshape(one.shape) for one in (call, mirrored)]
-    return [
-        np.swapaxes(_from_impulses(from_C.bound), -2, -3),
-        doubled[0],
-        np.swapaxes(doubled[1], -2, -3),
-    ]
+    return [doubled[0], np.swapaxes(doubled[1], -2, -3)]
+
+
+def _mirrored(call: Kernel, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    T = {name: np.swapaxes(np.asarray(inputs[name]), -1, -2) for name in ("A_bar", "B_bar", "C")}
+    return {"A_bar": T["A_bar"], "B_bar": T["C"], "C": T["B_bar"], "length": call.length}
 
 
 def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> Float:

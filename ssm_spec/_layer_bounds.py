@@ -23,7 +23,7 @@ from ssm_spec._layer_errors import (
     output_error,
 )
 from ssm_spec._layer_fft import gradient_errors_by_fft, output_error_by_fft
-from ssm_spec._recurrence_bounds import good_gradients, good_states
+from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._validate import Array, Float
 
@@ -52,15 +52,17 @@ def layer_bounds(
             if a.evaluation == "fft" and not own:
                 e_y = np.maximum(e_y, output_error_by_fft(call, wrong, a))
             results.append((rec.shaped(call, e_y), rec.shaped(call, largest([e.error[-1] for e in errors]))))
-        good = good_states(call, states, arithmetic) & _whole(A_bar, call) & _whole(B_bar, call)
-        judged = np.moveaxis(np.all(good[1:], axis=-1), 0, -1)[:, :, None, :]
-        judged_y = rec.shaped(
-            call, np.broadcast_to(judged, (*judged.shape[:2], call.C.shape[-2], judged.shape[-1]))
-        )
+            if not own:
+                sizes = _sizes(call, wrong)
+                reach = forward_reach(call, sizes, states, errors, a)
+                y_reach = output_reach(call, sizes, reach, a)
+        whole = _whole(A_bar, call) & _whole(B_bar, call)
+        judged_last = whole & (reach.states[-1] < arithmetic.largest)
+        judged_y = rec.shaped(call, whole[..., None] & (y_reach < arithmetic.largest))
     last = rec.shaped(call, states[-1])
     return {
         "y": finish(y, results[0][0], results[1][0], judged_y, arithmetic),
-        "last_state": finish(last, results[0][1], results[1][1], rec.shaped(call, good[-1]), arithmetic),
+        "last_state": finish(last, results[0][1], results[1][1], rec.shaped(call, judged_last), arithmetic),
     }
 
 
@@ -87,12 +89,12 @@ def layer_vjp_bounds(
     with np.errstate(all="ignore"):
         for a, own in ((arithmetic, False), (ORACLE, True)):
             wrong = _wrong(call, A_bar, B_bar, own, inexact, inexact_cotangent)
-            pairs = zip(
-                forward_errors(call, states, wrong, a, own),
-                backward_errors(call, adjoints, r, wrong, a, own),
-                strict=True,
-            )
-            classes = [gradient_errors(call, states, adjoints, r, e, back, wrong, a) for e, back in pairs]
+            ahead = forward_errors(call, states, wrong, a, own)
+            back = backward_errors(call, adjoints, r, wrong, a, own)
+            pairs = zip(ahead, back, strict=True)
+            classes = [gradient_errors(call, states, adjoints, r, e, e_r, wrong, a) for e, e_r in pairs]
+            if not own:
+                reach = reach_of_gradients(call, _sizes(call, wrong, r), states, adjoints, ahead, back, a)
             errors = {name: largest([one[name] for one in classes]) for name in classes[0]}
             if a.evaluation == "fft" and not own:
                 by_fft = gradient_errors_by_fft(call, r, wrong, a)
@@ -100,7 +102,7 @@ def layer_vjp_bounds(
             shaped = {name: errors[name].reshape(values[name].shape) for name in values}
             shaped.update(majorant(system, shaped.pop("A_bar"), shaped.pop("B_bar")))
             sides.append(shaped)
-        good = good_gradients(call, states, adjoints, arithmetic)
+        good = {name: size < arithmetic.largest for name, size in reach.items()}
     result = {}
     for name in system.arrays():
         rounded = through.get(name)
@@ -138,6 +140,13 @@ def _wrong(
     shape_r = (b, s, p, length)
     E_r = np.zeros(shape_r) if inexact_cotangent is None else inexact_cotangent[own].reshape(shape_r)
     return Wrong(E_A.reshape(call.A.shape), E_B.reshape(call.B.shape), E_u, E_r)
+
+
+def _sizes(call: rec.Recurrence, wrong: Wrong, r: Array | None = None) -> Sizes:
+    """Collect the moduli with their errors."""
+    exact = Sizes.of(call, r)
+    wider = exact._replace(A=exact.A + wrong.A, B=exact.B + wrong.B, u=exact.u + wrong.u)
+    return wider if r is None else wider._replace(r=exact.r + wrong.r)
 
 
 def _whole(coefficient: Bounded, call: rec.Recurrence) -> Array:

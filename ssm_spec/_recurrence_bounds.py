@@ -20,6 +20,7 @@ import numpy as np
 from ssm_spec import _recurrence as rec
 from ssm_spec._calls import arguments_of
 from ssm_spec._recurrence import ssm_recurrence
+from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, read_error, sequential
 from ssm_spec._systems import Parts, gradients
@@ -36,19 +37,19 @@ def ssm_recurrence_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str,
     states = rec.run(call)
     y = rec.output(call, states)
     with np.errstate(all="ignore"):
-        honest = [_outputs(call, states, e, arithmetic) for e in _forward(call, states, arithmetic)]
+        errors = _forward(call, states, arithmetic)
+        honest = [_outputs(call, states, e, arithmetic) for e in errors]
         own = [_outputs(call, states, e, ORACLE) for e in _forward(call, states, ORACLE, own=True)]
-        good = good_states(call, states, arithmetic)
-        judged_y = np.moveaxis(np.all(good[1:], axis=-1), 0, -1)[:, :, None, :]
-        judged_y = rec.shaped(call, np.broadcast_to(judged_y, honest[0][0].shape)) & (
-            np.abs(y) < arithmetic.largest
-        )
+        sizes = Sizes.of(call)
+        reach = forward_reach(call, sizes, states, errors, arithmetic)
+        y_reach = rec.shaped(call, output_reach(call, sizes, reach, arithmetic))
+        last_reach = rec.shaped(call, reach.states[-1])
     last = rec.shaped(call, states[-1])
     y_bound, last_bound = (rec.shaped(call, _largest(column)) for column in zip(*honest, strict=True))
     y_own, last_own = (rec.shaped(call, _largest(column)) for column in zip(*own, strict=True))
     return {
-        "y": Parts(y, y_bound, y_own, judged_y).bounded(),
-        "last_state": Parts(last, last_bound, last_own, rec.shaped(call, good[-1])).bounded(),
+        "y": Parts(y, y_bound, y_own, y_reach < arithmetic.largest).bounded(),
+        "last_state": Parts(last, last_bound, last_own, last_reach < arithmetic.largest).bounded(),
     }
 
 
@@ -77,13 +78,15 @@ def ssm_recurrence_vjp_bounds(
             ]
             for a in (arithmetic, ORACLE)
         )
-        judged = good_gradients(call, states, adjoints, arithmetic)
+        errors, back = _forward(call, states, arithmetic), _backward(call, adjoints, r, arithmetic)
+        reach = reach_of_gradients(call, Sizes.of(call, r), states, adjoints, errors, back, arithmetic)
     parts = {
         name: Parts(
             values[name],
             _shaped_like(_largest([one[name] for one in honest]), values[name]),
             _shaped_like(_largest([one[name] for one in own]), values[name]),
-            _shaped_like(judged[name], values[name]) & (np.abs(values[name]) < arithmetic.largest),
+            _shaped_like(reach[name] < arithmetic.largest, values[name])
+            & (np.abs(values[name]) < arithmetic.largest),
         )
         for name in names
     }
@@ -243,36 +246,6 @@ def through_powers(e: StateError, e_back: StateError) -> Float:
         return np.zeros(1)
     M, L, X, Y = (a[:-1] for a in (e.size, e_back.size, e.distance, e_back.distance))
     return np.moveaxis(e.per_size * M * L + e.per_step * (X * L + M * Y), 0, -1)
-
-
-def good_states(call: rec.Recurrence, states: Array, arithmetic: Arithmetic) -> Array:
-    """Return (l + 1, b, s, n): whether everything that feeds a state stays in range, in every class."""
-    good = np.abs(states) < arithmetic.largest
-    if call.diagonal:
-        powers = np.abs(call.A) ** np.arange(len(states)).reshape(-1, 1, 1)
-        good &= (powers < arithmetic.largest)[:, None]
-    else:
-        good &= np.all(good, axis=-1, keepdims=True)
-    return np.asarray(np.logical_and.accumulate(good, axis=0))
-
-
-def good_gradients(
-    call: rec.Recurrence, states: Array, adjoints: Array, arithmetic: Arithmetic
-) -> dict[str, Array]:
-    """Return whether everything that feeds a gradient stays in range, in the shapes of `_gradient_errors`."""
-    forward = good_states(call, states, arithmetic)
-    backward = good_states(call, adjoints[::-1], arithmetic)[::-1]
-    h, lam = np.all(forward, axis=(0, 1)), np.all(backward, axis=(0, 1))
-    steps = np.moveaxis(np.all(backward[:-1], axis=-1), 0, -1)[:, :, None, :]
-    both = h & lam
-    return {
-        "A_bar": both if call.diagonal else lam[..., :, None] & h[..., None, :],
-        "B_bar": np.broadcast_to(lam[..., :, None], call.B.shape),
-        "C": np.broadcast_to(h[..., None, :], call.C.shape),
-        "D": np.ones(call.D.shape, dtype=bool),
-        "u": np.broadcast_to(steps, call.u.shape),
-        "initial_state": backward[0],
-    }
 
 
 def _largest(arrays: Any) -> Float:

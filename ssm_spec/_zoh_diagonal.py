@@ -89,10 +89,15 @@ def zoh_diagonal_gradients(
         d_step = np.sum((np.conj(A * a) * dA_bar + np.conj(a) * s).real, axis=-1)
         bounds = combine(asked.u, asked.eta, a_bound, phi_bound, psi_bound)
         own = combine(UNIT, ORACLE.eta, a_own, phi_own, psi_own)
+        # Π(1 + |f|) is no less than what products reach in any order; in dλ Δ² is formed with ψ.
+        most = _lost_gradients(A, B, step, dA_bar, dB_bar, (a, phi, psi))
+        judged_B = judged[..., None] & _in_range(asked, most[0], bounds[0])
+        judged_A = judged & _in_range(asked, np.abs(dA_value) + bounds[1])
+        judged_step = np.all(judged, axis=-1) & _in_range(asked, np.sum(most[2], axis=-1), bounds[2])
     return {
-        "A": Parts(dA_value, bounds[1], own[1], judged),
-        "B": Parts(dB_value, bounds[0], own[0], np.broadcast_to(judged[..., None], dB_value.shape)),
-        "delta": Parts(d_step, bounds[2], own[2], np.all(judged, axis=-1)),
+        "A": Parts(dA_value, bounds[1], own[1], judged_A),
+        "B": Parts(dB_value, bounds[0], own[0], judged_B),
+        "delta": Parts(d_step, bounds[2], own[2], judged_step),
     }
 
 

@@ -139,7 +139,9 @@ def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
     products = recur(r.decay, r.decay, cuts, join=np.maximum)
     error = carried + (3.0 * u_m + 2.0 * u) * rounded + u_m * depth * reach
     lost = _lost_products(r, products, arithmetic)
-    return StateErrors(error + lost, r.state, np.zeros_like(error), _peak(r, products), reach, lost)
+    # A node holds |X_{s..r}| <= |x_r| + P|x_{s−1}| <= 2K: what a step cancels may go another way first.
+    peak = np.maximum(_peak(r, products), so_far(2.0 * (reach + error + lost), r.fresh))
+    return StateErrors(error + lost, r.state, np.zeros_like(error), peak, reach, lost)
 
 
 def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:

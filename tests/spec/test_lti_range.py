@@ -1,0 +1,158 @@
+"""In the linear rooms too: where some order of a product or a sum overflows, none is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic, Bounded, selective_scan_bounds
+
+LARGEST = np.finfo(np.float32).max
+Call = tuple[str, dict[str, Any], dict[str, Any] | None, str]
+
+
+def array(*rows: Any) -> Any:
+    return np.array(rows, np.float32)
+
+
+def recurrence(**given: Any) -> dict[str, Any]:
+    """Two modes, two inputs, two outputs, two steps, all of size one if not said."""
+    inputs: dict[str, Any] = {
+        "A_bar": array(0.5, 0.5),
+        "B_bar": np.ones((2, 2), np.float32),
+        "C": np.ones((2, 2), np.float32),
+        "u": np.ones((1, 2, 2), np.float32),
+        "D": np.ones((2, 2), np.float32),
+        "initial_state": np.ones((1, 2), np.float32),
+        "diagonal": True,
+    }
+    return inputs | given
+
+
+def kernel(a: float, B: float, C: float, *, diagonal: bool = True) -> dict[str, Any]:
+    A = array(a) if diagonal else array([a])
+    return {"A_bar": A, "B_bar": array([B]), "C": array([C]), "length": 2, "diagonal": diagonal}
+
+
+ONES = {"y": np.ones((1, 2, 2), np.float32), "last_state": np.ones((1, 2), np.float32)}
+OPPOSED = array([[3e38, -3e38], [1, 1]])
+NEAR: dict[str, Call] = {
+    "C h that cancels": (
+        "ssm_recurrence",
+        recurrence(C=array([1e9, -1e9], [1e9, -1e9]), initial_state=array([1e30, 1e30])),
+        None,
+        "y",
+    ),
+    "D u that cancels": (
+        "ssm_recurrence",
+        recurrence(u=OPPOSED * 0 + 3e38, D=array([2, -2], [2, -2]), B_bar=np.zeros((2, 2), np.float32)),
+        None,
+        "y",
+    ),
+    "B u that cancels": (
+        "ssm_recurrence",
+        recurrence(u=OPPOSED * 0 + 3e38, B_bar=array([1, -1], [1, -1])),
+        None,
+        "last_state",
+    ),
+    "a h⁻ that B u cancels": (
+        "ssm_recurrence",
+        recurrence(A_bar=array(2, 2), initial_state=array([2e38, 2e38]), u=array([[-2e38, 1], [-2e38, 1]])),
+        None,
+        "last_state",
+    ),
+    "r u of dD": ("ssm_recurrence", recurrence(u=OPPOSED * array([[1, 1], [1, 1]])), ONES, "D"),
+    "D r of du": ("ssm_recurrence", recurrence(D=array([3e38, 1], [-3e38, 1])), ONES, "u"),
+    "r h of dC": (
+        "ssm_recurrence",
+        recurrence(initial_state=array([1e30, 1e30])),
+        {"y": 1e10 * array([[1, -2], [1, -2]])},
+        "C",
+    ),
+    "λ h⁻ of dA": (
+        "ssm_recurrence",
+        recurrence(initial_state=array([1e20, 1e20])),
+        {"last_state": array([1e20, 1e20]), "y": -5e19 * array([[1, 0], [1, 0]])},
+        "A_bar",
+    ),
+    "C B of C B a": ("ssm_kernel", kernel(1e-20, 1e20, 1e20), None, "K"),
+    "C B of dA": ("ssm_kernel", kernel(0.5, 1e20, 1e20), {"K": array([[0, 1e-20]])}, "A_bar"),
+    "G B of dC": ("ssm_kernel", kernel(1e-20, 1e20, 1), {"K": array([[0, 1e20]])}, "C"),
+    "G C of dB": ("ssm_kernel", kernel(1e-20, 1, 1e20), {"K": array([[0, 1e20]])}, "B_bar"),
+    "C Ā of C Ā B": ("ssm_kernel", kernel(1e20, 1e-20, 1e20, diagonal=False), None, "K"),
+    "N terms of a transform": (
+        "causal_convolution",
+        {"u": np.full((1, 1, 8), 1e37, np.float32), "K": array([1.0])},
+        None,
+        "y",
+    ),
+    "a gradient that is too large": (
+        "discretize_zoh",
+        {"A": array(-1.0), "B": array([1e30]), "delta": np.float32(1), "diagonal": True},
+        {"B_bar": array([1e30])},
+        "delta",
+    ),
+}
+
+
+def found(call: Call, evaluation: Any = "any") -> Bounded:
+    op, inputs, cotangents, name = call
+    arithmetic, reference = Arithmetic(evaluation=evaluation), ssm_spec.REFERENCES[op]
+    if cotangents is None:
+        return reference.bounds(arithmetic=arithmetic, **inputs)[name]
+    assert reference.vjp_bounds is not None
+    return reference.vjp_bounds(cotangents, [name], arithmetic=arithmetic, **inputs)[name]
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_what_may_overflow_on_its_way_is_not_judged(name: str) -> None:
+    result = found(NEAR[name], "fft" if "transform" in name else "any")
+    in_range = np.abs(result.value) + result.bound < (1e80 if "too large" in name else LARGEST)
+    assert np.any(in_range & ~result.judged)
+
+
+def tame(call: Call) -> Call:
+    """The same with all numbers' hundredth root."""
+
+    def root(x: Any) -> Any:
+        return np.sign(x) * np.abs(x) ** 0.01 if isinstance(x, np.ndarray | np.float32) else x
+
+    op, inputs, cotangents, name = call
+    inputs = {
+        key: np.asarray(root(x), np.float32) if isinstance(x, np.ndarray) else x for key, x in inputs.items()
+    }
+    return op, inputs, cotangents and {key: root(x) for key, x in cotangents.items()}, name
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_what_is_far_from_overflow_is_judged(name: str) -> None:
+    result = found(tame(NEAR[name]), "fft" if "transform" in name else "any")
+    assert np.all(result.judged)
+
+
+def test_a_product_of_decays_may_meet_a_state_that_one_step_cancels() -> None:
+    """a₁h₀ + b₁ = 0 and all that follows is small; (a₂a₁)h₀ overflows, as does a₂b₁."""
+    rate = np.log(np.float32(1e10))
+    one = np.ones((1, 1, 2), np.float32)
+    state = np.full((1, 1, 1), 1e20, np.float32)
+    a = np.exp(rate)
+    inputs = {
+        "u": np.array([[[-(a * state[0, 0, 0]), 0]]], np.float32),
+        "delta": one,
+        "A": np.full((1, 1), rate, np.float32),
+        "B": one,
+        "C": one,
+        "initial_state": state,
+    }
+    with np.errstate(over="ignore"):
+        assert np.isinf((a * a) * state).all()
+    for arithmetic, judged in (
+        (Arithmetic(evaluation="scan"), False),
+        (Arithmetic(evaluation="sequential"), True),
+    ):
+        y = selective_scan_bounds(arithmetic=arithmetic, **inputs)["y"]
+        assert np.abs(y.value[..., 1]) + y.bound[..., 1] < LARGEST
+        assert y.judged[..., 1] == judged
