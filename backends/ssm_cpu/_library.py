@@ -30,6 +30,9 @@ class Library(Protocol):
     def words(self, x: Any) -> tuple[int, ...]:
         """Address, code of dtype, strides in bytes."""
 
+    def written(self, x: Any) -> None:
+        """Tell the library that a kernel has written over x."""
+
 
 class NumpyLibrary:
     """NumPy arrays."""
@@ -53,6 +56,9 @@ class NumpyLibrary:
     def words(self, x: Any) -> tuple[int, ...]:
         """See :class:`Library`."""
         return x.__array_interface__["data"][0], _code(x), *x.strides
+
+    def written(self, x: Any) -> None:
+        """See :class:`Library`; nobody asks."""
 
 
 class TorchLibrary:
@@ -79,6 +85,11 @@ class TorchLibrary:
         """See :class:`Library`."""
         width = x.element_size()
         return x.data_ptr(), _code(x), *(stride * width for stride in x.stride())
+
+    def written(self, x: Any) -> None:
+        """See :class:`Library`; autograd refuses a gradient that has saved what was there before."""
+        if not x.is_inference():
+            sys.modules["torch"].autograd.graph.increment_version(x)
 
 
 NUMPY: Final = NumpyLibrary()

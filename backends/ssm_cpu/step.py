@@ -82,6 +82,8 @@ def selective_state_update(
     written = library.plain(new)
     arrays = (library.plain(state), written, *map(library.plain, streams.values()), state_indices)
     y = run_step(library, arrays, softplus=delta_softplus, zoh=b_discretization == "zoh")
+    if inplace:
+        library.written(state)
     if library.words(written)[0] != library.words(new)[0]:  # `state` holds its numbers conjugated or negated
         new.copy_(written)
     return y, new

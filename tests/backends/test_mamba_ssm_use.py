@@ -15,6 +15,7 @@ from ssm_backends import (
     DeviceError,
     DTypeError,
     FallbackWarning,
+    NotSupportedError,
     ShapeError,
     UnavailableError,
     mamba_ssm,
@@ -134,6 +135,14 @@ def test_a_complex_step_takes_a_real_skip_and_bias() -> None:
     wanted, new = ssm_backends.selective_state_update(held, x, dt, A, B, C, **rest)
     assert torch.equal(y, wanted)
     assert torch.equal(state, new)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of its own forward mode
+def test_a_derivative_that_is_not_there_is_told_in_the_blocks_own_names() -> None:
+    inputs = inner_inputs(False, "BC")
+    xz = inputs.pop("xz")
+    with pytest.raises(NotSupportedError, match=r"^`xz` must come without a tangent: "):
+        torch.func.jvp(lambda x: mamba_ssm.mamba_inner_fn(x, **inputs), (xz,), (xz,))
 
 
 @pytest.mark.parametrize("wide", ["xz", "x_proj_weight", "out_proj_weight"])

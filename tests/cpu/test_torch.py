@@ -70,6 +70,20 @@ def test_a_step_in_place_writes_the_tensor_it_was_given() -> None:
     assert torch.equal(y, y_again)
 
 
+def test_autograd_sees_that_a_state_was_written_over() -> None:
+    tensors = _tensors(problem(l=1))
+    state = tensors.pop("initial_state")
+    given = {k: v[..., 0] if k in ("u", "delta", "z", "B", "C") else v for k, v in tensors.items()}
+    weight = torch.ones_like(state, requires_grad=True)
+    loss = (weight * state).sum()
+    selective_state_update(state, **given, inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    with torch.inference_mode():
+        state = torch.zeros_like(state)  # of such a one nobody counts the writes
+        assert selective_state_update(state, **given, inplace=True)[1] is state
+
+
 def test_a_tensor_elsewhere_is_refused() -> None:
     tensors = {k: v.to("meta") if torch.is_tensor(v) else v for k, v in _tensors(problem()).items()}
     with pytest.raises(DeviceError, match="`u` must be on the CPU; got a tensor on meta"):

@@ -67,3 +67,12 @@ def test_a_tangent_is_not_lost(device: str) -> None:
         NotSupportedError, match=r"^`u` must come without a tangent: selective_state_update of"
     ):
         torch.func.jvp(lambda u: selective_state_update(state, u, **call)[0], (u,), (u,))
+
+
+def test_autograd_sees_that_a_state_was_written_over(device: str) -> None:
+    state = torch.zeros(2, 6, 3, device=device)
+    weight = torch.ones_like(state, requires_grad=True)
+    loss = (weight * state).sum()
+    selective_state_update(state, **_at(problem(device), 0), inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends._shapes import Sizes, pretty, rank_matches
-from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, NotSupportedError, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,6 +106,6 @@ def under_names(names: Mapping[str, str], function: Callable[..., Any], *args: A
     """
     try:
         return function(*args, **kwargs)
-    except (ShapeError, DTypeError, DeviceError, ArgumentError) as error:
+    except (ShapeError, DTypeError, DeviceError, ArgumentError, NotSupportedError) as error:
         told = re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
         raise type(error)(told) from error
