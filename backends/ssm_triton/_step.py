@@ -26,7 +26,10 @@ def step(
     compute: tl.constexpr = A.dtype.element_ty
     program = tl.program_id(0)
     row = (program // tiles).to(tl.int64)
-    d = (program % tiles).to(tl.int64) * DT + tl.arange(0, DT)
+    channel = program % tiles * DT + tl.arange(0, DT)
+    group_B = (channel // per_B).to(tl.int64)  # 64 bits take long to divide
+    group_C = (channel // per_C).to(tl.int64)
+    d = channel.to(tl.int64)
     i = tl.arange(0, N).to(tl.int64)
     live = d < dim
     both = live[:, None] & (i < n)[None, :]
@@ -43,11 +46,16 @@ def step(
     s = step_size(
         tl.load(delta + row * delta_b + d * delta_d, mask=live, other=0.0).to(compute), shift, live, SOFTPLUS
     )
+    # All loads come before the first store, so that they are under way together.
+    if HAS_D:
+        skip = tl.load(D + d, mask=live, other=0.0)
+    if HAS_Z:
+        gate = tl.load(z + row * z_b + d * z_d, mask=live, other=0.0).to(compute)
     state += slot * state_b + d[:, None] * state_d + i[None, :] * state_n
     new += slot * new_b + d[:, None] * new_d + i[None, :] * new_n
     A += (d[:, None] * n + i[None, :]) * (1 + COMPLEX)
-    B += row * B_b + (d // per_B)[:, None] * B_g + i[None, :] * B_n
-    C += row * C_b + (d // per_C)[:, None] * C_g + i[None, :] * C_n
+    B += row * B_b + group_B[:, None] * B_g + i[None, :] * B_n
+    C += row * C_b + group_C[:, None] * C_g + i[None, :] * C_n
     hr = tl.load(state, mask=both, other=0.0).to(compute)
     Ar = tl.load(A, mask=both, other=0.0)
     Br = tl.load(B, mask=both, other=0.0).to(compute)
@@ -74,7 +82,7 @@ def step(
         v = tl.sum(hr * Cr, 1)
     tl.store(new, hr.to(new.dtype.element_ty), mask=both)
     if HAS_D:
-        v += tl.load(D + d, mask=live, other=0.0) * u_t
+        v += skip * u_t
     if HAS_Z:
-        v *= silu(tl.load(z + row * z_b + d * z_d, mask=live, other=0.0).to(compute))
+        v *= silu(gate)
     tl.store(y + row * y_b + d * y_d, tl.where(here, v, 0.0).to(y.dtype.element_ty), mask=live)

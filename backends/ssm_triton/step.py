@@ -71,7 +71,7 @@ def _run(
     batch, dim = u.shape
     n = A.shape[1]
     N = power_of_two(n)
-    DT = max(min(1024 // N, power_of_two(dim)), 1)
+    DT = max(min(512 // N, power_of_two(dim)), 1)
     tiles = -(-dim // DT)
     if not batch * tiles:
         return y

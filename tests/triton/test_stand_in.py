@@ -84,6 +84,10 @@ def test_forward(plan: Any, n: int, length: int, plain: bool) -> None:
         assert_close(actual, expected)
 
 
+@pytest.mark.skipif(
+    torch.cuda.is_available(),
+    reason="the sums after the pass are in plain Triton, which takes tensors of a CPU in its interpreter only",
+)
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(
     ("plan", "n", "length"),
