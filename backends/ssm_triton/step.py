@@ -71,7 +71,7 @@ def _run(
     batch, dim = u.shape
     n = A.shape[1]
     N = power_of_two(n)
-    DT = max(min(512 // N, power_of_two(dim)), 1)
+    DT = max(min(_numbers(A, batch * dim * N) // N, power_of_two(dim)), 1)
     tiles = -(-dim // DT)
     if not batch * tiles:
         return y
@@ -85,6 +85,14 @@ def _run(
         num_warps=4, enable_fp_fusion=FUSED,
     )  # fmt: skip
     return y
+
+
+def _numbers(A: Tensor, states: int) -> int:
+    """States of a program: four a lane, or sixteen where float32 leaves the registers and programs are many.
+
+    At d = 5120, n = 16 on an H100, batch 1, 64, 256: four 1.9, 16.2, 69.5 µs; sixteen 2.1, 10.5, 62.4.
+    """
+    return 2048 if A.dtype == torch.float32 and states >= 2**19 else 512
 
 
 def selective_state_update(

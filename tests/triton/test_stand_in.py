@@ -86,7 +86,7 @@ def test_forward(plan: Any, n: int, length: int, plain: bool) -> None:
 
 @pytest.mark.skipif(
     torch.cuda.is_available(),
-    reason="the sums after the pass are in plain Triton, which takes tensors of a CPU in its interpreter only",
+    reason="the sums after the pass are in plain Triton: only its interpreter takes tensors of a CPU",
 )
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(

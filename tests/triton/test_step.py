@@ -76,3 +76,19 @@ def test_autograd_sees_that_a_state_was_written_over(device: str) -> None:
     selective_state_update(state, **_at(problem(device), 0), inplace=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_many_rows_in_tiles_of_their_own(device: str) -> None:
+    call = _at(problem(device, d=2100, n=16), 0)
+    state = torch.randn(2, 2100, 16, device=device)
+    rows = 9
+    many = {
+        k: v.repeat(rows, *[1] * (v.ndim - 1)) if len(v) == 2 else v
+        for k, v in call.items()
+        if torch.is_tensor(v)
+    }
+    assert rows * state.numel() >= 2**19
+    y, new = selective_state_update(state.repeat(rows, 1, 1), **call | many)
+    expected, after = selective_state_update(state, **call)
+    assert torch.equal(y, expected.repeat(rows, 1))
+    assert torch.equal(new, after.repeat(rows, 1, 1))
