@@ -18,6 +18,7 @@ from ssm_spec._functions import sigmoid
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._bounds import output_error, output_reach
 from ssm_spec._selective_scan._classes import (
+    all_of,
     backward_errors,
     chunk_begins,
     chunks_back,
@@ -170,6 +171,7 @@ class Analysis:
         terms = c * (self.h.unshared + rounding * self.h.mass)
         terms += f.source * (self.adjoint.unshared + rounding * self.adjoint.mass)
         terms += self._flushed(c, self.h.mass) + self._flushed(f.source, self.adjoint.mass)
+        terms += self.arithmetic.eta * f.scan.gamma * all_of(self.g.q[:, None], f.C) * self.h.pairs
         return sum_to_chunk_end(terms, q)
 
     def _cumulative_sum_reach(self) -> Float:
@@ -200,7 +202,8 @@ class Analysis:
         through = (f.phi * f.B * g.adjoint).sum(axis=1)
         size = f.D * g.q + through
         error = f.phi * f.B * self.adjoint.error + f.B * self.local.phi * (g.adjoint + self.adjoint.error)
-        error = (error + self._flushed(f.phi, f.B, g.adjoint)).sum(axis=1)
+        pairs = all_of(f.phi, f.B) * self.adjoint.pairs
+        error = (error + self._flushed(f.phi, f.B, g.adjoint) + self.arithmetic.eta * pairs).sum(axis=1)
         error += f.D * self.e_q + ((n + 1) * self.u + 2.0 * self.u_m) * size + self._flushed(f.D, g.q)
         reach = self._reached(self._phi_factor, f.B, self._adjoint_factor).sum(axis=1)
         reach += self._reached(f.D, g.q + self.e_q)
@@ -278,7 +281,8 @@ class Analysis:
         size = f.phi * u_t * g.adjoint
         error = f.phi * u_t * self.adjoint.error + 2.0 * self.u_m * size
         error += u_t * self.local.phi * (g.adjoint + self.adjoint.error)
-        error += self._flushed(f.phi, u_t, g.adjoint)
+        pairs = all_of(f.phi, u_t) * self.adjoint.pairs
+        error += self._flushed(f.phi, u_t, g.adjoint) + self.arithmetic.eta * pairs
         reach = self._reached(self._phi_factor, u_t, self._adjoint_factor)
         return Terms(size, error, np.maximum(self.adjoint.peak, reach))
 
@@ -288,7 +292,8 @@ class Analysis:
         q, e_q = g.q[:, None], self.e_q[:, None]
         size = gamma * q * f.h
         error = gamma * (q * self.h.error + e_q * (f.h + self.h.error)) + self.u * size
-        error += gamma * self._flushed(q, f.h)
+        pairs = gamma * all_of(q) * self.h.pairs
+        error += gamma * self._flushed(q, f.h) + self.arithmetic.eta * pairs
         reach = np.maximum(self.q_reach[:, None], self._reached(gamma, q + e_q, f.h + self.h.error))
         return Terms(size, error, np.maximum(self.h.peak, reach))
 

@@ -85,6 +85,7 @@ def output_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithme
     mass = drift.mass + drift.error
     rounding = arithmetic.product(scan.complex) + n * u
     states = trajectory.C * (drift.error + rounding * mass) + flushed(arithmetic, trajectory.C, mass)
+    states += arithmetic.eta * (1.0 + trajectory.C) * drift.pairs
     error: Float = scan.gamma * states.sum(axis=1) + u * np.abs(trajectory.v)
     error += (1.0 + n) * u * trajectory.D * trajectory.u + flushed(arithmetic, trajectory.D, trajectory.u)
     return error

@@ -62,6 +62,7 @@ def forward_errors(trajectory: Trajectory, local: LocalErrors, arithmetic: Arith
         source_error=local.source,
         fresh=trajectory.scan.sequences.fresh,
         complex=trajectory.scan.complex,
+        factors=all_of(trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B),
     )
     sums = chunk_sums(trajectory.step, arithmetic.chunk)
     chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
@@ -98,11 +99,20 @@ def backward_errors(
         source_error=c_error[::-1],
         fresh=over[::-1],
         complex=scan.complex,
+        factors=scan.gamma * all_of(adjoint.q[:, None], trajectory.C)[::-1],
     )
     chunks = chunks_back(trajectory.step, arithmetic.chunk)
     found = drift_in_order(recurrence, arithmetic, chunks)
     found = within_range(found, recurrence, c_reach[::-1], arithmetic)
     return found.map(lambda part: part[::-1])
+
+
+def all_of(*factors: Any) -> Any:
+    """Π(1 + |f|)."""
+    product: Any = 1.0
+    for factor in factors:
+        product = product * (1.0 + factor)
+    return product
 
 
 def chunks_back(steps: Float, q: int) -> Chunks:

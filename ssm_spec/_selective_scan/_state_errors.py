@@ -58,6 +58,8 @@ class Recurrence:
         |s_t| and the bound of its error.
     fresh
         (l, b): True where a sequence starts.
+    factors
+        Π(1 + |f|) over the factors that a source is made of, or None where no order but theirs is followed.
     """
 
     decay: Float
@@ -71,6 +73,7 @@ class Recurrence:
     source_error: Float
     fresh: Bool
     complex: bool
+    factors: Float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,9 @@ class StateErrors:
         K: the largest that a node's sum may hold of the state (|x|, or M, but for brackets).
     lost
         What products of decays that underflow may lose.
+    pairs
+        In a chunk Σ_s (1 + w_ts)Π(1 + |f|), f the factors of the source at s, w the decay since. With those
+        of what reads at t, η times it is lost at most, in any order, say (C_t B_s) w (Δu)_s. Else zero.
     """
 
     error: Float
@@ -99,6 +105,7 @@ class StateErrors:
     peak: Float
     reach: Float
     lost: Float
+    pairs: Float
 
     def map(self, change: Callable[[Float], Float]) -> StateErrors:
         """The same in another layout."""
@@ -117,7 +124,7 @@ def sequential(r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
         (1.0 + u) * (1.0 + u_m) * amplified, (1.0 + u) * fresh_error + u * r.state, cuts_of(r.fresh)
     )
     none = np.zeros_like(error)
-    return StateErrors(error, r.state, none, _peak(r, r.decay), r.state, none)
+    return StateErrors(error, r.state, none, _peak(r, r.decay), r.state, none, none)
 
 
 def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
@@ -141,7 +148,8 @@ def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
     lost = _lost_products(r, products, arithmetic)
     # A node holds |X_{s..r}| <= |x_r| + P|x_{s−1}| <= 2K: what a step cancels may go another way first.
     peak = np.maximum(_peak(r, products), so_far(2.0 * (reach + error + lost), r.fresh))
-    return StateErrors(error + lost, r.state, np.zeros_like(error), peak, reach, lost)
+    none = np.zeros_like(error)
+    return StateErrors(error + lost, r.state, none, peak, reach, lost, none)
 
 
 def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
@@ -169,7 +177,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     unshared = u * ((k_exp + q) * mass + (arithmetic.k_scale + 1.0) * exponents) + 4.0 * u_m * mass
     products = recur(r.decay, r.decay, cuts_of(r.fresh), join=np.maximum)
     unshared += arithmetic.operand_rounding * mass
-    lost = _lost_products(r, products, arithmetic)
+    pairs = _pairs(r, opening)
+    lost = _lost_products(r, products, arithmetic) + arithmetic.eta * pairs
     unshared += tau * r.state + lost
 
     drift = np.expm1(r.rate * (r.step_error + u * chunks.at_decay)[:, None])
@@ -180,7 +189,7 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     fresh_error[1:] += np.where(handed_on, amplified[1:] * unshared[:-1], 0.0)
     shared = recur(amplified, fresh_error, cuts_of(r.fresh))
     peak = np.maximum(_peak(r, products), mass)
-    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost)
+    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs)
 
 
 def once_more(
@@ -208,6 +217,15 @@ def once_more(
     stretched = decay * (arithmetic.k_scale + 1.0) * u * exponent * x.mass
     error: Float = lost + moved * (state + x.error) + stretched
     return error
+
+
+def _pairs(r: Recurrence, opening: Bool) -> Float:
+    """`StateErrors.pairs`; what a chunk or a sequence starts with is a source too."""
+    if r.factors is None:
+        return np.zeros_like(r.state)
+    carried = opening[:, None, :, None] * (1.0 + r.decay) * (1.0 + r.before)
+    sources, cuts = r.factors + carried, cuts_of(opening)
+    return recur(np.ones(len(sources)), sources, cuts) + recur(r.decay, sources, cuts)
 
 
 def _flush(r: Recurrence, arithmetic: Arithmetic) -> Any:

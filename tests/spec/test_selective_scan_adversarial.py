@@ -116,3 +116,40 @@ def test_a_complex_number_loses_more_than_a_part_of_it() -> None:
     y = ssm_spec.selective_scan_bounds(arithmetic=arithmetic, **inputs)["y"]
     assert 4e10 * part == pytest.approx(y.value[0, 0, 0], rel=1e-6)
     assert y.value[0, 0, 0] <= y.bound[0, 0, 0]
+
+
+SMALL, GREAT, LARGE = np.float32([1e-20, 1e10, 1e20])
+DUAL: dict[str, tuple[dict[str, Any], str]] = {
+    "C B of y": ({"B": SMALL, "C": SMALL, "delta": GREAT, "u": GREAT}, "out:y"),
+    "C B of dz": ({"B": SMALL, "C": SMALL, "delta": GREAT, "u": GREAT}, "z"),
+    "C B of du": ({"B": SMALL, "C": SMALL, "delta": GREAT, "y": GREAT}, "u"),
+    "C Δ of dB": ({"delta": SMALL, "C": SMALL, "u": GREAT, "y": GREAT}, "B"),
+    "B q of dC": ({"B": SMALL, "y": SMALL, "delta": GREAT, "u": GREAT}, "C"),
+}
+
+
+@pytest.mark.parametrize("name", DUAL)
+def test_a_chunk_may_multiply_what_reads_with_what_enters_first(name: str) -> None:
+    """Products of matrices: (C_t B_s) w (Δu)_s, the first of which underflows."""
+    sizes, result = DUAL[name]
+    inputs = alone(1, -1e-12, 1.0, 0.0)
+    inputs["z"] = inputs["u"]
+    for key in sizes.keys() & inputs.keys():
+        inputs[key] = inputs[key] * sizes[key]
+    one = np.ones((1, 1, 1), np.float32)
+    cotangents = {"y": one * sizes.get("y", np.float32(1)), "last_state": 0 * one}
+    for arithmetic, honest in ((Arithmetic(), True), (Arithmetic(evaluation="sequential"), False)):
+        allowed = bounds(inputs, cotangents, arithmetic)[result]
+        assert allowed.judged.all()
+        assert (np.abs(allowed.value) <= allowed.bound).all() == honest
+
+
+def test_a_chunk_may_multiply_a_weight_with_a_step_first() -> None:
+    """w Δ_0 = 10⁻⁴⁰ of h_1 = w Δ_0 u_0 B_0, as where x meets w Δ B."""
+    inputs = alone(2, -46.0, 0.0, 0.0)
+    inputs["delta"] = np.array([[[SMALL, 1]]], np.float32)
+    inputs["u"] = np.array([[[LARGE, 0]]], np.float32)
+    inputs["B"] = np.array([[[LARGE, 1]]], np.float32)
+    chunk = Arithmetic(evaluation="chunk", chunk=2)
+    last = ssm_spec.selective_scan_bounds(arithmetic=chunk, **inputs)["last_state"]
+    assert 0.5 < last.value[0, 0, 0] <= last.bound[0, 0, 0]
