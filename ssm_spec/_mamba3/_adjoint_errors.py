@@ -11,6 +11,7 @@ The gradients of `_adjoint`, their products and sums as in `_near`, every sum in
     dθ        dk̃₂ᵢ₊₁ k̃₂ᵢ − dk̃₂ᵢ k̃₂ᵢ₊₁, rounded against |x₂ᵢ| + |x₂ᵢ₊₁|, of which the gradients of cos
               and sin are made
     λ(1 − λ)  as σ(1 − σ) of trap or of −trap: (1 − σ)σρ_σ + σ(σρ_σ + u) + uσ(1 − σ), the larger
+    Σ dθ      four parts a step, of a cosine and a sine for k̃ and for q̃, meet what comes later in any order
     1 − tanh² u((2k_t + 1) tanh² + 1)
 
 Λ and dk̃ are seen from a frame of `_turns`, as S is: what is handed to the step before turns by ε, and what
@@ -176,10 +177,13 @@ class Analysis:
         return near(heads_last(k), self.arithmetic, heads_last(error), heads_last(seen(k, drift)))
 
     def _sum_to_end(self, terms: Near) -> tuple[Near, Near]:
-        """The sums of the angles' cotangents to their sequences' ends, in any order."""
+        """The sums of the angles' cotangents to their sequences' ends, in any order.
+
+        Each step adds four: of a cosine and a sine of θ, for k̃ and for q̃.
+        """
         zero, last = np.zeros_like(self.given.angle), self.given.angle
         value, error, mass = (time_first(x) for x in (terms.value, terms.error, terms.mass))
-        count, first_count = sum_to_end(self.siso, np.ones_like(value), zero)
+        count, first_count = sum_to_end(self.siso, np.full_like(value, 4.0), zero)
         total, first = sum_to_end(self.siso, value, last)
         moved, first_moved = sum_to_end(self.siso, error, zero)
         size, first_size = sum_to_end(self.siso, mass + error, np.abs(last))

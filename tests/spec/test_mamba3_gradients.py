@@ -304,3 +304,34 @@ def test_what_is_declared_widens_only_what_it_concerns() -> None:
     direct = bounds(decayed_state="direct")
     assert (direct["adt"] <= plain["adt"]).all()
     assert (direct["adt"] < plain["adt"]).any()
+
+
+def test_the_parts_of_an_angles_gradient_meet_the_rest_one_by_one() -> None:
+    """d(angle state) is about 2.7; of the four small parts of it two are added after another."""
+    one, heads = np.ones((1, 1, 1, 2), np.float32), np.zeros((1, 2), np.float32)
+    part = np.float32(1.4e-7)
+    inputs = {
+        "q": 0 * one,
+        "k": 0 * one,
+        "v": 0 * one[..., :1],
+        "adt": np.zeros((1, 1, 1), np.float32),
+        "dt": np.ones((1, 1, 1), np.float32),
+        "trap": np.zeros((1, 1, 1), np.float32),
+        "q_bias": heads,
+        "k_bias": heads + 1,
+        "angles": np.zeros((1, 1, 1, 1), np.float32),
+        "angle_state": np.zeros((1, 1, 1), np.float32),
+    }
+    last = np.float32(2.7)
+    cotangents = {
+        "angle_state": np.full((1, 1, 1), last, np.float32),
+        "k_state": np.array([[[-part, part]]], np.float32),
+    }
+    found = last
+    for each in (part, part):
+        found = np.float32(found + each)
+    allowed = ssm_spec.mamba3_siso_vjp_bounds(
+        cotangents, ["angle_state"], arithmetic=Arithmetic(evaluation="sequential"), **inputs
+    )["angle_state"]
+    error = abs(float(found) - allowed.value[0, 0, 0])
+    assert 2.0**-24 * last < error <= allowed.bound[0, 0, 0]
