@@ -218,6 +218,7 @@ class Analysis:
         error = u_t * f.B * (weight * self.adjoint.error + e_weight * (g.adjoint + self.adjoint.error))
         error += f.A * self.e_dp
         error += self._flushed(u_t, f.B, weight, g.adjoint) + self._flushed(f.A, g.dp)
+        error += self.arithmetic.eta * all_of(u_t, f.B, weight) * self.adjoint.pairs
         size = terms.sum(axis=1)
         e_step = error.sum(axis=1) + ((2 * n - 1) * self.u + 3.0 * self.u_m) * size
         reach = self._reached(u_t, f.B, weight + e_weight, self._adjoint_factor)
@@ -248,7 +249,8 @@ class Analysis:
             size = size + drive * g.hold * g.adjoint
             error += drive * (g.hold * self.adjoint.error + e_hold * (g.adjoint + self.adjoint.error))
             error += (3.0 * self.u_m + self.u) * drive * g.hold * g.adjoint
-            error += self._flushed(f.u[:, None], f.B, g.hold, g.adjoint)
+            pairs = all_of(f.u[:, None], f.B, g.hold) * self.adjoint.pairs
+            error += self._flushed(f.u[:, None], f.B, g.hold, g.adjoint) + self.arithmetic.eta * pairs
             held = self._hold_reach(g.hold) + e_hold
             reach = np.maximum(reach, self._reached(f.u[:, None], f.B, self._adjoint_factor, held))
         return Terms(size, error, np.maximum(self.peak_both, reach))

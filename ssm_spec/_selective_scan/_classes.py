@@ -121,7 +121,7 @@ def chunks_back(steps: Float, q: int) -> Chunks:
     forward, ends = chunk_sums(steps, q), np.roll(chunk_begins(len(steps), q), -1)
     backward = recur(np.ones(len(steps)), steps[::-1], cuts_of(_column(ends[::-1])))[::-1]
     sums = np.maximum(forward, backward)
-    return Chunks(q, ends[::-1], next_step(sums)[::-1], sums[::-1])
+    return Chunks(q, ends[::-1], next_step(sums)[::-1], sums[::-1], decayed=True)
 
 
 def chunk_begins(length: int, q: int) -> NDArray[np.bool_]:

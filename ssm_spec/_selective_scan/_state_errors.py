@@ -34,12 +34,16 @@ class Chunks:
     at_decay, at_source
         (l, b, d): the in-chunk cumulative sum of |Δ| from whose differences the decay at
         that index, and the weight of the source at that index, are computed.
+    decayed
+        Whether a chunk hands on its state decayed once more, in the weights of its sources: so
+        does the way back, whose chunks end before their first step.
     """
 
     length: int
     begins: Bool
     at_decay: Float
     at_source: Float
+    decayed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +164,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     τ = |A| u ⌈log₂ Q⌉ S that of a sum in another order. Not shared: one exponential, its
     product and a sum of Q terms, u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
     M ← |a|M + |s|, X ← |a|(X + |p|M⁻), and κM where operands of matrix products are rounded to
-    a narrower type. At a chunk's end both are carried on.
+    a narrower type. At a chunk's end both are carried on; if decayed once more in the weights of
+    the sources, with lost + |a|[τ(|x⁻| + e) + (k_p + 1)u|p|M⁻] besides.
     """
     u, u_m = arithmetic.u, arithmetic.product(r.complex)
     q, k_exp = min(chunks.length, len(r.decay)), arithmetic.exponential(r.complex)
@@ -183,10 +188,14 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
 
     drift = np.expm1(r.rate * (r.step_error + u * chunks.at_decay)[:, None])
     decay_error = np.where(r.decay == 0.0, 0.0, r.decay * drift) + arithmetic.eta
+    handed_on = (chunks.begins[1:, None] & ~r.fresh[1:])[:, None, :, None]
+    added = np.zeros_like(unshared[1:])
+    if chunks.decayed:
+        decay_error[1:] += np.where(handed_on, r.decay[1:] * tau[:-1], 0.0)
+        added = lost[:-1] + (arithmetic.k_scale + 1.0) * u * r.decay[1:] * r.exponent[1:] * mass[:-1]
     amplified = r.decay + decay_error
     fresh_error = decay_error * r.before + r.source_error + r.source * tau + _flush(r, arithmetic)
-    handed_on = (chunks.begins[1:, None] & ~r.fresh[1:])[:, None, :, None]
-    fresh_error[1:] += np.where(handed_on, amplified[1:] * unshared[:-1], 0.0)
+    fresh_error[1:] += np.where(handed_on, amplified[1:] * unshared[:-1] + added, 0.0)
     shared = recur(amplified, fresh_error, cuts_of(r.fresh))
     peak = np.maximum(_peak(r, products), mass)
     return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs)

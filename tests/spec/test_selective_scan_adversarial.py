@@ -124,6 +124,7 @@ DUAL: dict[str, tuple[dict[str, Any], str]] = {
     "C B of dz": ({"B": SMALL, "C": SMALL, "delta": GREAT, "u": GREAT}, "z"),
     "C B of du": ({"B": SMALL, "C": SMALL, "delta": GREAT, "y": GREAT}, "u"),
     "C Δ of dB": ({"delta": SMALL, "C": SMALL, "u": GREAT, "y": GREAT}, "B"),
+    "u q of dΔ": ({"u": SMALL, "y": SMALL, "B": GREAT, "C": GREAT}, "delta"),
     "B q of dC": ({"B": SMALL, "y": SMALL, "delta": GREAT, "u": GREAT}, "C"),
 }
 
@@ -153,3 +154,14 @@ def test_a_chunk_may_multiply_a_weight_with_a_step_first() -> None:
     chunk = Arithmetic(evaluation="chunk", chunk=2)
     last = ssm_spec.selective_scan_bounds(arithmetic=chunk, **inputs)["last_state"]
     assert 0.5 < last.value[0, 0, 0] <= last.bound[0, 0, 0]
+
+
+def test_a_chunk_may_decay_a_cotangent_before_it_meets_what_reads() -> None:
+    """a_1 q_1 = 10⁻⁴⁰ of a_1 q_1 C_1, which the chunk of step 1 hands back to that of step 0."""
+    inputs = alone(2, np.log(SMALL), 0.0, 0.0)
+    inputs["C"] = np.array([[[1, LARGE]]], np.float32)
+    cotangents = {"y": np.array([[[0, SMALL]]], np.float32), "last_state": np.zeros((1, 1, 1), np.float32)}
+    for evaluation, honest in (("chunk", True), ("sequential", False)):
+        du = bounds(inputs, cotangents, Arithmetic(evaluation=evaluation, chunk=1))["u"]
+        assert du.judged.all()
+        assert (du.value[0, 0, 0] <= du.bound[0, 0, 0]) == honest
