@@ -6,7 +6,7 @@ the derivative would be zero; a gradient of ``torch.func`` it refuses, but names
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ssm_backends.errors import NotSupportedError
@@ -105,6 +105,21 @@ def refuse_transforms(op: str, given: Mapping[str, Tensor]) -> None:
                 f"`{name}` must be read where it lies in memory: PyTorch does not see what {op} of this "
                 "backend does; got a tensor of torch.func, make_fx, or FakeTensorMode"
             )
+
+
+def is_bare(given: Iterable[Tensor | None]) -> bool:
+    """Whether a call may go past PyTorch's dispatcher: no trace, mode or transform is to see it.
+
+    Parameters
+    ----------
+    given
+        Its arrays; None where one is not given.
+    """
+    import torch
+
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or _within_a_transform():
+        return False
+    return all(x is None or type(x) in (torch.Tensor, torch.nn.Parameter) for x in given)
 
 
 def _is_wrapped(x: Tensor) -> bool:

@@ -108,9 +108,9 @@ class Inputs:
 
     @cached_property
     def chunks(self) -> _plan.Table:
-        """The table of chunks of channels."""
-        d = self.sizes[1]
-        return _plan.chunk_table(d, self.groups, _plan.channels_in_chunk(self.row_count, d))
+        """The table of chunks of channels, which a trace must know; rows and time it may leave open."""
+        d, groups = int(self.sizes[1]), (int(self.groups[0]), int(self.groups[1]))
+        return _plan.chunk_table(d, groups, _plan.channels_in_chunk(self.row_count, d))
 
     @cached_property
     def saved_shape(self) -> tuple[int, ...]:

@@ -101,14 +101,17 @@ def test_the_operators_keep_torchs_contract(check: str) -> None:
     torch.library.opcheck(_scan_backward, backward, test_utils=check)
 
 
-def test_compiled_as_one_graph() -> None:
-    tensors = _tensors(problem(d=20, l=70))
-    leaf = tensors["u"].requires_grad_()
-    eager = selective_scan(**tensors)
-    compiled = torch.compile(selective_scan, fullgraph=True, backend="aot_eager")(**tensors)
-    assert torch.equal(compiled, eager)
-    one, other = (torch.autograd.grad(y.square().sum(), leaf)[0] for y in (eager, compiled))
-    assert torch.equal(one, other)
+@pytest.mark.parametrize("groups", [(None, None), (2, 4)])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_as_one_graph(dynamic: bool, groups: tuple[int | None, int | None]) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(selective_scan, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for length in (70, 33):
+        tensors = _tensors(problem(d=20, l=length, groups=groups))
+        leaf = tensors["u"].requires_grad_()
+        outputs = selective_scan(**tensors), compiled(**tensors)
+        assert torch.equal(*outputs)
+        assert torch.equal(*(torch.autograd.grad(y.square().sum(), leaf)[0] for y in outputs))
 
 
 def test_results_lie_on_the_cpu_whatever_the_default_device_is() -> None:
