@@ -25,9 +25,9 @@ from ssm_spec._expm import reachable
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._validate import Array, Float
 
-_LARGEST_ARGUMENT: Final = 4.0
-_SMALLEST_ARGUMENT: Final = 2.0**-3
-_START: Final = 10
+LARGEST_ARGUMENT: Final = 4.0
+SMALLEST_ARGUMENT: Final = 2.0**-3
+START: Final = 10
 
 
 def exponential_bound(X: Float, levels: list[Float], arithmetic: Arithmetic) -> tuple[Float, Array]:
@@ -40,7 +40,7 @@ def exponential_bound(X: Float, levels: list[Float], arithmetic: Arithmetic) -> 
     floor = n * arithmetic.eta * reach
     sizes = np.max(np.sum(np.abs(X), axis=-2), axis=-1, initial=0.0)[:, None, None]
     deepest = len(levels) - 1
-    majorant = _positive_exponential(np.abs(X) * 2.0**-deepest)
+    majorant = positive_exponential(np.abs(X) * 2.0**-deepest)
     error, peak = np.zeros_like(X), np.broadcast_to(sizes, X.shape)
     for i in range(deepest, -1, -1):
         here = sizes * 2.0**-i
@@ -49,21 +49,21 @@ def exponential_bound(X: Float, levels: list[Float], arithmetic: Arithmetic) -> 
         if i < deepest:
             size = np.abs(levels[i + 1])
             square = (size + error) @ (size + error)
-            started = sizes * 2.0 ** -(i + 1) > _SMALLEST_ARGUMENT
+            started = sizes * 2.0 ** -(i + 1) > SMALLEST_ARGUMENT
             below = np.where(
                 started, (size + error) @ error + error @ size + (n + 2) * u * square + floor, 0.0
             )
             peak = np.where(started, np.maximum(peak, square), peak)
             majorant = majorant @ majorant
-        may_start = (here <= _LARGEST_ARGUMENT) & ((here > _SMALLEST_ARGUMENT) | (i == 0))
-        start = np.where(may_start, (n + _START) * u * majorant * reach + floor, 0.0)
+        may_start = (here <= LARGEST_ARGUMENT) & ((here > SMALLEST_ARGUMENT) | (i == 0))
+        start = np.where(may_start, (n + START) * u * majorant * reach + floor, 0.0)
         error = np.maximum(below, start)
     bound = error + u * np.abs(levels[0])
     in_range = np.all(np.nan_to_num(peak, nan=np.inf) + bound < arithmetic.largest, axis=(-2, -1))
     return bound, in_range
 
 
-def _positive_exponential(size: Float) -> Float:
+def positive_exponential(size: Float) -> Float:
     """Return e^|Z| for |Z|_1 well below 1: a sum of positive terms, hence right by entry."""
     term: Float = np.broadcast_to(np.eye(size.shape[-1]), size.shape)
     total = term.copy()

@@ -19,7 +19,7 @@ from ssm_spec._validate import Float
 _DTYPES: Final = ("float64", "float32", "bfloat16", "float16")
 _MOST_STATES: Final = 2**26
 """(2n + 1)(2k + 1) is then an exact float64, so that its square root is correctly rounded."""
-_UNITS: Final = 4.0
+UNITS: Final = 4.0
 
 
 @operator
@@ -54,7 +54,7 @@ def hippo_legs_bounds(*, arithmetic: Arithmetic, n: int, dtype: str = "float64")
     return {
         name: Bounded(
             value,
-            _UNITS * arithmetic.u * np.abs(value),
+            UNITS * arithmetic.u * np.abs(value),
             UNIT_ROUNDOFF["float64"] * np.abs(value),
             np.ones(value.shape, dtype=bool),
         )

@@ -17,12 +17,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
-from ssm_spec._discretize import discretize_bilinear_bounds, discretize_zoh_bounds
 from ssm_spec._double_double import dot_error, exact, matmul
 from ssm_spec._errors import ShapeError
-from ssm_spec._hippo import hippo_legs, read_order
+from ssm_spec._hippo import read_order
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import given_back
+from ssm_spec._legs_steps import Steps, Wrong, steps_of
 from ssm_spec._norm import euclidean
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._systems import OWN_UNIT
@@ -39,23 +39,8 @@ from ssm_spec._validate import (
 OUTPUTS = ("c",)
 DIFFERENTIABLE = ("f",)
 METHODS: Final = ("exact", "bilinear")
-_STEPS_AT_ONCE: Final = 64
 _SPLITTABLE: Final = 2.0**900
 """Far below where a number no longer splits into halves; c and λ may be √(l n) times as large."""
-
-
-class _Steps(NamedTuple):
-    """Some steps k in order: `first` is the earliest k; the others (steps, n, n) and (steps, n, 1).
-
-    `norm` bounds ‖Ā‖₂, (steps,). `by_state` and `by_input` are what an error in Δ does, times Δ.
-    """
-
-    first: int
-    norm: Float
-    A: Bounded
-    B: Bounded
-    by_state: Float
-    by_input: Float
 
 
 class _Call(NamedTuple):
@@ -107,9 +92,10 @@ def hippo_legs_compress_vjp(
 def hippo_legs_compress_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return c with what honest arithmetic may do to it, by norm: one bound for all n coefficients of a step.
 
-    ε ← ε (‖Ā‖₂ + ‖E_A‖ + (n + 2) u ‖Ā‖) + ‖ K u (|Ā||c⁻| + |B̄ f|) + E_A |c⁻| + E_B |f|
-                                                + (k_l + k_d) u Δ |∂c/∂Δ| + u |c| ‖₂.
+    ε ← ε (‖Ā‖₂ + α + ρ‖Δ ∂Ā/∂Δ‖ + (n + 2) u ‖Ā‖)
+            + ‖K u (|Ā||c⁻| + |B̄ f|) + ρ|Δ ∂c/∂Δ| + u|c|‖₂ + min(‖E_A |c⁻| + E_B |f|‖₂, α‖c⁻‖₂ + β|f|)
 
+    E_A and E_B bound by entry what is wrong with Ā and B̄, α and β in the 2-norm (`Wrong`); ρ = (k_l + k_d) u.
     K = diag(2, 3, ..., n + 1): row i of a lower triangular Ā, and B̄ f, are a sum of i + 2 terms. Here the
     sums are taken in twice the precision, and K u is 8 n u².
     """
@@ -181,32 +167,6 @@ def _flat(call: _Call) -> Float:
     return call.f.reshape(int(np.prod(call.f.shape[:-1])), call.f.shape[-1])
 
 
-def _blocks(call: _Call, arithmetic: Arithmetic, *, backwards: bool = False) -> Iterator[_Steps]:
-    """Return Ā_k and B̄_k for k = 2 ... l, a few at a time."""
-    A, B = hippo_legs(call.n)
-    starts = range(2, call.f.shape[-1] + 1, _STEPS_AT_ONCE)
-    eye = np.eye(call.n)
-    for first in reversed(starts) if backwards else starts:
-        k = np.arange(first, min(first + _STEPS_AT_ONCE, call.f.shape[-1] + 1), dtype=np.float64)
-        if call.method == "exact":
-            step = np.log1p(1.0 / (k - 1.0))
-            found = discretize_zoh_bounds(arithmetic=arithmetic, A=A, B=B, delta=step)
-            A_bar, B_bar = found["A_bar"].value, found["B_bar"].value
-            slopes = A @ A_bar, A @ B_bar + B
-        else:
-            step = 1.0 / (k - 1.0)
-            found = discretize_bilinear_bounds(arithmetic=arithmetic, A=A, B=B, delta=step)
-            A_bar, B_bar = found["A_bar"].value, found["B_bar"].value
-            # W⁻¹ = (I + Ā)/2.
-            half = 0.5 * (eye + A_bar)
-            slopes = half @ A @ half, half @ (0.5 * A @ B_bar + B)
-        by_step = step[:, None, None]
-        # A, as rounded, moves its logarithmic norm −½ by no more than u ‖A‖.
-        decay = -0.5 if call.method == "exact" else 0.0
-        norm = np.exp(step * (decay + OWN_UNIT * np.linalg.norm(A)))
-        yield _Steps(first, norm, found["A_bar"], found["B_bar"], by_step * slopes[0], by_step * slopes[1])
-
-
 def _run(call: _Call) -> Float:
     """Return the coefficients after each sample, (l, s, n)."""
     f = _flat(call)
@@ -215,8 +175,8 @@ def _run(call: _Call) -> Float:
         c[0, :, 0] = f[:, 0]
     twice = _fits_twice(f)
     with np.errstate(all="ignore"):
-        for steps in _blocks(call, ORACLE):
-            for i, both in enumerate(_side_by_side(steps)):
+        for steps in _steps(call):
+            for i, both in enumerate(steps.both):
                 t = steps.first - 1 + i
                 c[t] = _product(np.column_stack((c[t - 1], f[:, t])), both.T, twice)
     return c
@@ -232,21 +192,19 @@ def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -
     a, is_own = (ORACLE, True) if measured is None else measured
     # Column i of Ā has n − i terms, to which r is added; B̄ has n.
     terms = np.append(n + 1.0 - np.arange(n), n + 1.0)
-    for steps in _blocks(call, a, backwards=True):
-        E_A, E_B = (_error(x, is_own) for x in (steps.A, steps.B))
-        for i, both in reversed(list(enumerate(_side_by_side(steps)))):
+    for steps in _steps(call, a, backwards=True):
+        wrong = None if measured is None else _wrong(steps, a, is_own)
+        for i, both in reversed(list(enumerate(steps.both))):
             t = steps.first - 1 + i
             found = _product(lam, both, twice)
             df[:, t] = found[:, n]
-            if measured is not None:
-                wrong = np.column_stack((E_A[i], E_B[i]))
-                slopes = np.column_stack((steps.by_state[i], steps.by_input[i]))
-                local = np.abs(lam) @ wrong + _rounding(
-                    np.abs(lam) @ np.abs(both), found, terms, a, is_own and twice
-                )
-                local += _step_error(a, is_own) * np.abs(lam @ slopes) + 4.0 * a.eta * (n + 1)
-                error[:, t] = local[:, n] + euclidean(both[:, n]) * eps * (1.0 + (n + 2) * a.u)
-                eps = _carried(eps, steps, i, E_A[i], a.u) + euclidean(local[:, :n])
+            if wrong is not None:
+                local = _rounding(np.abs(lam) @ np.abs(both), found, terms, a, is_own and twice)
+                local += _step_error(a, is_own) * np.abs(lam @ steps.by_step[i]) + 4.0 * a.eta * (n + 1)
+                missed = wrong.backward(i, lam)
+                grown = _grown(steps, wrong, i, a, is_own)
+                error[:, t] = local[:, n] + missed[:, 1] + grown[1] * eps
+                eps = grown[0] * eps + euclidean(local[:, :n]) + missed[:, 0]
             lam = found[:, :n] + r[t - 1]
             eps = eps + (a.u * euclidean(lam) if measured is not None else 0.0)
     df[:, 0], error[:, 0] = lam[:, 0], eps
@@ -257,25 +215,18 @@ def _forward_error(call: _Call, c: Float, arithmetic: Arithmetic, is_own: bool) 
     """Return ε (l, s)."""
     f, n, twice = _flat(call), call.n, _fits_twice(_flat(call))
     eps = np.zeros(c.shape[:2])
-    for steps in _blocks(call, arithmetic):
-        E_A, E_B = (_error(x, is_own) for x in (steps.A, steps.B))
-        for i, both in enumerate(_side_by_side(steps)):
+    for steps in _steps(call, arithmetic):
+        wrong = _wrong(steps, arithmetic, is_own)
+        for i, both in enumerate(steps.both):
             t = steps.first - 1 + i
             before = np.column_stack((c[t - 1], f[:, t]))
-            wrong = np.column_stack((E_A[i], E_B[i]))
-            slopes = np.column_stack((steps.by_state[i], steps.by_input[i]))
             size = np.abs(before) @ np.abs(both).T
-            local = np.abs(before) @ wrong.T
-            local += _rounding(size, c[t], np.arange(2.0, n + 2.0), arithmetic, is_own and twice)
-            local += _step_error(arithmetic, is_own) * np.abs(before @ slopes.T)
+            local = _rounding(size, c[t], np.arange(2.0, n + 2.0), arithmetic, is_own and twice)
+            local += _step_error(arithmetic, is_own) * np.abs(before @ steps.by_step[i].T)
             local += 4.0 * arithmetic.eta * (n + 1)
-            eps[t] = _carried(eps[t - 1], steps, i, E_A[i], arithmetic.u) + euclidean(local)
+            grown = _grown(steps, wrong, i, arithmetic, is_own)
+            eps[t] = grown[0] * eps[t - 1] + euclidean(local) + wrong.forward(i, before)
     return eps
-
-
-def _side_by_side(steps: _Steps) -> Float:
-    """Return [Ā_k, B̄_k] (steps, n, n + 1)."""
-    return np.concatenate((steps.A.value, steps.B.value), axis=-1)
 
 
 def _fits_twice(x: Float) -> bool:
@@ -295,14 +246,23 @@ def _rounding(size: Float, result: Float, terms: Float, arithmetic: Arithmetic, 
     return np.asarray(terms * arithmetic.u * size + arithmetic.u * np.abs(result))
 
 
-def _carried(eps: Float, steps: _Steps, i: int, E_A: Float, u: float) -> Float:
-    """Return what step i makes of an error of norm ε: ‖Ā‖₂, and what is wrong with Ā on top."""
-    A = steps.A.value[i]
-    return np.asarray(eps * (steps.norm[i] + np.linalg.norm(E_A) + (len(A) + 2) * u * np.linalg.norm(A)))
+def _grown(steps: Steps, wrong: Wrong, i: int, arithmetic: Arithmetic, is_own: bool) -> Float:
+    """Bound what Ā and B̄ᵀ of step i make of an error of norm 1, and what is wrong with either, (2)."""
+    both, n = steps.both[i], len(steps.both[i])
+    sizes, slopes = (
+        np.array([np.linalg.norm(x[:, :n]), np.linalg.norm(x[:, n])]) for x in (both, steps.by_step[i])
+    )
+    exact = np.array([steps.norm[i], sizes[1]])
+    more = wrong.longest(i) + _step_error(arithmetic, is_own) * slopes
+    return np.asarray(exact + more + (n + 2) * arithmetic.u * sizes)
 
 
-def _error(bounded: Bounded, is_own: bool) -> Float:
-    return bounded.own if is_own else bounded.bound
+def _steps(call: _Call, arithmetic: Arithmetic = ORACLE, *, backwards: bool = False) -> Iterator[Steps]:
+    return steps_of(call.n, call.f.shape[-1], call.method, arithmetic, backwards=backwards)
+
+
+def _wrong(steps: Steps, arithmetic: Arithmetic, is_own: bool) -> Wrong:
+    return steps.own_wrong() if is_own else steps.wrong(arithmetic)
 
 
 def _step_error(arithmetic: Arithmetic, is_own: bool) -> float:
