@@ -60,11 +60,12 @@ _POOL: Final = fixed([33, -1, 39, 0, 17], dtype="int32")
 
 
 def _steps() -> Iterator[Row]:
-    """Decoding: more channels than a block; a pool larger than the batch; heads of 64 with 128 states."""
+    """Decoding: more channels than a block; many rows; a pool larger than the batch; heads of 64."""
     step, update = "selective_state_update", "ssd_update"
     yield step, "layer", STATE, "quick", step_inputs(2, 1544, 16)
     yield step, "layer-pool", STATE, "quick", step_inputs(5, 72, 16, slots=40, state_indices=_POOL)
     yield step, "layer-128-states", STATE, "quick", step_inputs(2, 200, 128, g=2)
+    yield step, "layer-batch", STATE, "full", step_inputs(32, 1100, 16)
     yield update, "layer", UPDATE, "quick", update_inputs(2, 10, 64, 128, g=2)
     yield update, "layer-heads", GROUPS, "quick", update_inputs(2, 80, 16, 16, g=8)
     yield "mamba3_siso_step", "layer", SISO_STEP, "quick", siso_step_inputs(2, 10, 64, 128, a=32, g=2)
