@@ -9,7 +9,8 @@ A full Ā. Sequential powers from either side, or repeated doubling, V_{j+2^i} =
     ε_{i+1} = |P_i| ε_i + ε_i |P_i| + ε_i² + w |P_i|²,
     e_{j+2^i} = |P_i| e_j + ε_i (|V_j| + e_j) + w |P_i||V_j|,
 
-w = n u + u_m. What declares nothing gets the element-wise maximum of all of them.
+w = n u + u_m. What declares nothing gets the element-wise maximum of all of them. The gradient likewise from
+either side: dB̄ = Σ_j (C Ā^j)ᴴ G_j by the rows C Ā^j is dC of the mirrored system, Ā, B̄, C transposed.
 """
 
 from __future__ import annotations
@@ -74,9 +75,29 @@ def ssm_kernel_vjp_bounds(
     call, names, G = read_vjp(cotangents, wrt, inputs)
     if call.diagonal:
         return vandermonde_gradients(call, G, names, inputs, arithmetic)
-    return ssm_recurrence_vjp_bounds(
-        {"y": np.moveaxis(G, -2, 0)}, names, arithmetic=arithmetic, **impulse_response(call, inputs)
-    )
+    mirrored = _mirrored(call, inputs)
+    ahead = _from_impulses_back(call, inputs, G, names, arithmetic)
+    other = tuple(_MIRRORED[name] for name in names)
+    back = _from_impulses_back(read_keywords(mirrored), mirrored, np.swapaxes(G, -2, -3), other, arithmetic)
+    return {name: _larger(ahead[name], back[_MIRRORED[name]]) for name in names}
+
+
+_MIRRORED = {"A_bar": "A_bar", "B_bar": "C", "C": "B_bar"}
+
+
+def _from_impulses_back(
+    call: Kernel, inputs: Mapping[str, Any], G: Array, names: tuple[str, ...], arithmetic: Arithmetic
+) -> dict[str, Bounded]:
+    """Return the gradients of the recurrence whose responses to impulses are the kernel."""
+    response = impulse_response(call, inputs)
+    return ssm_recurrence_vjp_bounds({"y": np.moveaxis(G, -2, 0)}, names, arithmetic=arithmetic, **response)
+
+
+def _larger(gradient: Bounded, mirrored: Bounded) -> Bounded:
+    """Return the gradient with the larger of its bound and that of the transposed gradient."""
+    bound = np.maximum(gradient.bound, np.swapaxes(mirrored.bound, -1, -2))
+    judged = gradient.judged & np.swapaxes(mirrored.judged, -1, -2)
+    return Bounded(gradient.value, bound, gradient.own, judged)
 
 
 def vandermonde_gradients(

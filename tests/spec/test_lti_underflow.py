@@ -48,6 +48,11 @@ LOST: dict[str, Call] = {
     "G C of the kernel's dB": (kernel(LARGE, 1, SMALL), second_term(SMALL), "B_bar"),
     "C B of the kernel's dA": (kernel(0.5, SMALL, SMALL), second_term(LARGE), "A_bar"),
     "a² of a²/a": (kernel(SMALL, 1, 1), {"K": np.array([[[0, 0, 1]]], np.float32)}, "A_bar"),
+    "C Ā of a full kernel's dB": (
+        ("ssm_kernel", {"A_bar": one(SMALL), "B_bar": ONE, "C": one(SMALL)}),
+        second_term(1e30),
+        "B_bar",
+    ),
     "φ₁ B of Δ φ₁ B": (modes("zoh", -1, SMALL, LARGE), None, "B_bar"),
     "φ₁ G of dB": (modes("zoh", -1, 1, LARGE), of_input(SMALL), "B"),
     "Δ² of dA": (modes("zoh", 0, LARGE, SMALL), of_input(1e10), "A"),
