@@ -28,15 +28,15 @@ import numpy as np
 from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error, silu_slope_error
 from ssm_spec._mamba3._adjoint import Adjoint, Cotangents, sum_to_end
-from ssm_spec._mamba3._errors import States, before_error, flat, forward_errors, in_order
+from ssm_spec._mamba3._errors import States, before_error, flat, forward_errors, in_order, weight_factors
 from ssm_spec._mamba3._inputs import Siso
-from ssm_spec._mamba3._near import Near, largest, near
+from ssm_spec._mamba3._near import ARRAYS, Near, largest, near
 from ssm_spec._mamba3._siso import Path
 from ssm_spec._mamba3._turns import TANH, Turns, moved, pairs, seen, state_moved, state_seen, turn_error
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._adjoint import gate_slope
-from ssm_spec._selective_scan._classes import chunk_begins, chunks_back, next_step, sum_to_chunk_end
-from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
+from ssm_spec._selective_scan._classes import all_of, chunk_begins, chunks_back, next_step, sum_to_chunk_end
+from ssm_spec._selective_scan._local_errors import flushed, reached, sigmoid_error
 from ssm_spec._selective_scan._state_errors import Recurrence, StateErrors, once_more
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._validate import Float
@@ -58,7 +58,7 @@ class Analysis:
         self.siso, self.path, self.states, self.given, self.turns = siso, path, states, given, turns
         self.arithmetic, self.a = arithmetic, siso.angles.shape[-1]
         self.forward = found = forward_errors(siso, path, states, turns, arithmetic)
-        self.S = near(states.after, arithmetic, found.S.error, found.S.mass, found.S.peak)
+        self.S = self._state(states.after, found.S)
         k_before = before_error(siso, path, turns, found.k, arithmetic)
         self.k, self.q, self.k_before = (
             self._seen(self._stream(x, error))
@@ -67,15 +67,28 @@ class Analysis:
         self.v, self.v_before = self._stream(siso.v), self._stream(path.v_before)
         weights = found.weights
         self.alpha = near(np.exp(siso.adt), arithmetic, weights.alpha)
-        self.late = near(path.late, arithmetic, weights.late)
-        self.early = near(path.early, arithmetic, weights.early)
+        early, late = weight_factors(siso)
+        self.late = self._product(path.late, weights.late, *late)
+        self.early = self._product(path.early, weights.early, *early)
         self.g = self._gated_cotangent()
         self.c = self.g[:, :, None] * self.q[:, None]
         self.over = next_step(siso.fresh)
         self.over[-1:] = True
         adjoint = back.adjoint.transpose(0, 3, 4, 1, 2)
         self.drift = drift = self._adjoint_drift(adjoint)
-        self.adjoint = near(adjoint, arithmetic, drift.error, drift.mass, drift.peak)
+        self.adjoint = self._state(adjoint, drift)
+
+    def _state(self, value: Float, drift: StateErrors) -> Near:
+        """S or Λ, (l, p, n, b, h): in a chunk a sum of products, which may be taken in any order."""
+        size = np.maximum(np.abs(value), drift.mass) + drift.error
+        reach = np.maximum(reached(self.arithmetic, size), drift.meets)
+        peak, factors = largest(drift.peak), 1.0 + size + drift.pairs
+        return near(value, self.arithmetic, drift.error, drift.mass, peak, factors, reach)
+
+    def _product(self, value: Float, error: Float | float, *factors: Float | float) -> Near:
+        """What is a product of these factors, not negative, in any order."""
+        reach = np.broadcast_to(reached(self.arithmetic, *factors), value.shape)
+        return near(value, self.arithmetic, error, factors=all_of(*factors), reach=reach)
 
     def _stream(self, x: Float, error: Float | None = None) -> Near:
         """(l, b, h, x) as (l, x, b, h)."""
@@ -84,7 +97,7 @@ class Analysis:
 
     def _seen(self, x: Near) -> Near:
         """Rounded outside of the turned frame. (l, n, b, h)."""
-        return replace(x, mass=heads_last(seen(time_first(x.mass), self.turns.drift)))
+        return x.rounded_against(heads_last(seen(time_first(x.mass), self.turns.drift)))
 
     def _turned(self, x: Near) -> Near:
         """Carried to the frame of the step before, or from it. (l, n, b, h)."""
@@ -95,7 +108,8 @@ class Analysis:
         r, z = self._stream(self.given.y), self.siso.z
         if z is None:
             return r.wider(self.arithmetic.eta)
-        return r * self._stream(gate(z), silu_error(z, np.zeros_like(z), self.arithmetic))
+        error, size = silu_error(z, np.zeros_like(z), self.arithmetic), np.abs(z)
+        return r * self._product(*(heads_last(x) for x in (gate(z), error, size, sigmoid(z))))
 
     def _adjoint_drift(self, adjoint: Float) -> StateErrors:
         """The drift of Λ: the recurrence on reversed arrays; a last cotangent enters undecayed."""
@@ -120,8 +134,10 @@ class Analysis:
             source_error=flat(source_error[::-1]),
             fresh=self.over[::-1],
             complex=False,
+            factors=flat(self.c.factors[::-1]),
+            reach=flat(self.c.reach[::-1]),
         )
-        chunks = chunks_back(np.abs(siso.adt), self.arithmetic.chunk)
+        chunks = chunks_back(np.abs(siso.adt), self.arithmetic.chunk, dual=True)
         found = in_order(recurrence, self.arithmetic, chunks, adjoint.shape)
         return found.map(lambda part: part[::-1])
 
@@ -163,8 +179,7 @@ class Analysis:
         def following(array: Float, at_end: Float) -> Float:
             return np.concatenate([np.where(fresh, 0.0, array), at_end])
 
-        names = ("value", "error", "mass")
-        parts = {name: following(getattr(before, name), getattr(last, name)) for name in names}
+        parts = {name: following(getattr(before, name), getattr(last, name)) for name in ARRAYS}
         given = Near(**parts, peak=np.maximum(before.peak, last.peak), arithmetic=self.arithmetic)
         return own + given[1:], given[0]
 
@@ -199,7 +214,9 @@ class Analysis:
     def _of_angles(self, cotangent: Near, turned: Near, x: Float) -> Near:
         """dk̃₂ᵢ₊₁ k̃₂ᵢ − dk̃₂ᵢ k̃₂ᵢ₊₁, (l, a, b, h)."""
         even, odd = (slice(None), slice(0, 2 * self.a, 2)), (slice(None), slice(1, 2 * self.a, 2))
-        pair = replace(turned, mass=heads_last(pairs(x, self.a)))
+        mass = heads_last(pairs(x, self.a))
+        # cos x₂ᵢ and sin x₂ᵢ₊₁ are two products, and cos and sin factors of 1 at most.
+        pair = replace(turned.rounded_against(mass), factors=2.0 * (2.0 + mass + turned.error))
         return cotangent[odd] * pair[even] + -(cotangent[even] * pair[odd])
 
     def _turned_back(self, cotangent: Near) -> Near:
@@ -211,10 +228,12 @@ class Analysis:
         cos, sin = (replace(x, mass=np.minimum(x.mass + drift, 1.0)) for x in (cos, sin))
         first = cotangent[even] * cos + cotangent[odd] * sin
         second = cotangent[odd] * cos + -(cotangent[even] * sin)
-        value, error = cotangent.value.copy(), cotangent.error.copy()
+        parts = {name: getattr(cotangent, name).copy() for name in ARRAYS}
         for place, part in ((even, first), (odd, second)):
-            value[place], error[place] = part.value, part.error
-        return Near(value, error, np.abs(value), np.maximum(first.peak, second.peak), self.arithmetic)
+            for name, array in parts.items():
+                array[place] = getattr(part, name)
+        parts["mass"] = np.abs(parts["value"])
+        return Near(**parts, peak=np.maximum(first.peak, second.peak), arithmetic=self.arithmetic)
 
     def _decay_gradient(self) -> Near:
         """⟨Λ, α S⁻⟩, and in a chunk what its cumulative sum adds."""
@@ -223,7 +242,8 @@ class Analysis:
         if not chunk:
             return found
         rounded = self._kappa() * (self.adjoint.mass * decayed.mass).sum((1, 2))
-        return found.wider(rounded + self._through_cumulative_sum())
+        peak = np.maximum(found.peak, largest(self._cumulative_sum_reach()))
+        return replace(found.wider(rounded + self._through_cumulative_sum()), peak=peak)
 
     def _decayed_state(self) -> Near:
         """α S⁻, directly or, unless declared direct, as what is left of S."""
@@ -238,10 +258,10 @@ class Analysis:
         if self.arithmetic.decayed_state != "direct":
             error = np.maximum(error, drift.error + self.forward.source_error + rounding)
         mass = np.maximum(drift.mass - source, decayed) if self.arithmetic.evaluation == "chunk" else decayed
-        # Autograd may form ΛS⁻ before it is multiplied by α; that product has to stay in range too.
-        both = np.maximum(np.abs(self.adjoint.value) * before, mass + error)
         value = self.alpha.value[:, None, None] * self.states.before
-        return near(value, self.arithmetic, error, mass, both)
+        factors = size + self.alpha.error[:, None, None], before + e_before
+        reach = np.maximum(reached(self.arithmetic, *factors), mass + error)
+        return near(value, self.arithmetic, error, mass, factors=all_of(*factors), reach=reach)
 
     def _kappa(self) -> float:
         """κ: a chunk's rows and columns, of sums over n and p."""
@@ -251,14 +271,26 @@ class Analysis:
 
     def _through_cumulative_sum(self) -> Float:
         """The rows and columns of a chunk from r to its end, which cancel in exact arithmetic. (l, b, h)."""
-        kappa, q = self._kappa(), self.arithmetic.chunk
+        kappa, c = self._kappa(), self._reads()
         S, drift, source = self.forward.S, self.drift, self.forward.source
-        ends = np.roll(chunk_begins(len(source), q), -1)[:, None, None, None, None]
-        handed_on = state_seen(self.adjoint.value - self.c.value, self.turns.drift)
-        c = self.c.mass + np.where(ends, handed_on, 0.0)
         terms = c * (S.unshared + kappa * S.mass) + source * (drift.unshared + kappa * drift.mass)
         terms += flushed(self.arithmetic, c, S.mass) + flushed(self.arithmetic, source, drift.mass)
-        return sum_to_chunk_end(terms.sum((1, 2)), q)
+        terms += self.arithmetic.eta * self.c.factors * S.pairs
+        return sum_to_chunk_end(terms.sum((1, 2)), self.arithmetic.chunk)
+
+    def _cumulative_sum_reach(self) -> Float:
+        """What the rows and columns of a chunk from r to its end reach before they cancel. (l, b, h)."""
+        S, drift = self.forward.S, self.drift
+        terms = self._reads() * (S.mass + S.error) + self.forward.source * (drift.mass + drift.error)
+        terms = np.maximum(terms, self.c.reach * S.meets)
+        return sum_to_chunk_end(terms.sum((1, 2)), self.arithmetic.chunk)
+
+    def _reads(self) -> Float:
+        """What reads S: |c|, and at a chunk's end what is handed on. (l, p, n, b, h)."""
+        ends = np.roll(chunk_begins(len(self.c.mass), self.arithmetic.chunk), -1)[:, None, None, None, None]
+        handed_on = state_seen(self.adjoint.value - self.c.value, self.turns.drift)
+        read: Float = self.c.mass + np.where(ends, handed_on, 0.0)
+        return read
 
     def _share(self) -> Near:
         return near(sigmoid(self.siso.trap), self.arithmetic, self.forward.weights.share)
@@ -273,17 +305,18 @@ class Analysis:
             own, other = sigmoid(trap), sigmoid(-trap)
             e = own * sigmoid_error(trap, self.arithmetic)
             forms.append(other * e + own * (e + u) + u * own * other)
-        value = sigmoid(self.siso.trap) * sigmoid(-self.siso.trap)
-        slope = near(value, self.arithmetic, np.maximum(*forms) + self.arithmetic.eta)
+        share, rest = sigmoid(self.siso.trap), sigmoid(-self.siso.trap)
+        slope = self._product(share * rest, np.maximum(*forms) + self.arithmetic.eta, share, rest)
         return slope * late + -(slope * early)
 
     def _turn(self) -> tuple[Near, Near]:
         """π tanh(angle) and its slope π(1 − tanh²)."""
         u, tanh = self.arithmetic.u, np.tanh(heads_last(self.siso.angles))
-        turn = near(np.pi * tanh, self.arithmetic, (TANH + 2.0) * u * np.pi * np.abs(tanh))
-        slope = np.pi * (1.0 - tanh * tanh)
-        error = np.pi * u * ((2.0 * TANH + 1.0) * tanh * tanh + 1.0) + 2.0 * u * slope
-        return turn, near(slope, self.arithmetic, error)
+        size, square = np.abs(tanh), tanh * tanh
+        turn = self._product(np.pi * tanh, (TANH + 2.0) * u * np.pi * size, np.pi, size)
+        slope = np.pi * (1.0 - square)
+        error = np.pi * u * ((2.0 * TANH + 1.0) * square + 1.0) + 2.0 * u * slope
+        return turn, self._product(slope, error, np.pi, 1.0 - square)
 
     def _skip(self) -> Near:
         return near(self.siso.D[None, :], self.arithmetic)
@@ -292,13 +325,14 @@ class Analysis:
         """dz = r (S q̃ + D v) silu'(z), what is gated being kept in the I/O type where that is declared."""
         arithmetic = self.arithmetic
         y = self._stream(self.forward.y, self.forward.y_error)
-        y = replace(y, peak=np.maximum(y.peak, self.S.peak))
+        stored = largest(np.abs(y.value) + y.error)
+        y = replace(y, peak=np.maximum(y.peak, largest(heads_last(self.forward.y_reach))))
         if arithmetic.saved_gate == "io":
             io = arithmetic.storage
             y = y.wider(UNIT_ROUNDOFF[io] * np.abs(y.value) + SMALLEST_NORMAL[io])
-            y = replace(y, peak=np.where(y.peak < LARGEST_FINITE[io], y.peak, np.inf))
-        slope = self._stream(gate_slope(z), silu_slope_error(z, np.zeros_like(z), arithmetic))
-        return self._stream(self.given.y) * y * slope
+            y = replace(y, peak=np.where(stored < LARGEST_FINITE[io], y.peak, np.inf))
+        slope = gate_slope(z), silu_slope_error(z, np.zeros_like(z), arithmetic), 1.0 + np.abs(z), sigmoid(z)
+        return self._stream(self.given.y) * y * self._product(*(heads_last(x) for x in slope))
 
     def _initial_state(self) -> Near:
         """α_0 Λ_0; with no step the last cotangent itself."""

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ssm_spec._calls import arguments_of
+from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error
 from ssm_spec._mamba3._errors import States, follow_states, forward_errors
 from ssm_spec._mamba3._inputs import Siso, read
 from ssm_spec._mamba3._siso import Path, follow, last_v, mamba3_siso, run
 from ssm_spec._mamba3._turns import Turns, frames, reduction_error, rotation_error, state_moved
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
-from ssm_spec._selective_scan._local_errors import flushed
+from ssm_spec._selective_scan._local_errors import flushed, reached
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._ssd._bounds import analyses
 from ssm_spec._validate import Float
@@ -85,12 +86,12 @@ def _seen(siso: Siso, path: Path, states: States, turns: Turns, arithmetic: Arit
     """From one frame; what is returned has left it."""
     found = forward_errors(siso, path, states, turns, arithmetic)
     error, y, l = found.y_error, np.abs(found.y), len(found.y)
-    y_peak = np.maximum(found.S.peak.max(axis=(1, 2), initial=0.0)[..., None], y)
+    y_peak = found.y_reach
     if siso.z is not None:
         size, e_gate = np.abs(gate(siso.z)), silu_error(siso.z, np.zeros_like(siso.z), arithmetic)
         error = size * error + (e_gate + arithmetic.u * (size + e_gate)) * (y + error)
-        error += flushed(arithmetic, size, y)
-        y_peak = np.maximum(y_peak, size * y)
+        error += flushed(arithmetic, np.abs(siso.z), sigmoid(siso.z), y + found.y_error)
+        y_peak = np.maximum(y_peak, reached(arithmetic, y + found.y_error, np.abs(siso.z)))
     if not l:
         theta = reduction_error(np.abs(siso.angle_state), arithmetic)
         S, k = (np.full_like(x, arithmetic.eta) for x in (siso.ssm_state, siso.k_state))

@@ -21,10 +21,10 @@ from ssm_spec._mamba3._inputs import Siso
 from ssm_spec._mamba3._siso import Path
 from ssm_spec._mamba3._turns import Turns, moved, rotation_error, seen, state_moved, state_seen
 from ssm_spec._roundoff import Arithmetic
-from ssm_spec._selective_scan._classes import chunk_begins, chunk_sums, drift_in_order
-from ssm_spec._selective_scan._local_errors import flushed, sigmoid_error
+from ssm_spec._selective_scan._classes import all_of, chunk_begins, chunk_sums, drift_in_order
+from ssm_spec._selective_scan._local_errors import flushed, reached, sigmoid_error
 from ssm_spec._selective_scan._recurrence import cuts_of, recur
-from ssm_spec._selective_scan._state_errors import Chunks, Recurrence, StateErrors
+from ssm_spec._selective_scan._state_errors import Chunks, Recurrence, StateErrors, within_range
 from ssm_spec._validate import Float
 
 
@@ -59,8 +59,8 @@ class Forward:
         The drift of S, (l, p, n, b, h).
     source, source_error
         |what a step adds to S|, and its error, (l, p, n, b, h).
-    y, y_error
-        (l, b, h, p): S q̃ + D v, and its error.
+    y, y_error, y_reach
+        (l, b, h, p): S q̃ + D v, its error, and the largest number on the way to it.
     """
 
     weights: Weights
@@ -72,6 +72,7 @@ class Forward:
     source_error: Float
     y: Float
     y_error: Float
+    y_reach: Float
 
 
 def follow_states(siso: Siso, path: Path) -> States:
@@ -96,7 +97,7 @@ def forward_errors(siso: Siso, path: Path, states: States, turns: Turns, arithme
     """Follow one order of evaluation, seen from one frame."""
     weights = _weight_errors(siso, path, arithmetic)
     k, q = (rotation_error(x, turns.apart, arithmetic) for x in (siso.k, siso.q))
-    source, source_error = _source_errors(siso, path, weights, turns, k, arithmetic)
+    source, source_error, factors, source_reach = _sources(siso, path, weights, turns, k, arithmetic)
     before, after = np.abs(states.before), np.abs(states.after)
     alpha = np.exp(siso.adt)[:, None, None] + weights.alpha[:, None, None]
     source_error += alpha * state_moved(before, turns.step)
@@ -112,12 +113,14 @@ def forward_errors(siso: Siso, path: Path, states: States, turns: Turns, arithme
         source_error=flat(source_error),
         fresh=started(siso),
         complex=False,
+        factors=flat(factors),
+        reach=flat(source_reach),
     )
     sums = chunk_sums(np.abs(siso.adt), arithmetic.chunk)
-    chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
+    chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums, dual=True)
     S = in_order(recurrence, arithmetic, chunks, states.after.shape)
-    y, y_error = _read_error(siso, path, states, turns, S, q, arithmetic)
-    return Forward(weights, turns, k, q, S, source, source_error, y, y_error)
+    y = _read(siso, path, states, turns, S, q, arithmetic)
+    return Forward(weights, turns, k, q, S, source, source_error, *y)
 
 
 def in_order(
@@ -126,7 +129,8 @@ def in_order(
     """The drift in the declared order, in the shape of the states; of nothing where there is no step."""
     if shape[0] == 0:
         return StateErrors(*(np.zeros(shape) for _ in fields(StateErrors)))
-    return drift_in_order(recurrence, arithmetic, chunks).map(lambda part: part.reshape(shape))
+    found = drift_in_order(recurrence, arithmetic, chunks)
+    return within_range(found, recurrence, arithmetic).map(lambda part: part.reshape(shape))
 
 
 def flat(S: Float) -> Float:
@@ -142,7 +146,7 @@ def started(siso: Siso) -> Any:
     return begun
 
 
-def _read_error(
+def _read(
     siso: Siso,
     path: Path,
     states: States,
@@ -150,8 +154,8 @@ def _read_error(
     drift: StateErrors,
     e_q: Float,
     arithmetic: Arithmetic,
-) -> tuple[Float, Float]:
-    """S q̃ + D v and its error, (l, b, h, p)."""
+) -> tuple[Float, Float, Float]:
+    """S q̃ + D v, its error, and the largest number on the way to it, (l, b, h, p)."""
     n = siso.k.shape[-1]
     q, e = (x.transpose(0, 3, 1, 2)[:, None] for x in (path.q, e_q))
     skip = siso.D[:, None] * siso.v
@@ -159,10 +163,14 @@ def _read_error(
     q = seen(path.q, turns.drift).transpose(0, 3, 1, 2)[:, None]
     S, mass = np.abs(states.after), drift.mass + drift.error
     terms = q * drift.error + e * (S + drift.error) + (n + 1) * arithmetic.u * (q + e) * mass
-    error = (terms + flushed(arithmetic, q, mass)).sum(axis=2).transpose(0, 2, 3, 1)
+    terms += flushed(arithmetic, q, mass) + arithmetic.eta * (1.0 + q) * drift.pairs
+    error = terms.sum(axis=2).transpose(0, 2, 3, 1)
     error += arithmetic.u * (2.0 * np.abs(skip) + np.abs(y))
     error += flushed(arithmetic, np.abs(siso.D[:, None]), np.abs(siso.v))
-    return y, error
+    read = np.maximum(reached(arithmetic, mass), drift.meets)
+    reach = (reached(arithmetic, q + e) * read).sum(axis=2).transpose(0, 2, 3, 1)
+    reach = reach + reached(arithmetic, np.abs(siso.D[:, None]), np.abs(siso.v))
+    return y, error, np.maximum(reach, drift.peak.max(axis=2, initial=0.0).transpose(0, 2, 3, 1))
 
 
 def _weight_errors(siso: Siso, path: Path, arithmetic: Arithmetic) -> Weights:
@@ -173,9 +181,9 @@ def _weight_errors(siso: Siso, path: Path, arithmetic: Arithmetic) -> Weights:
     share, rest = sigmoid(siso.trap), sigmoid(-siso.trap)
     e_share = share * sigmoid_error(siso.trap, arithmetic)
     e_rest = np.maximum(e_share + u * rest, rest * sigmoid_error(-siso.trap, arithmetic))
-    late = step * e_share + 2.0 * u * np.abs(path.late) + flushed(arithmetic, step)
+    late = step * e_share + 2.0 * u * np.abs(path.late) + flushed(arithmetic, share, step)
     early = step * (alpha * e_rest + rest * e_alpha) + 3.0 * u * np.abs(path.early)
-    return Weights(e_alpha, e_share, e_rest, late, early + flushed(arithmetic, step, alpha))
+    return Weights(e_alpha, e_share, e_rest, late, early + flushed(arithmetic, rest, step, alpha))
 
 
 def before_error(siso: Siso, path: Path, turns: Turns, e_k: Float, arithmetic: Arithmetic) -> Float:
@@ -185,26 +193,34 @@ def before_error(siso: Siso, path: Path, turns: Turns, e_k: Float, arithmetic: A
     return np.where(siso.fresh[:, :, None, None], 0.0, error)
 
 
-def _source_errors(
+def weight_factors(siso: Siso) -> tuple[tuple[Float, ...], tuple[Float, ...]]:
+    """What the weights of a step's two sources are products of: 1 − λ, Δ, α, and λ, Δ. (l, b, h)."""
+    step, alpha = np.abs(siso.dt), np.exp(siso.adt)
+    return (sigmoid(-siso.trap), step, alpha), (sigmoid(siso.trap), step)
+
+
+def _sources(
     siso: Siso, path: Path, weights: Weights, turns: Turns, e_k: Float, arithmetic: Arithmetic
-) -> tuple[Float, Float]:
-    """The modulus of what a step adds to S, and its error, (l, p, n, b, h)."""
+) -> tuple[Float, Float, Float, Float]:
+    """|What a step adds to S|, its error, and the F and R of its factors, (l, p, n, b, h)."""
     u = arithmetic.u
     e_k_before = before_error(siso, path, turns, e_k, arithmetic)
+    early, late = weight_factors(siso)
     parts = (
-        (path.early, weights.early, path.v_before, path.k_before, e_k_before),
-        (path.late, weights.late, siso.v, path.k, e_k),
+        (path.early, weights.early, early, path.v_before, path.k_before, e_k_before),
+        (path.late, weights.late, late, siso.v, path.k, e_k),
     )
     l, b, h, p = siso.v.shape
     shape = (l, p, siso.k.shape[-1], b, h)
-    source, error = np.zeros(shape), np.zeros(shape)
-    for weight, e_weight, v, k, e in parts:
+    source, error, factors, reach = (np.zeros(shape) for _ in range(4))
+    for weight, e_weight, made_of, v, k, e in parts:
         w, v_, k_ = np.abs(weight)[..., None], np.abs(v), seen(k, turns.drift)
         source += outer_products(w * v_, k_)
         error += outer_products((w + e_weight[..., None]) * v_, e) + outer_products(
             e_weight[..., None] * v_, k_
         )
-        error += 4.0 * u * outer_products(w * v_, k_ + e) + flushed(
-            arithmetic, outer_products(1.0 + v_, 1.0 + k_)
-        )
-    return source, error
+        error += 4.0 * u * outer_products(w * v_, k_ + e)
+        factors += outer_products(all_of(*made_of)[..., None] * (1.0 + v_), 1.0 + k_ + e)
+        largest = reached(arithmetic, *made_of)[..., None] * reached(arithmetic, v_)
+        reach += outer_products(largest, reached(arithmetic, k_ + e))
+    return source, error + arithmetic.eta * factors, factors, reach

@@ -2,9 +2,13 @@
 
 For x and y known within e_x and e_y, with m for what a sum that made one of them was rounded against:
 
-    x y     e_x(|y| + e_y) + |x|e_y + u(m_x + e_x)(m_y + e_y) + η(1 + |x| + e_x)(1 + |y| + e_y)
-    x + y   e_x + e_y + u(m_x + m_y + e_x + e_y) + η
-    Σ x     Σ e + (k − 1)u Σ(m + e) + kη, k terms in any order
+    x y     e_x(|y| + e_y) + |x|e_y + u(m_x + e_x)(m_y + e_y) + ηF_x F_y,   F_xy = F_x F_y,  R_xy = R_x R_y
+    x + y   e_x + e_y + u(m_x + m_y + e_x + e_y) + η,                       F_x + F_y,      R_x + R_y
+    Σ x     Σ e + (k − 1)u Σ(m + e) + kη, k terms in any order,             ΣF,             ΣR
+
+The rule of the factors: F is 1 + |x| + e of what is no product, so that in all F = Σ Π(1 + |f|), and η times
+it is lost in any order of the factors, before a sum is taken or after; R = Σ Π(1 + u_m) max(1, |f|) is the
+largest number that any order meets.
 
 (Higham, Accuracy and Stability of Numerical Algorithms, sections 2.2, 3.1 and 4.2.) The last two
 dimensions of every array are rows and heads.
@@ -19,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ssm_spec._roundoff import Arithmetic
-from ssm_spec._selective_scan._local_errors import flushed
+from ssm_spec._selective_scan._local_errors import reached
 from ssm_spec._validate import Float
 
 
@@ -33,6 +37,8 @@ class Near:
         (..., b, h).
     mass
         What is rounded where the number is used: |value|, or the moduli of the sum that it is.
+    factors, reach
+        F and R.
     peak
         (b, h): the largest number on the way, for the analysis of range.
     arithmetic
@@ -42,28 +48,31 @@ class Near:
     value: Float
     error: Float
     mass: Float
+    factors: Float
+    reach: Float
     peak: Float
     arithmetic: Arithmetic
 
     def __mul__(self, other: Near) -> Near:
         x, y = np.abs(self.value), np.abs(other.value)
-        most_x, most_y = x + self.error, y + other.error
-        error = self.error * most_y + x * other.error + flushed(self.arithmetic, most_x, most_y)
+        factors, reach = self.factors * other.factors, self.reach * other.reach
+        error = self.error * (y + other.error) + x * other.error + self.arithmetic.eta * factors
         error += self.arithmetic.u * (self.mass + self.error) * (other.mass + other.error)
-        return self._made(self.value * other.value, error, self.mass * other.mass, other)
+        return self._made(self.value * other.value, error, self.mass * other.mass, factors, reach, other)
 
     def __add__(self, other: Near) -> Near:
         error = self.error + other.error
         size = self.mass + other.mass
         error = error + self.arithmetic.u * (size + error) + self.arithmetic.eta
-        return self._made(self.value + other.value, error, size, other)
+        factors, reach = self.factors + other.factors, self.reach + other.reach
+        return self._made(self.value + other.value, error, size, factors, reach, other)
 
     def __neg__(self) -> Near:
         return replace(self, value=-self.value)
 
     def __getitem__(self, index: Any) -> Near:
         """A part, rows and heads as they are."""
-        return replace(self, value=self.value[index], error=self.error[index], mass=self.mass[index])
+        return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
 
     def summed(self, *axes: int) -> Near:
         """The sum over some dimensions but rows and heads, in any order."""
@@ -72,17 +81,34 @@ class Near:
         error = self.error.sum(axes)
         error = error + max(k - 1, 0) * arithmetic.u * (size + error) + k * arithmetic.eta
         value = self.value.sum(axes)
-        return self._made(value, error, np.abs(value), self, size)
+        factors, reach = self.factors.sum(axes), self.reach.sum(axes)
+        return self._made(value, error, np.abs(value), factors, np.maximum(reach, size + error), self)
 
     def wider(self, error: Float | float) -> Near:
         """The same with an error added."""
-        return replace(self, error=self.error + error)
+        return replace(self, error=self.error + error, factors=self.factors + error, reach=self.reach + error)
 
-    def _made(self, value: Float, error: Float, mass: Float, other: Near, size: Float | None = None) -> Near:
+    def rounded_against(self, mass: Float) -> Near:
+        """The same, m being the mass given, or more."""
+        size = mass + self.error
+        factors, reach = np.maximum(self.factors, 1.0 + size), np.maximum(self.reach, self._reached(size))
+        return replace(self, mass=mass, factors=factors, reach=reach)
+
+    def _reached(self, size: Float) -> Float:
+        found: Float = reached(self.arithmetic, size)
+        return found
+
+    def _made(
+        self, value: Float, error: Float, mass: Float, factors: Float, reach: Float, other: Near
+    ) -> Near:
         """A number made of two."""
-        peak = np.maximum(self.peak, other.peak)
-        peak = np.maximum(peak, largest((mass if size is None else size) + error))
-        return Near(value, error, mass, peak, self.arithmetic)
+        reach = np.maximum(reach, mass + error)
+        peak = np.maximum(np.maximum(self.peak, other.peak), largest(reach))
+        return Near(value, error, mass, factors, reach, peak, self.arithmetic)
+
+
+ARRAYS = ("value", "error", "mass", "factors", "reach")
+"""The fields that have the shape of the numbers."""
 
 
 def near(
@@ -90,12 +116,17 @@ def near(
     arithmetic: Arithmetic,
     error: Float | float = 0.0,
     mass: Float | None = None,
-    peak: Float | None = None,
+    peak: Float | float = 0.0,
+    factors: Float | None = None,
+    reach: Float | None = None,
 ) -> Near:
-    """Numbers known within an error; exact by default."""
+    """Numbers known within an error, exact by default; `factors` and `reach` of what they are products of."""
     e = np.broadcast_to(np.asarray(error, dtype=np.float64), value.shape)
     m = np.abs(value) if mass is None else mass
-    return Near(value, e, m, largest(m + e if peak is None else peak), arithmetic)
+    size = np.maximum(np.abs(value), m) + e
+    most = reached(arithmetic, size) if reach is None else np.maximum(reach, size)
+    lost = 1.0 + size if factors is None else np.broadcast_to(factors, value.shape)
+    return Near(value, e, m, lost, most, np.maximum(largest(most), peak), arithmetic)
 
 
 def largest(size: Float) -> Float:

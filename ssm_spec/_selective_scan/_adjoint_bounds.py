@@ -54,7 +54,8 @@ class Sums:
     """One gradient's bound under one order of evaluation, block by block.
 
     A sum of k terms in any order adds (k − 1)u Σ|terms| to the terms' own errors
-    (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2).
+    (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2). The terms' reaches are joined by
+    their maximum; by their sum where terms may be summed before a factor that they share.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Sums:
     size: Float
     reach: Float
     rounding: float
+    join: np.ufunc = np.maximum
 
     @classmethod
     def of(cls, scan: Scan, name: str, arithmetic: Arithmetic) -> Sums:
@@ -91,7 +93,7 @@ class Sums:
         error = terms.error + self.rounding * terms.size
         self._join(np.add, self.error, scan, batch, channels, error)
         self._join(np.add, self.size, scan, batch, channels, terms.size)
-        self._join(np.maximum, self.reach, scan, batch, channels, terms.peak)
+        self._join(self.join, self.reach, scan, batch, channels, terms.peak)
 
     def _join(
         self, join: np.ufunc, target: Float, scan: Scan, batch: slice, channels: slice, terms: Float

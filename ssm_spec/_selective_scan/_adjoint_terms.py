@@ -54,6 +54,9 @@ class Terms:
 class Analysis:
     """One order of evaluation, followed through one block: e_h, e_λ, e_ah, e_dp and the terms."""
 
+    dual = False
+    """Whether C B may be formed before there is a state."""
+
     def __init__(
         self,
         forward: Trajectory,
@@ -64,12 +67,12 @@ class Analysis:
         self.f, self.g, self.arithmetic = forward, backward, arithmetic
         self.u, self.u_m = arithmetic.u, arithmetic.product(forward.scan.complex)
         self.local = local_errors(forward, arithmetic) if local is None else local
-        self.h: StateErrors = forward_errors(forward, self.local, arithmetic)
+        self.h: StateErrors = forward_errors(forward, self.local, arithmetic, self.dual)
         self.e_q = self._gated_cotangent_error()
         self.e_c = self._c_error()
         self.q_reach = self._gated_cotangent_reach()
         self.adjoint: StateErrors = backward_errors(
-            forward, backward, self.local, self.e_c, self._c_reach(), arithmetic
+            forward, backward, self.local, self.e_c, self._c_reach(), arithmetic, self.dual
         )
         self.e_before = entering(self.h.error, forward.scan.sequences.fresh, arithmetic)
         self.e_dp = self._dp_error()
@@ -94,6 +97,12 @@ class Analysis:
         """|λ| with its error."""
         factor: Float = self.g.adjoint + self.adjoint.error
         return factor
+
+    @property
+    def _adjoint_reach(self) -> Float:
+        """What λ may stand for in a product in any order; in a chunk of the dual form, a sum of products."""
+        reach: Float = np.maximum(self._reached(self._adjoint_factor), self.adjoint.meets)
+        return reach
 
     @property
     def _phi_factor(self) -> Float:
@@ -178,6 +187,8 @@ class Analysis:
         """Σ over t >= r in the chunk of |c̄ h| and |b λ|, which cancel."""
         terms = self.reads * (self.h.mass + self.h.error)
         terms += self.f.source * (self.adjoint.mass + self.adjoint.error)
+        reading = self._reached(self.f.scan.gamma, (self.g.q + self.e_q)[:, None], self.f.C)
+        terms = np.maximum(terms, reading * self.h.meets)
         return sum_to_chunk_end(terms, self.arithmetic.chunk)
 
     def terms(self, name: str) -> Terms:
@@ -205,7 +216,7 @@ class Analysis:
         pairs = all_of(f.phi, f.B) * self.adjoint.pairs
         error = (error + self._flushed(f.phi, f.B, g.adjoint) + self.arithmetic.eta * pairs).sum(axis=1)
         error += f.D * self.e_q + ((n + 1) * self.u + 2.0 * self.u_m) * size + self._flushed(f.D, g.q)
-        reach = self._reached(self._phi_factor, f.B, self._adjoint_factor).sum(axis=1)
+        reach = (self._reached(self._phi_factor, f.B) * self._adjoint_reach).sum(axis=1)
         reach += self._reached(f.D, g.q + self.e_q)
         return Terms(size, error, np.maximum(self.adjoint.peak.max(axis=1), reach))
 
@@ -221,7 +232,7 @@ class Analysis:
         error += self.arithmetic.eta * all_of(u_t, f.B, weight) * self.adjoint.pairs
         size = terms.sum(axis=1)
         e_step = error.sum(axis=1) + ((2 * n - 1) * self.u + 3.0 * self.u_m) * size
-        reach = self._reached(u_t, f.B, weight + e_weight, self._adjoint_factor)
+        reach = self._reached(u_t, f.B, weight + e_weight) * self._adjoint_reach
         reach = (reach + self._reached(f.A, *self._decayed_product)).sum(axis=1)
         return Terms(size, e_step, np.maximum(self.peak_both.max(axis=1), reach))
 
@@ -252,7 +263,8 @@ class Analysis:
             pairs = all_of(f.u[:, None], f.B, g.hold) * self.adjoint.pairs
             error += self._flushed(f.u[:, None], f.B, g.hold, g.adjoint) + self.arithmetic.eta * pairs
             held = self._hold_reach(g.hold) + e_hold
-            reach = np.maximum(reach, self._reached(f.u[:, None], f.B, self._adjoint_factor, held))
+            held = self._reached(f.u[:, None], f.B, held) * self._adjoint_reach
+            reach = np.maximum(reach, held)
         return Terms(size, error, np.maximum(self.peak_both, reach))
 
     def _hold_reach(self, hold: Float) -> Float:
@@ -285,7 +297,7 @@ class Analysis:
         error += u_t * self.local.phi * (g.adjoint + self.adjoint.error)
         pairs = all_of(f.phi, u_t) * self.adjoint.pairs
         error += self._flushed(f.phi, u_t, g.adjoint) + self.arithmetic.eta * pairs
-        reach = self._reached(self._phi_factor, u_t, self._adjoint_factor)
+        reach = self._reached(self._phi_factor, u_t) * self._adjoint_reach
         return Terms(size, error, np.maximum(self.adjoint.peak, reach))
 
     def C_terms(self) -> Terms:  # noqa: N802 — the matrix's name
@@ -296,7 +308,8 @@ class Analysis:
         error = gamma * (q * self.h.error + e_q * (f.h + self.h.error)) + self.u * size
         pairs = gamma * all_of(q) * self.h.pairs
         error += gamma * self._flushed(q, f.h) + self.arithmetic.eta * pairs
-        reach = np.maximum(self.q_reach[:, None], self._reached(gamma, q + e_q, f.h + self.h.error))
+        reach = self._reached(gamma, q + e_q) * np.maximum(self._reached(f.h + self.h.error), self.h.meets)
+        reach = np.maximum(self.q_reach[:, None], reach)
         return Terms(size, error, np.maximum(self.h.peak, reach))
 
     def D_terms(self) -> Terms:  # noqa: N802 — the matrix's name

@@ -94,7 +94,8 @@ def output_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithme
 def output_reach(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> Float:
     """The largest number on the way to v: γΣ|C h| and |D u|, before anything cancels. (l, b, d)."""
     gamma = trajectory.scan.gamma
-    states = reached(arithmetic, gamma, trajectory.C, drift.mass + drift.error).sum(axis=1)
+    read = np.maximum(reached(arithmetic, drift.mass + drift.error), drift.meets)
+    states = (reached(arithmetic, gamma, trajectory.C) * read).sum(axis=1)
     reach = states + reached(arithmetic, trajectory.D, trajectory.u)
     larger: Float = np.maximum(drift.peak.max(axis=1), reach)
     return larger

@@ -48,8 +48,10 @@ def alternatives(arithmetic: Arithmetic) -> tuple[Arithmetic, ...]:
     return (arithmetic,)
 
 
-def forward_errors(trajectory: Trajectory, local: LocalErrors, arithmetic: Arithmetic) -> StateErrors:
-    """The errors of h."""
+def forward_errors(
+    trajectory: Trajectory, local: LocalErrors, arithmetic: Arithmetic, dual: bool = False
+) -> StateErrors:
+    """The errors of h; `dual` where C B may come first."""
     recurrence = Recurrence(
         decay=trajectory.a,
         decay_error=local.decay,
@@ -63,12 +65,12 @@ def forward_errors(trajectory: Trajectory, local: LocalErrors, arithmetic: Arith
         fresh=trajectory.scan.sequences.fresh,
         complex=trajectory.scan.complex,
         factors=all_of(trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B),
+        reach=reached(arithmetic, trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B),
     )
     sums = chunk_sums(trajectory.step, arithmetic.chunk)
-    chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums)
+    chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums, dual=dual)
     found = drift_in_order(recurrence, arithmetic, chunks)
-    reach = reached(arithmetic, trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B)
-    return within_range(found, recurrence, reach, arithmetic)
+    return within_range(found, recurrence, arithmetic)
 
 
 def backward_errors(
@@ -78,11 +80,12 @@ def backward_errors(
     c_error: Float,
     c_reach: Float,
     arithmetic: Arithmetic,
+    dual: bool = False,
 ) -> StateErrors:
     """The errors of λ: the same recurrence on reversed arrays, its decay at t being a_{t+1}.
 
     Where a sequence ends, the last state's cotangent enters undecayed. `c_reach` is the largest
-    number on the way to c.
+    number on the way to c; `dual` where C B may come first.
     """
     scan = trajectory.scan
     over = scan.sequences.over
@@ -100,10 +103,11 @@ def backward_errors(
         fresh=over[::-1],
         complex=scan.complex,
         factors=scan.gamma * all_of(adjoint.q[:, None], trajectory.C)[::-1],
+        reach=c_reach[::-1],
     )
-    chunks = chunks_back(trajectory.step, arithmetic.chunk)
+    chunks = chunks_back(trajectory.step, arithmetic.chunk, dual)
     found = drift_in_order(recurrence, arithmetic, chunks)
-    found = within_range(found, recurrence, c_reach[::-1], arithmetic)
+    found = within_range(found, recurrence, arithmetic)
     return found.map(lambda part: part[::-1])
 
 
@@ -115,13 +119,13 @@ def all_of(*factors: Any) -> Any:
     return product
 
 
-def chunks_back(steps: Float, q: int) -> Chunks:
+def chunks_back(steps: Float, q: int, dual: bool = False) -> Chunks:
     """The chunks as the way back meets them; `steps` is |Δ|, (l, b, d), in order of time."""
     # A kernel may reuse the forward sums or sum from the other end: the larger of the two.
     forward, ends = chunk_sums(steps, q), np.roll(chunk_begins(len(steps), q), -1)
     backward = recur(np.ones(len(steps)), steps[::-1], cuts_of(_column(ends[::-1])))[::-1]
     sums = np.maximum(forward, backward)
-    return Chunks(q, ends[::-1], next_step(sums)[::-1], sums[::-1], decayed=True)
+    return Chunks(q, ends[::-1], next_step(sums)[::-1], sums[::-1], decayed=True, dual=dual)
 
 
 def chunk_begins(length: int, q: int) -> NDArray[np.bool_]:

@@ -37,6 +37,8 @@ class Chunks:
     decayed
         Whether a chunk hands on its state decayed once more, in the weights of its sources: so
         does the way back, whose chunks end before their first step.
+    dual
+        Whether what reads a state may meet what enters it first, C_t B_s, before there is a state.
     """
 
     length: int
@@ -44,6 +46,7 @@ class Chunks:
     at_decay: Float
     at_source: Float
     decayed: bool = False
+    dual: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,9 @@ class Recurrence:
     fresh
         (l, b): True where a sequence starts.
     factors
-        Π(1 + |f|) over the factors that a source is made of, or None where no order but theirs is followed.
+        Π(1 + |f|) over the factors that a source is made of.
+    reach
+        The largest number on the way to a source.
     """
 
     decay: Float
@@ -77,7 +82,8 @@ class Recurrence:
     source_error: Float
     fresh: Bool
     complex: bool
-    factors: Float | None = None
+    factors: Float
+    reach: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +107,10 @@ class StateErrors:
     pairs
         In a chunk Σ_s (1 + w_ts)Π(1 + |f|), f the factors of the source at s, w the decay since. With those
         of what reads at t, η times it is lost at most, in any order, say (C_t B_s) w (Δu)_s. Else zero.
+    meets
+        In a chunk of the dual form, likewise, the largest number that what reads at t may meet:
+        Σ_s max(1, w_ts) reach_s, and every reach_s of the chunk, for what a mask takes away may be formed
+        before. Else zero.
     """
 
     error: Float
@@ -110,6 +120,7 @@ class StateErrors:
     reach: Float
     lost: Float
     pairs: Float
+    meets: Float
 
     def map(self, change: Callable[[Float], Float]) -> StateErrors:
         """The same in another layout."""
@@ -128,7 +139,7 @@ def sequential(r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
         (1.0 + u) * (1.0 + u_m) * amplified, (1.0 + u) * fresh_error + u * r.state, cuts_of(r.fresh)
     )
     none = np.zeros_like(error)
-    return StateErrors(error, r.state, none, _peak(r, r.decay), r.state, none, none)
+    return StateErrors(error, r.state, none, _peak(r, r.decay), r.state, none, none, none)
 
 
 def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
@@ -153,7 +164,7 @@ def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
     # A node holds |X_{s..r}| <= |x_r| + P|x_{s−1}| <= 2K: what a step cancels may go another way first.
     peak = np.maximum(_peak(r, products), so_far(2.0 * (reach + error + lost), r.fresh))
     none = np.zeros_like(error)
-    return StateErrors(error + lost, r.state, none, peak, reach, lost, none)
+    return StateErrors(error + lost, r.state, none, peak, reach, lost, none, none)
 
 
 def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
@@ -197,8 +208,13 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     fresh_error = decay_error * r.before + r.source_error + r.source * tau + _flush(r, arithmetic)
     fresh_error[1:] += np.where(handed_on, amplified[1:] * unshared[:-1] + added, 0.0)
     shared = recur(amplified, fresh_error, cuts_of(r.fresh))
-    peak = np.maximum(_peak(r, products), mass)
-    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs)
+    peak, meets = np.maximum(_peak(r, products), mass), np.zeros_like(mass)
+    if chunks.dual:
+        sources = r.reach + opening[:, None, :, None] * reached(arithmetic, r.decay, r.before)
+        summed = recur(np.maximum(r.decay, 1.0), sources, inside)
+        peak = np.maximum(peak, so_far(summed, r.fresh))
+        meets = np.maximum(summed, _largest_of_chunk(sources, chunks.begins))
+    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs, meets)
 
 
 def once_more(
@@ -230,11 +246,16 @@ def once_more(
 
 def _pairs(r: Recurrence, opening: Bool) -> Float:
     """`StateErrors.pairs`; what a chunk or a sequence starts with is a source too."""
-    if r.factors is None:
-        return np.zeros_like(r.state)
     carried = opening[:, None, :, None] * (1.0 + r.decay) * (1.0 + r.before)
     sources, cuts = r.factors + carried, cuts_of(opening)
     return recur(np.ones(len(sources)), sources, cuts) + recur(r.decay, sources, cuts)
+
+
+def _largest_of_chunk(sizes: Float, begins: Bool) -> Float:
+    """For each time the largest of its chunk."""
+    starts = np.flatnonzero(begins)
+    largest = np.maximum.reduceat(sizes, starts, axis=0)
+    return np.repeat(largest, np.diff(starts, append=len(sizes)), axis=0)
 
 
 def _flush(r: Recurrence, arithmetic: Arithmetic) -> Any:
@@ -270,11 +291,9 @@ def entering(error: Float, fresh: Bool, arithmetic: Arithmetic) -> Float:
     return np.where(fresh[:, None, :, None], arithmetic.eta, before)
 
 
-def within_range(
-    found: StateErrors, r: Recurrence, source_reach: Float, arithmetic: Arithmetic
-) -> StateErrors:
+def within_range(found: StateErrors, r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
     """The same, its peak raised to what s_t reaches as it is formed, and to a_t x_{t−1} with its errors."""
     before = r.before + entering(found.error, r.fresh, arithmetic)
     decayed = reached(arithmetic, r.decay + r.decay_error, before)
-    here = so_far(np.maximum(source_reach, decayed), r.fresh)
+    here = so_far(np.maximum(r.reach, decayed), r.fresh)
     return replace(found, peak=np.maximum(found.peak, here))

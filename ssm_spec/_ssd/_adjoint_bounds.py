@@ -40,6 +40,8 @@ class DualAnalysis(Analysis):
     of evaluation is a chunk's, every product with a state or an adjoint is rounded against M.
     """
 
+    dual = True
+
     def __init__(
         self,
         forward: Trajectory,
@@ -93,6 +95,8 @@ def _by_channel(
     sums = {name: Sums.of(scan, name, order) for name in names}
     for name in names & counts.keys():
         sums[name] = replace(sums[name], rounding=counts[name] * order.u)
+    for name in names & {"B", "C"}:
+        sums[name] = replace(sums[name], join=np.add)
     step, size = np.repeat(step_error(given.steps, order), p, -1), np.zeros((l, b, h * p))
     for batch, channels in blocks(b, h * p, n * l, ANALYSED):
         block = scan.block(batch, channels)
@@ -108,7 +112,10 @@ def _by_channel(
 def _in_shape(
     given: Ssd, name: str, found: tuple[Float, Float, Float], order: Arithmetic
 ) -> tuple[Float, Float]:
-    """Sum a channel's errors over what shares the input, and take the largest range."""
+    """Sum a channel's errors over what shares the input.
+
+    The range too, where a sum over states or channels may be taken before a factor that they share.
+    """
     error, peak, size = found
     b, l, h, p = given.shape
     layouts: dict[str, Callable[[Array], Array]] = {
@@ -125,10 +132,10 @@ def _in_shape(
         return (error.sum(-1), peak.max(-1, initial=0.0)) if given.d_per_head else (error, peak)
     if name == "A":
         n = given.scan.sizes[3]
-        return error.reshape(n, h, p).sum((0, 2)), peak.reshape(n, h, p).max((0, 2), initial=0.0)
+        return error.reshape(n, h, p).sum((0, 2)), peak.reshape(n, h, p).sum((0, 2))
     wide = (l, b, h, p)
     e_step, size = error.reshape(wide).sum(-1), size.reshape(wide).sum(-1)
-    peak = peak.reshape(wide).max(-1, initial=0.0)
+    peak = peak.reshape(wide).sum(-1)
     if given.steps.softplus:
         reach = softplus_slope_reach(given.steps.free, size + e_step, order)
         peak = np.maximum(peak, np.where(given.steps.inside, reach, 0.0))

@@ -86,7 +86,7 @@ def output_bounds(given: Ssd, arithmetic: Arithmetic) -> dict[str, Worst]:
         trajectory = follow(scan.block(batch, channels))
         for order, own, step in orders:
             local = local_errors(trajectory, order, step[:, batch, channels])
-            drift = forward_errors(trajectory, local, order)
+            drift = forward_errors(trajectory, local, order, dual=True)
             y.raise_to((slice(None), batch, channels), *gated_error(trajectory, drift, order), own=own)
             last.raise_to((slice(None), batch, channels), drift.error[-1], drift.peak[-1], own=own)
     return {"y": y, "final_states": last}

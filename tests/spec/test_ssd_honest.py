@@ -86,3 +86,43 @@ def test_known_bad_kernels_leave_the_widest_bound(slip: str) -> None:
         assert max(ratios(Kernel(chunk, slip=slip), inputs, ANY).values()) > 1
         widest = matmul(256, operands="bfloat16")
         assert max(ratios(Kernel(chunk, torch.bfloat16, slip), inputs, widest).values()) > 1
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["of one time", "behind a mask"])
+def test_products_of_matrices_may_overflow_where_states_do_not(late: bool) -> None:
+    """C_t B_s = 10⁴⁰ meets Δx = 10⁻³⁰; or, where s is later than t, the zero of a mask."""
+    one = np.ones((1, 2, 1, 1), np.float32)
+    times = np.array([0, 1], np.float32).reshape(1, 2, 1, 1)
+    large = np.float32(1e20)
+    B = large * times if late else large * one
+    C = large * (1 - times) if late else large * one
+    inputs = {"x": np.float32(1e-30) * one, "dt": one[..., 0], "A": -one[0, 0, 0], "B": B, "C": C}
+    inputs |= {"dt_softplus": False, "dt_limit": (0.0, float("inf"))}
+    cotangents = {"y": 0 * one, "final_states": 0 * one[:, :1]}
+    for kernel, arithmetic, finite in (
+        (Kernel(2), matmul(2), False),
+        (Kernel(), Arithmetic(evaluation="scan"), True),
+    ):
+        y = execute(kernel, inputs, cotangents)["out:y"]
+        judged = ssm_spec.ssd_bounds(arithmetic=arithmetic, **inputs)["y"].judged
+        assert np.isfinite(y[:, 0]).all() == finite
+        assert judged[:, 0].all() == finite
+        assert np.isfinite(y[judged]).all()
+
+
+def test_products_of_matrices_sum_over_channels_first() -> None:
+    """Σ_p q x = 5 10³⁸ of dB, of which no term overflows, meets Δ C = 10⁻¹⁰."""
+    one = np.ones((1, 1, 1, 5), np.float32)
+    few = one[..., :1]
+    inputs = {
+        "x": np.float32(1e19) * one,
+        "dt": np.float32(1e-10) * few[..., 0],
+        "A": -few[0, 0, 0],
+        "B": few,
+        "C": few,
+    }
+    inputs |= {"dt_softplus": False, "dt_limit": (0.0, float("inf"))}
+    cotangents = {"y": np.float32(1e19) * one, "final_states": 0 * one.swapaxes(2, 3).reshape(1, 1, 5, 1)}
+    found = execute(Kernel(1), inputs, cotangents)["B"]
+    assert not np.isfinite(found).any()
+    assert not ssm_spec.ssd_vjp_bounds(cotangents, arithmetic=matmul(1), **inputs)["B"].judged.any()
