@@ -133,8 +133,9 @@ def _layers() -> Iterator[Row]:
     yield "h3", "layer", H3, "quick", h3_inputs(1, 72, 70, 72, 32, True)
     yield "h3", "layer-heads", H3, "quick", h3_inputs(1, 72, 40, 9, 8, True)
     yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, True)
-    # With more coefficients the bound is wider than what a lost signal leaves.
-    yield "hippo_legs_compress", "layer", COMPRESS, "quick", {"f": Draw((66, 70)), "n": 4}
+    # Of 64 coefficients a tenth is granted, and what the first of 70 samples leaves is not more.
+    yield "hippo_legs_compress", "layer", COMPRESS, "quick", {"f": Draw((66, 70)), "n": 32}
+    yield "hippo_legs_compress", "layer-states", COMPRESS, "quick", {"f": Draw((6, 30)), "n": 64}
 
 
 LAYER_SIZES: Final = tuple(

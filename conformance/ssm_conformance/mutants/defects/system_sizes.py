@@ -185,6 +185,17 @@ class _SignalsOfWholeBlocks(Compress):
         return c
 
 
+class _CoefficientsOfTiles(Compress):
+    """Coefficients in tiles of half a block, where there are two."""
+
+    def discrete(self, n: int, step: Array, method: str) -> tuple[Array, Array]:
+        A, B = super().discrete(n, step, method)
+        A, half = A.copy(), BLOCK // 2
+        if n >= BLOCK:
+            A[:, half:, :half] = 0
+        return A, B
+
+
 def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kernel: Kernel) -> Mutant:
     return Mutant(name, failure, summary, rejected_by, kernel, only=("float32",))
 
@@ -287,6 +298,10 @@ SYSTEM_SIZES: Final = (
     _mutant(
         "compress-last-signals-lost", 5, "Of 64 signals the last part of a block begins from zero.",
         "value/layer", _SignalsOfWholeBlocks(),
+    ),
+    _mutant(
+        "compress-tiles-apart", 7, "Of 64 coefficients the last 32 do not read the first.",
+        "value/layer-states", _CoefficientsOfTiles(),
     ),
 )  # fmt: skip
 """Defects of one path for large sizes."""
