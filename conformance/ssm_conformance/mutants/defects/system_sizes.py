@@ -125,6 +125,16 @@ class _LowRankOfHalf(S4Kernel):
         return found
 
 
+class _LowRankOfPairs(S4Kernel):
+    """The states of a block are 32 pairs; the last 16 conjugates are left out of the low-rank part."""
+
+    def mirrored(self, x: Array, name: str) -> Array:
+        found = super().mirrored(x, name)
+        if name in ("P", "Q") and found.shape[-1] >= BLOCK:
+            found[..., 48:] = 0
+        return found
+
+
 class _S4KernelOfPoints(S4Kernel):
     """The transform has 1024 points: beyond them the kernel begins again."""
 
@@ -266,6 +276,10 @@ SYSTEM_SIZES: Final = (
     _mutant(
         "s4-low-rank-of-half", 7, "Of 32 states 16 are in the low-rank part.",
         "value/layer-states", _LowRankOfHalf(),
+    ),
+    _mutant(
+        "s4-low-rank-of-48", 7, "Of 32 pairs the last 16 conjugates are not in the low-rank part.",
+        "value/layer-pairs", _LowRankOfPairs(),
     ),
     _mutant(
         "s4d-last-steps-lost", 8, "With 64 channels there is no D u beyond a block of 64 steps.",
