@@ -282,15 +282,20 @@ class Analysis:
         """What the rows and columns of a chunk from r to its end reach before they cancel. (l, b, h)."""
         S, drift = self.forward.S, self.drift
         terms = self._reads() * (S.mass + S.error) + self.forward.source * (drift.mass + drift.error)
-        terms = np.maximum(terms, self.c.reach * S.meets)
+        reading = self.c.reach + reached(self.arithmetic, self._handed_on())
+        terms = np.maximum(terms, reading * S.meets)
         return sum_to_chunk_end(terms.sum((1, 2)), self.arithmetic.chunk)
 
     def _reads(self) -> Float:
-        """What reads S: |c|, and at a chunk's end what is handed on. (l, p, n, b, h)."""
+        """What reads S: |c|, and what is handed on. (l, p, n, b, h)."""
+        read: Float = self.c.mass + self._handed_on()
+        return read
+
+    def _handed_on(self) -> Float:
+        """What is handed on at a chunk's end, else zero. (l, p, n, b, h)."""
         ends = np.roll(chunk_begins(len(self.c.mass), self.arithmetic.chunk), -1)[:, None, None, None, None]
         handed_on = state_seen(self.adjoint.value - self.c.value, self.turns.drift)
-        read: Float = self.c.mass + np.where(ends, handed_on, 0.0)
-        return read
+        return np.where(ends, handed_on, 0.0)
 
     def _share(self) -> Near:
         return near(sigmoid(self.siso.trap), self.arithmetic, self.forward.weights.share)

@@ -165,13 +165,18 @@ class Analysis:
         return error
 
     @cached_property
-    def reads(self) -> Float:
-        """c̄, what reads h_t in its chunk: |c|, and at its end, or a sequence's, |conj(a)λ| that follows."""
+    def handed_on(self) -> Float:
+        """At a chunk's end |conj(a)λ| of the next step, at a sequence's its last cotangent; else 0."""
         f, g, over = self.f, self.g, self.f.scan.sequences.over
         last = np.roll(chunk_begins(len(g.c), self.arithmetic.chunk), -1)[:, None] | over
-        handed_on = np.where(over[:, None, :, None], 1.0, next_step(f.a)) * g.after
-        larger: Float = g.c + np.where(last[:, None, :, None], handed_on, 0.0)
-        return larger
+        decayed = np.where(over[:, None, :, None], 1.0, next_step(f.a)) * g.after
+        return np.where(last[:, None, :, None], decayed, 0.0)
+
+    @property
+    def reads(self) -> Float:
+        """c̄, what reads h_t in its chunk: |c|, and what is handed on."""
+        read: Float = self.g.c + self.handed_on
+        return read
 
     def _through_cumulative_sum(self) -> Float:
         """Z_r = Σ over t >= r in the chunk of c̄ loc_h + |b|loc_λ + (Q + 1)u(c̄M + M^λ|b|)."""
@@ -188,6 +193,7 @@ class Analysis:
         terms = self.reads * (self.h.mass + self.h.error)
         terms += self.f.source * (self.adjoint.mass + self.adjoint.error)
         reading = self._reached(self.f.scan.gamma, (self.g.q + self.e_q)[:, None], self.f.C)
+        reading = reading + self._reached(self.handed_on)
         terms = np.maximum(terms, reading * self.h.meets)
         return sum_to_chunk_end(terms, self.arithmetic.chunk)
 

@@ -126,3 +126,25 @@ def test_products_of_matrices_sum_over_channels_first() -> None:
     found = execute(Kernel(1), inputs, cotangents)["B"]
     assert not np.isfinite(found).any()
     assert not ssm_spec.ssd_vjp_bounds(cotangents, arithmetic=matmul(1), **inputs)["B"].judged.any()
+
+
+def test_what_is_handed_on_may_meet_what_enters_before_there_is_a_state() -> None:
+    """x r_last = 10⁴⁵ of the gradient of a weight, which B = 10⁻³⁰ brings back; dA sums such gradients."""
+    one = np.ones((1, 2, 1, 1), np.float32)
+    inputs = {
+        "x": np.float32(1e20) * one,
+        "dt": one[..., 0],
+        "A": -one[0, 0, 0],
+        "B": np.float32(1e-30) * one,
+    }
+    inputs |= {"C": one, "dt_softplus": False, "dt_limit": (0.0, float("inf"))}
+    cotangents = {"y": 0 * one, "final_states": np.float32(1e25) * one[:, :1]}
+    for kernel, arithmetic, finite in (
+        (Kernel(2), matmul(2), False),
+        (Kernel(), Arithmetic(evaluation="scan"), True),
+    ):
+        found = execute(kernel, inputs, cotangents)["A"]
+        dA = ssm_spec.ssd_vjp_bounds(cotangents, arithmetic=arithmetic, **inputs)["A"]
+        assert np.abs(dA.value) < 1e16
+        assert np.isfinite(found).all() == finite
+        assert dA.judged.all() == finite
