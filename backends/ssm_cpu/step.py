@@ -6,7 +6,7 @@ from typing import Any
 
 from ssm_backends import ArgumentError
 from ssm_backends.transforms import refuse_transforms
-from ssm_backends.validation import check_writable
+from ssm_backends.writable import check_writable
 from ssm_cpu._checked import check
 from ssm_cpu._launch import run_step
 from ssm_cpu._library import NUMPY, library_of

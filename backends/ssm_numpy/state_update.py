@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends import ArgumentError
-from ssm_backends.validation import check_writable
+from ssm_backends.writable import check_writable
 from ssm_numpy.functions import quiet, silu
 from ssm_numpy.selective_scan import prepare
 

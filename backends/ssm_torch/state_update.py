@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
-from ssm_backends.validation import check_writable
+from ssm_backends.writable import check_writable
 from ssm_torch.optional import may_be_differentiated
 from ssm_torch.precision import not_cast_down
 from ssm_torch.terms import selective_terms

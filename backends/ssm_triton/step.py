@@ -8,7 +8,7 @@ from torch import Tensor
 from ssm_backends import validate
 from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import refuse_tangents
-from ssm_backends.validation import check_writable
+from ssm_backends.writable import check_writable
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two
 from ssm_triton._step import step

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ssm_backends import ArgumentError, load
-from ssm_backends.validation import check_writable
+from ssm_backends.writable import check_writable
 
 from .conftest import Caller
 from .scans import UNPACKED, Variant, draw, floating, narrowed

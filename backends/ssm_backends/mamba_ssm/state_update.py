@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ssm_backends.errors import ShapeError
 from ssm_backends.front import functions
 from ssm_backends.mamba_ssm._tensors import only_tensors, shapes_of, sized, under_names, widened
-from ssm_backends.validation import check_writable
+from ssm_backends.writable import check_writable
 
 if TYPE_CHECKING:
     from torch import Tensor
