@@ -27,7 +27,7 @@ from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error, silu_slope_error
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan._adjoint import gate_slope
-from ssm_spec._selective_scan._local_errors import flushed
+from ssm_spec._selective_scan._local_errors import flushed, reached
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._validate import Float, differentiated
 
@@ -169,12 +169,23 @@ def gradient_errors(
         "bias": total,
         "initial_state": spread[..., : conv.width - 1],
     }
-    if conv.silu:  # p has to stay in range as well, at whatever time it enters
-        reached = conv.correlate(line, weight).max(axis=(0, 2), initial=0.0)
-        reached = reached if conv.bias is None else reached + np.abs(conv.bias)
+    if conv.silu:  # p, and q on its way, have to stay in range as well, at whatever time they enter
+        way = _slope_reach(conv, r, given, arithmetic)
         for name, size in sizes.items():
-            sizes[name] = np.maximum(size, reached.reshape((-1,) + (1,) * (size.ndim != 1)))
+            sizes[name] = np.maximum(size, way.reshape((-1,) + (1,) * (size.ndim != 1)))
     return errors, sizes
+
+
+def _slope_reach(conv: Conv, r: Float, given: Given, arithmetic: Arithmetic) -> Float:
+    """The largest number of a channel on the way to p and to q = r(σ + p σ(1 − σ)), in any order. (d,).
+
+    The slope of p σ(p) is the sum of two, each with r: what r p reaches, σ(1 − σ) may bring back.
+    """
+    p, e_p, size = _filtered_error(conv, given.line, arithmetic)
+    product = reached(arithmetic, np.abs(r) + given.cotangent, 1.0 + np.abs(p) + e_p)
+    reach = np.maximum(size + e_p, product)
+    widest: Float = reach.max(axis=(0, 2), initial=0.0)
+    return widest
 
 
 def _cotangent_error(conv: Conv, r: Float, given: Given, arithmetic: Arithmetic) -> tuple[Float, Float]:

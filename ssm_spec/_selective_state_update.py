@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DomainError, DTypeError
-from ssm_spec._roundoff import Arithmetic, Bounded
+from ssm_spec._roundoff import Arithmetic, Bounded, ComplexArithmetic
 from ssm_spec._selective_scan import (
     selective_scan,
     selective_scan_bounds,
@@ -170,19 +170,26 @@ def selective_state_update_vjp_bounds(
         As for `selective_state_update_vjp`.
     arithmetic
         The facts about the implementation.
+
+    Returns
+    -------
+    For each gradient its value, bound, the oracle's own bound, and where it is judged; of the state, the
+    bound of a slot left alone is what flushing may lose of its cotangent.
     """
     step, names = _read_inputs(inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
     given, passed = step.cotangents(cotangents)
     found = selective_scan_vjp_bounds(
         given, [_in_scan(name) for name in names], arithmetic=arithmetic, **step.scan
     )
+    kind = arithmetic if step.real_state else ComplexArithmetic.of(arithmetic)
     out: dict[str, Bounded] = {}
     for name in names:
-        part, exact = found[_in_scan(name)], np.zeros(passed.shape)
+        part = found[_in_scan(name)]
         out[name] = Bounded(
             step.as_given(name, part.value, passed),
-            step.as_given(name, part.bound, exact),
-            step.as_given(name, part.own, exact),
+            # A subnormal cotangent may be read as zero on its way through a slot that is left alone.
+            step.as_given(name, part.bound, np.full(passed.shape, kind.eta)),
+            step.as_given(name, part.own, np.zeros(passed.shape)),
             step.as_given(name, part.judged, np.isfinite(passed)),
         )
     return out

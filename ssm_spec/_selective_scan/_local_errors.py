@@ -22,8 +22,8 @@ from ssm_spec._selective_scan._trajectory import Trajectory
 
 Float = NDArray[np.float64]
 
-_SOFTPLUS_CUT = 20.0
-"""Above it PyTorch's softplus is the identity."""
+_SOFTPLUS_CUT = 40.0
+"""Above it PyTorch's softplus is taken for the identity: above 20 as it comes, but for float64 above 40."""
 
 
 def flushed(arithmetic: Arithmetic, *factors: Any) -> Any:
@@ -139,7 +139,7 @@ def softplus_slope_error(x: Float, slope: Float, arithmetic: Arithmetic) -> Floa
 def softplus_slope_reach(step: Float, d_step: Float, arithmetic: Arithmetic) -> Float:
     """The largest number on the way to σ(x)dΔ, from softplus(x) and |dΔ|.
 
-    PyTorch takes (dΔ eˣ)/(eˣ + 1), up to x = 20.
+    PyTorch takes (dΔ eˣ)/(eˣ + 1), up to where softplus is the identity.
     """
     grown = np.expm1(np.minimum(step, _SOFTPLUS_CUT))
     reach: Float = reached(arithmetic, d_step, grown)

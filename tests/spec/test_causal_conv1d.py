@@ -194,6 +194,19 @@ def test_the_step_has_the_gradients_and_bounds_of_the_convolution() -> None:
     np.testing.assert_array_equal(outputs["state"].value, run(inputs)[1])
 
 
+def test_the_cotangent_may_overflow_on_its_way_through_the_gate() -> None:
+    """r p = 3 10³⁹, which σ(1 − σ) = 4 10⁻⁵ brings back: autograd of p σ(p) takes them in that order."""
+    torch = pytest.importorskip("torch")
+    x = torch.full((1, 1, 1), -10.0, requires_grad=True)
+    r = np.full((1, 1, 1), 3e38, np.float32)
+    (dx,) = torch.autograd.grad(x * torch.sigmoid(x), x, torch.tensor(r))
+    assert not torch.isfinite(dx).any()
+    inputs = {"x": x.detach().numpy(), "weight": np.ones((1, 1)), "bias": np.zeros(1), "activation": "silu"}
+    for factor, judged in ((1.0, False), (0.05, True)):
+        found = ssm_spec.causal_conv1d_vjp_bounds({"y": r * factor}, arithmetic=SINGLE, **inputs)
+        assert {name: bounded.judged.all() for name, bounded in found.items()} == dict.fromkeys(found, judged)
+
+
 WHERE_IT_FAILS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "weight rank": ({"weight": np.ones(3)}, ShapeError, r"`weight` must have shape \(d, w\)"),
     "weight channels": (

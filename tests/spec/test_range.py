@@ -265,16 +265,20 @@ def test_the_slope_of_the_exact_hold_may_be_taken_by_its_parts() -> None:
     assert rejected({"d A": dA}, {"d A": allowed}) == set()
 
 
-def test_the_slope_of_softplus_may_be_taken_by_its_parts() -> None:
-    """(dΔ eˣ)/(eˣ + 1), as PyTorch does: dΔ eˣ overflows where dΔ is far from it."""
-    inputs, cotangents = call(near("", delta=19.0, A=0.0, u=1e31, C=0.0, initial_state=0.0))
+@pytest.mark.parametrize(("delta", "u"), [(19.0, 1e31), (39.0, 1e22)])
+def test_the_slope_of_softplus_may_be_taken_by_its_parts(delta: float, u: float) -> None:
+    """(dΔ eˣ)/(eˣ + 1), as PyTorch does: dΔ eˣ overflows where dΔ is far from it.
+
+    Up to x = 20 as it comes; who serves float64 too raises that threshold, to 40.
+    """
+    inputs, cotangents = call(near("", delta=delta, A=0.0, u=u, C=0.0, initial_state=0.0))
     inputs["delta_softplus"] = True
     grown = np.exp(inputs["delta"])
     with np.errstate(over="ignore"):
         found = (2 * inputs["u"] * grown) / (grown + 1)
     allowed = exact(inputs, cotangents, Arithmetic(evaluation="sequential"))
     assert np.isinf(found).all()
-    assert (allowed["d delta"].value < 1e32).all()
+    assert (allowed["d delta"].value < 10 * u).all()
     assert not_judged(allowed) == {"d delta"}
     del inputs["delta_softplus"]
     assert not_judged(exact(inputs, cotangents, Arithmetic(evaluation="sequential"))) == set()

@@ -132,9 +132,29 @@ def test_bounds_cover_a_float32_step_and_demand_exactness_elsewhere() -> None:
         assert (error * 2**14 > bounded.bound[places]).any()
     cotangents = {"y": np.ones((3, 6)), "state": np.ones((5, 6, 3))}
     gradients = ssm_spec.selective_state_update_vjp_bounds(cotangents, arithmetic=Arithmetic(), **inputs)
-    assert (gradients["state"].bound[1:4] == 0).all()
+    assert (gradients["state"].bound[1:4] == 2.0**-126).all()
     for name, bounded in gradients.items():
         assert bounded.value.shape == bounded.bound.shape == bounded.judged.shape == inputs[name].shape
+
+
+def test_the_cotangent_of_a_slot_left_alone_may_be_flushed_and_nothing_else() -> None:
+    """Autograd adds zero to it: where subnormal numbers are flushed the sum is zero."""
+    torch = pytest.importorskip("torch")
+    inputs, cotangent = pooled(step_inputs(7)), torch.full((5, 6, 3), 2.0**-130)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor does not flush subnormals")
+    try:
+        passed = (cotangent + 0.0).numpy()
+    finally:
+        torch.set_flush_denormal(False)
+    assert not passed.any()
+    found = ssm_spec.selective_state_update_vjp_bounds(
+        {"state": cotangent.numpy()}, ["state"], arithmetic=Arithmetic(), **inputs
+    )["state"]
+    error = np.abs(passed - found.value)[1:4]
+    assert (error > 0).all()
+    assert (error <= found.bound[1:4]).all()
+    assert (found.bound[1:4] < 2.0**-125).all()
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
