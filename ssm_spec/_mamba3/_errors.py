@@ -24,7 +24,7 @@ from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._classes import all_of, chunk_begins, chunk_sums, drift_in_order
 from ssm_spec._selective_scan._local_errors import flushed, reached, sigmoid_error
 from ssm_spec._selective_scan._recurrence import cuts_of, recur
-from ssm_spec._selective_scan._state_errors import Chunks, Recurrence, StateErrors, within_range
+from ssm_spec._selective_scan._state_errors import Chunks, Recurrence, StateErrors
 from ssm_spec._validate import Float
 
 
@@ -129,8 +129,7 @@ def in_order(
     """The drift in the declared order, in the shape of the states; of nothing where there is no step."""
     if shape[0] == 0:
         return StateErrors(*(np.zeros(shape) for _ in fields(StateErrors)))
-    found = drift_in_order(recurrence, arithmetic, chunks)
-    return within_range(found, recurrence, arithmetic).map(lambda part: part.reshape(shape))
+    return drift_in_order(recurrence, arithmetic, chunks).map(lambda part: part.reshape(shape))
 
 
 def flat(S: Float) -> Float:

@@ -16,6 +16,7 @@ from ssm_spec._selective_scan._state_errors import (
     Chunks,
     Recurrence,
     StateErrors,
+    behind_masks,
     bracketed,
     chunked,
     sequential,
@@ -69,8 +70,7 @@ def forward_errors(
     )
     sums = chunk_sums(trajectory.step, arithmetic.chunk)
     chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums, dual=dual)
-    found = drift_in_order(recurrence, arithmetic, chunks)
-    return within_range(found, recurrence, arithmetic)
+    return drift_in_order(recurrence, arithmetic, chunks)
 
 
 def backward_errors(
@@ -107,7 +107,6 @@ def backward_errors(
     )
     chunks = chunks_back(trajectory.step, arithmetic.chunk, dual)
     found = drift_in_order(recurrence, arithmetic, chunks)
-    found = within_range(found, recurrence, arithmetic)
     return found.map(lambda part: part[::-1])
 
 
@@ -145,7 +144,13 @@ def sum_to_chunk_end(terms: Float, q: int) -> Float:
 
 
 def drift_in_order(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
-    """The analysis of one order of evaluation."""
+    """The analysis of one order of evaluation, and of the range that it uses."""
+    found = within_range(_drift(recurrence, arithmetic, chunks), recurrence, arithmetic)
+    masked = arithmetic.evaluation == "chunk" and chunks.dual
+    return behind_masks(found, recurrence.fresh) if masked else found
+
+
+def _drift(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
     if arithmetic.evaluation == "sequential":
         return sequential(recurrence, arithmetic)
     if arithmetic.evaluation == "chunk":

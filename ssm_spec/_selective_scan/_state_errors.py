@@ -210,10 +210,11 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     shared = recur(amplified, fresh_error, cuts_of(r.fresh))
     peak, meets = np.maximum(_peak(r, products), mass), np.zeros_like(mass)
     if chunks.dual:
-        sources = r.reach + opening[:, None, :, None] * reached(arithmetic, r.decay, r.before)
-        summed = recur(np.maximum(r.decay, 1.0), sources, inside)
-        peak = np.maximum(peak, so_far(summed, r.fresh))
+        sources = r.reach + _carried_in(r, opening, chunks.begins, arithmetic)
+        every_row = np.broadcast_to(chunks.begins[:, None], r.fresh.shape)
+        summed = recur(np.maximum(r.decay, 1.0), sources, cuts_of(every_row))
         meets = np.maximum(summed, _largest_of_chunk(sources, chunks.begins))
+        peak = np.maximum(peak, summed)
     return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs, meets)
 
 
@@ -249,6 +250,14 @@ def _pairs(r: Recurrence, opening: Bool) -> Float:
     carried = opening[:, None, :, None] * (1.0 + r.decay) * (1.0 + r.before)
     sources, cuts = r.factors + carried, cuts_of(opening)
     return recur(np.ones(len(sources)), sources, cuts) + recur(r.decay, sources, cuts)
+
+
+def _carried_in(r: Recurrence, opening: Bool, begins: Bool, arithmetic: Arithmetic) -> Float:
+    """What a chunk or a sequence starts with, as a source; a chunk's may be masked, of another sequence."""
+    handed_on = np.concatenate([np.zeros_like(r.state[:1]), r.state[:-1]])
+    met = np.where(begins[:, None, None, None], np.maximum(r.before, handed_on), r.before)
+    carried: Float = opening[:, None, :, None] * reached(arithmetic, r.decay, met)
+    return carried
 
 
 def _largest_of_chunk(sizes: Float, begins: Bool) -> Float:
@@ -289,6 +298,11 @@ def entering(error: Float, fresh: Bool, arithmetic: Arithmetic) -> Float:
     """The error of x_{t−1}; of what a sequence starts with, that it may be read as zero."""
     before = np.concatenate([np.zeros_like(error[:1]), error[:-1]])
     return np.where(fresh[:, None, :, None], arithmetic.eta, before)
+
+
+def behind_masks(found: StateErrors, fresh: Bool) -> StateErrors:
+    """The same where a reset is a product with zero: what overflowed before it is a NaN from there on."""
+    return replace(found, peak=so_far(found.peak, np.zeros_like(fresh)))
 
 
 def within_range(found: StateErrors, r: Recurrence, arithmetic: Arithmetic) -> StateErrors:

@@ -148,3 +148,44 @@ def test_what_is_handed_on_may_meet_what_enters_before_there_is_a_state() -> Non
         assert np.abs(dA.value) < 1e16
         assert np.isfinite(found).all() == finite
         assert dA.judged.all() == finite
+
+
+OVERFLOWING: dict[str, dict[str, Any]] = {
+    "Δ x B of the sequence before": {"dt": 1e30, "x": 1e10},
+    "the last state of the sequence before": {"initial_states": 3e38, "A": 1.0},
+    "C with the last state of the sequence before": {"initial_states": 1e25, "C": 1e20},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk"),
+    [(name, chunk) for name in OVERFLOWING for chunk in ((1, 2, 4) if "C" in name else (1, 2))],
+)
+def test_a_mask_of_zeros_makes_a_nan_of_what_overflowed_before_a_reset(name: str, chunk: int) -> None:
+    """0 · ∞: two sequences of two steps, of which the first overflows; a form that selects gives numbers."""
+    given = {name: np.float32(x) for name, x in OVERFLOWING[name].items()}
+    early = np.array([1, 1, 0, 0], np.float32).reshape(1, 4, 1, 1)
+    one = np.ones_like(early)
+    inputs: dict[str, Any] = {
+        "x": np.where(early > 0, given.get("x", 1), one),
+        "dt": np.where(early > 0, given.get("dt", 1), one)[..., 0],
+        "A": given.get("A", np.float32(-1.0)) * one[0, 0, 0],
+        "B": one,
+        "C": np.where(early > 0, 1, one * given.get("C", 1)),
+        "initial_states": given.get("initial_states", np.float32(1.0)) * one[:, :1],
+    }
+    inputs |= {"dt_softplus": False, "dt_limit": (0.0, float("inf")), "seq_idx": np.array([[0, 0, 1, 1]])}
+    cotangents = {"y": one, "final_states": one[:, :1]}
+    for kernel, arithmetic in (
+        (Kernel(chunk), matmul(chunk)),
+        (Kernel(), Arithmetic(evaluation="scan")),
+    ):
+        found = execute(kernel, inputs, cotangents)
+        bounds = ssm_spec.ssd_bounds(arithmetic=arithmetic, **inputs)
+        allowed = ssm_spec.ssd_vjp_bounds(cotangents, arithmetic=arithmetic, **inputs)
+        allowed |= {f"out:{each}": bounded for each, bounded in bounds.items()}
+        for each, bounded in allowed.items():
+            assert np.isfinite(found[each][bounded.judged]).all(), each
+        selects = kernel.chunk == 0
+        late = allowed["out:y"].judged[0, 2:], np.isfinite(found["out:y"][0, 2:])
+        assert all(part.all() == selects for part in late), (name, chunk, late)
