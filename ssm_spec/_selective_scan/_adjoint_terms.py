@@ -77,8 +77,8 @@ class Analysis:
         self.e_before = entering(self.h.error, forward.scan.sequences.fresh, arithmetic)
         self.e_dp = self._dp_error()
         self.peak_both = np.maximum(self.h.peak, self.adjoint.peak)
-        if arithmetic.evaluation == "chunk":
-            self.peak_both = np.maximum(self.peak_both, self._cumulative_sum_reach())
+        chunked = arithmetic.evaluation == "chunk"
+        self.dp_reach = self._cumulative_sum_reach() if chunked else np.zeros_like(self.e_dp)
 
     def _flushed(self, *factors: Any) -> Any:
         return flushed(self.arithmetic, *factors)
@@ -239,7 +239,8 @@ class Analysis:
         size = terms.sum(axis=1)
         e_step = error.sum(axis=1) + ((2 * n - 1) * self.u + 3.0 * self.u_m) * size
         reach = self._reached(u_t, f.B, weight + e_weight) * self._adjoint_reach
-        reach = (reach + self._reached(f.A, *self._decayed_product)).sum(axis=1)
+        through = np.maximum(self._reached(f.A, *self._decayed_product), self._reached(f.A) * self.dp_reach)
+        reach = (reach + through).sum(axis=1)
         return Terms(size, e_step, np.maximum(self.peak_both.max(axis=1), reach))
 
     def delta_terms(self) -> Terms:
@@ -260,7 +261,10 @@ class Analysis:
         size = step * g.dp
         error = step * self.e_dp + self.local.step[:, None] * (g.dp + self.e_dp) + self.u * size
         error += self._flushed(step, g.dp)
-        reach = self._reached(step + self.local.step[:, None], *self._decayed_product)
+        factor = step + self.local.step[:, None]
+        reach = np.maximum(
+            self._reached(factor, *self._decayed_product), self._reached(factor) * self.dp_reach
+        )
         if g.hold is not None:
             drive, e_hold = f.u[:, None] * f.B, self._hold_error(g.hold)
             size = size + drive * g.hold * g.adjoint
@@ -356,5 +360,6 @@ class Analysis:
         error += self.u_m * size + self._flushed(f.a, g.adjoint)
         sums = f.A * chunks_back(f.step, self.arithmetic.chunk).at_source[::-1, None]
         error += once_more(self.adjoint, g.adjoint, f.a, f.p, sums, self.arithmetic, f.scan.complex)
-        reach = self._reached(f.a + self.local.decay, self._adjoint_factor)
+        met = np.maximum(self._adjoint_reach, self._reached(self.adjoint.products))
+        reach = self._reached(f.a + self.local.decay) * met
         return Terms(size, error, np.maximum(self.adjoint.peak, reach))

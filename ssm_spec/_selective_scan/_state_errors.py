@@ -111,6 +111,8 @@ class StateErrors:
         In a chunk of the dual form, likewise, the largest number that what reads at t may meet:
         Σ_s max(1, w_ts) reach_s, and every reach_s of the chunk, for what a mask takes away may be formed
         before. Else zero.
+    products
+        The largest product of decays that ends at t, where products of decays are formed. Else zero.
     """
 
     error: Float
@@ -121,6 +123,7 @@ class StateErrors:
     lost: Float
     pairs: Float
     meets: Float
+    products: Float
 
     def map(self, change: Callable[[Float], Float]) -> StateErrors:
         """The same in another layout."""
@@ -139,7 +142,7 @@ def sequential(r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
         (1.0 + u) * (1.0 + u_m) * amplified, (1.0 + u) * fresh_error + u * r.state, cuts_of(r.fresh)
     )
     none = np.zeros_like(error)
-    return StateErrors(error, r.state, none, _peak(r, r.decay), r.state, none, none, none)
+    return StateErrors(error, r.state, none, _peak(r, r.decay), r.state, none, none, none, none)
 
 
 def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
@@ -163,8 +166,8 @@ def bracketed(r: Recurrence, arithmetic: Arithmetic, depth: int) -> StateErrors:
     lost = _lost_products(r, products, arithmetic)
     # A node holds |X_{s..r}| <= |x_r| + P|x_{s−1}| <= 2K: what a step cancels may go another way first.
     peak = np.maximum(_peak(r, products), so_far(2.0 * (reach + error + lost), r.fresh))
-    none = np.zeros_like(error)
-    return StateErrors(error + lost, r.state, none, peak, reach, lost, none, none)
+    none, products = np.zeros_like(error), np.broadcast_to(products, error.shape)
+    return StateErrors(error + lost, r.state, none, peak, reach, lost, none, none, products)
 
 
 def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
@@ -215,7 +218,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
         summed = recur(np.maximum(r.decay, 1.0), sources, cuts_of(every_row))
         meets = np.maximum(summed, _largest_of_chunk(sources, chunks.begins))
         peak = np.maximum(peak, summed)
-    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs, meets)
+    products = np.broadcast_to(products, mass.shape)
+    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs, meets, products)
 
 
 def once_more(

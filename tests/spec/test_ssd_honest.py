@@ -189,3 +189,41 @@ def test_a_mask_of_zeros_makes_a_nan_of_what_overflowed_before_a_reset(name: str
         selects = kernel.chunk == 0
         late = allowed["out:y"].judged[0, 2:], np.isfinite(found["out:y"][0, 2:])
         assert all(part.all() == selects for part in late), (name, chunk, late)
+
+
+LARGE_IN_CHUNKS: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "c h and b λ, summed over the states, before they cancel": (
+        "dt",
+        1,
+        {"x": 1e19, "dt": 10.0, "A": -1e-10, "C": 1.2e18},
+    ),
+    "a product of all decays": ("initial_states", 2, {"dt": 1.0, "A": 50.0, "C": 1e-30}),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_IN_CHUNKS)
+def test_what_overflows_in_the_gradients_of_a_chunk_alone(name: str) -> None:
+    """Three states that begin from nothing, one step or two."""
+    wanted, steps, large = LARGE_IN_CHUNKS[name]
+    given = {key: np.float32(x) for key, x in large.items()}
+    one = np.ones((1, steps, 1, 1), np.float32)
+    every = one.repeat(3, -1)
+    inputs: dict[str, Any] = {
+        "x": given.get("x", np.float32(0)) * one,
+        "dt": given["dt"] * one[..., 0],
+        "A": given["A"] * one[0, 0, 0],
+        "B": every,
+        "C": given["C"] * every,
+        "initial_states": np.zeros((1, 1, 1, 3), np.float32),
+    }
+    inputs |= {"dt_softplus": False, "dt_limit": (0.0, float("inf"))}
+    cotangents = {"y": one, "final_states": 0 * every[:, :1]}
+    for kernel, arithmetic, finite in (
+        (Kernel(2), matmul(2), False),
+        (Kernel(), Arithmetic(evaluation="sequential"), True),
+    ):
+        found = execute(kernel, inputs, cotangents)[wanted]
+        judged = ssm_spec.ssd_vjp_bounds(cotangents, arithmetic=arithmetic, **inputs)[wanted].judged
+        assert np.isfinite(found).all() == finite
+        assert judged.all() == finite
+        assert np.isfinite(found[judged]).all()
