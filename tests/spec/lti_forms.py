@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 Tensor = torch.Tensor
@@ -61,6 +63,27 @@ def zoh_modes(A: Tensor, B: Tensor, delta: Tensor) -> dict[str, Tensor]:
         series = (1 + series) * small / (k + 1)
     phi1 = torch.where(near, 1 + series, torch.expm1(far) / far)
     return {"A_bar": torch.exp(p), "B_bar": (delta[..., None] * phi1)[..., None] * B}
+
+
+class _Expm1(torch.autograd.Function):
+    """expm1, whose slope is exp(p); PyTorch takes expm1(p) + 1, which has lost e^p where that is below u."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor) -> Tensor:
+        ctx.save_for_backward(p)
+        return torch.expm1(p)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (p,) = ctx.saved_tensors
+        return grads[0] * torch.exp(p).conj()
+
+
+def zoh_strong_modes(A: Tensor, B: Tensor, delta: Tensor, *, by_autograd: bool = False) -> dict[str, Tensor]:
+    """As expm1(p)/λ, for modes far from λ = 0."""
+    p = delta[..., None] * A
+    grown = torch.expm1(p) if by_autograd else _Expm1.apply(p)
+    return {"A_bar": torch.exp(p), "B_bar": (grown / A)[..., None] * B}
 
 
 def zoh_modes_subtracting(A: Tensor, B: Tensor, delta: Tensor) -> dict[str, Tensor]:

@@ -150,6 +150,27 @@ def test_subtracting_one_from_an_exponential_exceeds_the_bound() -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("complex_", [False, True])
+def test_the_slope_of_a_hold_is_an_exponential_and_no_difference(complex_: bool, compute: Any) -> None:
+    """∂φ/∂Δ = e^p: PyTorch's derivative of expm1, expm1(p) + 1, and that of Δφ₁(p) keep no digit of it."""
+    A = -np.linspace(40.0, 60.0, 5) + (1j * np.linspace(-9.0, 9.0, 5) if complex_ else 0)
+    arrays = narrowed({"A": A, "B": np.ones((5, 1)), "delta": np.array(1.0)})
+    right, *wrong = (
+        ratios("discretize_zoh", form, arrays, compute, {"diagonal": True})
+        for form in (
+            forms.zoh_strong_modes,
+            partial(forms.zoh_strong_modes, by_autograd=True),
+            forms.zoh_modes,
+        )
+    )
+    assert max(right.values()) <= 1, right
+    for found in wrong:
+        slope = found.pop("ddelta")
+        assert slope > 1e3, slope
+        assert max(found.values()) <= 1, found
+
+
+@BOTH
 def test_a_wrong_alpha_exceeds_the_bound(compute: Any) -> None:
     worst = ratios("discretize_bilinear", forms.bilinear_too_implicit, system("legs 1 0.1"), compute, {})
     assert worst["A_bar"] > 3, worst
