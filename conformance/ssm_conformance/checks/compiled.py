@@ -1,21 +1,30 @@
-"""A call under ``torch.compile``: one graph, with honest operators, right for other numbers and lengths."""
+"""A call under ``torch.compile``: one graph, with honest operators, right for other numbers and sizes."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from ssm_conformance.checks.accuracy import judge_gradients, judge_outputs
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.pieces import cut_time, over_time
+from ssm_conformance.checks.other_sizes import FEWER, doubled, one_row, shorter
 from ssm_conformance.checks.pytorch import Function, has_autograd, named, other_numbers, through
 from ssm_conformance.checks.registered import registered
 from ssm_conformance.checks.subject import CheckFailed, Subject
 
-FEWER = 3
-"""Steps by which the call of another length is shorter."""
+OPEN_IN: Final = "float32"
+OPEN: Final = (
+    *("selective_scan", "selective_state_update", "ssd", "ssd_update"),
+    *("causal_conv1d", "causal_conv1d_update"),
+)
+"""What is asked with every size open from the start, and in which dtype.
+
+Such a trace is the same in each dtype. It takes a second or two, but for layers and systems that are made of
+PyTorch's own operations up to a minute.
+"""
 
 
 @dataclass
@@ -30,8 +39,16 @@ class Tracing:
 
     graphs: int = 0
 
-    def trace(self, fn: Function) -> Function:
-        """The function as one graph; CheckFailed where it is not one."""
+    def trace(self, fn: Function, dynamic: bool | None = None) -> Function:
+        """The function as one graph; CheckFailed where it is not one.
+
+        Parameters
+        ----------
+        fn
+            The function.
+        dynamic
+            Whether its sizes are open from the first call on; None: each when it first changes.
+        """
         import torch
         from torch._dynamo import lookup_backend
         from torch._dynamo.exc import TorchDynamoException
@@ -43,7 +60,7 @@ class Tracing:
             return compile_graph(graph, inputs)
 
         torch._dynamo.reset()  # graphs of earlier cases count against the limit of one function
-        whole = torch.compile(fn, fullgraph=True, backend=counted)
+        whole = torch.compile(fn, fullgraph=True, dynamic=dynamic, backend=counted)
 
         def run(**inputs: Any) -> Any:
             try:
@@ -61,17 +78,17 @@ class Tracing:
 def compiled(subject: Subject) -> Finding:
     """The operators it registers, then values and gradients of the traced call.
 
-    Once more with other numbers, for which nothing may be traced again, and with fewer steps.
+    Once more with other numbers, for which nothing may be traced again, with fewer steps, and one row alone.
+    Some with every size open from the start: the call, and one of twice as many rows, channels and states.
     The graph runs PyTorch's own operators ("aot_eager"): what a compiler makes of them is the compiler's.
     """
     complaint = registered(subject)
     if complaint:
         return Finding(message=complaint)
     tracing = Tracing()
-    whole = through(subject, tracing.trace)
     gradients = has_autograd(subject)
     found, before = Finding(), 0
-    for calls, which, may_trace in _calls(whole):
+    for calls, which, may_trace in _calls(subject, tracing):
         found = named(_judged(calls, gradients), f"compiled, {which}")
         if not found.passed:
             return found
@@ -89,14 +106,20 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {'; '.join([*lines[:1], *said[:1], *places[-1:]])}"
 
 
-def _calls(whole: Subject) -> Iterator[tuple[Subject, str, bool]]:
-    """The case's call, the same with other numbers, and a shorter one; whether it may be traced anew."""
+def _calls(subject: Subject, tracing: Tracing) -> Iterator[tuple[Subject, str, bool]]:
+    """The case's call, the same with other numbers, and of other sizes; whether it may be traced anew."""
+    whole = through(subject, tracing.trace)
     yield whole, "the first call", True
     yield other_numbers(whole), "other numbers", False
-    length = whole.call.sizes.get("l", 0)
-    if length > FEWER and "cu_seqlens" not in whole.stored and over_time(whole):
-        shorter = whole.put(cut_time(whole, slice(0, length - FEWER)))
-        yield replace(shorter, op=whole.op), f"{FEWER} steps fewer", True
+    for another, which in ((shorter(whole), f"{FEWER} steps fewer"), (one_row(whole), "one row")):
+        if another:
+            yield replace(another, op=whole.op), which, True
+    if subject.case.op not in OPEN or subject.case.dtype != OPEN_IN:
+        return
+    if twice := doubled(subject):
+        whole = through(subject, partial(tracing.trace, dynamic=True))
+        yield whole, "dynamic=True", True
+        yield replace(twice, op=whole.op), "dynamic=True, twice as many rows, channels and states", True
 
 
 def _judged(subject: Subject, gradients: bool) -> Finding:

@@ -28,6 +28,35 @@ class _CountsCalls(TorchScan):
         return super().step_size(x, softplus)
 
 
+class _SizeOfTheTrace(TorchScan):
+    """A size is read when the call is traced, and what it was then is a constant of the graph."""
+
+    def __init__(self, axis: int) -> None:
+        def size(h: Tensor) -> int:
+            return int(h.shape[axis])
+
+        size._dynamo_marked_constant = True  # type: ignore[attr-defined] # assume_constant_result, without torch
+        self.axis, self.size = axis, size
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        import torch
+
+        known = torch.arange(h.shape[self.axis]) < self.size(h)
+        return super().contract(C, h * known.view([-1 if i == self.axis else 1 for i in range(h.ndim)]))
+
+
+class _OneRowTraced(TorchScan):
+    """What a compiler is given for one row does not write the last step."""
+
+    def contract(self, C: Tensor, h: Tensor) -> Tensor:
+        import torch
+
+        found = super().contract(C, h)
+        if not torch.compiler.is_compiling() or h.shape[0] > 1:
+            return found
+        return torch.cat([found[..., :-1], torch.zeros_like(found[..., -1:])], -1)
+
+
 class _FakeTransposed(Registered):
     def fake(self, C: Tensor, h: Tensor) -> Tensor:
         return super().fake(C, h).mT
@@ -191,6 +220,21 @@ PYTORCH: Final = (
         "A counter in Python, behind a claim of `compile`: what was traced holds for one call alone.",
         "property/compiled-typical",
         _CountsCalls(),
+    ),
+    *(
+        _mutant(
+            f"{what}-of-the-trace",
+            f"How many {what} there are is a constant of the graph: more than that are not read.",
+            "property/compiled-typical",
+            _SizeOfTheTrace(axis),
+        )
+        for axis, what in enumerate(("rows", "channels", "states"))
+    ),
+    _mutant(
+        "one-row-traced",
+        "In a graph for one row the last output is not written.",
+        "property/compiled-typical",
+        _OneRowTraced(),
     ),
     _mutant(
         "fake-kernel-transposed",
