@@ -127,14 +127,13 @@ class Arithmetic:
     def operand_rounding(self) -> float:
         """The relative error of a product of products whose operands are rounded to a narrower type.
 
-        In a chunk a weight (C·B, then exp and Δ) and what it multiplies are rounded, and as
-        many of the carried state's factors: two if the inputs come in that type, else four.
+        In a chunk a weight (C·B, then exp and Δ) and what it multiplies are rounded, or two of the
+        carried state's factors; what comes in is exact in that type: else see :class:`RoundedInputs`.
         """
         if self.operands == "compute":
             return 0.0
         # Hardware may truncate to tf32's 10 bits instead of rounding to nearest.
-        u = 2.0**-10 if self.operands == "tf32" else UNIT_ROUNDOFF[self.operands]
-        return (2.0 if UNIT_ROUNDOFF[self.storage] >= u else 4.0) * u
+        return 2.0 * (2.0**-10 if self.operands == "tf32" else UNIT_ROUNDOFF[self.operands])
 
     def product(self, complex_: bool) -> float:
         """u_m, the relative error of one product: 2√2 u if complex (Higham, lemma 3.5), else u."""
@@ -161,6 +160,34 @@ class ComplexArithmetic(Arithmetic):
         if arithmetic is ORACLE or isinstance(arithmetic, cls):
             return arithmetic
         return cls(**vars(arithmetic))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundedInputs(Arithmetic):
+    """The same where what comes in is rounded as an operand as well: two more of a product's factors."""
+
+    @property
+    def operand_rounding(self) -> float:
+        """Twice as much."""
+        return 2.0 * super().operand_rounding
+
+    @classmethod
+    def of(cls, arithmetic: Arithmetic, *inputs: NDArray[np.float64]) -> Arithmetic:
+        """The arithmetic asked about, if the type of its operands has all these numbers."""
+        bits = _SIGNIFICAND.get(arithmetic.operands)
+        exact = bits is None or all(_has_bits(x, bits) for x in inputs)
+        return arithmetic if exact else cls(**vars(arithmetic))
+
+
+_SIGNIFICAND: Final = {"bfloat16": 8, "float16": 11, "tf32": 11}
+"""Bits of a number of the type, the leading one counted."""
+
+
+def _has_bits(x: NDArray[np.float64], bits: int) -> bool:
+    """Whether so many bits hold every finite number; of a subnormal one what is lost is flushing's."""
+    significand, _ = np.frexp(x[np.isfinite(x)])
+    whole = np.ldexp(significand, bits)
+    return bool((whole == np.rint(whole)).all())
 
 
 _WORDS: Final[dict[str, tuple[str | None, ...]]] = {

@@ -12,14 +12,13 @@ from numpy.typing import ArrayLike
 from ssm_spec._calls import arguments_of
 from ssm_spec._mamba3._adjoint import DIFFERENTIABLE, adjoint_of, gradients, read_cotangents
 from ssm_spec._mamba3._adjoint_errors import Analysis
-from ssm_spec._mamba3._errors import follow_states
+from ssm_spec._mamba3._errors import follow_states, turned_analyses
 from ssm_spec._mamba3._inputs import STATES, Siso, read
 from ssm_spec._mamba3._near import Near
 from ssm_spec._mamba3._siso import follow, mamba3_siso
 from ssm_spec._mamba3._turns import frames
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._selective_scan._bounds import Worst
-from ssm_spec._ssd._bounds import analyses
 from ssm_spec._validate import Float, differentiated
 
 
@@ -53,7 +52,7 @@ def mamba3_siso_vjp_bounds(
         worst = {name: Worst.of(*values[name].shape) for name in names}
         path = follow(siso)
         states, back = follow_states(siso, path), adjoint_of(siso, path, given)
-        for order, own in analyses(arithmetic):
+        for order, own in turned_analyses(arithmetic):
             both = [
                 Analysis(siso, path, states, back, given, turns, order).gradients()
                 for turns in frames(siso, path.theta, order)

@@ -10,14 +10,13 @@ import numpy as np
 from ssm_spec._calls import arguments_of
 from ssm_spec._functions import sigmoid
 from ssm_spec._gate_errors import silu_error
-from ssm_spec._mamba3._errors import States, follow_states, forward_errors
+from ssm_spec._mamba3._errors import States, follow_states, forward_errors, turned_analyses
 from ssm_spec._mamba3._inputs import Siso, read
 from ssm_spec._mamba3._siso import Path, follow, last_v, mamba3_siso, run
 from ssm_spec._mamba3._turns import Turns, frames, reduction_error, rotation_error, state_moved
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan._local_errors import flushed, reached
 from ssm_spec._selective_scan._value import gate
-from ssm_spec._ssd._bounds import analyses
 from ssm_spec._validate import Float
 
 
@@ -55,7 +54,7 @@ def mamba3_siso_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bo
         path = follow(siso)
         y, S = run(siso, path)
         states = follow_states(siso, path)
-        found = [_errors(siso, path, states, order) for order, own in analyses(arithmetic) if not own]
+        found = [_errors(siso, path, states, order) for order, own in turned_analyses(arithmetic) if not own]
         mine = _errors(siso, path, states, ORACLE)
 
         def bounded(value: Float, name: str, peak: str | None = None) -> Bounded:

@@ -20,11 +20,12 @@ from ssm_spec._functions import sigmoid
 from ssm_spec._mamba3._inputs import Siso
 from ssm_spec._mamba3._siso import Path
 from ssm_spec._mamba3._turns import Turns, moved, rotation_error, seen, state_moved, state_seen
-from ssm_spec._roundoff import Arithmetic
+from ssm_spec._roundoff import Arithmetic, RoundedInputs
 from ssm_spec._selective_scan._classes import all_of, chunk_begins, chunk_sums, drift_in_order
 from ssm_spec._selective_scan._local_errors import flushed, reached, sigmoid_error
 from ssm_spec._selective_scan._recurrence import cuts_of, recur
 from ssm_spec._selective_scan._state_errors import Chunks, Recurrence, StateErrors
+from ssm_spec._ssd._bounds import analyses
 from ssm_spec._validate import Float
 
 
@@ -85,6 +86,11 @@ def follow_states(siso: Siso, path: Path) -> States:
     S = recur(decay, source, cuts_of(siso.fresh), decay[0] * initial if l else None)
     before = np.concatenate([initial[None], S[:-1]])[:l]
     return States(S, np.where(siso.fresh[:, None, None, :, None], 0.0, before))
+
+
+def turned_analyses(arithmetic: Arithmetic) -> list[tuple[Arithmetic, bool]]:
+    """As SSD's; k̃ and q̃ are made in the compute type, and rounded wherever operands are."""
+    return analyses(RoundedInputs(**vars(arithmetic)))
 
 
 def outer_products(v: Float, k: Float) -> Float:

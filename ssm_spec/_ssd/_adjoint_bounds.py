@@ -23,7 +23,7 @@ from ssm_spec._selective_scan._local_errors import (
     softplus_slope_reach,
 )
 from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory, follow, follow_back
-from ssm_spec._ssd._bounds import analyses, step_error, undecided
+from ssm_spec._ssd._bounds import analyses, step_error, undecided, with_operands
 from ssm_spec._ssd._inputs import Ssd
 from ssm_spec._validate import Float
 
@@ -72,7 +72,7 @@ def gradient_bounds(
 ) -> dict[str, Worst]:
     """For each gradient named, in the shape of the input."""
     worst: dict[str, Worst] = {}
-    for order, own in analyses(arithmetic):
+    for order, own in analyses(with_operands(given, arithmetic)):
         found = _by_channel(given, cotangents, {_IN_SCAN.get(name, name) for name in names}, order)
         for name in names:
             error, peak = _in_shape(given, name, found[_IN_SCAN.get(name, name)], order)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ssm_spec._errors import DomainError
-from ssm_spec._roundoff import ORACLE, Arithmetic
+from ssm_spec._roundoff import ORACLE, Arithmetic, RoundedInputs
 from ssm_spec._selective_scan._blocks import blocks
 from ssm_spec._selective_scan._bounds import ANALYSED, Worst, gated_error
 from ssm_spec._selective_scan._classes import alternatives, forward_errors
@@ -31,6 +31,11 @@ def analyses(arithmetic: Arithmetic) -> list[tuple[Arithmetic, bool]]:
     if arithmetic.evaluation == "matmul_chunk":
         arithmetic = replace(arithmetic, evaluation="chunk")
     return [(order, False) for order in alternatives(arithmetic)] + [(ORACLE, True)]
+
+
+def with_operands(given: Ssd, arithmetic: Arithmetic) -> Arithmetic:
+    """The arithmetic asked about, by whether x, B and C are rounded where they are operands."""
+    return RoundedInputs.of(arithmetic, given.scan.u, given.scan.B.array, given.scan.C.array)
 
 
 def step_error(steps: Steps, arithmetic: Arithmetic) -> Float:
@@ -75,6 +80,7 @@ def _near(steps: Steps, limit: float, error: Float) -> np.ndarray[tuple[int, ...
 def output_bounds(given: Ssd, arithmetic: Arithmetic) -> dict[str, Worst]:
     """For "y", (l, b, h·p), and "final_states", (n, b, h·p)."""
     scan, p = given.scan, given.shape[3]
+    arithmetic = with_operands(given, arithmetic)
     b, d, l, n = scan.sizes
     y, last = Worst.of(l, b, d), Worst.of(n, b, d)
     if scan.initial_state is not None and l == 0:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 Result = dict[str, np.ndarray[Any, Any]]
 
@@ -36,6 +37,22 @@ class _MatMul(torch.autograd.Function):
         a, b = ctx.saved_tensors
         g = grads[0].to(ctx.dtype).to(a.dtype)
         return g @ b.mT, a.mT @ g, None
+
+
+class NarrowProducts(TorchFunctionMode):
+    """Within it every product of matrices rounds its operands to bfloat16."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (torch.matmul, Tensor.matmul, Tensor.__matmul__):
+            return _matmul(args[0], args[1], torch.bfloat16)
+        return function(*args, **(kwargs or {}))
+
+
+def in_bfloat16(inputs: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The inputs, those of these names rounded to bfloat16."""
+    return {
+        name: torch.tensor(x).bfloat16().float().numpy() if name in names else x for name, x in inputs.items()
+    }
 
 
 def execute(kernel: Kernel, inputs: dict[str, Any], cotangents: dict[str, Any]) -> Result:

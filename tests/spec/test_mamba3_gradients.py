@@ -180,6 +180,23 @@ def test_honest_gradients_stay_within_their_bounds(form: Any, arithmetic: Arithm
             assert max(worst.values()) <= 1, worst
 
 
+def test_honest_products_of_operands_in_bfloat16_stay_within_their_bounds() -> None:
+    """k̃ and q̃ are turned in float32, and rounded whatever k and q were given in."""
+    pytest.importorskip("torch")
+    from .ssd_kernels import NarrowProducts, in_bfloat16
+
+    def form(torch: Any, x: dict[str, Any]) -> tuple[Any, ...]:
+        with NarrowProducts():
+            return blockwise(torch, x)
+
+    arithmetic = Arithmetic(evaluation="matmul_chunk", chunk=64, operands="bfloat16", io="bfloat16")
+    for seed in range(20):
+        inputs = in_bfloat16(draw(seed, 2, 5, 4, 3, 2, 6, 2, wild=True), *STREAMS)
+        cotangents = cotangents_of(seed, inputs)
+        worst = ratio(autograd(inputs, cotangents, "float32", form), inputs, cotangents, arithmetic)
+        assert max(worst.values()) <= 1, (seed, worst)
+
+
 @pytest.mark.parametrize(("form", "arithmetic"), [(loop, SINGLE), (blockwise, DUAL)])
 def test_honest_gradients_of_many_equal_turns_stay_within_theirs(form: Any, arithmetic: Arithmetic) -> None:
     """Each sum of the angles rounds the same way: what is lost grows with the square of the steps."""

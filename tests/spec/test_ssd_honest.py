@@ -13,7 +13,7 @@ from ssm_spec import Arithmetic
 from .ssd_data import VARIANTS, draw, draw_cotangents
 
 torch = pytest.importorskip("torch")
-from .ssd_kernels import Kernel, execute
+from .ssd_kernels import Kernel, execute, in_bfloat16
 
 ANY = Arithmetic()
 
@@ -67,6 +67,34 @@ def test_operands_in_bfloat16_have_to_be_declared() -> None:
     assert max(ratios(narrow, inputs, matmul(8)).values()) > 10
     coarse = Arithmetic(evaluation="matmul_chunk", chunk=8, operands="tf32")
     assert max(ratios(narrow, inputs, coarse).values()) > 1
+
+
+@pytest.mark.parametrize("narrow", [("x",), ("x", "B", "C")], ids=["x", "x, B and C"])
+def test_operands_in_bfloat16_round_the_inputs_that_are_not(narrow: tuple[str, ...]) -> None:
+    """Of a weight C B w and of what it multiplies two factors are rounded more where B and C are float32."""
+    arithmetic = matmul(4, operands="bfloat16", io="bfloat16")
+    for seed in range(12):
+        for variant in VARIANTS.values():
+            inputs = in_bfloat16(draw(seed, *SIZES, wild=True, **variant), *narrow)
+            found = ratios(Kernel(4, torch.bfloat16), inputs, arithmetic)
+            assert max(found.values()) <= 1, (seed, variant, found)
+
+
+def test_operands_that_are_given_in_their_type_have_half_the_bound() -> None:
+    inputs = draw(3, *SIZES)
+    both = [
+        ssm_spec.ssd_bounds(arithmetic=matmul(8, operands=operands), **given)["final_states"].bound
+        for operands, bits in (("bfloat16", 8), ("tf32", 11))
+        for given in (inputs, inputs | {name: _cut(inputs[name], bits) for name in ("x", "B", "C")})
+    ]
+    for wide, narrow in (both[:2], both[2:]):
+        np.testing.assert_allclose(wide, 2 * narrow, rtol=0.05)  # numbers moved by 2⁻⁸, float32's own part
+
+
+def _cut(x: Any, bits: int) -> Any:
+    """Rounded to so many bits."""
+    significand, exponent = np.frexp(x)
+    return np.ldexp(np.rint(np.ldexp(significand, bits)), exponent - bits)
 
 
 WRONG = {
