@@ -57,7 +57,7 @@ class Sizes:
             stop = len(shape) - (len(symbols) - star - 1)
             batch = shape[star:stop]
             fits = batch == self.system if symbols[star][0] == "=" else self.broadcast(batch)
-            del symbols[star]
+            symbols = symbols[:star] + symbols[star + 1 :]
             shape = shape[:star] + shape[stop:]
         for symbol, size in zip(symbols, shape, strict=True):
             fits &= self.bind(symbol, size, argument)

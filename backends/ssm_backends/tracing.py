@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ssm_backends.validation import check_sizes, find, validate_unsized
@@ -13,6 +15,7 @@ Described = tuple[tuple[Any, ...], ...]
 """The arguments of a call as constants of a trace: name, value; of a tensor name, rank, dtype, device, …"""
 Patterns = tuple[tuple[str, str], ...]
 """Name and symbolic shape of every array of a call."""
+_NUMPY: Final = (np.ndarray, np.generic)
 Refused = tuple[type[Exception], str]
 """An error that a trace carries out as a value: raised within a constant, it would be PyTorch's own."""
 
@@ -34,12 +37,23 @@ def validate_traced(op: str, **inputs: Any) -> None:
 
 
 def described(inputs: Mapping[str, Any]) -> Described:
-    """The arguments without their sizes: lengths may vary in one graph."""
+    """The arguments without their sizes: lengths may vary in one graph.
+
+    Raises
+    ------
+    DTypeError
+        If one is NumPy's, a scalar too, which a graph takes for an array that is known when it runs. PyTorch
+        then leaves the call to Python, where a scalar is a number; a whole graph is refused by this error.
+    """
     return tuple(map(_described, inputs.items()))
 
 
 def _described(item: tuple[str, Any]) -> tuple[Any, ...]:
     name, x = item
+    if isinstance(x, _NUMPY):
+        raise DTypeError(
+            f"`{name}` must be a tensor, or a number or flag of Python's, in a graph; got one of NumPy's"
+        )
     if hasattr(x, "ndim"):
         return name, x.ndim, str(x.dtype), str(x.device), x.requires_grad
     return name, x

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import ssm_backends
-from ssm_backends import DTypeError, NotSupportedError, ShapeError
+from ssm_backends import OPERATORS, DTypeError, NotSupportedError, ShapeError, mamba_ssm
 
-from .mamba_calls import randn
+from . import calls
+from .mamba_calls import inner_inputs, pooled_step, randn
 
 os.environ.setdefault("SSM_CPU_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"ssm_cpu_tests_{os.getuid()}"))
 
@@ -115,3 +117,84 @@ def test_a_rule_between_sizes_is_judged_by_the_sizes_there_are() -> None:
     torch._dynamo.reset()
     found = torch.compile(ssm_backends.mamba3_siso, backend="eager", fullgraph=True)(**call)
     assert torch.equal(found, ssm_backends.mamba3_siso(**call))
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of its own tracing
+@pytest.mark.parametrize("op", [op for op, operator in OPERATORS.items() if operator.differentiable])
+def test_every_operator_that_takes_tensors_is_one_graph(op: str) -> None:
+    inputs = {
+        name: randn(*x.shape, dtype=torch.float64) if isinstance(x, calls.Meta) else x
+        for name, x in calls.call(OPERATORS[op]).items()
+    }
+    torch._dynamo.reset()
+    found = torch.compile(front_door(op), backend="eager", fullgraph=True)(**inputs)
+    torch.testing.assert_close(found, front_door(op)(**inputs), rtol=0, atol=0, equal_nan=True)
+
+
+def kernel() -> dict[str, Any]:
+    modes = {"A": -randn(3, 4).exp(), "B": randn(3, 4, seed=1), "C": randn(3, 4, seed=2)}
+    return {"delta": torch.rand(3), **modes}
+
+
+def step() -> dict[str, Any]:
+    inputs = pooled_step()
+    del inputs["state_batch_indices"]
+    return inputs | {"state": inputs["state"][:2]}
+
+
+def system() -> dict[str, Any]:
+    return {"A": -torch.eye(2), "B": torch.ones(2, 1), "delta": torch.tensor(0.5)}
+
+
+PLAIN: dict[str, tuple[Any, dict[str, Any], str, Any]] = {
+    "a flag": (front_door("selective_scan"), scan(), "delta_softplus", True),
+    "an integer": (front_door("s4d_kernel"), kernel(), "length", 3),
+    "a number": (front_door("discretize_bilinear"), system(), "alpha", 0.75),
+    "mamba-ssm's scan": (mamba_ssm.selective_scan_fn, scan(), "return_last_state", True),
+    "its reference": (mamba_ssm.selective_scan_ref, scan(), "delta_softplus", True),
+    "mamba-ssm's step": (mamba_ssm.selective_state_update, pooled_step(), "dt_softplus", True),
+    "the step's reference": (mamba_ssm.selective_state_update_ref, step(), "dt_softplus", True),
+    "mamba-ssm's block": (mamba_ssm.mamba_inner_fn, inner_inputs(False, "BC"), "delta_softplus", True),
+}
+"""Function, inputs, an argument that is no tensor, and its value."""
+ONES: dict[str, Callable[[Any], Any]] = {
+    "NumPy's, of no dimension": np.asarray,
+    "a tensor of one": lambda value: torch.tensor([value]),
+}
+
+
+def fresh(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs anew: a step writes its state."""
+    return {name: x.clone() if torch.is_tensor(x) else x for name, x in inputs.items()}
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of its own tracing
+@pytest.mark.parametrize("which", PLAIN)
+def test_a_scalar_of_numpy_is_what_it_is_of_python_and_a_whole_graph_refuses_it(which: str) -> None:
+    function, inputs, name, value = PLAIN[which]
+    scalar = np.asarray(value)[()]
+    assert isinstance(scalar, np.generic)
+    torch._dynamo.reset()
+    wanted = function(**fresh(inputs) | {name: value})
+    for run in (function, torch.compile(function, backend="eager")):
+        found = run(**fresh(inputs) | {name: scalar})
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    torch._dynamo.reset()
+    said = rf"DTypeError.*`{name}` must be a tensor, or a number .* in a graph; got one of NumPy's"
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=said):
+        torch.compile(function, backend="eager", fullgraph=True)(**fresh(inputs) | {name: scalar})
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of its own tracing
+@pytest.mark.parametrize("one", ONES)
+@pytest.mark.parametrize("which", PLAIN)
+def test_an_array_of_one_element_is_no_number_and_no_flag(which: str, one: str) -> None:
+    function, inputs, name, value = PLAIN[which]
+    given = fresh(inputs) | {name: ONES[one](value)}
+    torch._dynamo.reset()
+    for run in (function, torch.compile(function, backend="eager")):
+        with pytest.raises(DTypeError, match=rf"^`{name}` must be (True or False|an? \w+); got shape \("):
+            run(**given)
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=rf"DTypeError.*`{name}` must be "):
+        torch.compile(function, backend="eager", fullgraph=True)(**given)
