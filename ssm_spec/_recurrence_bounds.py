@@ -20,6 +20,7 @@ import numpy as np
 from ssm_spec import _recurrence as rec
 from ssm_spec._calls import arguments_of
 from ssm_spec._recurrence import ssm_recurrence
+from ssm_spec._recurrence_chunks import chunk_begins, in_chunks, pairs, source_factors
 from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, read_error, sequential
@@ -102,7 +103,12 @@ def _forward(
     added = B @ x
     floor = eta * (2 * m + 2 + np.sum(B, axis=-1)[..., None] + np.sum(x, axis=-2)[..., None, :])
     entering = (m * u + arithmetic.product(np.iscomplexobj(call.B))) * added + floor
-    return state_errors(call.A, states, added, entering, eta * np.ones(call.initial.shape), arithmetic, own)
+    initial = eta * np.ones(call.initial.shape)
+    formed = None
+    if in_chunks(call.A, arithmetic):
+        begins = chunk_begins(len(states) - 1, arithmetic.chunk)
+        formed = pairs(call.A, source_factors(call.B, call.u), np.abs(states[:-1]), begins)
+    return state_errors(call.A, states, added, entering, initial, arithmetic, own, m, formed)
 
 
 def _backward(
@@ -124,16 +130,30 @@ def _backward(
         added[..., -1] += np.abs(adjoints[-1])
         entering[..., -1] += u * np.abs(adjoints[-1])
     zero = np.zeros(call.initial.shape)
-    errors = state_errors(A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own)
+    formed = None
+    if in_chunks(call.A, arithmetic):
+        begins = chunk_begins(len(adjoints) - 1, arithmetic.chunk, back=True)
+        formed = pairs(call.A, _cotangent_factors(call, adjoints, r), np.abs(reversed_states[:-1]), begins)
+    errors = state_errors(
+        A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own, p, formed
+    )
     return [
         e._replace(
             error=np.concatenate((e.error[1:][::-1], zero[None])),
             size=np.concatenate((e.size[1:][::-1], np.abs(adjoints[-1:]))),
             distance=None if e.distance is None else np.concatenate((e.distance[1:][::-1], zero[None])),
             whole=None,
+            pairs=None if e.pairs is None else np.concatenate((e.pairs[1:][::-1], zero[None])),
         )
         for e in errors
     ]
+
+
+def _cotangent_factors(call: rec.Recurrence, adjoints: Array, r: Array) -> Float:
+    """Π(1 + |f|) of what enters the adjoints, as the way back meets it: the last state's cotangent too."""
+    factors = call.gamma * source_factors(np.swapaxes(call.C, -1, -2), r)[::-1]
+    factors[:1] += 1.0 + np.abs(adjoints[-1])
+    return factors
 
 
 def state_errors(
@@ -144,6 +164,8 @@ def state_errors(
     initial: Float,
     arithmetic: Arithmetic,
     own: bool,
+    fan: int = 1,
+    formed: Float | None = None,
 ) -> list[StateError]:
     # A subnormal decay or state may be read as zero.
     before = np.abs(states[:-1])
@@ -152,7 +174,8 @@ def state_errors(
     else:
         read_as_zero = np.abs(A) + before
     floor = arithmetic.eta * (2 * A.shape[-1] + 2 + read_as_zero)
-    trace = Trace(A, states, np.moveaxis(added, -1, 0), np.moveaxis(entering, -1, 0) + floor, initial)
+    added, entering = np.moveaxis(added, -1, 0), np.moveaxis(entering, -1, 0) + floor
+    trace = Trace(A, states, added, entering, initial, fan, formed)
     run = (sequential,) if own else classes(arithmetic, trace.dense)
     return [one(trace, arithmetic) for one in run]
 
@@ -172,6 +195,8 @@ def _outputs(
         + np.sum(np.abs(call.D), axis=-1)[..., None] + np.sum(np.abs(call.u), axis=-2)[..., None, :]
     )  # fmt: skip
     y = y + (m + 1) * u * direct + u * (through + direct) + floor
+    if e.pairs is not None:
+        y = y + 2 * arithmetic.eta * call.gamma * ((1 + C) @ np.moveaxis(e.pairs[1:], 0, -1))
     return y, e.error[-1]
 
 
@@ -226,13 +251,40 @@ def _gradient_errors(
         initial = initial + e_back.once_more
     else:
         initial = np.zeros(call.initial.shape)
-    return {
+    found = {
         "A_bar": dA,
         "B_bar": summed(lam, e_lam, x, zero_x),
         "C": call.gamma * summed(r, zero_r, after, e_after),
         "D": summed(r, zero_r, x, zero_x),
         "u": du,
         "initial_state": initial,
+    }
+    for name, lost in _lost_pairs(call, states, r, e, e_back, arithmetic).items():
+        found[name] = found[name] + lost
+    return found
+
+
+def _lost_pairs(
+    call: rec.Recurrence, states: Array, r: Float, e: StateError, e_back: StateError, arithmetic: Arithmetic
+) -> dict[str, Float]:
+    """Return what the gradients lose where products C a^j B are formed first, `_recurrence_chunks`.
+
+    dā = Σ j a^{j−1} c v: a power that joins s and t passes the j steps between, and at each meets what comes
+    before and what comes after. By way of exp(j log a) it is a^j/a, which loses no more than all.
+    """
+    if e.pairs is None or e_back.pairs is None:
+        return {}
+    eta, flat, T = 2 * arithmetic.eta, "lbsn->bsnl", np.swapaxes
+    ahead, back = np.einsum(flat, e.pairs[1:]), np.einsum(flat, e_back.pairs[:-1])
+    x, r, before = 1 + np.abs(call.u), 1 + r, np.abs(states[:-1])
+    joined = (e.pairs[:-1] + 1 + before) * e_back.pairs[:-1]
+    a = np.where(call.A == 0, 1.0, np.abs(call.A))
+    divided = np.where(call.A == 0, 0.0, np.minimum(eta * joined / a, e.size[:-1] * e_back.size[:-1]))
+    return {
+        "A_bar": np.sum(eta * joined + divided, axis=(0, 1)),
+        "B_bar": eta * np.sum(back @ T(x, -1, -2), axis=0),
+        "C": eta * call.gamma * np.sum(r @ T(ahead, -1, -2), axis=0),
+        "u": eta * (1 + T(np.abs(call.B), -1, -2)) @ back,
     }
 
 

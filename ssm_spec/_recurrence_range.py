@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssm_spec import _recurrence as rec
+from ssm_spec._recurrence_chunks import chunk_begins, in_chunks, meets
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._local_errors import reached
 from ssm_spec._state_error import StateError
@@ -40,11 +41,15 @@ class Sizes(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """The largest numbers on the way to the states (l + 1, b, s, n), and to what enters them (l, b, s, n)."""
+    """The largest numbers on the way to the states (l + 1, b, s, n), and to what enters them (l, b, s, n).
+
+    `size` (l + 1, b, s, n) is that of a state with its error, `met` (l, b, s, n) of what reads may meet it.
+    """
 
     states: Float
     entering: Float
     size: Float
+    met: Float
 
 
 def forward_reach(
@@ -52,7 +57,8 @@ def forward_reach(
 ) -> Reach:
     """Follow the states."""
     entering = np.moveaxis(_summed("snm,bsml->bsnl", arithmetic, sizes.B, sizes.u), -1, 0)
-    return _follow(sizes.A, entering, np.abs(states), errors, arithmetic)
+    begins = chunk_begins(len(entering), arithmetic.chunk)
+    return _follow(sizes.A, entering, np.abs(states), errors, arithmetic, begins)
 
 
 def backward_reach(
@@ -62,13 +68,14 @@ def backward_reach(
     A = np.swapaxes(sizes.A, -1, -2) if sizes.A.ndim == 3 else sizes.A
     entering = call.gamma * np.moveaxis(_summed("spn,bspl->bsnl", arithmetic, sizes.C, sizes.r), -1, 0)
     back = [StateError(e.error[::-1], e.size[::-1]) for e in errors]
-    found = _follow(A, entering[::-1], np.abs(adjoints[::-1]), back, arithmetic)
+    begins = chunk_begins(len(entering), arithmetic.chunk, back=True)
+    found = _follow(A, entering[::-1], np.abs(adjoints[::-1]), back, arithmetic, begins)
     return Reach(*(part[::-1] for part in found))
 
 
 def output_reach(call: rec.Recurrence, sizes: Sizes, h: Reach, arithmetic: Arithmetic) -> Float:
     """Return the largest number on the way to y, (b, s, p, l)."""
-    through = _summed("spn,lbsn->bspl", arithmetic, sizes.C, h.size[1:])
+    through = _summed("spn,lbsn->bspl", arithmetic, sizes.C, h.met)
     direct = _summed("spm,bsml->bspl", arithmetic, sizes.D, sizes.u)
     states = np.moveaxis(np.max(h.states[1:], axis=-1, initial=0.0), 0, -1)[:, :, None]
     return np.asarray(np.maximum(states, call.gamma * through + direct))
@@ -93,7 +100,7 @@ def _gradient_reach(
     call: rec.Recurrence, sizes: Sizes, h: Reach, lam: Reach, arithmetic: Arithmetic
 ) -> dict[str, Float]:
     """Return the largest number on the way to each gradient, in the flat shapes of `pull_back`."""
-    gamma, back, before, after = call.gamma, lam.size[:-1], h.size[:-1], h.size[1:]
+    gamma, back, before, after = call.gamma, lam.met, h.size[:-1], h.met
     h_peak, lam_peak = (np.max(x.states, axis=(0, 1), initial=0.0) for x in (h, lam))
     if call.diagonal:
         dA = _summed("lbsn,lbsn->sn", arithmetic, back, before)
@@ -124,7 +131,12 @@ def _gradient_reach(
 
 
 def _follow(
-    A: Float, entering: Float, size: Float, errors: list[StateError], arithmetic: Arithmetic
+    A: Float,
+    entering: Float,
+    size: Float,
+    errors: list[StateError],
+    arithmetic: Arithmetic,
+    begins: Array,
 ) -> Reach:
     size = np.maximum.reduce([size, *(e.size for e in errors)])
     size = size + np.maximum.reduce([e.error for e in errors])
@@ -136,7 +148,10 @@ def _follow(
         reach = np.maximum(reach, powers[:, None])
     else:
         reach = np.broadcast_to(np.max(reach, axis=-1, keepdims=True), reach.shape)
-    return Reach(np.maximum.accumulate(reach, axis=0), entering, size)
+    met = size[1:]
+    if in_chunks(A, arithmetic):
+        met = np.maximum(met, meets(A, entering, size[:-1], begins, arithmetic))
+    return Reach(np.maximum.accumulate(reach, axis=0), entering, size, met)
 
 
 def _decayed(A: Float, size: Float, arithmetic: Arithmetic) -> Float:

@@ -20,7 +20,8 @@ scan         any bracketing of (a₁, x₁)∘(a₂, x₂), modes only: f ← a 
              A product of decays that underflows adds η l (1 + max a^j) max(|h|, |v|, so far).
 chunk        powers of a within a chunk of Q steps, modes only: M ← a M + |v|, X ← a (X + M),
              e = f + u ((k_e + Q + 4) M + (u_m/u + (k_l + k_p) |log a|) X): every power is
-             a product, or exp(j log a). The chunk's last state carries e on.
+             a product, or exp(j log a). The chunk's last state carries e on. By products of matrices
+             Q m for Q, m being the number of terms of v.
 brackets     any bracketing with a full A: G ← a G + |v|, X ← a X + G, e = f + ((n + 2) u + u_m) X.
              Each step that a term takes passes through at most one product and one sum.
 """
@@ -45,7 +46,8 @@ class Trace(NamedTuple):
     """A recurrence that has run: everything that a class of evaluation may ask about.
 
     A (s, n, n) or (s, n); states (l + 1, b, s, n), the initial one first; entering
-    (l, b, s, n), the error E of what is added; added (l, b, s, n), its modulus.
+    (l, b, s, n), the error E of what is added; added (l, b, s, n), its modulus. For chunks: `fan` is
+    the number of terms that a step adds, `pairs` (l + 1, b, s, n) that of `_recurrence_chunks`.
     """
 
     A: Array
@@ -53,6 +55,8 @@ class Trace(NamedTuple):
     added: Float
     entering: Float
     initial_error: Float
+    fan: int = 1
+    pairs: Float | None = None
 
     @property
     def dense(self) -> bool:
@@ -67,7 +71,8 @@ class StateError(NamedTuple):
     each term weighted by the steps it took, `per_size` and `per_step` (s, n) what such a
     gradient loses for each. Zero otherwise. For a full A in time order: `whole` (l + 1, b, s), the
     2-norm of the error. `once_more` (b, s, n): what the last state loses besides, if A is taken to it
-    once more and nothing is added, in the same order: d(initial) is that of the last adjoint.
+    once more and nothing is added, in the same order: d(initial) is that of the last adjoint. `pairs`
+    (l + 1, b, s, n) is the trace's, of chunks.
     """
 
     error: Float
@@ -77,6 +82,7 @@ class StateError(NamedTuple):
     per_step: Float | None = None
     whole: Float | None = None
     once_more: Float | float = 0.0
+    pairs: Float | None = None
 
 
 def read_error(C: Array, e: StateError) -> Float:
@@ -188,10 +194,13 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
     complex_ = np.iscomplexobj(trace.A)
     u_m, k_e = arithmetic.product(complex_), arithmetic.exponential(complex_)
     h, a = np.abs(trace.states), np.abs(trace.A)
-    per_size = k_e + Q + 4
+    # A product of matrices may sum over a chunk's times and over what each adds at once.
+    per_size = k_e + Q * (trace.fan if arithmetic.evaluation == "matmul_chunk" else 1) + 4
     per_step = u_m / u + (arithmetic.k_log + arithmetic.k_scale) * log_modulus(trace.A)
     e, size, distance = np.empty_like(h), h.copy(), np.zeros_like(h)
     lost = _lost_products(trace, arithmetic)
+    if trace.pairs is not None:
+        lost = lost + 2 * arithmetic.eta * trace.pairs
     e[0] = f = trace.initial_error
     M, X = h[0], np.zeros_like(h[0])
     for t in range(length):
@@ -203,7 +212,7 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
         e[t + 1] = f + u * (per_size * M + per_step * X) + lost[t + 1]
         size[t + 1], distance[t + 1] = M, X
     once_more = a * u * per_step * M + (1 + a) * lost[-1]
-    return StateError(e, size, distance, u * per_size, u * per_step, once_more=once_more)
+    return StateError(e, size, distance, u * per_size, u * per_step, once_more=once_more, pairs=trace.pairs)
 
 
 def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:

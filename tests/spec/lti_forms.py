@@ -167,6 +167,25 @@ def chunked(
     return {"y": torch.movedim(y, 0, -1), "last_state": h}
 
 
+def products_first(
+    A_bar: Tensor, B_bar: Tensor, C: Tensor, u: Tensor, D: Tensor, initial_state: Tensor, *, Q: int = 64
+) -> dict[str, Tensor]:
+    """Modes in chunks, a kernel C a^j B of each chunk first, its times and inputs summed at once."""
+    dtype = B_bar.dtype
+    powers = torch.stack([A_bar**j for j in range(Q + 1)])
+    read = C * powers[:, None]
+    K, h, ys = (2 * (read @ B_bar).real if A_bar.is_complex() else read @ B_bar), initial_state, []
+    for part in torch.split(torch.movedim(u, -1, 0), Q):
+        q = len(part)
+        lags = [torch.cat((K[:t].flip(0), K.new_zeros(q - t, *K.shape[1:]))) for t in range(1, q + 1)]
+        inside = torch.einsum("tspm,sbm->tbp", torch.stack(lags), part)
+        carried = torch.einsum("tpn,bn->tbp", read[1 : q + 1], h)
+        ys.append(inside + (2 * carried.real if A_bar.is_complex() else carried))
+        h = powers[q] * h + torch.einsum("tn,nm,tbm->bn", powers[:q].flip(0), B_bar, part.to(dtype))
+    y = torch.cat(ys) + torch.movedim(u, -1, 0) @ D.T
+    return {"y": torch.movedim(y, 0, -1), "last_state": h}
+
+
 def half_state(
     A_bar: Tensor, B_bar: Tensor, C: Tensor, u: Tensor, D: Tensor, initial_state: Tensor
 ) -> dict[str, Tensor]:

@@ -1,0 +1,125 @@
+"""Modes in chunks whose products C a^j B are formed before there is a state: honest, but by chunks alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic, Bounded
+
+torch = pytest.importorskip("torch")
+from . import lti_forms as forms
+
+Arrays = dict[str, Any]
+IN_CHUNKS = {
+    "chunk": Arithmetic(evaluation="chunk", chunk=2),
+    "matmul_chunk": Arithmetic(evaluation="matmul_chunk", chunk=2),
+    "any": Arithmetic(),
+}
+SCAN = Arithmetic(evaluation="scan")
+ONE: Arrays = {"A_bar": 1.0, "B_bar": 1.0, "C": 1.0, "u": (0.0, 0.0), "D": 0.0, "initial_state": 0.0}
+NONE: Arrays = {"y": (0.0, 0.0), "last_state": 0.0}
+"""One mode, one input, one output, two steps."""
+SHAPES = {"A_bar": (1,), "u": (1, 1, 2), "y": (1, 1, 2)}
+
+
+def shaped(values: Arrays) -> Arrays:
+    return {name: np.float32(x).reshape(SHAPES.get(name, (1, 1))) for name, x in values.items()}
+
+
+def allowed(wanted: str, inputs: Arrays, cotangents: Arrays, arithmetic: Arithmetic) -> Bounded:
+    reference, given = ssm_spec.REFERENCES["ssm_recurrence"], inputs | {"diagonal": True}
+    if wanted in NONE:
+        return reference.bounds(arithmetic=arithmetic, **given)[wanted]
+    assert reference.vjp_bounds is not None
+    return reference.vjp_bounds(cotangents, [wanted[1:]], arithmetic=arithmetic, **given)[wanted[1:]]
+
+
+def found(form: Any, wanted: str, inputs: Arrays, cotangents: Arrays) -> Any:
+    leaves = {name: torch.tensor(x, requires_grad=True) for name, x in inputs.items()}
+    outputs = form(**leaves)
+    if wanted in outputs:
+        return outputs[wanted].detach().numpy()
+    given = [torch.tensor(cotangents[name]) for name in outputs]
+    (slope,) = torch.autograd.grad(
+        list(outputs.values()), [leaves[wanted[1:]]], given, materialize_grads=True
+    )
+    return slope.numpy()
+
+
+CHUNKED = partial(forms.products_first, Q=2)
+LOST: dict[str, tuple[str, Arrays, Arrays]] = {
+    "C B of C a B u": ("y", {"C": 1e-25, "B_bar": 1e-25, "u": (1e30, 0)}, {}),
+    "a B of a B u": ("last_state", {"A_bar": 1e-25, "B_bar": 1e-25, "u": (1e30, 0)}, {}),
+    "C B of C a B r": ("du", {"C": 1e-25, "B_bar": 1e-25}, {"y": (0, 1e30)}),
+    "r u of B r u": ("dC", {"B_bar": 1e30, "u": (1e-25, 0)}, {"y": (1e-25, 0)}),
+    "r u of C r u": ("dB_bar", {"C": 1e30, "u": (1e-25, 0)}, {"y": (1e-25, 0)}),
+    "r u of C B r u": ("dA_bar", {"C": 1e15, "B_bar": 1e15, "u": (1e-25, 0)}, {"y": (0, 1e-25)}),
+    "C a of C a r": ("dinitial_state", {"C": 1e-25, "A_bar": 1e-25}, {"y": (1e30, 0)}),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_products_first_lose_is_granted_to_chunks_alone(name: str) -> None:
+    wanted, large, given = LOST[name]
+    inputs, cotangents = shaped(ONE | large), shaped(NONE | given)
+    actual, exact = (found(form, wanted, inputs, cotangents) for form in (CHUNKED, forms.recurrence))
+    for arithmetic in IN_CHUNKS.values():
+        bounded = allowed(wanted, inputs, cotangents, arithmetic)
+        assert np.all(bounded.judged)
+        assert np.all(np.abs(actual - bounded.value) <= bounded.bound + bounded.own), arithmetic
+    narrow = allowed(wanted, inputs, cotangents, SCAN)
+    error, other = np.abs(actual - narrow.value), np.abs(exact - narrow.value)
+    assert np.any(error > narrow.bound + narrow.own)
+    assert np.all(other <= narrow.bound + narrow.own)
+
+
+REACHED: dict[str, tuple[str, Arrays, Arrays]] = {
+    "C B of C B u": ("y", {"C": 1e25, "B_bar": 1e25, "u": (1e-30, 0)}, {}),
+    "C B of C B r": ("du", {"C": 1e25, "B_bar": 1e25}, {"y": (0, 1e-30)}),
+    "r u of B r u": ("dC", {"B_bar": 1e-30, "u": (1e25, 0)}, {"y": (1e25, 0)}),
+    "r u of C r u": ("dB_bar", {"C": 1e-30, "u": (1e25, 0)}, {"y": (1e25, 0)}),
+}
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_products_first_may_overflow_in_chunks_alone(name: str) -> None:
+    wanted, large, given = REACHED[name]
+    inputs, cotangents = shaped(ONE | large), shaped(NONE | given)
+    overflows = ~np.isfinite(found(CHUNKED, wanted, inputs, cotangents))
+    assert overflows.any()
+    assert np.isfinite(found(forms.recurrence, wanted, inputs, cotangents)).all()
+    for arithmetic in IN_CHUNKS.values():
+        assert not np.any(allowed(wanted, inputs, cotangents, arithmetic).judged & overflows), arithmetic
+    in_order = Arithmetic(evaluation="sequential")
+    assert np.all(allowed(wanted, inputs, cotangents, in_order).judged)
+
+
+def test_a_mask_of_zeros_is_a_product_of_matrices() -> None:
+    """B u = 10⁴⁰ of the second step, times zero, makes a NaN of the first; "chunk" selects."""
+    inputs = shaped(ONE | {"B_bar": 1e20, "u": (1, 1e20)})
+    y = found(partial(forms.chunked, Q=2), "y", inputs, {})
+    assert np.isnan(y[..., 0]).all()
+    for name, arithmetic in IN_CHUNKS.items():
+        first = allowed("y", inputs, {}, arithmetic).judged[..., 0]
+        assert first.all() == (name != "matmul_chunk")
+
+
+def test_times_and_inputs_summed_at_once_are_a_product_of_matrices() -> None:
+    """4096 equal terms, one after the other: 64 steps of 64 inputs."""
+    one, steps = np.float32(1), 64
+    inputs = {
+        "A_bar": np.ones(1, np.float32),
+        "B_bar": np.ones((1, steps), np.float32),
+        "C": np.ones((1, 1), np.float32),
+        "u": np.full((1, steps, steps), one / 3),
+    }
+    y = np.cumsum(np.full(steps * steps, one / 3), dtype=np.float32)[steps - 1 :: steps].reshape(1, 1, steps)
+    for evaluation, within in (("matmul_chunk", True), ("chunk", False), ("scan", False)):
+        arithmetic = Arithmetic(evaluation=evaluation, chunk=steps)
+        bounded = allowed("y", inputs, {}, arithmetic)
+        assert np.all(np.abs(y - bounded.value) <= bounded.bound + bounded.own) == within, evaluation
