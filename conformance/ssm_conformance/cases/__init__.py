@@ -11,6 +11,7 @@ from ssm_conformance.cases import (
     _ask,
     _duality,
     _ends,
+    _float16,
     _layer_sizes,
     _layers,
     _linear,
@@ -58,6 +59,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_templates.TEMPLATES,
     *_layer_sizes.LAYER_SIZES,
     *_ends.ENDS,
+    *_float16.FLOAT16,
     *_with.WITH,
 )
 

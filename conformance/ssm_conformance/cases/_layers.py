@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Check, Level, Recipe
-from ssm_conformance.cases._selective import fixed, modes
+from ssm_conformance.cases._selective import MIXED, fixed, modes, wider
 from ssm_conformance.draw import Draw
 
 Row = tuple[str, Level, Check, dict[str, Any]]
@@ -246,6 +247,7 @@ LAYERS: Final = (
         for name, level, check, inputs in _S5_ROWS
     ),
     *(Recipe("h3", name, inputs, H3, level, check) for name, level, check, inputs in _H3_ROWS),
+    Recipe("h3", "mixed", wider(h3_inputs(2, 4, 13, 2, 3, False), "k", "v"), MIXED, dtypes=HALF),
 )
 
 _SIZES: Final[tuple[tuple[int, Level], ...]] = ((2, "smoke"), (6, "quick"), (64, "quick"), (256, "full"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Check, Level, Recipe
-from ssm_conformance.cases._selective import fixed
+from ssm_conformance.cases._selective import MIXED, fixed, wider
 from ssm_conformance.draw import Draw
 
 Row = tuple[str, Level, Check, dict[str, Any]]
@@ -183,9 +184,13 @@ _CONVOLUTIONS: Final[tuple[tuple[str, Level, Check, Draw, Draw], ...]] = (
     ("no-batch", "quick", "robustness", Draw((0, 3, 5)), Draw((3, 5))),
     ("long", "full", "value", Draw((1, 2, 2053)), Draw((2, 2053))),
 )
-LONG_CONVOLUTION: Final = tuple(
-    Recipe("causal_convolution", name, {"u": u, "K": K}, CONVOLUTION, level, check)
-    for name, level, check, u, K in _CONVOLUTIONS
+_BOTH: Final = {"u": Draw((2, 3, 21)), "K": Draw((3, 21))}
+LONG_CONVOLUTION: Final = (
+    *(
+        Recipe("causal_convolution", name, {"u": u, "K": K}, CONVOLUTION, level, check)
+        for name, level, check, u, K in _CONVOLUTIONS
+    ),
+    Recipe("causal_convolution", "mixed", wider(_BOTH, "K"), MIXED, dtypes=HALF),
 )
 
 _STATES: Final[tuple[tuple[int, Level], ...]] = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Check, Level, Recipe
-from ssm_conformance.cases._selective import fixed
+from ssm_conformance.cases._selective import MIXED, fixed, wider
 from ssm_conformance.draw import Draw
 
 OUTPUT: Final = "conv1d-5: y_t = bias + Σ_j w_j x_{t−w+1+j}, depthwise, then silu"
@@ -14,6 +15,8 @@ RESET: Final = "conv1d-2: nothing from before a change of seq_idx is read after 
 LAST: Final = "conv1d-3: the last state holds the last w − 1 inputs, zeros where the sequence is younger"
 EDGE: Final = "conv1d-4: w = 1 has an empty state; l = 0 returns the initial state"
 STEP_OUTPUT: Final = "conv1d-step-1: l steps equal one causal_conv1d of length l, its last state included"
+WIDER: Final = ("weight", "bias")
+"""The parameters that may be in float32 where x is in 16 bits."""
 
 
 def conv_inputs(b: int, d: int, l: int, w: int, *, initial: bool = False, **more: Any) -> dict[str, Any]:
@@ -59,9 +62,12 @@ _ROWS: Final[tuple[tuple[str, Level, Check, str, dict[str, Any]], ...]] = (
         conv_inputs(1, 3, 33, 4, x=Draw((1, 3, 33), parameters={"scale": 40.0})),
     ),
 )
-SHORT_CONVOLUTION: Final = tuple(
-    Recipe("causal_conv1d", name, inputs, clause, level, check)
-    for name, level, check, clause, inputs in _ROWS
+SHORT_CONVOLUTION: Final = (
+    *(
+        Recipe("causal_conv1d", name, inputs, clause, level, check)
+        for name, level, check, clause, inputs in _ROWS
+    ),
+    Recipe("causal_conv1d", "mixed", wider(conv_inputs(2, 3, 13, 4), *WIDER), MIXED, dtypes=HALF),
 )
 
 
@@ -88,7 +94,10 @@ _STEP_ROWS: Final[tuple[tuple[str, Level, Check, dict[str, Any]], ...]] = (
     ("no-batch", "quick", "robustness", step_inputs(0, 3, 4)),
     ("decode-width", "full", "value", step_inputs(4, 1536, 4)),
 )
-SHORT_CONVOLUTION_STEP: Final = tuple(
-    Recipe("causal_conv1d_update", name, inputs, STEP_OUTPUT, level, check)
-    for name, level, check, inputs in _STEP_ROWS
+SHORT_CONVOLUTION_STEP: Final = (
+    *(
+        Recipe("causal_conv1d_update", name, inputs, STEP_OUTPUT, level, check)
+        for name, level, check, inputs in _STEP_ROWS
+    ),
+    Recipe("causal_conv1d_update", "mixed", wider(step_inputs(3, 4, 4), *WIDER), MIXED, dtypes=HALF),
 )

@@ -21,6 +21,7 @@ from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
+from ssm_conformance.mutants.defects.halves import HALVES
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.layer_sizes import LAYER_SIZES
@@ -82,6 +83,7 @@ TABLES: Final = (
     SYSTEM_SIZES,
     GRIDS,
     ENDS,
+    HALVES,
     NOTHING,
     UNLIKE,
     LASTING,

@@ -172,11 +172,6 @@ class _ConvolutionOneStepBegins(ShortConvolution):
         return found
 
 
-class _Saturates(Honest):
-    def store(self, x: Array, dtype: str) -> Any:
-        return super().store(np.clip(x.real, -65504, 65504) if dtype == "float16" else x, dtype)
-
-
 class _StateMasked(ShortConvolution):
     def last_state(self, line: Array, l: int, seen: Array) -> Array:
         return np.asarray(seen[:-1, :, -1].T[:, None] * line[..., l:])
@@ -261,10 +256,6 @@ ENDS: Final = (
     _mutant(
         "conv1d-packed-step-begins", 23, "A packed row of one step does not read its initial state.",
         "robustness/packed-single", _ConvolutionOneStepBegins(),
-    ),
-    _mutant(
-        "float16-saturates", None, "Results beyond float16 are its largest number, not infinite.",
-        "extreme/beyond-float16", _Saturates(), "float16",
     ),
     _mutant(
         "conv1d-state-masked", 27, "The state handed on multiplies earlier sequences by zero: a NaN leaks.",
