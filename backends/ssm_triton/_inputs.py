@@ -87,9 +87,13 @@ def real(x: Tensor | None) -> Tensor | None:
     return torch.view_as_real(x.resolve_conj())
 
 
-def segment_ends(x: Inputs, shape: Shape, segments: int) -> list[Tensor]:
-    """Two of (rows, segments, n, d): what each segment tells its neighbour; unused if there is one."""
+def segment_ends(x: Inputs, shape: Shape, segments: int, chained: bool = False) -> list[Tensor]:
+    """Two of (rows, segments, n, d): what each segment tells its neighbour; unused if there is one segment.
+
+    Segments of a chain tell one thing: the two are the same.
+    """
     if segments == 1:
         return [x.A, x.A]
     size = (shape.rows, segments, shape.n, shape.dim)
-    return [torch.empty(size, dtype=x.A.dtype, device=x.u.device) for _ in range(2)]
+    ends = torch.empty(size, dtype=x.A.dtype, device=x.u.device)
+    return [ends, ends if chained else torch.empty_like(ends)]

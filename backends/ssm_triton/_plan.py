@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 
 PROCESSORS = 132
@@ -131,8 +133,9 @@ class ForwardFew:
 class LanesPlan:
     """What the backward kernel in Gluon is launched with.
 
-    N states, padded; W warps a program; time cut into segments; one saved state in `save` steps. The slices
-    of dB and dC serve the channels of `each` programs, which add to them in turn.
+    N states, padded; W warps a program; time cut into segments, which wait for one another if `chained`; one
+    saved state in `save` steps. The slices of dB and dC serve the channels of `each` programs, which add to
+    them in turn. `looped`: no more programs than run at once, each of which takes piece after piece.
     """
 
     N: int
@@ -141,6 +144,8 @@ class LanesPlan:
     segment: int
     save: int = 32
     each: int = 1
+    chained: bool = False
+    looped: bool = False
 
     @property
     def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
@@ -209,8 +214,10 @@ LANES_CUT_BELOW = 192
 
 At n = 16, 2048 steps uncut take some 90 µs with up to 400 of them; cut, 64 with 128 and 115 with 256.
 """
-LANES_WARPS = 8 * PROCESSORS
-"""Warps that an H100 holds at once where each takes all the registers it may."""
+WARPS_EACH = 8
+"""Warps that a multiprocessor holds at once where each takes all the registers it may."""
+LANES_WARPS = WARPS_EACH * PROCESSORS
+"""The same of an H100."""
 
 
 def forward_lanes_plan(
@@ -255,12 +262,19 @@ def _few(length: int, warps: int, lean: bool, save: int) -> bool:
 def _lanes(warps: int, lean: bool, along_time: bool, save: int) -> tuple[int, int]:
     """States a lane, and warps a program, for up to 16 states.
 
-    Eight states pay where a scheduler has two such warps. Saved, they make a warp wait; of four states it has
-    others to run meanwhile, which wide streams leave less room for.
+    A scheduler has whole warps. Two of eight states pay, and so do more where four states a lane would give
+    it an even number too: of an odd one half a warp of eight is left over. Saved, eight states make a warp
+    wait; of four it has others to run meanwhile. Streams of 32 bits, of which four states keep less in
+    registers, go so from five warps on; those that lie across time do not.
     """
-    if warps <= 6 * PROCESSORS or (lean and save):
-        return 4, 2 if along_time and not lean else 4
-    return 8, 4 if lean else 2
+    each = -(-2 * warps // (4 * PROCESSORS))  # warps of four states on a scheduler
+    if not along_time:
+        return (4, 4) if each <= 3 else (8, 2)
+    if lean:
+        return (4, 4) if save or each <= 3 or each % 2 else (8, 4)
+    if each == 4:
+        return 8, 2
+    return 4, 2 if each <= 3 or save else 4
 
 
 def _cut_lanes(shape: Shape, N: int, warps: int, lean: bool, along_time: bool, save: int) -> ForwardLanes:
@@ -284,11 +298,9 @@ def _cut_lanes(shape: Shape, N: int, warps: int, lean: bool, along_time: bool, s
 def lanes_plan(shape: Shape) -> LanesPlan:
     """Two warps and 512 / N channels a program; with more than 32 states four warps.
 
-    So many too where less than half a wave follows a full one: a program then has one on each scheduler,
-    where programs of two may meet on the same two (from one run to the next 0.385 or 0.435 ms, for 0.40).
-
     A slice of dB and dC serves 2 N channels, or 4 N, so that all slices take no more than two 16-bit streams
-    or one: more than 16 states, or many short segments, need memory elsewhere.
+    or one: more than 16 states, or many short segments that know of each other beforehand, need memory
+    elsewhere.
     """
     N, save = max(shape.padded, 16), saved_every(shape.n)
     W = 4 if N > 32 and shape.cell > 512 // N else 2
@@ -296,36 +308,103 @@ def lanes_plan(shape: Shape) -> LanesPlan:
     per_cell = -(-shape.cell // plan.DT)
     programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
     places = LANES_WARPS // W
-    segments, segment = _even(shape.length, programs, places, save)
-    channels = 4 * N if N > 16 or (segments > 4 and segment < 2048) else 2 * N
+    chained = programs >= places
+    segment = (_chain if chained else _even)(shape.length, programs, places, save)
+    segments = max(-(-shape.length // segment), 1)
+    channels = 4 * N if N > 16 or (not chained and _many_short(segments, segment)) else 2 * N
     each = max(min(channels // plan.DT, per_cell), 1)
-    if segments == each == 1 and places < programs < 3 * places // 2 and shape.cell % (2 * plan.DT) == 0:
-        W = 4
-    return LanesPlan(N, W, segments, segment, save, each)
+    looped = W == 2 and not chained and _rounds(shape.length, segment, programs, places) > 2
+    return LanesPlan(N, W, segments, segment, save, each, chained and segments > 1, looped)
 
 
-CUT_ABOVE = 0.86
-"""Time of a cut backward pass, of the uncut one's, above which it is not cut.
+CUT_ABOVE = 0.9
+"""Time of a backward pass cut by messages, of the uncut one's, above which it is not cut.
 
-The estimate leaves something out: promises of 0.94 and 0.89 took 0.99 and 1.05, one of 0.83 took 0.86.
+The estimate leaves something out: promises of 0.81 and 0.90 took 0.86 and 0.95.
 """
+CHAINED_ABOVE = 0.97
+"""The same of a chain of segments, whose estimate is within 4% of what was measured."""
+START = 12
+"""Steps that a program could take in the time that it needs to start and to wait for its last stores."""
+SHARED = LOOPED = 1.04
+"""Time of a pass where two programs share a slice, or where programs loop, of one where they do not."""
 
 
-def _even(length: int, programs: int, places: int, save: int) -> tuple[int, int]:
-    """Number and length of segments that even out the waves of programs, of which `places` run at once.
+def _waves(programs: int, places: int) -> float:
+    """How many times as long as one full wave of programs so many take, of which `places` run at once.
 
-    Times are counted in full waves of uncut programs. What is left over takes 0.7 of a wave, and up to all
-    of one the fuller it is; the messages, of all segments but the first, take a fifth of the work.
+    What is left over takes 0.7 of a wave, and up to all of one the fuller it is.
+    """
+    full, rest = divmod(programs, places)
+    return full + (0.7 + 0.3 * rest / places if rest else 0.0)
+
+
+def _many_short(segments: int, segment: int) -> bool:
+    """Whether segments take so much memory that slices should take less."""
+    return segments > 4 and segment < 2048
+
+
+def _rounds(length: int, segment: int, programs: int, places: int) -> int:
+    """How many of the shorter last segments come one after another in a place that whole ones leave.
+
+    0 if the last is no shorter.
+
+    Where a program of two warps ends beside three others, the next is not put into its place before another
+    ends too (seen on an H100, when it is the third there). Then programs loop, and take what is to be done.
+    """
+    whole, rest = divmod(length, segment)
+    return -(-programs // (places - programs * whole % places)) if rest else 0
+
+
+@lru_cache(maxsize=256)
+def _even(length: int, programs: int, places: int, save: int) -> int:
+    """Length of segments that give every place a program; the last segment may be shorter.
+
+    The messages, of all segments but the first, take a fifth of the work.
     """
 
-    def time(segments: int) -> float:
-        full, rest = divmod(programs * segments, places)
-        last = 0.7 + 0.3 * rest / places if rest else 0.0
-        return (full + last + 0.2 * programs * (segments - 1) / places) / segments + 0.002 * segments
+    def steps(segment: int) -> float:
+        whole, rest = divmod(length, segment)
+        if not rest:
+            return _waves(programs * whole, places) * segment
+        full, left = divmod(programs * whole, places)
+        rounds = _rounds(length, segment, programs, places)
+        return full * segment + max(segment if left else 0, rounds * rest) * (LOOPED if rounds > 2 else 1.0)
 
-    most = min(max(length // 128, 1), 64)
-    best = min(range(1, most + 1), key=time)
-    if time(best) > CUT_ABOVE * time(1):
-        best = 1
-    segment = max(-(-length // (best * save)) * save, save)
-    return max(-(-length // segment), 1), segment
+    def time(segment: int) -> float:
+        segments = -(-length // segment)
+        messages = 0.2 * programs * (length - segment) / places
+        shared = SHARED if _many_short(segments, segment) else 1.0
+        return steps(segment) * shared + messages + 0.002 * length * segments
+
+    return _fastest(time, length, min(length // 128, 64), CUT_ABOVE, save)
+
+
+@lru_cache(maxsize=256)
+def _chain(length: int, programs: int, places: int, save: int) -> int:
+    """Length of segments, chained, that even out the waves of programs: the last is a short one.
+
+    Where there are more programs than places, the program that one waits for has ended before it starts.
+    """
+
+    def time(segment: int) -> float:
+        return _waves(programs * -(-length // segment), places) * (segment + START)
+
+    return _fastest(time, length, min(length // 128, 8), CHAINED_ABOVE, save)
+
+
+def _fastest(time: Callable[[int], float], length: int, most: int, above: float, save: int) -> int:
+    """The length of the fastest segments, whole blocks, `most` at most; of one, unless that gains enough."""
+    whole = max(-(-length // save) * save, save)
+    fewest = -(-length // (max(most, 1) * save)) * save
+    best = min(range(max(fewest, save), whole + 1, save), key=time)
+    return best if time(best) <= above * time(whole) else whole
+
+
+def step_states(states: int, float32: bool) -> int:
+    """States of a program of the step: four a lane, or sixteen where programs are many.
+
+    At d = 5120, n = 16 on an H100, batch 1, 64, 256: four 1.9, 16.2, 69.5 µs; sixteen 2.1, 10.5, 62.4. Of
+    float64 and of complex numbers sixteen leave the registers.
+    """
+    return 2048 if float32 and states >= 2**19 else 512

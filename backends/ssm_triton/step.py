@@ -10,7 +10,7 @@ from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import refuse_tangents
 from ssm_backends.writable import check_writable
 from ssm_triton._inputs import FUSED, real, strides
-from ssm_triton._plan import power_of_two
+from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
 
 
@@ -71,7 +71,8 @@ def _run(
     batch, dim = u.shape
     n = A.shape[1]
     N = power_of_two(n)
-    DT = max(min(_numbers(A, batch * dim * N) // N, power_of_two(dim)), 1)
+    states = step_states(batch * dim * N, A.dtype == torch.float32)
+    DT = max(min(states // N, power_of_two(dim)), 1)
     tiles = -(-dim // DT)
     if not batch * tiles:
         return y
@@ -85,14 +86,6 @@ def _run(
         num_warps=4, enable_fp_fusion=FUSED,
     )  # fmt: skip
     return y
-
-
-def _numbers(A: Tensor, states: int) -> int:
-    """States of a program: four a lane, or sixteen where float32 leaves the registers and programs are many.
-
-    At d = 5120, n = 16 on an H100, batch 1, 64, 256: four 1.9, 16.2, 69.5 µs; sixteen 2.1, 10.5, 62.4.
-    """
-    return 2048 if A.dtype == torch.float32 and states >= 2**19 else 512
 
 
 def selective_state_update(

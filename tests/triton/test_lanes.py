@@ -49,11 +49,13 @@ from ssm_triton._lanes_messages import messages_lanes
 floats = "A D bias initial last saved decay local message messages dlast dB dC dA dD dbias dinitial".split()
 streams = "u delta B C z y dy du ddelta dz".split()
 kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams} | {"turns": "*i32"}
-flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT LAST TURNS".split()
+flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT CHAINED LAST LOOPED TURNS".split()
 fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=False)
 wide = dict(N=64, SAVE=64)
-kernels = [(backward_lanes, {}), (backward_lanes, wide), (messages_lanes, wide), (forward_lanes, {}),
-           (forward_lanes, dict(K=2, LOCAL=True)), (forward_lanes, wide | dict(R=2, W=8)), (forward_few, {}),
+alone = dict(CHAINED=False, LOOPED=False)
+kernels = [(backward_lanes, {}), (backward_lanes, wide | alone), (messages_lanes, wide), (forward_lanes, {}),
+           (forward_lanes, dict(K=2, LOCAL=True)),
+           (forward_lanes, wide | dict(R=2, W=8)), (forward_few, {}),
            (forward_few, dict(W=1, HAS_D=False, HAS_Z=False))]
 for capability in map(int, sys.argv[1:]):
     for kernel, other in kernels:
@@ -102,6 +104,30 @@ def test_plans_cover_time_with_few_slices(shape: tuple[int, int, int], n: int) -
     assert plan.segment % plan.save == 0
     tiles = -(-d // plan.DT)
     assert (-(-tiles // plan.each) - 1) * 2 * plan.N < d, "dB and dC take more than two 16-bit streams"
+
+
+@pytest.mark.parametrize(
+    ("shape", "chained"),
+    [
+        ((32, 768, 512, 16), True),
+        ((17, 1024, 256, 16), True),
+        ((3, 2048, 4096, 64), True),
+        ((8, 2048, 2048, 16), False),  # one full wave
+        ((64, 1024, 256, 16), False),  # four full waves
+        ((17, 1024, 128, 16), False),  # too short to cut
+        (
+            (2, 5120, 2048, 16),
+            False,
+        ),  # programs for all places only if cut: none has ended when it is waited for
+    ],
+)
+def test_segments_wait_for_one_another_where_programs_are_more_than_places(
+    shape: tuple[int, int, int, int], chained: bool
+) -> None:
+    b, d, length, n = shape
+    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
+    assert plan.chained is chained
+    assert plan.segments > 1 or not chained
 
 
 @pytest.mark.parametrize("n", [9, 16, 17, 64])
@@ -234,7 +260,7 @@ def test_few_warps_agree_with_the_plain_twin(warps: int, n: int, length: int, tr
 
 @dataclass(frozen=True)
 class Twin:
-    """A call and a plan: n states, W warps, steps of a segment, programs that share a slice."""
+    """A call and a plan: n states, W warps, steps of a segment, programs to a slice; a chain, a loop."""
 
     n: int
     W: int
@@ -242,6 +268,8 @@ class Twin:
     each: int = 1
     dtype: torch.dtype = torch.float32
     transposed: bool = False
+    chained: bool = False
+    looped: bool = False
 
 
 TWINS = [
@@ -256,6 +284,11 @@ TWINS = [
     Twin(64, 4, 320, each=16, dtype=torch.bfloat16),
     Twin(64, 4, 128, dtype=torch.bfloat16, transposed=True),
     Twin(40, 2, 192, each=3),
+    Twin(16, 2, 32, chained=True),
+    Twin(16, 4, 96, each=2, dtype=torch.bfloat16, chained=True),
+    Twin(64, 4, 64, each=3, chained=True),
+    Twin(16, 2, 224, looped=True),
+    Twin(16, 2, 128, each=2, chained=True, looped=True),
 ]
 
 
@@ -277,7 +310,9 @@ def test_agrees_with_the_plain_twin(twin: Twin) -> None:
     assert saved is not None
     plain = run_backward(x, saved, dy, dlast, plan=backward_plan(x.shape))
     segments = -(-300 // twin.segment)
-    plan = LanesPlan(x.shape.padded, twin.W, segments, twin.segment, save, twin.each)
+    plan = LanesPlan(
+        x.shape.padded, twin.W, segments, twin.segment, save, twin.each, twin.chained, twin.looped
+    )
     lanes, again = (run_backward(x, saved, dy, dlast, plan=plan) for _ in range(2))
     close = 1e-4 if twin.dtype == torch.float32 else 2 * torch.finfo(twin.dtype).eps
     for key, expected in plain.items():

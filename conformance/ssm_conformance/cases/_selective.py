@@ -216,6 +216,17 @@ ORDINARY: Final = (
         first=_COMMON,
     ),
     _scan("layer-batch", scan_inputs(8, 1600, 33, 16), OUTPUT, "full", dtypes=_COMMON),
+    # A program takes channels of one group and one row: here more than a GPU runs at once, or most of that.
+    *(
+        _scan(
+            f"layer-{64 * b}-groups",
+            scan_inputs(b, 64, l, 9, g_B=64, g_C=64, initial_state=states(b, 64, 9)),
+            GROUPS,
+            "full",
+            dtypes=_COMMON,
+        )
+        for b, l in ((6, 385), (10, 257))
+    ),
     _scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
     _scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
     _scan("wide", scan_inputs(1, 4096, 5, 2), OUTPUT, "full"),
