@@ -27,6 +27,7 @@ outsiders: $(OUTSIDERS)
 
 # Threads that spin while they wait take the cores from the other workers.
 test: export OMP_WAIT_POLICY = PASSIVE
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(INSTALLED) $(OUTSIDERS) lint
 	$(BIN)/python -m pytest -n auto
 

@@ -14,17 +14,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any, Final, Literal
 
-from ssm_conformance.engine.limits import GIB, Limits, cores
+from ssm_conformance.engine.limits import GIB, Limits
 from ssm_conformance.engine.log import Log
 from ssm_conformance.engine.protocol import ProtocolError, parse, send
 from ssm_conformance.engine.target import LoadError, Target
+from ssm_conformance.engine.threads import thread_environment
 from ssm_conformance.engine.tree import MARK, end_tree, held_by
 
 Loss = Literal["crash", "timeout", "memory", "threads"]
 
 POLL: Final = 0.1
 """Seconds between two looks at a busy worker's clock and memory; an answer is taken at once."""
-THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class WorkerLostError(RuntimeError):
@@ -71,7 +71,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(workers) | {MARK: self._mark},
+                env=os.environ | thread_environment(workers) | {MARK: self._mark},
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
         except OSError as error:  # no memory, or no process, is left on this machine
@@ -217,12 +217,3 @@ class WorkerProcess:
         for line in stream:
             self._inbox.put(line)
         self._inbox.put(b"")
-
-
-def _environment(workers: int) -> dict[str, str]:
-    """The worker's environment: at least two threads each, so that races between threads can show.
-
-    They sleep while they wait: those that spin take the cores from the other workers.
-    """
-    threads = str(min(cores(), max(2, cores() // workers)))
-    return dict.fromkeys(THREADS, threads) | {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ssm_backends import ArgumentError
 from ssm_conformance.case import Level
+from ssm_conformance.engine.threads import cores_shared
 from ssm_conformance.mutants import HONEST, MUTANTS, Mutant, Variant
 from ssm_conformance.selftest.rows import Row, row
 
@@ -86,7 +87,8 @@ def run(
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting = [pool.submit(row, name, dtype, level, search) for name, dtype in asked]
+        with cores_shared(workers):  # a process is started when something is submitted
+            waiting = [pool.submit(row, name, dtype, level, search) for name, dtype in asked]
         try:
             for done in as_completed(waiting):
                 yield done.result()
