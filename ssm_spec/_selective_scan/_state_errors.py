@@ -218,6 +218,9 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
         summed = recur(np.maximum(r.decay, 1.0), sources, cuts_of(every_row))
         meets = np.maximum(summed, _largest_of_chunk(sources, chunks.begins))
         peak = np.maximum(peak, summed)
+        if chunks.decayed:
+            grown = np.maximum(r.decay[1:], 1.0) * summed[:-1]
+            peak[1:] = np.maximum(peak[1:], np.where(chunks.begins[1:, None, None, None], grown, 0.0))
     products = np.broadcast_to(products, mass.shape)
     return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs, meets, products)
 

@@ -225,6 +225,11 @@ LARGE_IN_CHUNKS: dict[str, tuple[str, int, dict[str, Any]]] = {
         1,
         {"x": 1e19, "dt": 10.0, "A": -1e-10, "C": 1.2e18},
     ),
+    "q and the decays that hand it on, before they meet C": (
+        "B",
+        2,
+        {"x": 1.0, "dt": 1.0, "A": 46.0, "C": 1e-30, "y": 1e20},
+    ),
     "a product of all decays": ("initial_states", 2, {"dt": 1.0, "A": 50.0, "C": 1e-30}),
 }
 
@@ -233,6 +238,7 @@ LARGE_IN_CHUNKS: dict[str, tuple[str, int, dict[str, Any]]] = {
 def test_what_overflows_in_the_gradients_of_a_chunk_alone(name: str) -> None:
     """Three states that begin from nothing, one step or two."""
     wanted, steps, large = LARGE_IN_CHUNKS[name]
+    chunk = 1 if wanted == "B" else 2
     given = {key: np.float32(x) for key, x in large.items()}
     one = np.ones((1, steps, 1, 1), np.float32)
     every = one.repeat(3, -1)
@@ -245,9 +251,9 @@ def test_what_overflows_in_the_gradients_of_a_chunk_alone(name: str) -> None:
         "initial_states": np.zeros((1, 1, 1, 3), np.float32),
     }
     inputs |= {"dt_softplus": False, "dt_limit": (0.0, float("inf"))}
-    cotangents = {"y": one, "final_states": 0 * every[:, :1]}
+    cotangents = {"y": given.get("y", np.float32(1)) * one, "final_states": 0 * every[:, :1]}
     for kernel, arithmetic, finite in (
-        (Kernel(2), matmul(2), False),
+        (Kernel(chunk), matmul(chunk), False),
         (Kernel(), Arithmetic(evaluation="sequential"), True),
     ):
         found = execute(kernel, inputs, cotangents)[wanted]
