@@ -110,6 +110,12 @@ class Analysis:
         factor: Float = self.f.phi + self.local.phi
         return factor
 
+    @property
+    def _hold_way(self) -> Float:
+        """The largest number on the way to φ: expm1(p) of the zero-order hold, about |a|."""
+        way: Float = self._reached(self.f.a + self.local.decay) if self.f.scan.zoh else self.f.phi
+        return way
+
     def _gated_cotangent_error(self) -> Float:
         """e_q = |r|(ρ_σ + u)|G| + u|q| + η; without a gate q is the cotangent itself."""
         f, g = self.f, self.g
@@ -224,7 +230,8 @@ class Analysis:
         error += f.D * self.e_q + ((n + 1) * self.u + 2.0 * self.u_m) * size + self._flushed(f.D, g.q)
         reach = (self._reached(self._phi_factor, f.B) * self._adjoint_reach).sum(axis=1)
         reach += self._reached(f.D, g.q + self.e_q)
-        return Terms(size, error, np.maximum(self.adjoint.peak.max(axis=1), reach))
+        peak = np.maximum(self.adjoint.peak, self._hold_way).max(axis=1)
+        return Terms(size, error, np.maximum(peak, reach))
 
     def step_terms(self) -> Terms:
         """dΔ = Re Σ_n u λ conj(B a^(zoh)) + Re Σ_n dp conj(A): Σ|terms|, and the error of their sum."""
@@ -308,7 +315,7 @@ class Analysis:
         pairs = all_of(f.phi, u_t) * self.adjoint.pairs
         error += self._flushed(f.phi, u_t, g.adjoint) + self.arithmetic.eta * pairs
         reach = self._reached(self._phi_factor, u_t) * self._adjoint_reach
-        return Terms(size, error, np.maximum(self.adjoint.peak, reach))
+        return Terms(size, error, np.maximum(np.maximum(self.adjoint.peak, self._hold_way), reach))
 
     def C_terms(self) -> Terms:  # noqa: N802 — the matrix's name
         """dC = γ q conj(h)."""

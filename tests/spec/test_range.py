@@ -265,6 +265,30 @@ def test_the_slope_of_the_exact_hold_may_be_taken_by_its_parts() -> None:
     assert rejected({"d A": dA}, {"d A": allowed}) == set()
 
 
+def test_the_exact_hold_is_made_of_an_exponential_that_may_overflow() -> None:
+    """φ = expm1(p)/A = 10³⁸ for p = 89 and A = 5: expm1(p) has left the range, and so has what it feeds."""
+    one = np.ones((1, 1, 1), np.float32)
+    inputs = {
+        "u": np.float32(1e-10) * one,
+        "delta": np.float32(17.9) * one,
+        "A": np.float32(5.0) * one[0],
+        "B": one,
+        "C": one,
+        "b_discretization": "zoh",
+    }
+    with np.errstate(over="ignore"):
+        phi = np.expm1(inputs["delta"] * inputs["A"]) / inputs["A"]
+    assert np.isinf(phi).all()
+    for A, judged in ((5.0, False), (4.9, True)):
+        given = inputs | {"A": np.float32(A) * one[0]}
+        found = selective_scan_vjp_bounds(
+            {"y": one}, ["u", "B"], arithmetic=Arithmetic(evaluation="sequential"), **given
+        )
+        for bounded in found.values():
+            assert (np.abs(bounded.value) + bounded.bound < np.finfo(np.float32).max).all()
+            assert bounded.judged.all() == judged
+
+
 @pytest.mark.parametrize(("delta", "u"), [(19.0, 1e31), (39.0, 1e22)])
 def test_the_slope_of_softplus_may_be_taken_by_its_parts(delta: float, u: float) -> None:
     """(dΔ eˣ)/(eˣ + 1), as PyTorch does: dΔ eˣ overflows where dΔ is far from it.
