@@ -8,7 +8,6 @@ import torch
 import triton
 
 from ssm_triton._inputs import Inputs
-from ssm_triton._plan import PROCESSORS
 
 FIRST_TRITON = (3, 6)
 """Gluon names the layouts that are needed here from this version on; it has no interpreter."""
@@ -29,15 +28,6 @@ def lanes_fit(x: Inputs) -> bool:
         and x.u.is_cuda
         and _machine_fits(x.u.device.index)
     )
-
-
-@cache
-def processors(device: torch.device) -> int:
-    """Multiprocessors of a GPU; those of an H100 where there is none to ask."""
-    if device.type != "cuda":
-        return PROCESSORS
-    count: int = torch.cuda.get_device_properties(device).multi_processor_count
-    return count
 
 
 @cache

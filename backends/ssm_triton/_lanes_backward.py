@@ -67,15 +67,15 @@ def backward_lanes(
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, dy_b, dy_d, dy_l,
     du_b, du_d, du_l, ddelta_b, ddelta_d, ddelta_l, dz_b, dz_d, dz_l, dlast_b, dlast_d, dlast_n,
-    N: gl.constexpr, W: gl.constexpr, SAVE: gl.constexpr, LOOPED: gl.constexpr, TURNS: gl.constexpr,
+    N: gl.constexpr, W: gl.constexpr, SAVE: gl.constexpr, TURNS: gl.constexpr,
     TIME: gl.constexpr, TIME_B: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
     INITIAL: gl.constexpr, SPLIT: gl.constexpr, CHAINED: gl.constexpr, LAST: gl.constexpr,
 ):  # fmt: skip
-    """A piece: one row, DT = 32 W K / N channels, one segment of time, in reverse. If LOOPED, then the next.
+    """One row, DT = 32 W K / N channels, one segment of time, from its end to its start.
 
-    turns (1 + 2 pieces,) int32, zero: tickets, so that pieces are begun in their order; how many blocks of
-    each are written; and which have ended. Unused without TURNS, CHAINED and LOOPED.
+    turns (1 + 2 programs,) int32, zero: tickets, so that programs come in the order in which they start;
+    how many blocks each has written; and which have ended. Unused without TURNS and CHAINED.
     """
     DT: gl.constexpr = 32 * W * K // N
     TILES: gl.constexpr = BLOCK // T
@@ -94,245 +94,234 @@ def backward_lanes(
     FLAT: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0, 1])
     FLAT_T: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 2, 0])
 
-    total = tiles * batches * segments
     program = gl.program_id(0)
-    if TURNS or CHAINED or LOOPED:
+    if TURNS or CHAINED:
         program = gl.atomic_add(turns, 1, sem="relaxed")
-    while program < total:
-        place = program % tiles
-        row = (program // tiles) % batches
-        segment = program // tiles // batches
-        if CHAINED:
-            segment = segments - 1 - segment
-        group, member = place // tiles_per_cell, place % tiles_per_cell
-        inside = member * DT
-        d0 = group * cell + inside
-        left = cell - inside
-        batch = row.to(gl.int64)
-        first = segment * SEGMENT
-        stop = gl.minimum(first + SEGMENT, length)
-        count = gl.cdiv(stop - first, BLOCK)
+    place = program % tiles
+    row = (program // tiles) % batches
+    segment = program // tiles // batches
+    if CHAINED:
+        segment = segments - 1 - segment
+    turn = turns + 1 + (row * segments + segment) * tiles + place
+    ended = turn + tiles * batches * segments
+    group, member = place // tiles_per_cell, place % tiles_per_cell
+    inside = member * DT
+    d0 = group * cell + inside
+    left = cell - inside
+    batch = row.to(gl.int64)
+    first = segment * SEGMENT
+    stop = gl.minimum(first + SEGMENT, length)
+    count = gl.cdiv(stop - first, BLOCK)
 
-        i = gl.arange(0, N, SN)
-        j = gl.arange(0, DT, SD)
-        both = (i < n)[:, None] & (j < left)[None, :]
-        state_at = i[:, None] * dim + (d0 + j)[None, :]
-        user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
-        a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
-        own_part = (row * segments + segment) * tiles + place
-        ended = turns + 1 + total + own_part
-        m = gl.zeros([N, DT], gl.float32, S)
-        if LAST:
-            last_at = (d0 + j).to(gl.int64)[None, :] * dlast_d + i.to(gl.int64)[:, None] * dlast_n
-            m += gl.load(dlast + batch * dlast_b + last_at, mask=both, other=0.0).to(gl.float32)
-        if CHAINED:
-            if segment + 1 < segments:
+    i = gl.arange(0, N, SN)
+    j = gl.arange(0, DT, SD)
+    both = (i < n)[:, None] & (j < left)[None, :]
+    state_at = i[:, None] * dim + (d0 + j)[None, :]
+    user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
+    a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
+    m = gl.zeros([N, DT], gl.float32, S)
+    if LAST:
+        last_at = (d0 + j).to(gl.int64)[None, :] * dlast_d + i.to(gl.int64)[:, None] * dlast_n
+        m += gl.load(dlast + batch * dlast_b + last_at, mask=both, other=0.0).to(gl.float32)
+    if CHAINED:
+        if segment + 1 < segments:
+            ready = awaited(ended + tiles)
+            while ready == 0:
                 ready = awaited(ended + tiles)
-                while ready == 0:
-                    ready = awaited(ended + tiles)
-                base = (row * segments + segment + 1).to(gl.int64) * n * dim
-                m = gl.load(messages + base + state_at, mask=both, other=0.0, cache_modifier=".cg")
-        elif SPLIT:
-            m = carried_back(m, decay, messages, row, segment, segments, n * dim, state_at, both)
-        acc_A = gl.zeros([N, DT], gl.float32, S)
+            base = (row * segments + segment + 1).to(gl.int64) * n * dim
+            m = gl.load(messages + base + state_at, mask=both, other=0.0, cache_modifier=".cg")
+    elif SPLIT:
+        m = carried_back(m, decay, messages, row, segment, segments, n * dim, state_at, both)
+    acc_A = gl.zeros([N, DT], gl.float32, S)
 
-        t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
-        e = gl.arange(0, DT, ED)
-        live = (e < left)[None, :]
-        channel = (d0 + e).to(gl.int64)
-        skip = gl.zeros([DT], gl.float32, ED)
-        if HAS_D:
-            skip = gl.load(D + channel, mask=e < left, other=0.0)
-        shift = gl.zeros([DT], gl.float32, ED)
-        if HAS_BIAS:
-            shift = gl.load(bias + channel, mask=e < left, other=0.0)
-        own: gl.constexpr = min(8, DT // W) if TIME else 1
-        acc_D = gl.sum(gl.zeros([BLOCK, DT], gl.float32, E).reshape([BLOCK // own, own, DT]), 1)
-        acc_bias = acc_D
-        u_row = u + batch * u_b
-        delta_row = delta + batch * delta_b
-        dy_row = dy + batch * dy_b
-        du_row = du + batch * du_b
-        ddelta_row = ddelta + batch * ddelta_b
-        if HAS_Z:
-            z_row = z + batch * z_b
-            dz_row = dz + batch * dz_b
+    t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
+    e = gl.arange(0, DT, ED)
+    live = (e < left)[None, :]
+    channel = (d0 + e).to(gl.int64)
+    skip = gl.zeros([DT], gl.float32, ED)
+    if HAS_D:
+        skip = gl.load(D + channel, mask=e < left, other=0.0)
+    shift = gl.zeros([DT], gl.float32, ED)
+    if HAS_BIAS:
+        shift = gl.load(bias + channel, mask=e < left, other=0.0)
+    own: gl.constexpr = min(8, DT // W) if TIME else 1
+    acc_D = gl.sum(gl.zeros([BLOCK, DT], gl.float32, E).reshape([BLOCK // own, own, DT]), 1)
+    acc_bias = acc_D
+    u += batch * u_b
+    delta += batch * delta_b
+    dy += batch * dy_b
+    du += batch * du_b
+    ddelta += batch * ddelta_b
+    if HAS_Z:
+        z += batch * z_b
+        dz += batch * dz_b
 
-        tp = gl.arange(0, BLOCK, gl.SliceLayout(1, P))
-        ip = gl.arange(0, N, gl.SliceLayout(0, P))
-        B_row = B + batch * B_b + (d0 // per_B).to(gl.int64) * B_g
-        C_row = C + batch * C_b + (d0 // per_C).to(gl.int64) * C_g
-        tr = gl.arange(0, BLOCK, gl.SliceLayout(1, R))
-        ir = gl.arange(0, N, gl.SliceLayout(0, R))
-        slice_ = group * gl.cdiv(tiles_per_cell, each) + member // each
-        slices = (slice_.to(gl.int64) * batches + batch) * length * N
-        dB_slice = dB + slices
-        dC_slice = dC + slices
-        later = member % each > 0
-        seen = count * (member % each == 0).to(gl.int32)
-        turn = turns + 1 + own_part
+    tp = gl.arange(0, BLOCK, gl.SliceLayout(1, P))
+    ip = gl.arange(0, N, gl.SliceLayout(0, P))
+    B += batch * B_b + (d0 // per_B).to(gl.int64) * B_g
+    C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
+    tr = gl.arange(0, BLOCK, gl.SliceLayout(1, R))
+    ir = gl.arange(0, N, gl.SliceLayout(0, R))
+    slice_ = group * gl.cdiv(tiles_per_cell, each) + member // each
+    slices = (slice_.to(gl.int64) * batches + batch) * length * N
+    dB += slices
+    dC += slices
+    later = member % each > 0
+    seen = count * (member % each == 0).to(gl.int32)
 
-        # Side by side, what a step needs or gives together: Δ with Δu, then Σ λB; q, then y, with Σ Aλah⁻.
-        whole: gl.constexpr = paired_rows([BLOCK, HALF, 2, 2], DT, TIME)
-        x_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
-        q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
-        slope_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2], single_rows(DT, TIME))
-        x_rows = seen_as(x_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
-        q_rows = seen_as(q_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
-        x_tiles = seen_as(x_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
-        q_tiles = seen_as(q_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
-        B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
-        C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
-        B_rows = seen_as(B_block, [BLOCK, N], rows(N, PAD_B, 0))
-        C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_B, 0))
-        dB_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
-        dC_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
-        dB_tiles = seen_as(dB_block, [TILES, T, N], rows(N, 0, T))
-        dC_tiles = seen_as(dC_block, [TILES, T, N], rows(N, 0, T))
-        starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], FLAT)
-        turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
-        turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
+    # Side by side, what a step needs or gives together: Δ with Δu, then Σ λB; q, then y, with Σ Aλah⁻.
+    whole: gl.constexpr = paired_rows([BLOCK, HALF, 2, 2], DT, TIME)
+    x_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
+    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
+    slope_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2], single_rows(DT, TIME))
+    x_rows = seen_as(x_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
+    q_rows = seen_as(q_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
+    x_tiles = seen_as(x_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
+    q_tiles = seen_as(q_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
+    B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
+    C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
+    B_rows = seen_as(B_block, [BLOCK, N], rows(N, PAD_B, 0))
+    C_rows = seen_as(C_block, [BLOCK, N], rows(N, PAD_B, 0))
+    dB_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
+    dC_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, 0, BLOCK))
+    dB_tiles = seen_as(dB_block, [TILES, T, N], rows(N, 0, T))
+    dC_tiles = seen_as(dC_block, [TILES, T, N], rows(N, 0, T))
+    starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], FLAT)
+    turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
+    turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
 
-        none = by_pairs(gl.zeros([BLOCK, DT], gl.float32, E))
-        PAIRED: gl.constexpr = none.type.layout
-        JOINED: gl.constexpr = gl.join(none, none).type.layout
-        for block in range(count):
-            now = first + (count - 1 - block) * BLOCK
-            at = (now + t).to(gl.int64)[:, None]
-            valid = (now + t < stop)[:, None] & live
-            slot = (row * blocks + now // SAVE).to(gl.int64) * n * dim
-            h = gl.load(saved + slot + state_at, mask=both, other=0.0)
-            for half in range(now // BLOCK % (SAVE // BLOCK), -1, -1):
-                then = now - half * BLOCK
-                there = (then + t < stop)[:, None] & live
-                B_0 = stream(B_row, B_n, B_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
-                C_0 = stream(C_row, C_n, C_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
-                u_0 = stream(u_row, u_d, u_l, channel, then, t, stop, live)
-                x_0 = stream(delta_row, delta_d, delta_l, channel, then, t, stop, live)
-                r_0 = stream(dy_row, dy_d, dy_l, channel, then, t, stop, live)
-                if HAS_Z:
-                    z_0 = stream(z_row, z_d, z_l, channel, then, t, stop, live)
-                s = widened(x_0) + shift[None, :]
-                if SOFTPLUS:
-                    s, slope = softplus_and_slope(s)
-                    slope_block.store(by_pairs(slope))
-                s = gl.where(there, s, 0.0)
-                q = widened(r_0)
-                if HAS_Z:
-                    z_t = widened(z_0)
-                    q *= z_t * sigmoid(z_t)
-                B_block.store(widened(B_0))
-                C_block.store(widened(C_0))
-                x_block.store(gl.join(by_pairs(s), by_pairs(s * widened(u_0))))
-                q_block.store(gl.join(by_pairs(q), by_pairs(q)))
+    none = by_pairs(gl.zeros([BLOCK, DT], gl.float32, E))
+    PAIRED: gl.constexpr = none.type.layout
+    JOINED: gl.constexpr = gl.join(none, none).type.layout
+    for block in range(count):
+        now = first + (count - 1 - block) * BLOCK
+        at = (now + t).to(gl.int64)[:, None]
+        valid = (now + t < stop)[:, None] & live
+        slot = (row * blocks + now // SAVE).to(gl.int64) * n * dim
+        h = gl.load(saved + slot + state_at, mask=both, other=0.0)
+        for half in range(now // BLOCK % (SAVE // BLOCK), -1, -1):
+            then = now - half * BLOCK
+            there = (then + t < stop)[:, None] & live
+            B_0 = stream(B, B_n, B_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
+            C_0 = stream(C, C_n, C_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
+            u_0 = stream(u, u_d, u_l, channel, then, t, stop, live)
+            x_0 = stream(delta, delta_d, delta_l, channel, then, t, stop, live)
+            r_0 = stream(dy, dy_d, dy_l, channel, then, t, stop, live)
+            if HAS_Z:
+                z_0 = stream(z, z_d, z_l, channel, then, t, stop, live)
+            s = widened(x_0) + shift[None, :]
+            if SOFTPLUS:
+                s, slope = softplus_and_slope(s)
+                slope_block.store(by_pairs(slope))
+            s = gl.where(there, s, 0.0)
+            q = widened(r_0)
+            if HAS_Z:
+                z_t = widened(z_0)
+                q *= z_t * sigmoid(z_t)
+            B_block.store(widened(B_0))
+            C_block.store(widened(C_0))
+            x_block.store(gl.join(by_pairs(s), by_pairs(s * widened(u_0))))
+            q_block.store(gl.join(by_pairs(q), by_pairs(q)))
 
-                for tile in range(TILES):
-                    starts.index(tile).store(h)
-                    for v in gl.static_range(T):
-                        s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
-                        B_v = B_rows.index(tile * T + v).load(SN)[:, None]
-                        h = gl.exp2(s_v[None, :] * a2) * h + w_v[None, :] * B_v
-
-            for back in range(TILES):
-                tile = TILES - 1 - back
-                h = starts.index(tile).load(S)
-                a, past, ss, ws, qs, Bs, Cs, ys, by_C = (), (), (), (), (), (), (), (), ()
+            for tile in range(TILES):
+                starts.index(tile).store(h)
                 for v in gl.static_range(T):
                     s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
-                    q_v, _ = numbers_of(q_rows, tile * T + v, OF, SD)
-                    ss += (s_v[None, :],)
-                    ws += (w_v[None, :],)
-                    qs += (q_v[None, :],)
-                    Bs += (B_rows.index(tile * T + v).load(SN)[:, None],)
-                    Cs += (C_rows.index(tile * T + v).load(SN)[:, None],)
-                    a += (gl.exp2(ss[v] * a2),)
-                    past += (a[v] * h,)
-                    h = past[v] + ws[v] * Bs[v]
-                    c0, c1 = halves(qs[v] * h)
-                    by_C += (c0 + c1,)
-                    if HAS_Z:
-                        ys += (over_states(Cs[v] * h),)
+                    B_v = B_rows.index(tile * T + v).load(SN)[:, None]
+                    h = gl.exp2(s_v[None, :] * a2) * h + w_v[None, :] * B_v
+
+        for back in range(TILES):
+            tile = TILES - 1 - back
+            h = starts.index(tile).load(S)
+            a, past, ss, ws, qs, Bs, Cs, ys, by_C = (), (), (), (), (), (), (), (), ()
+            for v in gl.static_range(T):
+                s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
+                q_v, _ = numbers_of(q_rows, tile * T + v, OF, SD)
+                ss += (s_v[None, :],)
+                ws += (w_v[None, :],)
+                qs += (q_v[None, :],)
+                Bs += (B_rows.index(tile * T + v).load(SN)[:, None],)
+                Cs += (C_rows.index(tile * T + v).load(SN)[:, None],)
+                a += (gl.exp2(ss[v] * a2),)
+                past += (a[v] * h,)
+                h = past[v] + ws[v] * Bs[v]
+                c0, c1 = halves(qs[v] * h)
+                by_C += (c0 + c1,)
                 if HAS_Z:
-                    y = sums_of_steps(ys[0], ys[1], ys[2], ys[3])
-                turn_C.store(gl.convert_layout(stack_states(by_C[0], by_C[1], by_C[2], by_C[3]), X))
-                bs, es, by_B = (), (), ()
-                for k in gl.static_range(T):
-                    lam = qs[T - 1 - k] * Cs[T - 1 - k] + m
-                    through_A = lam * past[T - 1 - k]
-                    m = lam * a[T - 1 - k]
-                    acc_A += ss[T - 1 - k] * through_A
-                    bs += (over_states(lam * Bs[T - 1 - k]),)
-                    es += (over_states(a2 * through_A),)
-                    b0, b1 = halves(ws[T - 1 - k] * lam)
-                    by_B += (b0 + b1,)
-                through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0])
-                through_a = sums_of_steps(es[3], es[2], es[1], es[0])
-                turn_B.store(gl.convert_layout(stack_states(by_B[3], by_B[2], by_B[1], by_B[0]), X))
-                dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
-                dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
-                if not HAS_Z:
-                    y = through_a  # a number that nobody reads
-                x_tiles.index(tile).slice(1, 1, 3).store(by_pairs(through_b).reshape([T, HALF, 2, 1]))
-                q_tiles.index(tile).store(gl.join(by_pairs(y), by_pairs(through_a)))
-
-            u_1 = stream(u_row, u_d, u_l, channel, now, t, stop, live)
-            r_1 = stream(dy_row, dy_d, dy_l, channel, now, t, stop, live)
+                    ys += (over_states(Cs[v] * h),)
             if HAS_Z:
-                z_1 = stream(z_row, z_d, z_l, channel, now, t, stop, live)
-            u_t = widened(u_1)
-            r_t = widened(r_1)
-            q = r_t
-            s, through_b = gl.split(x_block.load(JOINED))
-            y, through_a = gl.split(q_block.load(JOINED))
-            through_b = by_channels(through_b, E)
-            if HAS_Z:
-                z_t = widened(z_1)
-                gate = sigmoid(z_t)
-                q = r_t * z_t * gate
-                y = by_channels(y, E) + skip[None, :] * u_t
-                dz_t = r_t * y * (gate * (1.0 + z_t * (1.0 - gate)))
-                gl.store(
-                    dz_row + channel[None, :] * dz_d + at * dz_l, dz_t.to(dz.dtype.element_ty), mask=valid
-                )
-            du_t = skip[None, :] * q + by_channels(s, E) * through_b
-            gl.store(du_row + channel[None, :] * du_d + at * du_l, du_t.to(du.dtype.element_ty), mask=valid)
-            ds = u_t * through_b + by_channels(through_a, E) * LN_2
-            if SOFTPLUS:
-                ds *= by_channels(slope_block.load(PAIRED), E)
-            ds = gl.where(valid, ds, 0.0)
-            gl.store(
-                ddelta_row + channel[None, :] * ddelta_d + at * ddelta_l,
-                ds.to(ddelta.dtype.element_ty),
-                mask=valid,
-            )
-            to = (now + tr).to(gl.int64)[:, None] * N + ir[None, :]
-            written = (now + tr < stop)[:, None]
-            dB_t = dB_block.load(R)
-            dC_t = dC_block.load(R)
-            if TURNS:
-                while seen <= block:
-                    seen = awaited(turn - 1)
-                dB_t += gl.load(dB_slice + to, mask=written & later, other=0.0, cache_modifier=".cg")
-                dC_t += gl.load(dC_slice + to, mask=written & later, other=0.0, cache_modifier=".cg")
-            gl.store(dB_slice + to, dB_t, mask=written)
-            gl.store(dC_slice + to, dC_t, mask=written)
-            if TURNS:
-                handed_on(turn, block + 1)
-            acc_D += gl.sum((q * u_t).reshape([BLOCK // own, own, DT]), 1)
-            acc_bias += gl.sum(ds.reshape([BLOCK // own, own, DT]), 1)
+                y = sums_of_steps(ys[0], ys[1], ys[2], ys[3])
+            turn_C.store(gl.convert_layout(stack_states(by_C[0], by_C[1], by_C[2], by_C[3]), X))
+            bs, es, by_B = (), (), ()
+            for k in gl.static_range(T):
+                lam = qs[T - 1 - k] * Cs[T - 1 - k] + m
+                through_A = lam * past[T - 1 - k]
+                m = lam * a[T - 1 - k]
+                acc_A += ss[T - 1 - k] * through_A
+                bs += (over_states(lam * Bs[T - 1 - k]),)
+                es += (over_states(a2 * through_A),)
+                b0, b1 = halves(ws[T - 1 - k] * lam)
+                by_B += (b0 + b1,)
+            through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0])
+            through_a = sums_of_steps(es[3], es[2], es[1], es[0])
+            turn_B.store(gl.convert_layout(stack_states(by_B[3], by_B[2], by_B[1], by_B[0]), X))
+            dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
+            dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
+            if not HAS_Z:
+                y = through_a  # a number that nobody reads
+            x_tiles.index(tile).slice(1, 1, 3).store(by_pairs(through_b).reshape([T, HALF, 2, 1]))
+            q_tiles.index(tile).store(gl.join(by_pairs(y), by_pairs(through_a)))
 
-        part = (row * segments + segment).to(gl.int64)
-        if CHAINED and segment > 0:
-            gl.store(messages + part * n * dim + state_at, m, mask=both)
-            handed_on(ended, 1)
-        gl.store(dA + part * n * dim + state_at, acc_A, mask=both)
-        if HAS_D:
-            gl.store(dD + part * dim + channel, gl.convert_layout(gl.sum(acc_D, 0), ED), mask=e < left)
-        if HAS_BIAS:
-            gl.store(dbias + part * dim + channel, gl.convert_layout(gl.sum(acc_bias, 0), ED), mask=e < left)
-        if INITIAL and segment == 0:
-            gl.store(dinitial + batch * n * dim + user_at, m, mask=both)
-        if LOOPED:
-            program = gl.atomic_add(turns, 1, sem="relaxed")
-        else:
-            program = total
+        u_1 = stream(u, u_d, u_l, channel, now, t, stop, live)
+        r_1 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
+        if HAS_Z:
+            z_1 = stream(z, z_d, z_l, channel, now, t, stop, live)
+        u_t = widened(u_1)
+        r_t = widened(r_1)
+        q = r_t
+        s, through_b = gl.split(x_block.load(JOINED))
+        y, through_a = gl.split(q_block.load(JOINED))
+        through_b = by_channels(through_b, E)
+        if HAS_Z:
+            z_t = widened(z_1)
+            gate = sigmoid(z_t)
+            q = r_t * z_t * gate
+            y = by_channels(y, E) + skip[None, :] * u_t
+            dz_t = r_t * y * (gate * (1.0 + z_t * (1.0 - gate)))
+            gl.store(dz + channel[None, :] * dz_d + at * dz_l, dz_t.to(dz.dtype.element_ty), mask=valid)
+        du_t = skip[None, :] * q + by_channels(s, E) * through_b
+        gl.store(du + channel[None, :] * du_d + at * du_l, du_t.to(du.dtype.element_ty), mask=valid)
+        ds = u_t * through_b + by_channels(through_a, E) * LN_2
+        if SOFTPLUS:
+            ds *= by_channels(slope_block.load(PAIRED), E)
+        ds = gl.where(valid, ds, 0.0)
+        gl.store(
+            ddelta + channel[None, :] * ddelta_d + at * ddelta_l, ds.to(ddelta.dtype.element_ty), mask=valid
+        )
+        to = (now + tr).to(gl.int64)[:, None] * N + ir[None, :]
+        written = (now + tr < stop)[:, None]
+        dB_t = dB_block.load(R)
+        dC_t = dC_block.load(R)
+        if TURNS:
+            while seen <= block:
+                seen = awaited(turn - 1)
+            dB_t += gl.load(dB + to, mask=written & later, other=0.0, cache_modifier=".cg")
+            dC_t += gl.load(dC + to, mask=written & later, other=0.0, cache_modifier=".cg")
+        gl.store(dB + to, dB_t, mask=written)
+        gl.store(dC + to, dC_t, mask=written)
+        if TURNS:
+            handed_on(turn, block + 1)
+        acc_D += gl.sum((q * u_t).reshape([BLOCK // own, own, DT]), 1)
+        acc_bias += gl.sum(ds.reshape([BLOCK // own, own, DT]), 1)
+
+    part = (row * segments + segment).to(gl.int64)
+    if CHAINED and segment > 0:
+        gl.store(messages + part * n * dim + state_at, m, mask=both)
+        handed_on(ended, 1)
+    gl.store(dA + part * n * dim + state_at, acc_A, mask=both)
+    if HAS_D:
+        gl.store(dD + part * dim + channel, gl.convert_layout(gl.sum(acc_D, 0), ED), mask=e < left)
+    if HAS_BIAS:
+        gl.store(dbias + part * dim + channel, gl.convert_layout(gl.sum(acc_bias, 0), ED), mask=e < left)
+    if INITIAL and segment == 0:
+        gl.store(dinitial + batch * n * dim + user_at, m, mask=both)

@@ -22,9 +22,9 @@ from ssm_triton._inputs import (
     segment_ends,
     strides,
 )
-from ssm_triton._lanes import lanes_fit, processors
+from ssm_triton._lanes import lanes_fit
 from ssm_triton._messages import messages
-from ssm_triton._plan import WARPS_EACH, BackwardPlan, LanesPlan, Shape
+from ssm_triton._plan import BackwardPlan, LanesPlan, Shape
 
 
 def run_backward(
@@ -120,19 +120,16 @@ def _run_lanes(
     from ssm_triton._lanes_backward import backward_lanes
 
     tiles, tiles_per_cell = tiling
-    pieces = tiles * shape.rows * plan.segments
-    programs = pieces
-    if plan.looped:
-        programs = min(pieces, WARPS_EACH * processors(x.u.device) // plan.W)
+    programs = tiles * shape.rows * plan.segments
     turns = x.A
-    if plan.each > 1 or plan.chained or plan.looped:
-        turns = torch.zeros(1 + 2 * pieces, dtype=torch.int32, device=x.u.device)
+    if plan.each > 1 or plan.chained:
+        turns = torch.zeros(1 + 2 * programs, dtype=torch.int32, device=x.u.device)
     backward_lanes[(programs,)](
         x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, saved, *ends, dy, dlast, *_results(out), turns,
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, plan.each, shape.batch, tiles_per_cell,
         shape.cell, plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0],
         *_steps(x, out, dy, dlast),
-        N=plan.N, W=plan.W, SAVE=plan.save, LOOPED=plan.looped, TURNS=plan.each > 1,
+        N=plan.N, W=plan.W, SAVE=plan.save, TURNS=plan.each > 1,
         TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
         HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         INITIAL=x.initial_state is not None, SPLIT=plan.segments > 1, CHAINED=plan.chained,

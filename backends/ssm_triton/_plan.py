@@ -135,7 +135,7 @@ class LanesPlan:
 
     N states, padded; W warps a program; time cut into segments, which wait for one another if `chained`; one
     saved state in `save` steps. The slices of dB and dC serve the channels of `each` programs, which add to
-    them in turn. `looped`: no more programs than run at once, each of which takes piece after piece.
+    them in turn.
     """
 
     N: int
@@ -145,7 +145,6 @@ class LanesPlan:
     save: int = 32
     each: int = 1
     chained: bool = False
-    looped: bool = False
 
     @property
     def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
@@ -214,10 +213,8 @@ LANES_CUT_BELOW = 192
 
 At n = 16, 2048 steps uncut take some 90 µs with up to 400 of them; cut, 64 with 128 and 115 with 256.
 """
-WARPS_EACH = 8
-"""Warps that a multiprocessor holds at once where each takes all the registers it may."""
-LANES_WARPS = WARPS_EACH * PROCESSORS
-"""The same of an H100."""
+LANES_WARPS = 8 * PROCESSORS
+"""Warps that an H100 holds at once where each takes all the registers it may."""
 
 
 def forward_lanes_plan(
@@ -309,25 +306,24 @@ def lanes_plan(shape: Shape) -> LanesPlan:
     programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
     places = LANES_WARPS // W
     chained = programs >= places
-    segment = (_chain if chained else _even)(shape.length, programs, places, save)
+    segment = (_chain if chained else _even)(shape.length, programs, W, save)
     segments = max(-(-shape.length // segment), 1)
     channels = 4 * N if N > 16 or (not chained and _many_short(segments, segment)) else 2 * N
     each = max(min(channels // plan.DT, per_cell), 1)
-    looped = W == 2 and not chained and _rounds(shape.length, segment, programs, places) > 2
-    return LanesPlan(N, W, segments, segment, save, each, chained and segments > 1, looped)
+    return LanesPlan(N, W, segments, segment, save, each, chained and segments > 1)
 
 
 CUT_ABOVE = 0.9
 """Time of a backward pass cut by messages, of the uncut one's, above which it is not cut.
 
-The estimate leaves something out: promises of 0.81 and 0.90 took 0.86 and 0.95.
+The estimate leaves something out: a promise of 0.81 took 0.86.
 """
 CHAINED_ABOVE = 0.97
 """The same of a chain of segments, whose estimate is within 4% of what was measured."""
 START = 12
 """Steps that a program could take in the time that it needs to start and to wait for its last stores."""
-SHARED = LOOPED = 1.04
-"""Time of a pass where two programs share a slice, or where programs loop, of one where they do not."""
+SHARED = 1.04
+"""Time of a pass where two programs share a slice, of one where they do not."""
 
 
 def _waves(programs: int, places: int) -> float:
@@ -344,32 +340,25 @@ def _many_short(segments: int, segment: int) -> bool:
     return segments > 4 and segment < 2048
 
 
-def _rounds(length: int, segment: int, programs: int, places: int) -> int:
-    """How many of the shorter last segments come one after another in a place that whole ones leave.
-
-    0 if the last is no shorter.
-
-    Where a program of two warps ends beside three others, the next is not put into its place before another
-    ends too (seen on an H100, when it is the third there). Then programs loop, and take what is to be done.
-    """
-    whole, rest = divmod(length, segment)
-    return -(-programs // (places - programs * whole % places)) if rest else 0
-
-
 @lru_cache(maxsize=256)
-def _even(length: int, programs: int, places: int, save: int) -> int:
+def _even(length: int, programs: int, W: int, save: int) -> int:
     """Length of segments that give every place a program; the last segment may be shorter.
 
-    The messages, of all segments but the first, take a fifth of the work.
+    The short ones go where whole ones leave places, one after another. Where a program of two warps ends as
+    the only short one of four on a multiprocessor, an H100 was seen to put none there before a long one ends:
+    two rounds of them came in time, three did not. The messages, of all segments but the first, take a fifth
+    of the work.
     """
+    places = LANES_WARPS // W
 
     def steps(segment: int) -> float:
         whole, rest = divmod(length, segment)
         if not rest:
             return _waves(programs * whole, places) * segment
         full, left = divmod(programs * whole, places)
-        rounds = _rounds(length, segment, programs, places)
-        return full * segment + max(segment if left else 0, rounds * rest) * (LOOPED if rounds > 2 else 1.0)
+        rounds = -(-programs // (places - left))
+        beside = segment + rest if W == 2 and rounds > 2 else max(segment if left else 0, rounds * rest)
+        return full * segment + beside
 
     def time(segment: int) -> float:
         segments = -(-length // segment)
@@ -381,14 +370,14 @@ def _even(length: int, programs: int, places: int, save: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _chain(length: int, programs: int, places: int, save: int) -> int:
+def _chain(length: int, programs: int, W: int, save: int) -> int:
     """Length of segments, chained, that even out the waves of programs: the last is a short one.
 
     Where there are more programs than places, the program that one waits for has ended before it starts.
     """
 
     def time(segment: int) -> float:
-        return _waves(programs * -(-length // segment), places) * (segment + START)
+        return _waves(programs * -(-length // segment), LANES_WARPS // W) * (segment + START)
 
     return _fastest(time, length, min(length // 128, 8), CHAINED_ABOVE, save)
 

@@ -49,12 +49,11 @@ from ssm_triton._lanes_messages import messages_lanes
 floats = "A D bias initial last saved decay local message messages dlast dB dC dA dD dbias dinitial".split()
 streams = "u delta B C z y dy du ddelta dz".split()
 kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams} | {"turns": "*i32"}
-flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT CHAINED LAST LOOPED TURNS".split()
+flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT CHAINED LAST TURNS".split()
 fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=False)
 wide = dict(N=64, SAVE=64)
-alone = dict(CHAINED=False, LOOPED=False)
-kernels = [(backward_lanes, {}), (backward_lanes, wide | alone), (messages_lanes, wide), (forward_lanes, {}),
-           (forward_lanes, dict(K=2, LOCAL=True)),
+kernels = [(backward_lanes, {}), (backward_lanes, wide | dict(CHAINED=False)), (messages_lanes, wide),
+           (forward_lanes, {}), (forward_lanes, dict(K=2, LOCAL=True)),
            (forward_lanes, wide | dict(R=2, W=8)), (forward_few, {}),
            (forward_few, dict(W=1, HAS_D=False, HAS_Z=False))]
 for capability in map(int, sys.argv[1:]):
@@ -260,7 +259,7 @@ def test_few_warps_agree_with_the_plain_twin(warps: int, n: int, length: int, tr
 
 @dataclass(frozen=True)
 class Twin:
-    """A call and a plan: n states, W warps, steps of a segment, programs to a slice; a chain, a loop."""
+    """A call and a plan: n states, W warps, steps of a segment, programs to a slice; chained or not."""
 
     n: int
     W: int
@@ -269,7 +268,6 @@ class Twin:
     dtype: torch.dtype = torch.float32
     transposed: bool = False
     chained: bool = False
-    looped: bool = False
 
 
 TWINS = [
@@ -287,8 +285,7 @@ TWINS = [
     Twin(16, 2, 32, chained=True),
     Twin(16, 4, 96, each=2, dtype=torch.bfloat16, chained=True),
     Twin(64, 4, 64, each=3, chained=True),
-    Twin(16, 2, 224, looped=True),
-    Twin(16, 2, 128, each=2, chained=True, looped=True),
+    Twin(16, 2, 224),
 ]
 
 
@@ -310,9 +307,7 @@ def test_agrees_with_the_plain_twin(twin: Twin) -> None:
     assert saved is not None
     plain = run_backward(x, saved, dy, dlast, plan=backward_plan(x.shape))
     segments = -(-300 // twin.segment)
-    plan = LanesPlan(
-        x.shape.padded, twin.W, segments, twin.segment, save, twin.each, twin.chained, twin.looped
-    )
+    plan = LanesPlan(x.shape.padded, twin.W, segments, twin.segment, save, twin.each, twin.chained)
     lanes, again = (run_backward(x, saved, dy, dlast, plan=plan) for _ in range(2))
     close = 1e-4 if twin.dtype == torch.float32 else 2 * torch.finfo(twin.dtype).eps
     for key, expected in plain.items():

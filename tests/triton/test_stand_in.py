@@ -97,8 +97,6 @@ def test_forward(plan: Any, n: int, length: int, plain: bool) -> None:
         (LanesPlan(64, 4, 1, 128, 64, each=3), 40, 70),
         (LanesPlan(16, 2, 3, 32, 32, chained=True), 16, 70),
         (LanesPlan(64, 4, 2, 64, 64, each=3, chained=True), 40, 70),
-        (LanesPlan(16, 2, 3, 32, 32, looped=True), 16, 70),
-        (LanesPlan(16, 2, 2, 64, 32, each=2, chained=True, looped=True), 11, 70),
     ],
     ids=str,
 )

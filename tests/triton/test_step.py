@@ -90,5 +90,6 @@ def test_many_rows_in_tiles_of_their_own(device: str) -> None:
     assert rows * state.numel() >= 2**19
     y, new = selective_state_update(state.repeat(rows, 1, 1), **call | many)
     expected, after = selective_state_update(state, **call)
-    assert torch.equal(y, expected.repeat(rows, 1))
-    assert torch.equal(new, after.repeat(rows, 1, 1))
+    # Lanes hold other states: two orders of a sum of sixteen. A row or a channel mixed up is off by about 1.
+    torch.testing.assert_close(y, expected.repeat(rows, 1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(new, after.repeat(rows, 1, 1), rtol=1e-5, atol=1e-5)

@@ -225,7 +225,7 @@ ORDINARY: Final = (
             "full",
             dtypes=_COMMON,
         )
-        for b, l in ((6, 385), (10, 257))
+        for b, l in ((5, 385), (10, 257))
     ),
     _scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
     _scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
