@@ -116,14 +116,7 @@ SISO: Final = (
         Recipe("mamba3_siso", name, inputs, clause, level, check)
         for name, level, check, clause, inputs in _ROWS
     ),
-    Recipe(
-        "mamba3_siso",
-        "mixed",
-        _wider(siso_inputs(2, 15, 4, 3, 4, g=2), *WIDER),
-        MIXED,
-        dtypes=HALF,
-        first=HALF[:1],
-    ),
+    Recipe("mamba3_siso", "mixed", _wider(siso_inputs(2, 15, 4, 3, 4, g=2), *WIDER), MIXED, dtypes=HALF),
 )
 SISO_STEP: Final = (
     *(

@@ -47,6 +47,16 @@ class _KeysNarrowed(H3):
         return super().__call__(**_beside(given, "q", "k", "v"))
 
 
+class _DualNarrowed(Dual):
+    def __call__(self, **given: Any) -> Any:
+        return super().__call__(**_beside(given, "x", "dt", "B", "C", "z"))
+
+
+class _SisoNarrowed(SisoAdjoint):
+    def __call__(self, **given: Any) -> Any:
+        return super().__call__(**_beside(given, "v", "q", "k", "adt", "dt", "trap", "angles", "z"))
+
+
 class _Saturates(Kernel):
     def store(self, x: Array, dtype: str) -> Any:
         return super().store(np.clip(x.real, -65504, 65504) if dtype == "float16" else x, dtype)
@@ -139,6 +149,7 @@ def _narrowed(name: str, summary: str, kernel: Kernel) -> Mutant:
 
 
 _FILTER: Final = "Where the filter or its bias is wider than x, it is rounded to x's dtype."
+_STREAM: Final = "Where a stream is wider than {0} it is rounded to {0}'s dtype."
 HALVES: Final = (
     *_of_float16(),
     _narrowed("conv1d-filter-narrowed", _FILTER, _FilterNarrowed()),
@@ -147,6 +158,10 @@ HALVES: Final = (
         "convolution-kernel-narrowed", "Where K is wider than u it is rounded to u's dtype.",
         _KernelNarrowed(),
     ),
+    _narrowed("ssd-narrowed", _STREAM.format("x"), _DualNarrowed()),
+    _narrowed("ssd-step-narrowed", _STREAM.format("x"), DualStep(_DualNarrowed())),
+    _narrowed("mamba3-narrowed", _STREAM.format("v"), _SisoNarrowed()),
+    _narrowed("mamba3-step-narrowed", _STREAM.format("v"), SisoAdjointStep(_SisoNarrowed())),
     _narrowed(
         "h3-keys-narrowed", "Where k or v is wider than q it is rounded to q's dtype.", _KeysNarrowed()
     ),
