@@ -13,7 +13,7 @@ import numpy as np
 
 from ssm_spec import _recurrence as rec
 from ssm_spec._layer import System, discretised_bounds, discretised_vjp_bounds, recurrence_arguments
-from ssm_spec._layer_adjoint import majorant
+from ssm_spec._layer_adjoint import majorant, step_error
 from ssm_spec._layer_errors import (
     Wrong,
     backward_errors,
@@ -100,7 +100,10 @@ def layer_vjp_bounds(
                 by_fft = gradient_errors_by_fft(call, r, wrong, a)
                 errors = {name: np.maximum(e, by_fft.get(name, 0.0)) for name, e in errors.items()}
             shaped = {name: errors[name].reshape(values[name].shape) for name in values}
-            shaped.update(majorant(system, shaped.pop("A_bar"), shaped.pop("B_bar")))
+            E_A, E_B = shaped.pop("A_bar"), shaped.pop("B_bar")
+            shaped.update(majorant(system, E_A, E_B))
+            if not own and not system.diagonal:  # our own is narrow enough without
+                shaped["delta"] = np.fmin(shaped["delta"], step_error(system, E_A, E_B, a))
             sides.append(shaped)
         good = {name: size < arithmetic.largest for name, size in reach.items()}
     result = {}

@@ -10,6 +10,9 @@ import pytest
 
 import ssm_spec
 from ssm_spec import Arithmetic
+from ssm_spec._layer import System, discretised, discretised_vjp
+from ssm_spec._layer_adjoint import step_error
+from ssm_spec._roundoff import ORACLE
 
 from . import layer_check as check
 from . import lti_exact as exact
@@ -186,3 +189,31 @@ def test_bad_arguments_are_named(change, error, message):
     arrays = low_rank(np.random.default_rng(1), 2, 3)
     with pytest.raises(error, match=message):
         ssm_spec.s4_kernel(**{**arrays, "length": 4, **change})
+
+
+def test_a_slope_of_delta_that_is_a_twentieth_off_is_seen_in_the_modes_of_legs() -> None:
+    """By moduli of W⁻ᴴ and A apart the bound was a ninth of the slope."""
+    inputs = legs(16, 1, np.random.default_rng(0))[0] | {"delta": np.array([0.01])}
+    G = np.random.default_rng(1).standard_normal((1, 70))
+    options = {"arithmetic": Arithmetic(compute="float32"), "length": 70, "paired": True}
+    found = ssm_spec.s4_kernel_vjp_bounds({"K": G}, ("delta",), **options, **inputs)
+    slope = found["delta"]
+    assert np.all(slope.judged)
+    assert np.all(slope.bound < np.abs(slope.value) / 20)
+
+
+@pytest.mark.parametrize("rule", ["zoh", "bilinear", "forward_euler", "backward_euler"])
+def test_what_is_granted_to_a_slope_of_delta_is_reached(rule: str) -> None:
+    """Errors of the cotangents of Ā and B̄, each with the sign that moves the slope up."""
+    n, rng = 12, np.random.default_rng(0)
+    A, B = (x[None] for x in ssm_spec.hippo_legs(n))
+    step, unused = np.array([0.02]), np.zeros((1, 1, n))
+    system = System(A, B, unused, None, step, np.zeros((1, 1, 1, 0)), None, rule, False)
+    later, before = (discretised(system._replace(delta=step + h)) for h in (1e-6, -1e-6))
+    signs = [np.sign(np.round(x - y, 12)) for x, y in zip(later, before, strict=True)]
+    G = [rng.standard_normal(x.shape) for x in (A, B)]
+    E = [rng.uniform(0.0, 1.0, x.shape) for x in (A, B)]
+    wrong = [g + e * s for g, e, s in zip(G, E, signs, strict=True)]
+    moved = discretised_vjp(system, *wrong)["delta"] - discretised_vjp(system, *G)["delta"]
+    granted = step_error(system, *E, ORACLE)
+    assert granted * (1 - 1e-4) <= moved <= granted  # 2⁻²⁰ of what moduli grant is added
