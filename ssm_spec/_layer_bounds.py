@@ -8,6 +8,7 @@ rounding adds to theirs. Declared "fft": a kernel, itself wrong, convolved by tr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ssm_spec._layer_errors import (
     largest,
     output_error,
 )
-from ssm_spec._layer_fft import gradient_errors_by_fft, output_error_by_fft
+from ssm_spec._layer_fft import gradients_by_fft, output_by_fft
 from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._validate import Array, Float
@@ -49,13 +50,14 @@ def layer_bounds(
             wrong = _wrong(call, A_bar, B_bar, own, inexact, None)
             errors = forward_errors(call, states, wrong, a, own)
             e_y = largest([output_error(call, states, e, wrong, a) for e in errors])
-            if a.evaluation == "fft" and not own:
-                e_y = np.maximum(e_y, output_error_by_fft(call, wrong, a))
-            results.append((rec.shaped(call, e_y), rec.shaped(call, largest([e.error[-1] for e in errors]))))
             if not own:
                 sizes = _sizes(call, wrong)
-                reach = forward_reach(call, sizes, states, errors, a)
+                reach = forward_reach(call, sizes, states, errors, _in_time(a))
                 y_reach = output_reach(call, sizes, reach, a)
+            if a.evaluation == "fft" and not own:
+                by_fft, fft_reach = output_by_fft(call, wrong, a)
+                e_y, y_reach = np.maximum(e_y, by_fft), np.maximum(y_reach, fft_reach)
+            results.append((rec.shaped(call, e_y), rec.shaped(call, largest([e.error[-1] for e in errors]))))
         whole = _whole(A_bar, call) & _whole(B_bar, call)
         judged_last = whole & (reach.states[-1] < arithmetic.largest)
         judged_y = rec.shaped(call, whole[..., None] & (y_reach < arithmetic.largest))
@@ -94,11 +96,13 @@ def layer_vjp_bounds(
             pairs = zip(ahead, back, strict=True)
             classes = [gradient_errors(call, states, adjoints, r, e, e_r, wrong, a) for e, e_r in pairs]
             if not own:
-                reach = reach_of_gradients(call, _sizes(call, wrong, r), states, adjoints, ahead, back, a)
+                sizes = _sizes(call, wrong, r)
+                reach = reach_of_gradients(call, sizes, states, adjoints, ahead, back, _in_time(a))
             errors = {name: largest([one[name] for one in classes]) for name in classes[0]}
             if a.evaluation == "fft" and not own:
-                by_fft = gradient_errors_by_fft(call, r, wrong, a)
+                by_fft, fft_reach = gradients_by_fft(call, r, wrong, a)
                 errors = {name: np.maximum(e, by_fft.get(name, 0.0)) for name, e in errors.items()}
+                reach = {name: np.maximum(size, fft_reach.get(name, 0.0)) for name, size in reach.items()}
             shaped = {name: errors[name].reshape(values[name].shape) for name in values}
             E_A, E_B = shaped.pop("A_bar"), shaped.pop("B_bar")
             shaped.update(majorant(system, E_A, E_B))
@@ -150,6 +154,11 @@ def _sizes(call: rec.Recurrence, wrong: Wrong, r: Array | None = None) -> Sizes:
     exact = Sizes.of(call, r)
     wider = exact._replace(A=exact.A + wrong.A, B=exact.B + wrong.B, u=exact.u + wrong.u)
     return wider if r is None else wider._replace(r=exact.r + wrong.r)
+
+
+def _in_time(arithmetic: Arithmetic) -> Arithmetic:
+    """Return what is said of the states: beside transforms they are taken in any order."""
+    return replace(arithmetic, evaluation="any") if arithmetic.evaluation == "fft" else arithmetic
 
 
 def _whole(coefficient: Bounded, call: rec.Recurrence) -> Array:

@@ -5,7 +5,8 @@
 E_K is the kernel's own error: the response to an impulse by the perturbed recurrence, and powers or
 repeated doubling by `ssm_kernel_bounds`. ε is the transforms' error, by norm (`fft_error`). Backwards,
 dK = Σ r ⋆ u is wrong by the same, and its error enters the adjoint of the impulse response as the
-error of a cotangent.
+error of a cotangent. What the transforms and the kernel reach on their way has to stay in range
+(`fft_reach`): of u and K, of r and K, and of r and u.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssm_spec import _recurrence as rec
-from ssm_spec._convolution import convolve, correlate, fft_error
+from ssm_spec._convolution import convolve, correlate, fft_error, fft_reach
 from ssm_spec._kernel_bounds import ssm_kernel_bounds, ssm_kernel_vjp_bounds
 from ssm_spec._layer_errors import (
     Wrong,
@@ -26,14 +28,16 @@ from ssm_spec._layer_errors import (
     output_error,
 )
 from ssm_spec._products import exactly, product_error
+from ssm_spec._recurrence_range import Sizes, reach_of_gradients
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._validate import Array, Float
 
 
-def output_error_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) -> Float:
-    """Bound y (b, s, p, l) by kernel and transforms."""
+def output_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """Return the error of y (b, s, p, l) by kernel and transforms, and the largest number on its way."""
     in_time = replace(arithmetic, evaluation="any")
-    K, E_K = _kernel(call, wrong, in_time)
+    K, E_K, inside = _kernel(call, wrong, in_time)
+    reach = np.where(inside, 0.0, np.inf).max(axis=2, initial=0.0) + np.zeros((len(call.u), 1, 1))
     u, length = np.abs(call.u), call.u.shape[-1]
     total = product_error("spm,bsml->bspl", exactly(call.D), exactly(call.u), arithmetic)
     total = total + np.einsum("spm,bsml->bspl", np.abs(call.D), wrong.u)
@@ -43,6 +47,7 @@ def output_error_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmet
         )
         by_norm = _kept(fft_error(call.u[:, :, m], K[:, p, m], arithmetic), length)
         total[:, :, p] += moved + by_norm + arithmetic.u * convolve(u[:, :, m], np.abs(K[:, p, m]))
+        reach[:, :, p] += fft_reach(u[:, :, m] + wrong.u[:, :, m], np.abs(K[:, p, m]) + E_K[:, p, m])
     total = total * (1 + (K.shape[2] + 2) * arithmetic.u)
     if np.any(call.initial):
         alone = call._replace(u=np.zeros_like(call.u))
@@ -50,62 +55,78 @@ def output_error_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmet
         states = rec.run(alone)
         errors = forward_errors(alone, states, still, in_time, own=False)
         total = total + largest([output_error(alone, states, e, still, in_time) for e in errors])
-    return np.asarray(total)
+    return np.asarray(total), np.broadcast_to(reach[..., None], total.shape)
 
 
-def gradient_errors_by_fft(
+def gradients_by_fft(
     call: rec.Recurrence, r: Array, wrong: Wrong, arithmetic: Arithmetic
-) -> dict[str, Float]:
-    """Bound the gradients of Ā, B̄, C and u that went through the kernel and through transforms."""
+) -> tuple[dict[str, Float], dict[str, Float]]:
+    """Return the errors of the gradients of Ā, B̄, C and u by kernel and transforms, and what they reach."""
     in_time = replace(arithmetic, evaluation="any")
-    K, E_K = _kernel(call, wrong, in_time)
-    dK, E_dK = _kernel_gradient(call, r, wrong, arithmetic)
+    K, E_K, inside = _kernel(call, wrong, in_time)
+    dK, E_dK, met = _kernel_gradient(call, r, wrong, arithmetic)
     length = call.u.shape[-1]
     flipped, E_r = np.abs(r[..., ::-1]), wrong.r[..., ::-1]
     du = product_error("spm,bspl->bsml", exactly(call.D), exactly(r), arithmetic)
     du = du + np.einsum("spm,bspl->bsml", np.abs(call.D), wrong.r)
+    reach = np.where(inside, 0.0, np.inf).max(axis=1, initial=0.0) + np.zeros((len(call.u), 1, 1))
     for p, m in np.ndindex(K.shape[1:3]):
         size = np.abs(K[:, p, m])
         moved = convolve(flipped[:, :, p] + E_r[:, :, p], E_K[:, p, m]) + convolve(E_r[:, :, p], size)
         by_norm = _kept(fft_error(r[:, :, p], K[:, p, m], arithmetic), length)
         du[:, :, m] += (moved + by_norm + arithmetic.u * convolve(flipped[:, :, p], size))[..., ::-1]
+        reach[:, :, m] += fft_reach(flipped[:, :, p] + E_r[:, :, p], size + E_K[:, p, m])
     response, still = _impulse_response(call, wrong)
     states, cotangent = rec.run(response), np.moveaxis(dK, 2, 0)
     still = still._replace(r=np.moveaxis(E_dK, 2, 0))
     adjoints = rec.run_back(response, cotangent, np.zeros(response.initial.shape))
-    pairs = zip(
-        forward_errors(response, states, still, in_time, own=False),
-        backward_errors(response, adjoints, cotangent, still, in_time, own=False),
-        strict=True,
-    )
-    classes = [gradient_errors(response, states, adjoints, cotangent, e, f, still, in_time) for e, f in pairs]
+    ahead = forward_errors(response, states, still, in_time, own=False)
+    back = backward_errors(response, adjoints, cotangent, still, in_time, own=False)
+    classes = [
+        gradient_errors(response, states, adjoints, cotangent, e, f, still, in_time)
+        for e, f in zip(ahead, back, strict=True)
+    ]
     arguments = {**_kernel_arguments(call), "length": length}
     by_powers = ssm_kernel_vjp_bounds({"K": dK}, arithmetic=in_time, **arguments)
     found = {
         name: largest([one[name] for one in classes]) + by_powers[name].bound
         for name in ("A_bar", "B_bar", "C")
     }
-    return {**found, "u": np.asarray(du * (1 + (K.shape[1] + 2) * arithmetic.u))}
+    sizes = Sizes.of(response, cotangent)._replace(r=np.abs(cotangent) + still.r)
+    reached = reach_of_gradients(response, sizes, states, adjoints, ahead, back, in_time)
+    reaches = {
+        name: np.maximum(np.where(by_powers[name].judged, reached[name], np.inf), _of_systems(met, error))
+        for name, error in found.items()
+    }
+    errors = {**found, "u": np.asarray(du * (1 + (K.shape[1] + 2) * arithmetic.u))}
+    return errors, {**reaches, "u": np.broadcast_to(reach[..., None], du.shape)}
 
 
-def _kernel(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) -> tuple[Array, Float]:
-    """Return K (s, p, m, l), and what it may be wrong by."""
+def _of_systems(met: Float, like: Float) -> Float:
+    """Return the largest of each system, (s, p, m), beside the axes of an array that begins with s."""
+    return np.asarray(met.max(axis=(1, 2), initial=0.0).reshape(-1, *(1,) * (like.ndim - 1)))
+
+
+def _kernel(
+    call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic
+) -> tuple[Array, Float, NDArray[np.bool_]]:
+    """Return K (s, p, m, l), what it may be wrong by, and whether it is judged at every lag (s, p, m)."""
     response, still = _impulse_response(call, wrong)
     states = rec.run(response)
     errors = forward_errors(response, states, still, arithmetic, own=False)
     perturbed = largest([output_error(response, states, e, still, arithmetic) for e in errors])
     arguments = _kernel_arguments(call)
     exact = ssm_kernel_bounds(arithmetic=arithmetic, length=call.u.shape[-1], **arguments)["K"]
-    return exact.value, exact.bound + np.moveaxis(perturbed, 0, 2)
+    return exact.value, exact.bound + np.moveaxis(perturbed, 0, 2), np.asarray(exact.judged.all(axis=-1))
 
 
 def _kernel_gradient(
     call: rec.Recurrence, r: Array, wrong: Wrong, arithmetic: Arithmetic
-) -> tuple[Array, Float]:
-    """Return dK = Σ_b r ⋆ u (s, p, m, l), and what transforms may make of it."""
+) -> tuple[Array, Float, Float]:
+    """Return dK = Σ_b r ⋆ u (s, p, m, l), its error by transforms, and what they reach (s, p, m)."""
     b, s, m, length = call.u.shape
     p = r.shape[2]
-    dK, error = np.zeros((s, p, m, length)), np.zeros((s, p, m, length))
+    dK, error, reach = (np.zeros((s, p, m, *lags)) for lags in ((length,), (length,), ()))
     for i, j in np.ndindex(p, m):
         u, x = call.u[:, :, j], r[:, :, i]
         dK[:, i, j] = correlate(x, u, length)
@@ -117,7 +138,9 @@ def _kernel_gradient(
         )
         for k in range(b):
             error[:, i, j] += _kept(fft_error(x[k : k + 1], u[k], arithmetic), length)[0]
-    return dK, error
+            sizes_of_row = np.abs(x[k : k + 1]) + wrong.r[k : k + 1, :, i], np.abs(u[k]) + wrong.u[k, :, j]
+            reach[:, i, j] += fft_reach(*sizes_of_row)[0]
+    return dK, error, reach
 
 
 def _kept(row: Float, length: int) -> Float:

@@ -151,6 +151,7 @@ def _follow(
     met = size[1:]
     if in_chunks(A, arithmetic):
         met = np.maximum(met, meets(A, entering, size[:-1], begins, arithmetic))
+        reach[1:] = np.maximum(reach[1:], met)  # a chunk may sum over time before it multiplies with B̄
     return Reach(np.maximum.accumulate(reach, axis=0), entering, size, met)
 
 

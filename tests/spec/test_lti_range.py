@@ -37,6 +37,18 @@ def kernel(a: float, B: float, C: float, *, diagonal: bool = True) -> dict[str, 
     return {"A_bar": A, "B_bar": array([B]), "C": array([C]), "length": 2, "diagonal": diagonal}
 
 
+def modes(**given: Any) -> dict[str, Any]:
+    """One mode that hardly decays, eight steps."""
+    inputs = {
+        "u": np.ones((1, 1, 8), np.float32),
+        "delta": array(1.0),
+        "A": array([-0.01]),
+        "B": array([1.0]),
+        "C": array([1.0]),
+    }
+    return inputs | given
+
+
 ONES = {"y": np.ones((1, 2, 2), np.float32), "last_state": np.ones((1, 2), np.float32)}
 OPPOSED = array([[3e38, -3e38], [1, 1]])
 NEAR: dict[str, Call] = {
@@ -88,6 +100,25 @@ NEAR: dict[str, Call] = {
         {"u": np.full((1, 1, 8), 1e37, np.float32), "K": array([1.0])},
         None,
         "y",
+    ),
+    "N terms of a layer's transform": ("s4d", modes(u=np.full((1, 1, 8), 1e37, np.float32)), None, "y"),
+    "N terms of a cotangent's transform": (
+        "s4d",
+        modes(),
+        {"y": np.full((1, 1, 8), 1e37, np.float32)},
+        "u",
+    ),
+    "r u by transforms, before B and C": (
+        "s4d",
+        modes(u=np.full((1, 1, 8), 1e20, np.float32), B=array([1e-20])),
+        {"y": np.full((1, 1, 8), 1e20, np.float32)},
+        "C",
+    ),
+    "a sum over time before B": (
+        "s4d",
+        modes(u=np.full((1, 1, 8), 1e38, np.float32), B=array([1e-3])),
+        None,
+        "last_state",
     ),
     "a gradient that is too large": (
         "discretize_zoh",
