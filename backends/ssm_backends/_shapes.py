@@ -60,7 +60,7 @@ class Sizes:
             symbols = symbols[:star] + symbols[star + 1 :]
             shape = shape[:star] + shape[stop:]
         for symbol, size in zip(symbols, shape, strict=True):
-            fits &= self.bind(symbol, size, argument)
+            fits = self.bind(symbol, size, argument) and fits  # `&=` would reach a traced graph
         if not fits:
             raise ShapeError(self._complaint(argument, pattern, given))
 

@@ -14,6 +14,7 @@ import torch
 
 import ssm_backends
 from ssm_backends import OPERATORS, DTypeError, NotSupportedError, ShapeError, mamba_ssm
+from ssm_backends._shapes import Sizes
 
 from . import calls
 from .mamba_calls import inner_inputs, pooled_step, randn
@@ -198,3 +199,30 @@ def test_an_array_of_one_element_is_no_number_and_no_flag(which: str, one: str) 
     torch._dynamo.reset()
     with pytest.raises(torch._dynamo.exc.Unsupported, match=rf"DTypeError.*`{name}` must be "):
         torch.compile(function, backend="eager", fullgraph=True)(**given)
+
+
+class Answer:
+    """A comparison of open sizes, which a trace keeps: it may be asked whether it holds, and nothing else."""
+
+    def __init__(self, holds: bool) -> None:
+        self.holds = holds
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+
+class OpenSize(int):
+    """A size that a compiler leaves open."""
+
+    __hash__ = int.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return Answer(super().__eq__(other))  # type: ignore[return-value]  # as PyTorch's open sizes do
+
+
+def test_open_sizes_are_compared_and_no_more() -> None:
+    sizes = Sizes({})
+    sizes.match("u", "b d", (OpenSize(2), OpenSize(3)))
+    sizes.match("z", "b d", (OpenSize(2), OpenSize(3)))
+    with pytest.raises(ShapeError, match="d = 3"):
+        sizes.match("delta", "b d", (OpenSize(2), OpenSize(4)))
