@@ -20,6 +20,7 @@ from ssm_triton._lanes import FIRST_TRITON, SHARED_BYTES, lanes_fit
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import (
+    LANES_WARPS,
     ForwardFew,
     ForwardLanes,
     LanesPlan,
@@ -127,6 +128,17 @@ def test_segments_wait_for_one_another_where_programs_are_more_than_places(
     plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
     assert plan.chained is chained
     assert plan.segments > 1 or not chained
+
+
+@pytest.mark.parametrize("shape", [(2, 5120, 2048, 16), (5, 2048, 8192, 16), (3, 1024, 4096, 64)])
+def test_a_short_last_segment_goes_where_long_ones_leave_places(shape: tuple[int, int, int, int]) -> None:
+    b, d, length, n = shape
+    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
+    rest = length - plan.segment
+    programs, places = b * d // plan.DT, LANES_WARPS // plan.W
+    rounds = -(-programs // (places - programs))
+    assert plan.segments == 2
+    assert 0 < rest * rounds <= plan.segment < 0.8 * length
 
 
 @pytest.mark.parametrize("n", [9, 16, 17, 64])
