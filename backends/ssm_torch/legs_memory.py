@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssm_torch.functions import compute_dtype
 from ssm_torch.hippo import hippo_legs
+from ssm_torch.opaque import empty, opaque
 from ssm_torch.precision import not_cast_down
 from ssm_torch.rules import discretize
 
@@ -43,15 +44,36 @@ def hippo_legs_compress(f: Tensor, n: int, *, method: str = "exact", prefixes: b
     zero = x.new_zeros((*f.shape[:-1], n))
     if length == 0:
         return zero.unsqueeze(-1)[..., :0].to(f.dtype) if prefixes else zero.to(f.dtype)
+    run = _traced if torch.compiler.is_compiling() else _coefficients
+    return run(x, n, method, prefixes).to(f.dtype)
+
+
+def _coefficients(x: Tensor, n: int, method: str, prefixes: bool) -> Tensor:
     c = torch.nn.functional.pad(x[..., :1], (0, n - 1))
     found = [c]
-    for first in range(2, length + 1, STEPS):
-        matrices = _matrices(n, range(first, min(first + STEPS, length + 1)), method, x)
-        for sample, A, B in zip(x[..., first - 1 :].unbind(-1), *matrices, strict=False):
+    for steps in _blocks(x.shape[-1]):
+        matrices = _matrices(n, steps, method, x)
+        for sample, A, B in zip(x[..., steps.start - 1 :].unbind(-1), *matrices, strict=False):
             c = (A @ c.unsqueeze(-1)).squeeze(-1) + B * sample.unsqueeze(-1)
             if prefixes:
                 found.append(c)
-    return (torch.stack(found, dim=-1) if prefixes else c).to(f.dtype)
+    return torch.stack(found, dim=-1) if prefixes else c
+
+
+def _adjoint(g: Tensor, c: Tensor, x: Tensor, n: int, method: str, prefixes: bool) -> list[Tensor]:
+    """The gradient of x: λ_{k−1} = g_{k−1} + Ā_kᵀ λ_k, and x_k gets B̄_kᵀ λ_k."""
+    given = list(g.unbind(-1)) if prefixes else [torch.zeros_like(g)] * (x.shape[-1] - 1) + [g]
+    adjoint, found = given[-1], []
+    for steps in reversed(_blocks(x.shape[-1])):
+        for k, A, B in reversed(list(zip(steps, *_matrices(n, steps, method, x), strict=True))):
+            found.append(adjoint @ B)
+            adjoint = given[k - 2] + (A.mT @ adjoint.unsqueeze(-1)).squeeze(-1)
+    return [torch.stack([adjoint[..., 0], *reversed(found)], dim=-1)]
+
+
+def _blocks(length: int) -> list[range]:
+    """The steps k = 2, …, l, so many at once."""
+    return [range(k, min(k + STEPS, length + 1)) for k in range(2, length + 1, STEPS)]
 
 
 def _matrices(n: int, steps: range, method: str, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,3 +84,13 @@ def _matrices(n: int, steps: range, method: str, like: Tensor) -> tuple[Tensor, 
     step = torch.log1p(inverse) if exact else inverse
     A_bar, B_bar = discretize(A, B, step, "zoh" if exact else "bilinear")
     return A_bar.to(like.dtype), B_bar[..., 0].to(like.dtype)
+
+
+_traced = opaque(
+    "hippo_legs_compress",
+    _coefficients,
+    _adjoint,
+    fake=lambda x, n, method, prefixes: x.new_empty((*x.shape[:-1], n, *(x.shape[-1:] if prefixes else ()))),
+    fake_backward=lambda g, c, x, n, method, prefixes: [empty(x)],
+    read=(0,),
+)

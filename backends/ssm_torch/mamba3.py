@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssm_torch.functions import compute_dtype, silu
 from ssm_torch.precision import not_cast_down
+from ssm_torch.resets import sum_from_resets
 from ssm_torch.scan import linear_recurrence
 
 CHUNK: Final = 64
@@ -161,13 +162,9 @@ def _turned(step: Tensor, angles: Tensor, initial: Tensor | None, fresh: Tensor,
     """θ_t = θ_{t−1} + Δ_t π tanh(angle_t), from 0 at a reset, (b, h, l, a): one step after the other."""
     turns = (step.unsqueeze(-1) * math.pi * torch.tanh(angles.transpose(1, 2))).movedim(2, 0)
     start = turns.new_zeros(turns.shape[1:]) if initial is None else initial
-    if not resets:
+    if not resets or len(turns) == 0:
         return linear_recurrence(torch.ones_like(turns), turns, start).movedim(0, 2)
-    theta, found = start, []
-    for turn, begins in zip(turns.unbind(), fresh.t().unbind(), strict=True):
-        theta = theta.masked_fill(begins[:, None, None], 0) + turn
-        found.append(theta)
-    return torch.stack(found, 2) if found else turns.movedim(0, 2)
+    return sum_from_resets(turns, fresh.t()[..., None, None], start).movedim(0, 2)
 
 
 def _rotated(x: Tensor, theta: Tensor) -> Tensor:

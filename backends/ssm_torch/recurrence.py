@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ssm_torch.dense import dense_kernel, dense_recurrence
 from ssm_torch.functions import compute_dtype, widen
 from ssm_torch.powers import powers_of_modes
 from ssm_torch.precision import not_cast_down
@@ -54,7 +54,7 @@ def ssm_recurrence(
         h = linear_recurrence(A_bar.expand_as(drive), drive, initial)
         last_state = h[-1].clone()
     else:
-        h = _dense_states(A_bar, drive, initial)
+        h = dense_recurrence(A_bar, drive, initial)
         last_state = h[-1].clone()
     y = C.to(A_bar.dtype) @ h.movedim(0, -1)
     if diagonal and y.is_complex():
@@ -63,15 +63,6 @@ def ssm_recurrence(
         y = y + D @ x
     y = y if y.is_complex() else y.to(u.dtype)
     return (y, last_state) if return_last_state else y
-
-
-def _dense_states(A_bar: Tensor, drive: Tensor, initial: Tensor) -> Tensor:
-    """h_k = Ā h_{k−1} + x_k for x (l, b, *s, n); `unbind` keeps the gradient linear in l."""
-    h, states = initial, []
-    for x in drive.unbind(0):
-        h = (A_bar @ h.unsqueeze(-1)).squeeze(-1) + x
-        states.append(h)
-    return torch.stack(states)
 
 
 @not_cast_down
@@ -99,11 +90,6 @@ def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal
         pairs = C.unsqueeze(-2) * B_bar.mT.unsqueeze(-3)  # (*s, p, m, n)
         K = pairs @ powers_of_modes(A_bar, length).unsqueeze(-3)
         return 2 * K.real if K.is_complex() else K
-    system = torch.broadcast_shapes(A_bar.shape[:-2], B_bar.shape[:-2])  # type: ignore[no-untyped-call]  # PyTorch's
-    powers, terms = B_bar.expand(*system, *B_bar.shape[-2:]), []
-    for _ in range(length):
-        terms.append(C @ powers)
-        powers = A_bar @ powers
-    if not terms:
+    if length == 0:
         return (C @ A_bar @ B_bar).unsqueeze(-1)[..., :0]
-    return torch.stack(terms, dim=-1)
+    return dense_kernel(A_bar, B_bar, C, length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
-from ssm_torch import discretize_bilinear, s4_kernel, selective_scan, selective_state_update
+from ssm_torch import (
+    discretize_bilinear,
+    hippo_legs_compress,
+    s4_kernel,
+    selective_scan,
+    selective_state_update,
+    ssm_kernel,
+    ssm_recurrence,
+)
+from ssm_torch.resets import sum_from_resets
 
 from .problems import draw_call
 
@@ -211,3 +221,64 @@ def test_slots_are_differentiated_twice() -> None:
 
     assert torch.autograd.gradcheck(squared, (pool, rows))
     assert torch.autograd.gradgradcheck(squared, (pool, rows))
+
+
+def steps(length: int, diagonal: bool) -> dict[str, Any]:
+    """A system that decays, of three channels and four states, and its input."""
+    torch.manual_seed(length)
+    A, B, C = torch.rand(3, 4), torch.randn(3, 4, 1), torch.randn(3, 1, 4)
+    A_bar = A if diagonal else torch.diag_embed(A) + torch.randn(3, 4, 4) / 20
+    return {"A_bar": A_bar, "B_bar": B, "C": C, "u": torch.randn(2, 3, 1, length), "diagonal": diagonal}
+
+
+def impulse(length: int) -> dict[str, Any]:
+    system = steps(length, False)
+    del system["u"], system["diagonal"]
+    return system | {"length": length}
+
+
+LOOPS: dict[str, tuple[Function, Callable[[int], dict[str, Any]]]] = {
+    "modes": (ssm_recurrence, partial(steps, diagonal=True)),
+    "dense": (ssm_recurrence, partial(steps, diagonal=False)),
+    "kernel": (ssm_kernel, impulse),
+    "memory": (hippo_legs_compress, lambda l: {"f": torch.linspace(-1, 1, 2 * l).view(2, l), "n": 4}),
+    "prefixes": (
+        hippo_legs_compress,
+        lambda l: {"f": torch.linspace(-1, 1, 2 * l).view(2, l), "n": 4, "prefixes": True},
+    ),
+    "resets": (
+        sum_from_resets,
+        lambda l: {"x": torch.ones(l, 1), "fresh": torch.arange(l) == l // 2, "initial": torch.ones(1)},
+    ),
+}
+
+
+def counting(nodes: list[int]) -> Callable[..., Any]:
+    """A compiler that runs the graph as it is, and notes how many nodes it has."""
+
+    def keep(graph: Any, inputs: Any) -> Any:
+        nodes.append(len(graph.graph.nodes))
+        return graph.forward
+
+    return keep
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_graph_is_as_short_for_a_long_sequence(loop: str) -> None:
+    function, inputs = LOOPS[loop]
+    nodes: list[int] = []
+    for length in (9, 200):
+        torch._dynamo.reset()
+        compiled = torch.compile(function, fullgraph=True, dynamic=False, backend=counting(nodes))
+        compiled(**inputs(length))
+    assert nodes[0] == nodes[1]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("length", [2, 70])
+def test_loops_in_a_graph_give_what_they_give_outside(loop: str, length: int) -> None:
+    function, inputs = LOOPS[loop]
+    call = inputs(length)
+    for found, expected in zip(results(Traced(function), call), results(function, call), strict=True):
+        # Gradients of a matrix are summed in another order; a lost term is of order 1.
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
