@@ -18,12 +18,13 @@ from ssm_conformance.checks.subject import CheckFailed, Subject
 OPEN_IN: Final = "float32"
 OPEN: Final = (
     *("selective_scan", "selective_state_update", "ssd", "ssd_update"),
-    *("causal_conv1d", "causal_conv1d_update"),
+    *("causal_conv1d", "causal_conv1d_update", "causal_convolution", "hippo_legs_compress"),
+    *("ssm_recurrence", "ssm_kernel", "lssl", "s5"),
 )
 """What is asked with every size open from the start, and in which dtype.
 
-Such a trace is the same in each dtype. It takes a second or two, but for layers and systems that are made of
-PyTorch's own operations up to a minute.
+Such a trace is the same in each dtype. It takes a few seconds, but where a call is made of many of PyTorch's
+own operations, as H3 and Mamba-3 may be, up to a minute.
 """
 
 
