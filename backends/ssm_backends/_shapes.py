@@ -51,9 +51,10 @@ class Sizes:
     def match(self, argument: str, pattern: str, shape: tuple[int, ...]) -> None:
         """Bind every symbol of a pattern to an array's shape, or raise ShapeError."""
         symbols, given = pattern.split(), shape
-        star = next((i for i, symbol in enumerate(symbols) if symbol[0] in "*="), None)
+        stars = [i for i, symbol in enumerate(symbols) if symbol[0] in "*="]
         fits = True
-        if star is not None:
+        if stars:
+            (star,) = stars
             stop = len(shape) - (len(symbols) - star - 1)
             batch = shape[star:stop]
             fits = batch == self.system if symbols[star][0] == "=" else self.broadcast(batch)

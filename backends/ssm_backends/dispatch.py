@@ -43,11 +43,11 @@ def bind(operator: Operator, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     positional = [argument.name for argument in operator.arguments if not argument.keyword_only]
     if len(args) > len(positional):
         raise TypeError(f"{operator.name} takes {len(positional)} positional arguments; got {len(args)}")
-    bound = dict(zip(positional, args, strict=False))
+    bound = dict(zip(positional[: len(args)], args, strict=True))
     for name in kwargs:
         if name in bound:
             raise TypeError(f"`{name}` of {operator.name} was given twice")
-    return bound | dict(kwargs)
+    return {**bound, **kwargs}
 
 
 def call(backend: Backend, op: str, *args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,7 +93,7 @@ def discretize_bilinear(
 def _broadcast(A: Tensor, B: Tensor, delta: Tensor, diagonal: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The three with all of *s, and B as complex as A."""
     own = 1 if diagonal else 2
-    s = np.broadcast_shapes(A.shape[:-own], B.shape[:-2], delta.shape)
+    s = torch.broadcast_shapes(A.shape[:-own], B.shape[:-2], delta.shape)  # type: ignore[no-untyped-call]  # PyTorch's
     return (
         A.expand(*s, *A.shape[-own:]),
         B.to(A.dtype).expand(*s, *B.shape[-2:]),

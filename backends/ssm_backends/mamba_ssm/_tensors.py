@@ -83,11 +83,11 @@ def _sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mappi
         name, _, allowed = entry.partition(": ")
         if name in given:
             forms = allowed.split(" | ")
-            form = next((form for form in forms if rank_matches(form, len(given[name]))), None)
-            if form is None:
+            fitting = [form for form in forms if rank_matches(form, len(given[name]))]
+            if not fitting:
                 listed = " or ".join(map(pretty, forms))
                 raise ShapeError(f"`{name}` must have shape {listed}; got {given[name]}")
-            sizes.match(name, form, given[name])
+            sizes.match(name, fitting[0], given[name])
     return sizes.bound
 
 

@@ -92,7 +92,7 @@ def mamba_inner_fn(
         or checkpoint_lvl not in (0, 1)
     ):
         raise ArgumentError(f"`checkpoint_lvl` must be 0 or 1; got {checkpoint_lvl!r}")
-    if not isinstance(b_c_dt_rms_eps, float | int) or isinstance(b_c_dt_rms_eps, bool):
+    if not isinstance(b_c_dt_rms_eps, (float, int)) or isinstance(b_c_dt_rms_eps, bool):
         raise DTypeError(f"`b_c_dt_rms_eps` must be a number; got {b_c_dt_rms_eps!r}")
     check(
         xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
