@@ -8,8 +8,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-_PSI: Final = tuple((j + 1) / math.factorial(j + 2) for j in range(20))
-# ψ(x) = Σ (j+1)/(j+2)! xʲ; for |x| ≤ 1 the next term is below 2⁻⁶⁰.
+_PSI_TERMS: Final = 20
+"""ψ(x) = Σ (j+1)/(j+2)! xʲ: for |x| ≤ 1 the next term is below 2⁻⁶⁰."""
 
 
 def compute_dtype(u: Tensor, A: Tensor | None = None) -> torch.dtype:
@@ -60,9 +60,11 @@ def psi(x: Tensor) -> Tensor:
     """ψ(x) = (x exp(x) − expm1(x))/x², ψ(0) = ½: the slope of expm1(x)/x, by its series where |x| < 1."""
     small = x.abs() < 1
     near = torch.where(small, x, 0)
-    series = torch.full_like(x, _PSI[-1])
-    for coefficient in reversed(_PSI[:-1]):
-        series = series * near + coefficient
+    series = torch.zeros_like(x)
+    for j in reversed(
+        range(_PSI_TERMS)
+    ):  # a graph with open sizes may take no tuple of numbers for constants
+        series = series * near + (j + 1) / math.factorial(j + 2)
     far = torch.where(small, 1, x)
     return torch.where(small, series, (torch.exp(far) - expm1(far) / far) / far)
 
