@@ -57,16 +57,22 @@ def check(**given: Any) -> None:
 
 def _check_dtypes(given: Mapping[str, Any]) -> None:
     """What is multiplied is of one type, unless autocast casts it, as all but float64; weights are real."""
-    import torch
-
     xz = given["xz"]
-    kind = xz.device.type
-    cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     for name in (*_PROJECTIONS, *_ADDED):
         x = given.get(name)
         if x is not None and not x.is_floating_point():
             raise DTypeError(f"`{name}` must have a real floating dtype; got {x.dtype}")
         if x is None or name not in _PROJECTIONS or x.dtype == xz.dtype:
             continue
-        if not cast or torch.float64 in (x.dtype, xz.dtype):
+        if not _are_cast(x, xz):
             raise DTypeError(f"`{name}` must have the dtype of `xz`, {xz.dtype}; got {x.dtype}")
+
+
+def _are_cast(x: Any, y: Any) -> bool:
+    """Whether autocast makes one type of two."""
+    import torch
+
+    kind = x.device.type
+    if torch.float64 in (x.dtype, y.dtype) or not torch.amp.is_autocast_available(kind):
+        return False
+    return torch.is_autocast_enabled(kind)
