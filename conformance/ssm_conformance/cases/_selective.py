@@ -77,11 +77,13 @@ def scan_inputs(
     return inputs | {"return_last_state": True} | more
 
 
-def _scan(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick", **more: Any) -> Recipe:
+def scan(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick", **more: Any) -> Recipe:
+    """One recipe of this operator."""
     return Recipe("selective_scan", name, inputs, clause, level, **more)
 
 
-def _plain(b: int, d: int, l: int, n: int, **more: Any) -> dict[str, Any]:
+def plain(b: int, d: int, l: int, n: int, **more: Any) -> dict[str, Any]:
+    """A call of what every scan has: no gate, no D, Δ as it is."""
     return scan_inputs(b, d, l, n, gate=False, feedthrough=False, softplus=False, **more)
 
 
@@ -111,12 +113,12 @@ def small_step(shape: tuple[int, ...]) -> Draw:
 
 WIDER: Final = ("delta", "z", "B", "C")
 """The streams that may be in float32 where u is in 16 bits."""
-_COMMON: Final = ("float32", "bfloat16")
+COMMON: Final = ("float32", "bfloat16")
 """The dtypes that the longest calls are asked in before the full level."""
 
-TYPICAL: Final = _scan("typical", scan_inputs(2, 6, 37, 4), OUTPUT, "smoke")
+TYPICAL: Final = scan("typical", scan_inputs(2, 6, 37, 4), OUTPUT, "smoke")
 """A Mamba layer at an irregular size."""
-PACKED: Final = _scan(
+PACKED: Final = scan(
     "packed",
     scan_inputs(
         2,
@@ -133,60 +135,60 @@ PACKED: Final = _scan(
 
 ORDINARY: Final = (
     TYPICAL,
-    _scan("plain", _plain(2, 3, 19, 2), STATE, "smoke"),
-    _scan("gate-only", scan_inputs(1, 3, 11, 2, feedthrough=False, softplus=False), OUTPUT),
-    _scan("feedthrough-only", scan_inputs(1, 3, 11, 2, gate=False, softplus=False), OUTPUT),
+    scan("plain", plain(2, 3, 19, 2), STATE, "smoke"),
+    scan("gate-only", scan_inputs(1, 3, 11, 2, feedthrough=False, softplus=False), OUTPUT),
+    scan("feedthrough-only", scan_inputs(1, 3, 11, 2, gate=False, softplus=False), OUTPUT),
     # B and C expanded by repeat instead of repeat_interleave agree unless 1 < g < d.
-    _scan("groups", scan_inputs(2, 6, 17, 3, g_B=3, g_C=2), GROUPS, "smoke"),
-    _scan("group-a-channel", scan_inputs(1, 5, 13, 2, g_B=5, g_C=1), GROUPS),
-    _scan("constant", scan_inputs(2, 5, 17, 3, constant="BC"), STATE),
-    _scan("constant-B", scan_inputs(2, 4, 13, 3, constant="B", g_C=2), STATE),
-    _scan("constant-C", scan_inputs(1, 4, 13, 3, constant="C"), OUTPUT),
-    _scan("complex", scan_inputs(2, 4, 21, 3, complex_=True), COMPLEX, "smoke"),
-    _scan(
+    scan("groups", scan_inputs(2, 6, 17, 3, g_B=3, g_C=2), GROUPS, "smoke"),
+    scan("group-a-channel", scan_inputs(1, 5, 13, 2, g_B=5, g_C=1), GROUPS),
+    scan("constant", scan_inputs(2, 5, 17, 3, constant="BC"), STATE),
+    scan("constant-B", scan_inputs(2, 4, 13, 3, constant="B", g_C=2), STATE),
+    scan("constant-C", scan_inputs(1, 4, 13, 3, constant="C"), OUTPUT),
+    scan("complex", scan_inputs(2, 4, 21, 3, complex_=True), COMPLEX, "smoke"),
+    scan(
         "complex-real-BC",
         scan_inputs(1, 3, 15, 2) | {"A": Draw((3, 2), "s4d_lin", complex=True)},
         COMPLEX,
     ),
     # Modes that differ from channel to channel, and in their real parts.
-    _scan(
+    scan(
         "complex-groups",
         scan_inputs(1, 6, 15, 2, complex_=True, g_B=2, g_C=3) | {"A": modes(6, 2)},
         COMPLEX,
     ),
-    _scan("complex-real-C", scan_inputs(1, 3, 12, 2, complex_=True) | {"C": Draw((1, 2, 12))}, COMPLEX),
-    _scan("complex-modes", scan_inputs(1, 3, 12, 2, complex_=True) | {"A": modes(3, 2)}, COMPLEX),
+    scan("complex-real-C", scan_inputs(1, 3, 12, 2, complex_=True) | {"C": Draw((1, 2, 12))}, COMPLEX),
+    scan("complex-modes", scan_inputs(1, 3, 12, 2, complex_=True) | {"A": modes(3, 2)}, COMPLEX),
     # Kernels that dot two operands of two dtypes fail, or round the wider one.
-    _scan("mixed", wider(scan_inputs(2, 4, 15, 3, g_B=2), *WIDER), MIXED, dtypes=HALF),
+    scan("mixed", wider(scan_inputs(2, 4, 15, 3, g_B=2), *WIDER), MIXED, dtypes=HALF),
     *(
-        _scan(f"mixed-{name}", wider(scan_inputs(1, 4, 9, 3), name), MIXED, dtypes=HALF, first=HALF[:1])
+        scan(f"mixed-{name}", wider(scan_inputs(1, 4, 9, 3), name), MIXED, dtypes=HALF, first=HALF[:1])
         for name in WIDER
     ),
-    _scan("initial", scan_inputs(2, 5, 16, 3, initial_state=states(2, 5, 3)), INITIAL, "smoke"),
-    _scan(
+    scan("initial", scan_inputs(2, 5, 16, 3, initial_state=states(2, 5, 3)), INITIAL, "smoke"),
+    scan(
         "complex-initial",
         scan_inputs(2, 3, 12, 2, complex_=True, initial_state=states(2, 3, 2, complex_=True)),
         INITIAL,
     ),
     PACKED,
-    _scan(
+    scan(
         "offsets",
         scan_inputs(
             1, 3, 20, 2, initial_state=states(4, 3, 2), cu_seqlens=fixed([0, 7, 7, 8, 20], dtype="int32")
         ),
         OFFSETS,
     ),
-    _scan(
+    scan(
         "offsets-empty-ends",
         scan_inputs(1, 2, 9, 2, cu_seqlens=fixed([0, 0, 4, 9, 9], dtype="int32")),
         OFFSETS,
     ),
-    _scan("zoh", scan_inputs(2, 5, 17, 3, b_discretization="zoh"), ZOH),
-    _scan("zoh-complex", scan_inputs(1, 3, 17, 3, complex_=True, b_discretization="zoh"), ZOH),
+    scan("zoh", scan_inputs(2, 5, 17, 3, b_discretization="zoh"), ZOH),
+    scan("zoh-complex", scan_inputs(1, 3, 17, 3, complex_=True, b_discretization="zoh"), ZOH),
     # (exp(x) − 1)/A loses every digit here; at A = 0 it is 0/0.
-    _scan(
+    scan(
         "zoh-near-zero",
-        _plain(2, 6, 9, 3, b_discretization="zoh")
+        plain(2, 6, 9, 3, b_discretization="zoh")
         | {
             "A": Draw((6, 3), "choice", parameters={"values": (0.0, -1e-9, -1e-5, 1e-7, -1.0)}),
             "delta": Draw((2, 6, 9), "log_uniform", parameters={"low": 1e-7, "high": 1e-2}),
@@ -194,214 +196,41 @@ ORDINARY: Final = (
         ZOH,
     ),
     # Past two chunks of 256 and off their grid, with decays that a chunk's last state must carry.
-    _scan("long", scan_inputs(1, 2, 517, 2, initial_state=states(1, 2, 2)), STATE, first=_COMMON),
-    _scan("long-weak-decay", _plain(1, 3, 771, 2) | {"A": fixed(-1e-4, (3, 2))}, STATE, first=_COMMON),
+    scan("long", scan_inputs(1, 2, 517, 2, initial_state=states(1, 2, 2)), STATE, first=COMMON),
+    scan("long-weak-decay", plain(1, 3, 771, 2) | {"A": fixed(-1e-4, (3, 2))}, STATE, first=COMMON),
     # Decays of 0.02 to 0.5 over a chunk: what a chunk hands on differs from chunk to chunk, and is seen.
-    _scan(
+    scan(
         "long-moderate-decay",
-        _plain(1, 3, 771, 2)
+        plain(1, 3, 771, 2)
         | {"A": Draw((3, 2), "log_uniform", parameters={"low": 0.05, "high": 0.3, "sign": -1.0})},
         STATE,
-        first=_COMMON,
+        first=COMMON,
     ),
-    _scan("wide-state", scan_inputs(1, 2, 9, 64), OUTPUT),
+    scan("wide-state", scan_inputs(1, 2, 9, 64), OUTPUT),
     # Sixteen states, and more channels and steps than a block of a kernel: what a fast path is made for.
-    _scan("layer", scan_inputs(2, 96, 150, 16), OUTPUT, first=_COMMON),
-    _scan("layer-long", scan_inputs(1, 16, 2100, 16, g_B=1, g_C=1), STATE, first=_COMMON),
-    _scan("layer-wide", scan_inputs(1, 1536, 40, 16, g_B=2, g_C=2), GROUPS, first=_COMMON),
-    _scan(
+    scan("layer", scan_inputs(2, 96, 150, 16), OUTPUT, first=COMMON),
+    scan("layer-long", scan_inputs(1, 16, 2100, 16, g_B=1, g_C=1), STATE, first=COMMON),
+    scan("layer-wide", scan_inputs(1, 1536, 40, 16, g_B=2, g_C=2), GROUPS, first=COMMON),
+    scan(
         "layer-64-states",
         scan_inputs(1, 70, 133, 64, initial_state=states(1, 70, 64)),
         INITIAL,
-        first=_COMMON,
+        first=COMMON,
     ),
-    _scan("layer-batch", scan_inputs(8, 1600, 33, 16), OUTPUT, "full", dtypes=_COMMON),
+    scan("layer-batch", scan_inputs(8, 1600, 33, 16), OUTPUT, "full", dtypes=COMMON),
     # A program takes channels of one group and one row: here more than a GPU runs at once, or most of that.
     *(
-        _scan(
+        scan(
             f"layer-{64 * b}-groups",
             scan_inputs(b, 64, l, 9, g_B=64, g_C=64, initial_state=states(b, 64, 9)),
             GROUPS,
             "full",
-            dtypes=_COMMON,
+            dtypes=COMMON,
         )
         for b, l in ((5, 385), (10, 257))
     ),
-    _scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
-    _scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
-    _scan("wide", scan_inputs(1, 4096, 5, 2), OUTPUT, "full"),
-    _scan("longer", scan_inputs(1, 4, 4099, 4), STATE, "full"),
+    scan("one-state", scan_inputs(2, 3, 33, 1), STATE),
+    scan("text", scan_inputs(1, 8, 128, 4) | {"u": Draw((1, 8, 128), "text")}, OUTPUT),
+    scan("wide", scan_inputs(1, 4096, 5, 2), OUTPUT, "full"),
+    scan("longer", scan_inputs(1, 4, 4099, 4), STATE, "full"),
 )
-
-_FAR: Final = (-1e4, -88.0, -20.0, 0.0, 20.0, 88.0, 1e4)
-_BOUNDARIES: Final = (31, 32, 63, 64, 127, 128, 255, 256)
-
-EXTREME: Final = (
-    # log(exp(x) + 1) loses all of small x; exp overflows at large x; −∞ means no step at all.
-    _scan(
-        "softplus-far",
-        scan_inputs(2, 4, 19, 2)
-        | {
-            "delta": Draw(
-                (2, 4, 19),
-                "choice",
-                parameters={"values": (-1e4, -88.0, -20.0, -17.0, 0.0, 17.0, 20.0, 88.0, -np.inf)},
-            ),
-            "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
-        },
-        SOFTPLUS,
-        check="extreme",
-    ),
-    # Every step is tiny, so that nothing larger hides what log(exp(x) + 1) loses.
-    _scan(
-        "softplus-small",
-        scan_inputs(2, 4, 19, 2, gate=False, feedthrough=False) | {"delta": small_step((2, 4, 19))},
-        SOFTPLUS,
-        check="extreme",
-    ),
-    # A threshold at 20 is wrong by 2e-9, which float64 sees; exp(x) overflows at 89 and at 710.
-    _scan(
-        "softplus-large",
-        scan_inputs(2, 4, 19, 2)
-        | {
-            "delta": Draw(
-                (2, 4, 19), "choice", parameters={"values": (17.0, 24.0, 27.0, 31.0, 35.0, 96.0, 1e4)}
-            ),
-            "A": Draw((4, 2), "log_uniform", parameters={"low": 1e-4, "high": 2.0, "sign": -1.0}),
-        },
-        SOFTPLUS,
-        check="extreme",
-    ),
-    _scan(
-        "decay-strong-and-weak",
-        scan_inputs(2, 6, 31, 4)
-        | {"A": Draw((6, 4), "log_uniform", parameters={"low": 1e-4, "high": 1e3, "sign": -1.0})},
-        STATE,
-        check="extreme",
-    ),
-    _scan("no-decay", _plain(1, 3, 40, 2) | {"A": fixed(0.0, (3, 2))}, STATE, check="extreme"),
-    _scan(
-        "large-input",
-        scan_inputs(1, 3, 25, 3) | {"u": Draw((1, 3, 25), parameters={"scale": 1e4})},
-        STATE,
-        check="extreme",
-    ),
-    _scan(
-        "negative-step",
-        _plain(1, 3, 12, 2) | {"delta": Draw((1, 3, 12), "uniform", parameters={"low": -0.5, "high": 0.5})},
-        STATE,
-        check="extreme",
-    ),
-    # Quotients of what is zero: a B recovered from B u, an output from what passed the gate.
-    _scan(
-        "zeros",
-        scan_inputs(2, 3, 12, 2, softplus=False)
-        | {
-            "u": Draw((2, 3, 12), "choice", parameters={"values": (0.0, 1.5, -0.5)}),
-            "delta": Draw((2, 3, 12), "choice", parameters={"values": (0.0, 0.1, 0.3)}),
-            "B": Draw((2, 2, 12), "choice", parameters={"values": (0.0, 0.5, -1.0)}),
-            "C": Draw((2, 2, 12), "choice", parameters={"values": (0.0, 0.5, -1.0)}),
-            "D": fixed([0.0, 1.0, -1.0]),
-            "z": Draw((2, 3, 12), "choice", parameters={"values": (0.0, 0.7, -2.0)}),
-        },
-        STATE,
-        check="extreme",
-        first=("float32",),
-    ),
-    # Modes may grow: a rate that is clamped below zero is another one.
-    _scan(
-        "growing",
-        _plain(1, 3, 12, 2) | {"A": Draw((3, 2), "uniform", parameters={"low": -0.5, "high": 0.8})},
-        STATE,
-        check="extreme",
-        first=("float32",),
-    ),
-    # The state is forgotten exactly (exp underflows to 0), then recovers, across chunk boundaries.
-    _scan(
-        "forget-and-recover",
-        _plain(1, 2, 300, 2)
-        | {
-            "delta": Draw((1, 2, 300), "choice", parameters={"values": (1e-2,) * 30 + (500.0,)}),
-        },
-        STATE,
-        check="extreme",
-    ),
-    # The same, at the last and the first step of blocks of 32, 64, 128 and 256.
-    _scan(
-        "forget-at-boundaries",
-        _plain(1, 2, 300, 2)
-        | {"delta": fixed([500.0 if t in _BOUNDARIES else 1e-2 for t in range(300)], (1, 2, 300))},
-        STATE,
-        "full",
-        check="extreme",
-    ),
-    # Differences of a cumulative sum reach 1e5 in one chunk: exponentials of unclamped numbers overflow.
-    _scan(
-        "strong-decay",
-        _plain(1, 3, 270, 2)
-        | {
-            "A": Draw((3, 2), "log_uniform", parameters={"low": 10.0, "high": 1e3, "sign": -1.0}),
-            "delta": Draw((1, 3, 270), "log_uniform", parameters={"low": 0.1, "high": 1.0}),
-        },
-        STATE,
-        check="extreme",
-        first=_COMMON,
-    ),
-    _scan(
-        "gate-far",
-        scan_inputs(2, 4, 19, 2) | {"z": Draw((2, 4, 19), "choice", parameters={"values": _FAR})},
-        OUTPUT,
-        check="extreme",
-    ),
-    # Subnormal in float32 and bfloat16: flushed to zero or not, both are right.
-    _scan(
-        "subnormal",
-        _plain(2, 3, 17, 2) | {"u": Draw((2, 3, 17), parameters={"scale": 3e-40})},
-        STATE,
-        check="extreme",
-    ),
-    _scan(
-        "zoh-near-zero-complex",
-        _plain(1, 6, 9, 2, b_discretization="zoh")
-        | {
-            "A": Draw(
-                (6, 2), "choice", True, parameters={"values": (0.0, -1e-9 + 1e-8j, -1e-5j, 1e-7j, -1 + 3j)}
-            ),
-            "delta": Draw((1, 6, 9), "log_uniform", parameters={"low": 1e-7, "high": 1e-2}),
-        },
-        ZOH,
-    ),
-)
-
-_SIZES: Final[tuple[tuple[str, tuple[int, int, int, int], Level], ...]] = (
-    ("empty", (2, 3, 0, 2), "smoke"),
-    ("single", (2, 3, 1, 2), "smoke"),
-    ("no-batch", (0, 3, 5, 2), "quick"),
-    ("no-channels", (2, 0, 5, 2), "quick"),
-    ("ones", (1, 1, 1, 1), "quick"),
-    ("primes", (3, 7, 41, 5), "quick"),
-)
-EDGES: Final = (
-    # So few elements that each may lie far from the next.
-    _scan(
-        "small",
-        scan_inputs(2, 2, 3, 2, initial_state=states(2, 2, 2)),
-        EDGE,
-        check="robustness",
-        first=("float32",),
-    ),
-    # Wider than a block of 64 and of 32, by a little: where sums over blocks race or lose their edge.
-    _scan("uneven", scan_inputs(2, 67, 17, 3), EDGE, check="robustness", first=("float32",)),
-    *(
-        _scan(name, scan_inputs(b, d, l, n), EDGE, level, check="robustness")
-        for name, (b, d, l, n), level in _SIZES
-    ),
-    _scan(
-        "empty-initial",
-        scan_inputs(2, 3, 0, 2, initial_state=states(2, 3, 2)),
-        EDGE,
-        check="robustness",
-    ),
-)
-
-SCAN: Final = ORDINARY + EXTREME + EDGES
