@@ -66,8 +66,12 @@ def _states_adjoint(g: Tensor, h: Tensor, A: Tensor, initial: Tensor) -> list[Te
         torch.add(g[t], after, out=adjoint[t])
         after = _times(A.mH, adjoint[t])
     before = torch.cat([initial.unsqueeze(0), h[:-1]])
-    columns = (x.flatten(0, 1).movedim(0, -1) for x in (adjoint, before))  # (*s, n, l b)
-    return [next(columns) @ next(columns).mH, adjoint, after]
+    return [_columns(adjoint) @ _columns(before).mH, adjoint, after]
+
+
+def _columns(x: Tensor) -> Tensor:
+    """(l, b, *s, n) as (*s, n, l b)."""
+    return x.flatten(0, 1).movedim(0, -1)
 
 
 def _kernel(A: Tensor, B: Tensor, C: Tensor, length: int) -> Tensor:

@@ -61,9 +61,8 @@ def psi(x: Tensor) -> Tensor:
     small = x.abs() < 1
     near = torch.where(small, x, 0)
     series = torch.zeros_like(x)
-    for j in reversed(
-        range(_PSI_TERMS)
-    ):  # a graph with open sizes may take no tuple of numbers for constants
+    # Not from a tuple of numbers: those PyTorch may take for open sizes in a graph.
+    for j in reversed(range(_PSI_TERMS)):
         series = series * near + (j + 1) / math.factorial(j + 2)
     far = torch.where(small, 1, x)
     return torch.where(small, series, (torch.exp(far) - expm1(far) / far) / far)
