@@ -34,7 +34,7 @@ def may_be_differentiated(op: str, inputs: Mapping[str, Tensor | None]) -> bool:
 
     given = {name: x for name, x in inputs.items() if x is not None}
     refuse_tangents(op, given)
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or _within_a_jit_trace():  # which checks itself without gradients
         return False
     if not _within_a_transform():
         return any(x.requires_grad for x in given.values())
@@ -96,14 +96,15 @@ def refuse_transforms(op: str, given: Mapping[str, Tensor]) -> None:
     import torch
 
     refuse_tangents(op, given)
-    traced = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    proxies = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    traced = proxies or _within_a_jit_trace()
     hidden = traced or _within_a_transform()
     for name, x in given.items():
         own = type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__  # a fake tensor's, say
         if own or (hidden and (traced or _is_wrapped(x))):
             raise NotSupportedError(
                 f"`{name}` must be read where it lies in memory: PyTorch does not see what {op} of this "
-                "backend does; got a tensor of torch.func, make_fx, or FakeTensorMode"
+                "backend does; got a tensor of torch.func, make_fx, torch.jit.trace, or FakeTensorMode"
             )
 
 
@@ -117,7 +118,9 @@ def is_bare(given: Iterable[Tensor | None]) -> bool:
     """
     import torch
 
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or _within_a_transform():
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return False
+    if _within_a_transform() or _within_a_jit_trace():
         return False
     return all(x is None or type(x) in (torch.Tensor, torch.nn.Parameter) for x in given)
 
@@ -152,5 +155,12 @@ def _within_a_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-# PyTorch calls it when it traces, and guards the graph by the transforms that it is traced within.
-_within_a_transform._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result
+def _within_a_jit_trace() -> bool:
+    import torch
+
+    return torch._C._get_tracing_state() is not None
+
+
+# PyTorch calls them when it traces, and guards the graph by the transforms that it is traced within.
+for _question in (_within_a_transform, _within_a_jit_trace):
+    _question._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result

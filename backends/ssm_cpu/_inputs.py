@@ -108,14 +108,18 @@ class Inputs:
 
     @cached_property
     def chunks(self) -> _plan.Table:
-        """The table of chunks of channels, which a trace must know; rows and time it may leave open."""
-        d, groups = int(self.sizes[1]), (int(self.groups[0]), int(self.groups[1]))
-        return _plan.chunk_table(d, groups, _plan.channels_in_chunk(self.row_count, d))
+        """The table of chunks of channels."""
+        d = self.sizes[1]
+        return _plan.chunk_table(d, self.groups, _plan.channels_in_chunk(self.row_count, d))
 
     @cached_property
     def saved_shape(self) -> tuple[int, ...]:
-        """Shape of what the forward pass saves, in real numbers: (slots, lanes)."""
-        b, _, l, n = self.sizes
+        """Shape of what the forward pass saves, in real numbers: (slots, lanes).
+
+        A trace must know channels and groups; rows and time it may leave open.
+        """
+        b, d, l, n = self.sizes
+        groups = int(self.groups[0]), int(self.groups[1])
         packed = self.cu_seqlens is not None
         slots = l // STEPS + self.row_count if packed else b * _plan.slots_of(l)
-        return slots, _plan.blocks_of(self.chunks) * n * self.parts * LANES
+        return slots, _plan.blocks_in_all(int(d), groups) * n * self.parts * LANES

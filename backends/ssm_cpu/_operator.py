@@ -167,11 +167,13 @@ def _(
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:11], output[2])
-    ctx.softplus, ctx.zoh = inputs[11:13]
+    ctx.softplus, ctx.zoh, _, ctx.saves = inputs[11:]
 
 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor | None) -> tuple[Any, ...]:
     *tensors, saved = ctx.saved_tensors
+    if not ctx.saves:  # a graph that was recorded without gradients, and is differentiated after all
+        saved = _scan(*tensors, ctx.softplus, ctx.zoh, False, True)[2]
     found = _scan_backward(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
     given = [g if x is not None else None for x, g in zip(tensors[:9], found, strict=True)]
     return *given, *(None,) * 6

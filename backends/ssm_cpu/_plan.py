@@ -33,7 +33,7 @@ def chunk_table(d: int, groups: tuple[int, int], most: int) -> Table:
     """
     if d == 0:
         return np.empty((0, 5), dtype=np.int64)
-    shared = gcd(*(d // g for g in groups))
+    shared = _shared(d, groups)
     rows, block = [], 0
     for begin in range(0, d, shared):
         for first in range(begin, begin + shared, most):
@@ -43,8 +43,16 @@ def chunk_table(d: int, groups: tuple[int, int], most: int) -> Table:
     return np.array(rows, dtype=np.int64)
 
 
+def _shared(d: int, groups: tuple[int, int]) -> int:
+    """How many neighbouring channels share a group of B and one of C."""
+    return gcd(*(d // g for g in groups))
+
+
 def channels_in_chunk(rows: int, d: int) -> int:
-    """Few where there is little work to share out; at least 32, for each chunk has its own dB and dC."""
+    """Few where there is little work to share out; at least 32, for each chunk has its own dB and dC.
+
+    Always whole blocks of sixteen: :func:`blocks_in_all` counts on it.
+    """
     return 64 if rows * d >= 64 * 64 else 32
 
 
@@ -79,6 +87,12 @@ def slots_of(length: int) -> int:
 def blocks_of(chunks: Table) -> int:
     """Blocks of sixteen channels in all chunks."""
     return int((-(-chunks[:, 1] // LANES)).sum())
+
+
+def blocks_in_all(d: int, groups: tuple[int, int]) -> int:
+    """The same for every number of channels in a chunk, so that a trace may leave the batch open."""
+    shared = _shared(d, groups)
+    return d // max(1, shared) * -(-shared // LANES)
 
 
 def most_blocks(chunks: Table) -> int:

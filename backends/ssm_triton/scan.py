@@ -122,11 +122,13 @@ def _(
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:11], output[2])
-    ctx.softplus, ctx.zoh = inputs[11:13]
+    ctx.softplus, ctx.zoh, _, ctx.saves = inputs[11:]
 
 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor | None) -> tuple[Any, ...]:
     *tensors, saved = ctx.saved_tensors
+    if not ctx.saves:  # a graph that was recorded without gradients, and is differentiated after all
+        saved = scan(*tensors, ctx.softplus, ctx.zoh, False, saved_every(tensors[2].shape[1]))[2]
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
     out = scan_backward(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
     needed = [g if x is not None else None for x, g in zip((*tensors[:8], tensors[8]), out, strict=True)]

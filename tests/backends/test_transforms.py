@@ -152,7 +152,37 @@ def test_a_trace_is_of_the_call_and_not_of_its_numbers(make: Any, backend: str) 
         assert function(mode.from_tensor(x)).shape == x.shape
 
 
-@pytest.mark.parametrize("kind", ["vmap", "functionalize", "make_fx", "fake"])
+@pytest.mark.parametrize("record", ["make_fx", "export"])
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_what_was_recorded_without_gradients_has_them_after_all(make: Any, backend: str, record: str) -> None:
+    """Nothing was kept for the backward pass: it must not read what is not there."""
+    _, function, x = make(backend)
+
+    class Recorded(torch.nn.Module):
+        def forward(self, v: Tensor) -> Tensor:
+            return function(v)
+
+    with torch.no_grad():
+        recorded = (
+            make_fx(function)(x) if record == "make_fx" else torch.export.export(Recorded(), (x,)).module()
+        )
+    x.requires_grad_()
+    gradients = (torch.autograd.grad(f(x).square().sum(), x)[0] for f in (recorded, function))
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of the trace
+@pytest.mark.parametrize("learn", [False, True])
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"), (step, "torch"))
+def test_torch_jit_records_the_call_and_not_its_numbers(make: Any, backend: str, learn: bool) -> None:
+    _, function, x = make(backend)
+    with torch.set_grad_enabled(learn):
+        traced = torch.jit.trace(function, (x.requires_grad_(learn),))
+    assert torch.equal(traced(2 * x), function(2 * x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of the trace
+@pytest.mark.parametrize("kind", ["vmap", "functionalize", "make_fx", "fake", "torch.jit"])
 @calls((step, "cpu"))
 def test_a_kernel_that_pytorch_does_not_see_says_so(make: Any, backend: str, kind: str) -> None:
     _, function, x = make(backend)
@@ -162,6 +192,7 @@ def test_a_kernel_that_pytorch_does_not_see_says_so(make: Any, backend: str, kin
         "functionalize": lambda: torch.func.functionalize(function)(x),
         "make_fx": lambda: make_fx(function)(x),
         "fake": lambda: function(fake.from_tensor(x)),
+        "torch.jit": lambda: torch.jit.trace(function, (x,)),
     }
     with pytest.raises(
         NotSupportedError, match=r"^`\w+` must be read where it lies in memory: .*; got a tensor"

@@ -114,6 +114,29 @@ def test_compiled_as_one_graph(dynamic: bool, groups: tuple[int | None, int | No
         assert torch.equal(*(torch.autograd.grad(y.square().sum(), leaf)[0] for y in outputs))
 
 
+class Scan(torch.nn.Module):
+    """A module with one call in it, and a parameter."""
+
+    def __init__(self, A: torch.Tensor) -> None:
+        super().__init__()
+        self.A = torch.nn.Parameter(A)
+
+    def forward(self, u: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> torch.Tensor:
+        return selective_scan(u, u, self.A, B, C, delta_softplus=True)
+
+
+@pytest.mark.parametrize("groups", [(None, None), (2, 4)])
+def test_exported_for_every_batch_and_length(groups: tuple[int | None, int | None]) -> None:
+    """At 20 channels a chunk is wider from 205 rows on: no size of the graph may depend on it."""
+    few, many = (_tensors(problem(b=b, d=20, l=l, groups=groups)) for b, l in ((2, 9), (210, 20)))
+    module, b, l = Scan(few["A"]), torch.export.Dim("b"), torch.export.Dim("l")
+    given = {name: few[name] for name in ("u", "B", "C")}
+    sizes = {name: {0: b, x.ndim - 1: l} for name, x in given.items()}
+    exported = torch.export.export(module, (), given, dynamic_shapes=sizes).module()
+    others = {name: many[name] for name in given}
+    assert torch.equal(exported(**others), module(**others))
+
+
 def test_results_lie_on_the_cpu_whatever_the_default_device_is() -> None:
     tensors = _tensors(problem(d=6, l=21) | {"return_last_state": True})
     expected = selective_scan(**tensors)

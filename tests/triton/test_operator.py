@@ -29,6 +29,17 @@ def test_the_operators_keep_torchs_contract(device: str, check: str) -> None:
     )
 
 
+def test_a_call_that_kept_nothing_has_its_gradient(device: str) -> None:
+    """So it is in a graph that was recorded without gradients, and is differentiated after all."""
+    u, *others = _arguments(device)
+    leaf = u.requires_grad_()
+    gradients = []
+    for save in (0, others[-1]):
+        y, last, _ = scan(leaf, *others[:-1], save)
+        gradients.append(torch.autograd.grad(y.square().sum() + last.sum(), leaf)[0])
+    assert torch.equal(*gradients)
+
+
 def test_the_plugin_claims_gradients_and_fused_memory(device: str) -> None:
     backend = ssm_backend(device)
     for op in backend.implementations("selective_scan"):

@@ -108,13 +108,15 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.softplus, ctx.zoh, _ = inputs
+    *tensors, ctx.softplus, ctx.zoh, ctx.keeps = inputs
     ctx.save_for_backward(*output[2:], *tensors)
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     starts, ungated, *tensors = ctx.saved_tensors
+    if not ctx.keeps:  # a graph that was recorded without gradients, and is differentiated after all
+        starts, ungated = _scan(*tensors, ctx.softplus, ctx.zoh, True)[2:]
     gradients = _scan_backward(dy, dlast, starts, ungated, *tensors, ctx.softplus, ctx.zoh)
     found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)

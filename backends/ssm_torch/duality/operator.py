@@ -109,13 +109,15 @@ def _(dy: Tensor | None, dfinal: Tensor | None, starts: Tensor, *arguments: Any)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, ctx.softplus, ctx.low, ctx.high, _ = inputs
+    *tensors, ctx.softplus, ctx.low, ctx.high, ctx.keeps = inputs
     ctx.save_for_backward(output[2], *tensors)
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     starts, *tensors = ctx.saved_tensors
+    if not ctx.keeps:  # a graph that was recorded without gradients, and is differentiated after all
+        starts = _ssd(*tensors, ctx.softplus, ctx.low, ctx.high, True)[2]
     gradients = _ssd_backward(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high)
     found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
