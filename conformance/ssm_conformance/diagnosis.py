@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ssm_spec
-from ssm_conformance.mistakes import changed_array, changed_inputs, changed_outputs, values
+from ssm_conformance.mistakes import changed_array, changed_inputs, changed_outputs, values, without_the_slope
 
 CLOSER: Final = 100.0
 """A mistake explains a failure if it brings the worst error down at least this far."""
@@ -43,7 +43,8 @@ def likely_gradient_mistake(
 ) -> str:
     """The same for gradients: input name → gradient, and output name → its cotangent."""
     right = {name: bounded.value for name, bounded in exact.items()}
-    return _closest(actual, right, exact, _wrong_gradients(op, inputs, cotangents, right))
+    failed = [name for name in exact if _distance(actual, right, {name: exact[name]}) > 1]
+    return _closest(actual, right, exact, _wrong_gradients(op, inputs, cotangents, right, failed))
 
 
 def _closest(
@@ -86,19 +87,29 @@ def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[st
 
 
 def _wrong_gradients(
-    op: str, inputs: Inputs, cotangents: Inputs, right: Outputs
+    op: str, inputs: Inputs, cotangents: Inputs, right: Outputs, failed: Sequence[str]
+) -> Iterator[tuple[str, Outputs]]:
+    """Each mistake in all gradients, and in those alone that are wrong."""
+    for mistake, wrong in _mistaken_gradients(op, inputs, cotangents, tuple(right)):
+        yield mistake, {**right, **wrong}
+        part = {name: wrong[name] for name in failed if name in wrong}
+        yield f"{mistake}, in the gradient of {' and '.join(part)}", {**right, **part}
+    for mistake, wrong in changed_array(right):
+        yield f"the gradient of {mistake}", wrong
+
+
+def _mistaken_gradients(
+    op: str, inputs: Inputs, cotangents: Inputs, names: tuple[str, ...]
 ) -> Iterator[tuple[str, Outputs]]:
     vjp = ssm_spec.REFERENCES[op].vjp
     assert vjp is not None
-    names = tuple(right)
     for output in cotangents:
         kept = {name: value for name, value in cotangents.items() if name != output}
         yield f"the cotangent of {output} is ignored", vjp(kept, names, **inputs)
+    yield from without_the_slope(op, inputs, cotangents, names)
     for mistake, call in changed_inputs(op, inputs):
         try:
             wrong = vjp(cotangents, tuple(name for name in names if name in call), **call)
         except REFUSED:
             continue
-        yield mistake, dict(right) | wrong
-    for mistake, wrong in changed_array(right):
-        yield f"the gradient of {mistake}", wrong
+        yield mistake, wrong

@@ -75,6 +75,24 @@ def changed_outputs(op: str, inputs: Inputs, right: Mapping[str, Array]) -> Iter
         yield from _gates(op, inputs, dict(right))
 
 
+def without_the_slope(
+    op: str, inputs: Inputs, cotangents: Inputs, names: tuple[str, ...]
+) -> Iterator[tuple[str, Outputs]]:
+    """The gradient of softplus's value, not of its argument: of the step, and of its bias."""
+    step, channels = ("dt", -1) if "dt_softplus" in inputs else ("delta", 1)
+    bias, vjp = f"{step}_bias", ssm_spec.REFERENCES[op].vjp
+    if not inputs.get(f"{step}_softplus") or step not in inputs or vjp is None:
+        return
+    given, x = dict(inputs), np.asarray(inputs[step])
+    shift = given.pop(bias, None)
+    if shift is not None:
+        x = x + np.expand_dims(shift, tuple(range(1, x.ndim - channels % x.ndim)))
+    slopes = vjp(cotangents, (step,), **given | {step: np.logaddexp(x, 0), f"{step}_softplus": False})[step]
+    others = tuple(axis for axis in range(x.ndim) if axis != channels % x.ndim)
+    wrong = {step: slopes, bias: slopes.sum(others)}
+    yield "the slope of softplus is left out", {name: wrong[name] for name in names if name in wrong}
+
+
 def values(op: str, names: tuple[str, ...], call: Inputs) -> Outputs:
     """Every output of a call, by name, whatever it was asked to return."""
     flags = ("return_last_state", "return_final_states", "return_states")

@@ -17,6 +17,9 @@ EDGES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 10.
 """Upper edges of the bins in which ``details["headroom"]`` counts elements by their ratio of error
 to bound; one more bin holds what exceeds the last, and NaN."""
 
+LIKELY: Final = "; likely mistake: "
+"""In a message, what stands between the elements that are wrong and the one mistake that explains them."""
+
 
 @dataclass(frozen=True)
 class OutputRatio:

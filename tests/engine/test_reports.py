@@ -294,6 +294,31 @@ def test_like_findings_are_told_once() -> None:
     assert [len(members) for members in groups] == [2, 1]
 
 
+def test_findings_that_look_like_one_mistake_are_told_once() -> None:
+    said = (
+        "y[0] = 1; likely mistake: `D` is ignored",
+        "y[4] = 7; likely mistake: `D` is ignored",
+        "y[0] = 1",
+    )
+    groups = alike(verdict("fail", f"x{i}", message=message) for i, message in enumerate(said))
+    assert [len(members) for members in groups] == [2, 1]
+
+
+def test_the_terminal_counts_what_is_beyond_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
+    ratios = [{"y": 3.0, "s": 0.5}, {"y": math.nan, "s": 1.5}, {"y": 0.5, "s": 0.1}]
+    outputs = [tuple(OutputRatio(name, ratio, (0,)) for name, ratio in case.items()) for case in ratios]
+    cases = [verdict("fail", f"x{i}", message=f"{i}", outputs=found) for i, found in enumerate(outputs)]
+    announced = verdict("fail", "y", message="z", outputs=outputs[0], expected="reported upstream")
+    print_run(Console(width=80), make(*cases, announced))
+    assert "beyond their bounds in selective_scan: y (2 cases), s (1 case)\n" in capsys.readouterr().out
+
+
+def test_the_terminal_says_why_a_claim_stays_unverified(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [verdict("unavailable", f"x{i}", message="no instrument") for i in range(2)]
+    print_run(Console(width=80), make(verdict("pass"), *cases))
+    assert "unverified: no instrument (2 cases)\n" in capsys.readouterr().out
+
+
 def declared(name: str, ratio: float, without: float, **facts: Any) -> Verdict:
     outputs = (OutputRatio("y", ratio, (0,)),)
     return verdict(

@@ -124,6 +124,45 @@ def test_the_likely_mistake_is_named(wrong, mistake: str) -> None:
         assert_conforms("selective_scan", wrong(call), **call)
 
 
+def slopes(cotangents: dict, **call: object) -> dict:
+    return ssm_spec.selective_scan_vjp(cotangents, **call)
+
+
+def of_the_value(cotangents: dict, call: dict) -> np.ndarray:
+    """The gradient of Δ, where that of what softplus is applied to is asked for."""
+    delta = np.logaddexp(call["delta"].astype("float64") + call["delta_bias"][:, None], 0)
+    changed = {"delta": delta, "delta_bias": None, "delta_softplus": False}
+    return slopes(cotangents, **call | changed)["delta"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mistake"),
+    [
+        (
+            lambda r, c: {"delta_bias": of_the_value(r, c).sum((0, 2))},
+            "the slope of softplus is left out, in the gradient of delta_bias",
+        ),
+        (
+            lambda r, c: {"delta": of_the_value(r, c), "delta_bias": of_the_value(r, c).sum((0, 2))},
+            "the slope of softplus is left out",
+        ),
+        (
+            lambda r, c: {"D": slopes(r, **c | {"z": None})["D"]},
+            "`z` is ignored, in the gradient of D",
+        ),
+        (lambda r, c: slopes(r, **c | {"z": None}), "`z` is ignored"),
+    ],
+)
+def test_the_likely_mistake_of_a_gradient_is_named(wrong, mistake: str) -> None:
+    call = inputs(delta_bias=np.linspace(-1, 1, 6, dtype="float32"))
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
+    gradients = slopes(cotangents, **call) | wrong(cotangents, call)
+    del gradients["z"]  # it has none where it is ignored
+    with pytest.raises(ConformanceError) as caught:
+        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
+    assert str(caught.value).endswith(f"likely mistake: {mistake}")
+
+
 @pytest.mark.parametrize(
     ("actual", "options", "message"),
     [

@@ -15,7 +15,7 @@ from ssm_backends import Backend, NumpyArrays
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
 from ssm_conformance.verdict import Verdict
-from ssm_numpy import selective_scan
+from ssm_numpy import selective_scan, selective_scan_vjp
 
 from . import wrong
 
@@ -157,6 +157,64 @@ def test_a_result_that_is_no_array_of_the_library_is_told_by_name(change: Any, g
 def test_a_gradient_that_is_no_array_is_told_by_name() -> None:
     found = verdict("gradient", "typical", wrong.backend(vjp=wrong.gradients(lambda g, *_: g.update(u=None))))
     assert found.message == "the gradient of `u` must be an array; got NoneType"
+
+
+def wide(found: dict[str, Any], *_: Any) -> None:
+    found.update({name: x.astype("float64") for name, x in found.items()})
+
+
+def one_row(found: dict[str, Any], *_: Any) -> None:
+    found.update({name: x[0] for name, x in found.items()})
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "subject", "said"),
+    [
+        ("property", "batch-alone-typical", wrong.outputs(lambda y, _: y.astype("float64")), "`y` must have"),
+        (
+            "property",
+            "causality-typical",
+            wrong.outputs(lambda y, _: y.swapaxes(1, 2)),
+            "`y` must have shape",
+        ),
+        ("memory", "forward-growth", lambda **_: None, "must return 2 outputs (y, last_state); got 1"),
+    ],
+)
+def test_a_misshapen_output_is_the_backend_s_failure(check: str, name: str, subject: Any, said: str) -> None:
+    found = verdict(check, name, wrong.backend(subject))
+    assert found.status == "fail", found.message
+    assert said in found.message.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "change"),
+    [
+        ("property", "anticausality-typical", wide),
+        ("extreme", "confinement-gradients-typical", one_row),
+    ],
+)
+def test_a_misshapen_gradient_is_the_backend_s_failure(check: str, name: str, change: Any) -> None:
+    found = verdict(check, name, wrong.backend(vjp=wrong.gradients(change), deterministic=False))
+    assert found.status == "fail", found.message
+    assert found.message.startswith("the gradient of `u` must have shape")
+
+
+def test_the_likely_mistake_of_a_gradient_is_named() -> None:
+    def halved(found: dict[str, Any], *_: Any) -> None:
+        if "D" in found:
+            found["D"] = found["D"] / 2
+
+    found = verdict("gradient", "typical", wrong.backend(vjp=wrong.gradients(halved)))
+    assert found.message.endswith("; likely mistake: the gradient of D is half of what it should be")
+
+
+def test_a_backward_pass_that_raises_is_told_with_what_it_was_asked() -> None:
+    def of_y(cotangents: Any, wrt: Any, saved: Any, **inputs: Any) -> Any:
+        return selective_scan_vjp({**cotangents, "y": cotangents["y"] * 1}, wrt, saved, **inputs)
+
+    found = verdict("gradient", "apart-typical", wrong.backend(vjp=of_y))
+    assert found.status == "fail"
+    assert found.message.startswith("the cotangent of `last_state` alone: raised TypeError: ")
 
 
 class Elsewhere(NumpyArrays):

@@ -11,7 +11,7 @@ from typing import Any, Final
 import ssm_spec
 from ssm_backends import Arrays, Backend, Op, refusal
 from ssm_conformance.case import Case
-from ssm_conformance.checks.accuracy import gradient, value, worst_ratio
+from ssm_conformance.checks.accuracy import check_types, gradient, value, worst_ratio
 from ssm_conformance.checks.apart import gradients_apart, layouts_apart
 from ssm_conformance.checks.autocast import autocast
 from ssm_conformance.checks.batches import batches, batches_alone
@@ -190,7 +190,11 @@ def _put(subject: Subject) -> Verdict:
         if not subject.op.arithmetic:
             raise
         return _verdict(case, "fail", message=f"what it declares has no meaning here: {error}")
-    except Exception as error:  # the suite's own: the case could not be judged, and the run goes on
+    except Exception as error:
+        misshapen = _misshapen(subject)
+        if misshapen:
+            return _verdict(case, "fail", message=misshapen)
+        # The suite's own: the case could not be judged, and the run goes on.
         where = traceback.format_exc(limit=-4)
         return _verdict(case, "error", message=f"the suite raised {type(error).__name__}: {error}\n{where}")
     if found.passed and case.method in GRADIENTS_TOO and subject.claims_gradients:
@@ -211,6 +215,17 @@ def _put(subject: Subject) -> Verdict:
         message=found.message,
         details=dict(found.details) | _worst(found) | {"clause": case.clause},
     )
+
+
+def _misshapen(subject: Subject) -> str:
+    """What is no array of the shape and dtype that is meant, so that no question about it makes sense."""
+    try:
+        check_types(subject)
+    except CheckFailed as failure:
+        return str(failure)
+    except Exception:  # the suite's own, which is told of already
+        return ""
+    return ""
 
 
 def _lacking(case: Case, op: Op, arrays: Arrays) -> str:

@@ -14,9 +14,9 @@ from ssm_backends.vocabulary import facts_for
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.inputs import written
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
-from ssm_conformance.diagnosis import likely_mistake
+from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake
 from ssm_conformance.judge import EXCUSED_AT_MOST, Judgement, judge
-from ssm_conformance.verdict import EDGES
+from ssm_conformance.verdict import EDGES, LIKELY
 
 Exact = Mapping[str, ssm_spec.Bounded]
 
@@ -28,20 +28,30 @@ def value(subject: Subject) -> Finding:
     if found.passed:
         message = written(subject, _kept(subject), subject.call.inputs, "the call")
         return replace(found, message=message)
-    actual = {name: item.exact for name, item in outputs.items()}
-    mistake = likely_mistake(subject.case.op, subject.oracle_inputs, actual, subject.exact)
-    return replace(found, message=f"{found.message}; likely mistake: {mistake}") if mistake else found
+    mistake = likely_mistake(subject.case.op, subject.oracle_inputs, _exact(outputs), subject.exact)
+    return _explained(found, mistake)
 
 
 def gradient(subject: Subject) -> Finding:
     """Every claimed gradient, with a cotangent on every output; and nothing that was given was written."""
     cotangents = subject.into_cotangents()
-    found = judge_backward(subject, subject.call, cotangents)
+    saving, gradients = subject.forward_saving(subject.call), subject.gradients(subject.call, cotangents)
+    found = judge_passes(subject, saving, gradients)
     if not found.passed:
-        return found
+        right = subject.exact_gradients(subject.arithmetic())
+        known = subject.case.op, subject.oracle_inputs, _exact(subject.cotangents)
+        return _explained(found, likely_gradient_mistake(*known, _exact(gradients), right))
     inputs = written(subject, _kept(subject), subject.call.inputs, "the backward call")
     given = written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent")
     return replace(found, message="; ".join(filter(None, (inputs, given))))
+
+
+def _exact(arrays: Mapping[str, Stored]) -> dict[str, Any]:
+    return {name: item.exact for name, item in arrays.items()}
+
+
+def _explained(found: Finding, mistake: str) -> Finding:
+    return replace(found, message=f"{found.message}{LIKELY}{mistake}") if mistake else found
 
 
 def judge_outputs(subject: Subject, outputs: Mapping[str, Stored], what: str = "") -> Finding:
@@ -71,8 +81,7 @@ def judge_gradients(
 ) -> Finding:
     """Shapes, dtypes and values of every claimed gradient, or of those in ``wrt`` alone."""
     asked = subject.wrt if wrt is None else wrt
-    types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in asked}
-    _check_types(gradients, types, "the gradient of ")
+    _check_gradient_types(subject, gradients, asked)
 
     def exact(arithmetic: ssm_spec.Arithmetic) -> Exact:
         known = subject.exact_gradients(arithmetic)
@@ -81,6 +90,21 @@ def judge_gradients(
     found = _judged(subject, gradients, exact)
     named = {f"gradient of {name}": judgement for name, judgement in found.judgements.items()}
     return replace(found, message=worst_message(named))
+
+
+def check_types(subject: Subject) -> None:
+    """CheckFailed if the case's own call gives an output or a gradient of another shape or dtype than meant.
+
+    Whatever is done with such a one afterwards is at its mercy.
+    """
+    _check_types(subject.forward(subject.call), subject.output_types())
+    if subject.takes_gradients:
+        _check_gradient_types(subject, subject.gradients(subject.call), subject.wrt)
+
+
+def _check_gradient_types(subject: Subject, gradients: Mapping[str, Stored], names: tuple[str, ...]) -> None:
+    types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in names}
+    _check_types(gradients, types, "the gradient of ")
 
 
 def _kept(subject: Subject) -> dict[str, Stored]:

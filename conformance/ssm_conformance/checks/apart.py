@@ -9,7 +9,7 @@ from ssm_backends import Layout
 from ssm_conformance.checks.accuracy import judge_backward, judge_gradients, judge_outputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pytorch import named
-from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.checks.subject import Stored, Subject, told_of
 
 
 def layouts_apart(subject: Subject) -> Finding:
@@ -20,13 +20,15 @@ def layouts_apart(subject: Subject) -> Finding:
     found = Finding()
     for name, layouts, how in _one_by_one(subject.stored):
         call = subject.into(subject.stored, layouts)
-        found = judge_outputs(subject, subject.forward(call))
-        if found.passed and subject.takes_gradients:
-            found = judge_backward(subject, call)
+        with told_of(f"`{name}` alone {how}"):
+            found = judge_outputs(subject, subject.forward(call))
+            if found.passed and subject.takes_gradients:
+                found = judge_backward(subject, call)
         if not found.passed:
             return named(found, f"`{name}` alone {how}")
     for name, layouts, how in _one_by_one(subject.cotangents) if subject.takes_gradients else ():
-        found = judge_backward(subject, subject.call, subject.into_cotangents(layouts))
+        with told_of(f"the cotangent of `{name}` alone {how}"):
+            found = judge_backward(subject, subject.call, subject.into_cotangents(layouts))
         if not found.passed:
             return named(found, f"the cotangent of `{name}` alone {how}")
     return found
@@ -37,12 +39,14 @@ def gradients_apart(subject: Subject) -> Finding:
     found = Finding()
     for names, words in _some(subject.wrt):
         lone = replace(subject, op=replace(subject.op, gradients=names))
-        found = judge_gradients(subject, lone.gradients(subject.call), names)
+        with told_of(words):
+            found = judge_gradients(subject, lone.gradients(subject.call), names)
         if not found.passed:
             return named(found, words)
     for name, cotangent in subject.cotangents.items():
         lone = replace(subject, given_cotangents={name: cotangent})
-        found = judge_gradients(lone, lone.gradients(lone.call))
+        with told_of(f"the cotangent of `{name}` alone"):
+            found = judge_gradients(lone, lone.gradients(lone.call))
         if not found.passed:
             return named(found, f"the cotangent of `{name}` alone")
     return found

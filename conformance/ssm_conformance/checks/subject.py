@@ -66,6 +66,15 @@ def backend_at_work() -> Iterator[None]:
         raise CheckFailed(f"raised {type(error).__name__}: {error}\n{where}") from error
 
 
+@contextmanager
+def told_of(circumstance: str) -> Iterator[None]:
+    """What fails says under which circumstance it did."""
+    try:
+        yield
+    except CheckFailed as failure:
+        raise CheckFailed(f"{circumstance}: {failure}") from failure
+
+
 @dataclass(frozen=True)
 class Stored:
     """An array as the suite holds it: NumPy storage and the dtype's name."""

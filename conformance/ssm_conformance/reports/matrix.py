@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from ssm_conformance.case import Check
-from ssm_conformance.verdict import Status, Verdict
+from ssm_conformance.verdict import LIKELY, Status, Verdict
 
 Mark = Literal["pass", "fail", "expected", "error", "unavailable", "not_claimed"]
 WEIGHT: Final[tuple[Mark, ...]] = ("not_claimed", "pass", "unavailable", "expected", "error", "fail")
@@ -91,15 +91,37 @@ def show_ratio(ratio: float | None) -> str:
 
 
 def alike(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
-    """Findings that say the same of one operator, together: many dtypes, one fault."""
+    """Findings of one operator that say the same, or look like one mistake, together: one fault."""
     groups: dict[tuple[str, str, str | None], list[Verdict]] = {}
     for verdict in verdicts:
-        key = (verdict.op, verdict.message.partition("\n")[0], verdict.expected)
+        said = verdict.message.partition("\n")[0]
+        key = (verdict.op, said.partition(LIKELY)[2] or said, verdict.expected)
         groups.setdefault(key, []).append(verdict)
     return list(groups.values())
+
+
+def failing_outputs(verdicts: Iterable[Verdict]) -> str:
+    """What lies beyond its bounds though nobody announced it, with the number of cases; "" if nothing."""
+    counts: dict[str, Counter[str]] = {}
+    for verdict in verdicts:
+        if verdict.unexpected and verdict.status == "fail":
+            beyond = (output.name for output in verdict.outputs if not output.ratio <= 1)
+            counts.setdefault(verdict.op, Counter()).update(beyond)
+    return "; ".join(f"{op}: {_with_cases(found)}" for op, found in counts.items() if found)
+
+
+def unverified(verdicts: Iterable[Verdict]) -> str:
+    """What there was no instrument for, with the number of cases; "" if nothing."""
+    return _with_cases(
+        Counter(v.message.partition("\n")[0] for v in verdicts if v.status == "unavailable"), "; "
+    )
 
 
 def side_effects(verdicts: Iterable[Verdict]) -> str:
     """What a backend left changed in its process, with the number of cases; "" if nothing."""
     counts = Counter(effect for verdict in verdicts for effect in verdict.details.get("side_effects", ()))
-    return ", ".join(f"{effect} ({count} case{'s' * (count > 1)})" for effect, count in counts.items())
+    return _with_cases(counts)
+
+
+def _with_cases(counts: Counter[str], between: str = ", ") -> str:
+    return between.join(f"{what} ({count} case{'s' * (count > 1)})" for what, count in counts.most_common())

@@ -24,9 +24,11 @@ from ssm_conformance.reports.matrix import (
     Matrix,
     alike,
     asked,
+    failing_outputs,
     show_ratio,
     side_effects,
     tabulate,
+    unverified,
 )
 from ssm_conformance.verdict import Status, Verdict
 
@@ -132,6 +134,10 @@ def print_run(out: Console, run: Run) -> None:
         print_finding(out, members, whole=bool(run.selection.cases))
     if len(groups) > SHOWN:
         out.print(f"… and {sum(map(len, groups[SHOWN:]))} more: see the report (--report DIR)\n")
+    if len(groups) > 1 and (failing := failing_outputs(verdicts)):
+        out.print(Text(f"beyond their bounds in {failing}"), soft_wrap=True)
+    if missing := unverified(verdicts):
+        out.print(Text(f"unverified: {missing}", "yellow"), soft_wrap=True)
     effects = side_effects(verdicts)
     if effects:
         out.print(Text(f"the backend changed, and the suite put back: {effects}", "yellow"), soft_wrap=True)
