@@ -38,6 +38,7 @@ LARGEST_FINITE: Final = {
     "bfloat16": (2 - 2.0**-7) * 2.0**127,
     "float16": 65504.0,
 }
+_LARGEST_OPERAND: Final = {"compute": float("inf"), "tf32": (2 - 2.0**-10) * 2.0**127, **LARGEST_FINITE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +121,11 @@ class Arithmetic:
 
     @property
     def largest(self) -> float:
-        """The largest finite number of the compute type."""
-        return LARGEST_FINITE[self.compute]
+        """The largest finite number of the compute type, or of its operands' type if that is less.
+
+        What is larger may be rounded to an infinity where it becomes an operand.
+        """
+        return min(LARGEST_FINITE[self.compute], _LARGEST_OPERAND[self.operands])
 
     @property
     def operand_rounding(self) -> float:

@@ -17,7 +17,7 @@ from ssm_spec._causal_conv1d import causal_conv1d_vjp
 from ssm_spec._causal_conv1d_bounds import Given, gradient_errors
 from ssm_spec._mamba._block import DIFFERENTIABLE, mamba_block, mamba_block_vjp, read_cotangents
 from ssm_spec._mamba._perturbed_adjoint import perturbed_gradients
-from ssm_spec._mamba._propagate import linear, operand_unit, propagate, stored
+from ssm_spec._mamba._propagate import linear, operand_floor, operand_unit, propagate, stored
 from ssm_spec._mamba._stages import Block, Stages, follow, read
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan import selective_scan_vjp
@@ -122,7 +122,8 @@ def _errors(
     }
     if "initial_state" in scan.errors:
         errors["ssm_state"] = scan.errors["initial_state"]
-    sizes = [way.used, way.state_used, np.abs(low), np.abs(inner), np.abs(filtered), *conv_sizes.values()]
+    operands = (r, stages.gated, exact["delta"], low, inner, filtered)
+    sizes = [way.used, way.state_used, *conv_sizes.values(), *(np.abs(x) for x in operands)]
     return errors, max([scan.peak, *(float(size.max(initial=0.0)) for size in sizes)])
 
 
@@ -143,5 +144,5 @@ def _outer_error(r: Float, e_r: Float, x: Float, e_x: Float, arithmetic: Arithme
 
     lost = size_r.sum(axis=(0, 2))[:, None] + size_x.sum(axis=(0, 2)) + terms + 1.0
     error: Float = summed(e_r, size_x) + summed(np.abs(r), e_x) + rounding * summed(size_r, size_x)
-    error += arithmetic.eta * lost
+    error += (arithmetic.eta + operand_floor(arithmetic)) * lost
     return error

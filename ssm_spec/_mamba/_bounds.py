@@ -9,7 +9,7 @@ import numpy as np
 
 from ssm_spec._calls import arguments_of
 from ssm_spec._mamba._block import mamba_block
-from ssm_spec._mamba._propagate import linear, propagate
+from ssm_spec._mamba._propagate import linear, propagate, summed
 from ssm_spec._mamba._stages import Block, Stages, follow, read
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan._classes import alternatives
@@ -60,10 +60,14 @@ def mamba_block_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bo
 def _errors(block: Block, stages: Stages, arithmetic: Arithmetic) -> Errors:
     """Follow one order of evaluation to the outputs."""
     way = propagate(block, stages, arithmetic)
-    projected = np.abs(block.out_proj) @ np.abs(stages.gated)
+    projected = summed(block.out_proj, stages.gated, way.gated)
+    projected = np.maximum(
+        projected, np.max(np.abs(stages.gated) + way.gated, axis=1, keepdims=True, initial=0.0)
+    )
+    conv_used = way.conv.seen_last(way.line_used[..., way.conv.length :])
     return Errors(
         linear(block.out_proj, stages.gated, way.gated, arithmetic),
         way.conv.seen_last(way.line[..., way.conv.length :]) + arithmetic.eta,
         way.state,
-        (np.maximum(way.used[:, None], projected), np.abs(stages.conv_state), way.state_used),
+        (np.maximum(way.used[:, None], projected), conv_used, way.state_used),
     )

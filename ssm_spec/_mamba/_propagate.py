@@ -1,11 +1,13 @@
 """How the errors of a Mamba block grow from stage to stage.
 
-    linear        e_y = |W|e + ((k + 1)u + 2u_op)|W|(|x| + e) + η(...), k terms in any order
+    linear        e_y = |W|e + ((k + 1)u + 2u_op)|W|(|x| + e) + (η + η_op)(...), k terms in any order
     convolution   `_causal_conv1d_bounds.output_error`, whose line is given within e
     scan          `_perturbed.perturbed_scan`, whose arguments are given within their e
 
 u_op is the unit roundoff of the type to which operands of matrix products are rounded; where one
-is declared, what one stage hands to the next may be stored in it too: e + u_op(|value| + e).
+is declared, what one stage hands to the next may be stored in it too: e + u_op(|value| + e) + η_op.
+η_op is what rounding a number that is subnormal in float16 loses; the other types' are subnormal in
+float32 too, and count as flushed.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ class Propagated:
         Errors of the scan's arguments.
     state
         (b, d, n): error of the last state.
+    line_used
+        The largest number on the way to each element of the convolution's line.
     used, state_used
         The largest number that any stage up to a time had to hold, (b, l) and (b, d, n).
     """
@@ -50,6 +54,7 @@ class Propagated:
     gated: Float
     given: Perturbation
     state: Float
+    line_used: Float
     used: Float
     state_used: Float
 
@@ -80,14 +85,23 @@ def propagate(block: Block, stages: Stages, arithmetic: Arithmetic) -> Propagate
         z=e_inner[:, d:],
     )
     e_gated, gated_peak, e_state, state_peak = perturbed_scan(scan, given, arithmetic)
-    before = [np.abs(part).max(1, initial=0.0) for part in (inner, taps, low)]
+    operands = [np.abs(block.x), np.abs(filtered) + e_filtered, np.abs(low) + e_low]
+    sums = [
+        summed(block.in_proj, block.x, np.zeros_like(block.x)),
+        summed(block.x_proj, filtered, e_filtered),
+        summed(block.dt_proj_weight, low[:, :r], e_low[:, :r]),
+    ]
+    before = [np.abs(part).max(1, initial=0.0) for part in (taps, *operands, *sums)]
     used = np.maximum.accumulate(np.max(before, axis=0), axis=-1)  # what any earlier stage had to hold
+    used = np.maximum(used, largest_weight(block))
     used = np.maximum(used, gated_peak.max(1, initial=0.0))
     reached = used.max(-1, initial=0.0)[:, None, None]
     e_gated = stored(stages.gated, e_gated, arithmetic)
-    return Propagated(
-        conv, scan, e_line, e_low, e_gated, given, e_state, used, np.maximum(state_peak, reached)
-    )
+    line_used = np.abs(conv.line)
+    first = np.maximum(sums[0][:, :d], operands[0].max(1, initial=0.0)[:, None])
+    line_used[..., conv.width - 1 :] = np.maximum(first, largest_weight(block))
+    state_used = np.maximum(state_peak, reached)
+    return Propagated(conv, scan, e_line, e_low, e_gated, given, e_state, line_used, used, state_used)
 
 
 def linear(W: Float, x: Float, error: Float, arithmetic: Arithmetic) -> Float:
@@ -96,13 +110,25 @@ def linear(W: Float, x: Float, error: Float, arithmetic: Arithmetic) -> Float:
     rounding = (k + 1) * arithmetic.u + 2.0 * operand_unit(arithmetic)
     carried = size @ error
     lost = (k + size.sum(axis=1))[:, None] + (np.abs(x) + error).sum(axis=1, keepdims=True)
-    total: Float = carried + rounding * (size @ np.abs(x) + carried) + arithmetic.eta * (1.0 + lost)
+    total: Float = carried + rounding * (size @ np.abs(x) + carried)
+    total += (arithmetic.eta + operand_floor(arithmetic)) * (1.0 + lost)
     return total
+
+
+def summed(W: Float, x: Float, error: Float) -> Float:
+    """The largest partial sum of W x, where x is given within `error`."""
+    return np.asarray(np.abs(W) @ (np.abs(x) + error))
+
+
+def largest_weight(block: Block) -> float:
+    """The largest element of the projections, which are operands."""
+    projections = (block.in_proj, block.x_proj, block.dt_proj_weight, block.out_proj)
+    return max(float(np.abs(W).max(initial=0.0)) for W in projections)
 
 
 def stored(value: Float, error: Float, arithmetic: Arithmetic) -> Float:
     """What is left where a stage's output is stored in the operands' type."""
-    return error + operand_unit(arithmetic) * (np.abs(value) + error)
+    return error + operand_unit(arithmetic) * (np.abs(value) + error) + operand_floor(arithmetic)
 
 
 def operand_unit(arithmetic: Arithmetic) -> float:
@@ -110,3 +136,8 @@ def operand_unit(arithmetic: Arithmetic) -> float:
     if arithmetic.operands == "compute":
         return 0.0
     return 2.0**-10 if arithmetic.operands == "tf32" else UNIT_ROUNDOFF[arithmetic.operands]
+
+
+def operand_floor(arithmetic: Arithmetic) -> float:
+    """η_op: half of the distance of float16's subnormal numbers, which no processor flushes; else 0."""
+    return 2.0**-25 if arithmetic.operands == "float16" else 0.0

@@ -35,11 +35,12 @@ def flushed(arithmetic: Arithmetic, *factors: Any) -> Any:
 
 
 def reached(arithmetic: Arithmetic, *factors: Any) -> Any:
-    """Π (1 + u_m) max(1, |f|): the largest product of any of the factors, in any order.
+    """Π (1 + u_m + κ) max(1, |f|): the largest product of any of the factors, in any order.
 
     The factors are not negative, and contain their own errors; u_m is that of a complex product, the larger.
+    κ, two units of the operands' type, is for a factor and for what it is multiplied by, rounded to it.
     """
-    rounded = 1.0 + arithmetic.product(complex_=True)
+    rounded = 1.0 + arithmetic.product(complex_=True) + arithmetic.operand_rounding
     reach: Any = 1.0
     for factor in factors:
         reach = reach * (rounded * np.maximum(factor, 1.0))

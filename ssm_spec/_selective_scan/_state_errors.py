@@ -211,7 +211,10 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     fresh_error = decay_error * r.before + r.source_error + r.source * tau + _flush(r, arithmetic)
     fresh_error[1:] += np.where(handed_on, amplified[1:] * unshared[:-1] + added, 0.0)
     shared = recur(amplified, fresh_error, cuts_of(r.fresh))
-    peak, meets = np.maximum(_peak(r, products), mass), np.zeros_like(mass)
+    error = shared + unshared
+    exponents_reach = so_far(reached(arithmetic, r.rate, chunks.at_source[:, None]), r.fresh)
+    peak = np.maximum(np.maximum(_peak(r, products), mass + error), exponents_reach)
+    meets = np.zeros_like(mass)
     if chunks.dual:
         sources = r.reach + _carried_in(r, opening, chunks.begins, arithmetic)
         every_row = np.broadcast_to(chunks.begins[:, None], r.fresh.shape)
@@ -222,7 +225,7 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
             grown = np.maximum(r.decay[1:], 1.0) * summed[:-1]
             peak[1:] = np.maximum(peak[1:], np.where(chunks.begins[1:, None, None, None], grown, 0.0))
     products = np.broadcast_to(products, mass.shape)
-    return StateErrors(shared + unshared, mass, unshared, peak, mass, lost, pairs, meets, products)
+    return StateErrors(error, mass, unshared, peak, mass, lost, pairs, meets, products)
 
 
 def once_more(

@@ -197,6 +197,28 @@ def test_honest_products_of_operands_in_bfloat16_stay_within_their_bounds() -> N
         assert max(worst.values()) <= 1, (seed, worst)
 
 
+def test_a_state_may_be_infinite_in_bfloat16() -> None:
+    """dq of an initial state of 3.4 10³⁸, which is a number in float32 alone."""
+    pytest.importorskip("torch")
+    from .ssd_kernels import NarrowProducts
+
+    def form(torch: Any, x: dict[str, Any]) -> tuple[Any, ...]:
+        with NarrowProducts():
+            return blockwise(torch, x)
+
+    inputs = draw(1, 1, 2, 1, 1, 1, 2, 0, bare=True)
+    inputs["adt"] = np.full_like(inputs["adt"], -1.0)
+    inputs["ssm_state"] = np.full((1, 1, 1, 2), 3.4e38, np.float32)
+    cotangents = {name: 0 * x for name, x in cotangents_of(1, inputs).items()}
+    for operands, kernel, finite in (("bfloat16", form, False), ("compute", blockwise, True)):
+        found = autograd(inputs, cotangents, "float32", kernel)["q"]
+        arithmetic = Arithmetic(evaluation="matmul_chunk", chunk=64, operands=operands)
+        bounds = ssm_spec.mamba3_siso_vjp_bounds(cotangents, ["q"], arithmetic=arithmetic, **inputs)
+        assert np.isfinite(found).all() == finite
+        assert bounds["q"].judged.all() == finite
+        assert np.isfinite(found[bounds["q"].judged]).all()
+
+
 @pytest.mark.parametrize(("form", "arithmetic"), [(loop, SINGLE), (blockwise, DUAL)])
 def test_honest_gradients_of_many_equal_turns_stay_within_theirs(form: Any, arithmetic: Arithmetic) -> None:
     """Each sum of the angles rounds the same way: what is lost grows with the square of the steps."""

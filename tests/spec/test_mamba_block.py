@@ -122,12 +122,12 @@ def block(inputs: dict[str, Any], *, slip: str = "") -> dict[str, Any]:
     return {name: value.detach().numpy() for name, value in outputs.items()} | gradients
 
 
-def rounded_block(inputs: dict[str, Any]) -> dict[str, Any]:
-    """A block with operands and what lies between the stages in bfloat16, sums and the scan in float32."""
+def rounded_block(inputs: dict[str, Any], operands: str = "bfloat16") -> dict[str, Any]:
+    """A block with operands and what lies between the stages in 16 bits, sums and the scan in float32."""
     torch = pytest.importorskip("torch")
 
     def narrow(x: Any) -> Any:
-        return x.bfloat16().float()
+        return x.to(getattr(torch, operands)).float()
 
     v = {name: torch.tensor(value) for name, value in inputs.items()}
     d, n, r = len(v["D"]), v["A_log"].shape[1], v["dt_proj_weight"].shape[1]
@@ -186,6 +186,27 @@ def test_bfloat16_between_the_stages_has_to_be_declared() -> None:
     found = rounded_block(inputs)
     assert ratio(found, inputs) > 10
     assert ratio(found, inputs, Arithmetic(operands="bfloat16")) <= 1
+
+
+@pytest.mark.parametrize("name", ["x", "in_proj", "x_proj", "out_proj"])
+def test_operands_that_are_subnormal_in_float16_lose_more_than_a_share(name: str) -> None:
+    """10⁻⁷ is two steps of 2⁻²⁴."""
+    inputs = draw(2, *SIZES)
+    inputs[name] = inputs[name] * np.float32(1e-7)
+    assert ratio(rounded_block(inputs, "float16"), inputs, Arithmetic(operands="float16")) <= 1
+
+
+@pytest.mark.parametrize(("operands", "large"), [("float16", 65520.0), ("bfloat16", 3.4e38)])
+@pytest.mark.parametrize("name", ["x", "in_proj"])
+def test_operands_may_be_infinite_in_their_type(name: str, operands: Any, large: float) -> None:
+    inputs = draw(2, *SIZES)
+    other = {"x": "in_proj", "in_proj": "x"}[name]
+    inputs[name], inputs[other] = np.full_like(inputs[name], large), inputs[other] * np.float32(1 / large)
+    found = rounded_block(inputs, operands)
+    assert not np.isfinite(found["y"]).any()
+    bounds = ssm_spec.mamba_block_bounds(arithmetic=Arithmetic(operands=operands), **inputs)
+    assert {name for name, bounded in bounds.items() if not bounded.judged.any()} == set(OUTPUTS)
+    assert ssm_spec.mamba_block_bounds(arithmetic=SINGLE, **inputs)["conv_state"].judged.all()
 
 
 SLIPS = (

@@ -219,6 +219,57 @@ def test_a_mask_of_zeros_makes_a_nan_of_what_overflowed_before_a_reset(name: str
         assert all(part.all() == selects for part in late), (name, chunk, late)
 
 
+INFINITE_OPERANDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "B": ("out:y", {"B": 3.4e38, "dt": 1e-30}),
+    "C": ("x", {"C": 3.4e38, "x": 1e-30}),
+    "the initial states": ("out:y", {"initial_states": 3.4e38, "A": -1.0}),
+    "C B, rounded up": ("out:y", {"C": 1.8425e19, "B": 1.8425e19, "x": 1e-10}),
+    "the cotangent of y": ("B", {"y": 3.4e38, "C": 1e-20, "x": 1e-20}),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE_OPERANDS)
+def test_an_operand_may_be_infinite_in_bfloat16(name: str) -> None:
+    """3.4 10³⁸ is a number in float32 alone."""
+    wanted, large = INFINITE_OPERANDS[name]
+    one, given = np.ones((1, 2, 1, 1), np.float32), {key: np.float32(x) for key, x in large.items()}
+    few = np.float32(1e-10)
+    inputs: dict[str, Any] = {key: given.get(key, np.float32(1)) * one for key in ("x", "B", "C")}
+    inputs["dt"] = given.get("dt", np.float32(1)) * one[..., 0]
+    inputs["A"] = given.get("A", np.float32(0)) * one[0, 0, 0]
+    inputs["initial_states"] = given.get("initial_states", few) * one[:, :1]
+    inputs |= {"dt_softplus": False, "dt_limit": (0.0, float("inf"))}
+    cotangents = {"y": given.get("y", few) * one, "final_states": few * one[:, :1]}
+    for operands, type_, finite in (("bfloat16", torch.bfloat16, False), ("compute", None, True)):
+        found = execute(Kernel(2, type_), inputs, cotangents)
+        arithmetic = matmul(2, operands=operands)
+        allowed = ssm_spec.ssd_vjp_bounds(cotangents, arithmetic=arithmetic, **inputs)
+        outputs = ssm_spec.ssd_bounds(arithmetic=arithmetic, **inputs)
+        allowed |= {f"out:{each}": bounded for each, bounded in outputs.items()}
+        for each, bounded in allowed.items():
+            assert np.isfinite(found[each][bounded.judged]).all(), each
+        if not finite:
+            assert not np.isfinite(found[wanted]).all()
+
+
+def test_a_chunk_subtracts_sums_of_exponents_that_may_both_have_overflowed() -> None:
+    """Δ A = −6 10³⁸: where exp gives zero, the difference of two sums, ∞ − ∞, gives a NaN."""
+    one = np.ones((1, 2, 1, 1), np.float32)
+    small = np.float32(1e-20) * one
+    inputs = {"x": small, "B": small, "C": one, "dt": np.float32(3e38) * one[..., 0]}
+    inputs |= {"A": np.float32(-2) * one[0, 0, 0], "dt_softplus": False, "dt_limit": (0.0, float("inf"))}
+    cotangents = {"y": one, "final_states": one[:, :1]}
+    for kernel, arithmetic, finite in (
+        (Kernel(2), matmul(2), False),
+        (Kernel(), Arithmetic(evaluation="sequential"), True),
+    ):
+        y = execute(kernel, inputs, cotangents)["out:y"]
+        bounded = ssm_spec.ssd_bounds(arithmetic=arithmetic, **inputs)["y"]
+        assert np.isfinite(bounded.value).all()
+        assert np.isfinite(y).all() == bounded.judged.all() == finite
+        assert np.isfinite(y[bounded.judged]).all()
+
+
 LARGE_IN_CHUNKS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "c h and b λ, summed over the states, before they cancel": (
         "dt",
