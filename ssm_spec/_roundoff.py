@@ -128,6 +128,11 @@ class Arithmetic:
         return min(LARGEST_FINITE[self.compute], _LARGEST_OPERAND[self.operands])
 
     @property
+    def in_chunks(self) -> bool:
+        """Whether time is cut into chunks, by products of matrices or not."""
+        return self.evaluation in ("chunk", "matmul_chunk")
+
+    @property
     def operand_rounding(self) -> float:
         """The relative error of a product of products whose operands are rounded to a narrower type.
 

@@ -17,7 +17,7 @@ import numpy as np
 from ssm_spec._gate_errors import silu_error
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._blocks import blocks
-from ssm_spec._selective_scan._bounds import ANALYSED, output_error
+from ssm_spec._selective_scan._bounds import ANALYSED, output_error, output_reach
 from ssm_spec._selective_scan._classes import forward_errors
 from ssm_spec._selective_scan._inputs import Scan
 from ssm_spec._selective_scan._local_errors import LocalErrors, flushed, local_errors, step_error
@@ -113,5 +113,5 @@ def _gated(
     size, e_gate = np.abs(trajectory.gate), silu_error(z, given.z, arithmetic)
     error = size * e_v + e_gate * (v + e_v) + arithmetic.u * (size + e_gate) * (v + e_v)
     error += flushed(arithmetic, size, v + e_v)
-    peak = np.maximum(np.maximum(drift.peak.max(axis=1), v), np.maximum(size * v, np.abs(z)))
+    peak = np.maximum(output_reach(moved, drift, arithmetic), np.maximum(size * v, np.abs(z)))
     return error, peak

@@ -23,7 +23,7 @@ from ssm_spec._selective_scan._adjoint import Cotangents
 from ssm_spec._selective_scan._adjoint_bounds import Sums
 from ssm_spec._selective_scan._adjoint_terms import Analysis, Terms
 from ssm_spec._selective_scan._blocks import blocks
-from ssm_spec._selective_scan._bounds import ANALYSED, output_error
+from ssm_spec._selective_scan._bounds import ANALYSED, output_error, output_reach
 from ssm_spec._selective_scan._inputs import Scan
 from ssm_spec._selective_scan._trajectory import AdjointTrajectory, Trajectory, follow, follow_back
 from ssm_spec._validate import Float
@@ -103,7 +103,7 @@ class PerturbedAnalysis(Analysis):
         error = r * (slope * e_v + e_slope * (v + e_v)) + self.e_r * slope * v
         v, weight = v + e_v, r * (slope + e_slope)
         error += 3.0 * self.u * weight * v + self._flushed(r, v, 1.0 + np.abs(f.z))
-        peak = np.maximum(np.maximum(self.h.peak.max(axis=1), r * v), v)
+        peak = np.maximum(output_reach(f, self.h, self.arithmetic), np.maximum(r * v, v))
         return self._kept_before_gate(Terms(weight * v, error, peak), weight, v)
 
 

@@ -7,7 +7,7 @@ the state, which stay within one time and channel, are bounded here too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -52,10 +52,17 @@ class Terms:
 
 
 class Analysis:
-    """One order of evaluation, followed through one block: e_h, e_λ, e_ah, e_dp and the terms."""
+    """One order of evaluation, followed through one block: e_h, e_λ, e_ah, e_dp and the terms.
+
+    The dual form, and a chunk by products of matrices, sum over n, or over what shares Δ, before they sum
+    over time: partial sums are as large as the mass M of a chunk, not as the state, which is a sum with
+    cancellation. There every product with a state or an adjoint is rounded against M.
+    """
 
     dual = False
-    """Whether C B may be formed before there is a state."""
+    """Whether C B may be formed before there is a state, in whatever chunks."""
+    width = 1
+    """How many channels share Δ, and are summed with the states."""
 
     def __init__(
         self,
@@ -65,6 +72,7 @@ class Analysis:
         local: LocalErrors | None = None,
     ) -> None:
         self.f, self.g, self.arithmetic = forward, backward, arithmetic
+        self.dual = self.dual or arithmetic.evaluation == "matmul_chunk"
         self.u, self.u_m = arithmetic.u, arithmetic.product(forward.scan.complex)
         self.local = local_errors(forward, arithmetic) if local is None else local
         self.h: StateErrors = forward_errors(forward, self.local, arithmetic, self.dual)
@@ -77,8 +85,11 @@ class Analysis:
         self.e_before = entering(self.h.error, forward.scan.sequences.fresh, arithmetic)
         self.e_dp = self._dp_error()
         self.peak_both = np.maximum(self.h.peak, self.adjoint.peak)
-        chunked = arithmetic.evaluation == "chunk"
+        chunked = arithmetic.in_chunks
         self.dp_reach = self._cumulative_sum_reach() if chunked else np.zeros_like(self.e_dp)
+        if self.dual and chunked:
+            self.f = replace(self.f, h=self.h.mass)
+            self.g = replace(self.g, adjoint=self.adjoint.mass)
 
     def _flushed(self, *factors: Any) -> Any:
         return flushed(self.arithmetic, *factors)
@@ -166,7 +177,7 @@ class Analysis:
         decayed, e_decayed = f.a * f.before, self._decayed_state_error()
         error: Float = self.adjoint.error * (decayed + e_decayed) + g.adjoint * e_decayed
         error += 2.0 * self.u_m * g.dp + self._flushed(g.adjoint, f.a, f.before)
-        if self.arithmetic.evaluation == "chunk":
+        if self.arithmetic.in_chunks:
             error += self._through_cumulative_sum()
         return error
 
@@ -185,9 +196,13 @@ class Analysis:
         return read
 
     def _through_cumulative_sum(self) -> Float:
-        """Z_r = Σ over t >= r in the chunk of c̄ loc_h + |b|loc_λ + (Q + 1)u(c̄M + M^λ|b|)."""
+        """Z_r = Σ over t >= r in the chunk of c̄ loc_h + |b|loc_λ + (Q + 1)u(c̄M + M^λ|b|).
+
+        Where sums over n and over channels come first, (n + p)u(c̄M + M^λ|b|) more.
+        """
         f, c, q = self.f, self.reads, self.arithmetic.chunk
         rounding = (min(q, len(c)) + 1) * self.u + 2.0 * (self.u_m - self.u)
+        rounding += (f.scan.sizes[3] + self.width) * self.u if self.dual else 0.0
         terms = c * (self.h.unshared + rounding * self.h.mass)
         terms += f.source * (self.adjoint.unshared + rounding * self.adjoint.mass)
         terms += self._flushed(c, self.h.mass) + self._flushed(f.source, self.adjoint.mass)

@@ -36,14 +36,11 @@ def alternatives(arithmetic: Arithmetic) -> tuple[Arithmetic, ...]:
             f"`arithmetic.evaluation` of a selective scan must be one of {EVALUATIONS}; "
             f"got {arithmetic.evaluation!r}"
         )
-    if arithmetic.evaluation == "matmul_chunk":
-        if arithmetic.operands != "compute":
-            raise DomainError(
-                "`arithmetic.operands` of a selective scan must be 'compute': its bound has no term for "
-                f"rounded operands; got {arithmetic.operands!r}"
-            )
-        # The products of a chunk, in another order: each is still bounded by Q u of its row's sum M.
-        return (replace(arithmetic, evaluation="chunk"),)
+    if arithmetic.evaluation == "matmul_chunk" and arithmetic.operands != "compute":
+        raise DomainError(
+            "`arithmetic.operands` of a selective scan must be 'compute': its bound has no term for "
+            f"rounded operands; got {arithmetic.operands!r}"
+        )
     if arithmetic.evaluation == "any":
         return replace(arithmetic, evaluation="scan"), replace(arithmetic, evaluation="chunk", chunk=256)
     return (arithmetic,)
@@ -52,7 +49,7 @@ def alternatives(arithmetic: Arithmetic) -> tuple[Arithmetic, ...]:
 def forward_errors(
     trajectory: Trajectory, local: LocalErrors, arithmetic: Arithmetic, dual: bool = False
 ) -> StateErrors:
-    """The errors of h; `dual` where C B may come first."""
+    """The errors of h; `dual` where C B may come first, as in products of matrices."""
     recurrence = Recurrence(
         decay=trajectory.a,
         decay_error=local.decay,
@@ -69,6 +66,7 @@ def forward_errors(
         reach=reached(arithmetic, trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B),
     )
     sums = chunk_sums(trajectory.step, arithmetic.chunk)
+    dual = dual or arithmetic.evaluation == "matmul_chunk"
     chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums, dual=dual)
     return drift_in_order(recurrence, arithmetic, chunks)
 
@@ -105,6 +103,7 @@ def backward_errors(
         factors=scan.gamma * all_of(adjoint.q[:, None], trajectory.C)[::-1],
         reach=c_reach[::-1],
     )
+    dual = dual or arithmetic.evaluation == "matmul_chunk"
     chunks = chunks_back(trajectory.step, arithmetic.chunk, dual)
     found = drift_in_order(recurrence, arithmetic, chunks)
     return found.map(lambda part: part[::-1])
@@ -146,14 +145,14 @@ def sum_to_chunk_end(terms: Float, q: int) -> Float:
 def drift_in_order(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
     """The analysis of one order of evaluation, and of the range that it uses."""
     found = within_range(_drift(recurrence, arithmetic, chunks), recurrence, arithmetic)
-    masked = arithmetic.evaluation == "chunk" and chunks.dual
+    masked = arithmetic.in_chunks and chunks.dual
     return behind_masks(found, recurrence.fresh) if masked else found
 
 
 def _drift(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
     if arithmetic.evaluation == "sequential":
         return sequential(recurrence, arithmetic)
-    if arithmetic.evaluation == "chunk":
+    if arithmetic.in_chunks:
         return chunked(recurrence, arithmetic, chunks)
     balanced = int(np.ceil(np.log2(max(len(recurrence.decay), 1))))
     depth = balanced if arithmetic.fold_depth is None else arithmetic.fold_depth

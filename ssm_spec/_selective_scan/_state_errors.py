@@ -246,7 +246,7 @@ def once_more(
     if arithmetic.evaluation == "sequential":
         return np.zeros_like(x.error)
     u, u_m, lost = arithmetic.u, arithmetic.product(complex_), (1.0 + decay) * x.lost
-    if arithmetic.evaluation != "chunk":
+    if not arithmetic.in_chunks:
         return lost + decay * (4.0 * u_m + 2.0 * u) * x.reach
     depth = np.ceil(np.log2(max(min(arithmetic.chunk, len(x.error)), 2)))
     moved = np.where(decay == 0.0, 0.0, decay * (np.expm1(u * sums) + u * depth * sums))

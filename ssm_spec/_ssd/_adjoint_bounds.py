@@ -15,7 +15,6 @@ from ssm_spec._selective_scan._adjoint_bounds import Sums
 from ssm_spec._selective_scan._adjoint_terms import Analysis, Terms
 from ssm_spec._selective_scan._blocks import blocks
 from ssm_spec._selective_scan._bounds import ANALYSED, Worst
-from ssm_spec._selective_scan._classes import sum_to_chunk_end
 from ssm_spec._selective_scan._local_errors import (
     flushed,
     local_errors,
@@ -33,12 +32,7 @@ _IN_SCAN = {"x": "u", "dt": "delta", "dt_bias": "delta", "initial_states": "init
 
 
 class DualAnalysis(Analysis):
-    """The analysis of a block of channels that share Δ.
-
-    The dual form sums over n, or over p, before it sums over time: its partial sums are as large
-    as the mass M of a chunk, not as the state, which is a sum with cancellation. Where the order
-    of evaluation is a chunk's, every product with a state or an adjoint is rounded against M.
-    """
+    """The analysis of a block of channels, `width` of which share Δ."""
 
     dual = True
 
@@ -50,17 +44,8 @@ class DualAnalysis(Analysis):
         arithmetic: Arithmetic,
         width: int,
     ) -> None:
-        self._inner = forward.scan.sizes[3] + width
+        self.width = width
         super().__init__(forward, backward, arithmetic, local_errors(forward, arithmetic, step))
-        if arithmetic.evaluation == "chunk":
-            self.f = replace(self.f, h=self.h.mass)
-            self.g = replace(self.g, adjoint=self.adjoint.mass)
-
-    def _through_cumulative_sum(self) -> Float:
-        """Its rows and columns are sums over n and p as well: (n + p)u(|c|M + M^λ|b|) more."""
-        mass = self.reads * self.h.mass + self.f.source * self.adjoint.mass
-        inner = sum_to_chunk_end(self._inner * self.u * mass, self.arithmetic.chunk)
-        return super()._through_cumulative_sum() + inner
 
     def delta_terms(self) -> Terms:
         """dΔ of one channel, before it is summed over its head."""
