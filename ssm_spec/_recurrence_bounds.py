@@ -20,7 +20,7 @@ import numpy as np
 from ssm_spec import _recurrence as rec
 from ssm_spec._calls import arguments_of
 from ssm_spec._recurrence import ssm_recurrence
-from ssm_spec._recurrence_chunks import chunk_begins, in_chunks, pairs, source_factors
+from ssm_spec._recurrence_chunks import chunk_begins, dense_pairs, pairs, products_first, source_factors
 from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, read_error, sequential
@@ -105,9 +105,9 @@ def _forward(
     entering = (m * u + arithmetic.product(np.iscomplexobj(call.B))) * added + floor
     initial = eta * np.ones(call.initial.shape)
     formed = None
-    if in_chunks(call.A, arithmetic):
+    if products_first(call.A, arithmetic):
         begins = chunk_begins(len(states) - 1, arithmetic.chunk)
-        formed = pairs(call.A, source_factors(call.B, call.u), np.abs(states[:-1]), begins)
+        formed = _pairs(call.A, source_factors(call.B, call.u), np.abs(states[:-1]), begins, m)
     return state_errors(call.A, states, added, entering, initial, arithmetic, own, m, formed)
 
 
@@ -131,9 +131,9 @@ def _backward(
         entering[..., -1] += u * np.abs(adjoints[-1])
     zero = np.zeros(call.initial.shape)
     formed = None
-    if in_chunks(call.A, arithmetic):
+    if products_first(call.A, arithmetic):
         begins = chunk_begins(len(adjoints) - 1, arithmetic.chunk, back=True)
-        formed = pairs(call.A, _cotangent_factors(call, adjoints, r), np.abs(reversed_states[:-1]), begins)
+        formed = _pairs(A, _cotangent_factors(call, adjoints, r), np.abs(reversed_states[:-1]), begins, p)
     errors = state_errors(
         A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own, p, formed
     )
@@ -147,6 +147,14 @@ def _backward(
         )
         for e in errors
     ]
+
+
+def _pairs(A: Array, factors: Float, before: Float, begins: Array, fan: int) -> Float:
+    """Return what products formed first lose, (l + 1, b, s, n); none have been before the first step."""
+    if A.ndim == 2:
+        return pairs(A, factors, before, begins)
+    first = before[0] if len(before) else np.zeros(factors.shape[1:])
+    return dense_pairs(A, factors, first, fan)
 
 
 def _cotangent_factors(call: rec.Recurrence, adjoints: Array, r: Array) -> Float:
@@ -214,8 +222,10 @@ def _gradient_errors(
     u_m = arithmetic.product(complex_)
     b, length = call.u.shape[0], call.u.shape[-1]
     p, n = call.C.shape[-2:]
-    lam, e_lam = (np.moveaxis(a[:-1], 0, -1) for a in (np.abs(adjoints), e_back.error))
-    before, e_before = (np.moveaxis(a[:-1], 0, -1) for a in (np.abs(states), e.error))
+    lam, e_lam = (
+        np.moveaxis(a[:-1], 0, -1) for a in (np.maximum(np.abs(adjoints), e_back.size), e_back.error)
+    )
+    before, e_before = (np.moveaxis(a[:-1], 0, -1) for a in (np.maximum(np.abs(states), e.size), e.error))
     after, e_after = (np.moveaxis(a[1:], 0, -1) for a in (np.maximum(np.abs(states), e.size), e.error))
     x, r = np.abs(call.u), np.abs(r)
     count = (b * length + 2) * u + u_m
@@ -277,15 +287,18 @@ def _lost_pairs(
     eta, flat, T = 2 * arithmetic.eta, "lbsn->bsnl", np.swapaxes
     ahead, back = np.einsum(flat, e.pairs[1:]), np.einsum(flat, e_back.pairs[:-1])
     x, r, before = 1 + np.abs(call.u), 1 + r, np.abs(states[:-1])
-    joined = (e.pairs[:-1] + 1 + before) * e_back.pairs[:-1]
-    a = np.where(call.A == 0, 1.0, np.abs(call.A))
-    divided = np.where(call.A == 0, 0.0, np.minimum(eta * joined / a, e.size[:-1] * e_back.size[:-1]))
-    return {
-        "A_bar": np.sum(eta * joined + divided, axis=(0, 1)),
+    joined = e.pairs[:-1] + 1 + before, e_back.pairs[:-1]
+    others = {
         "B_bar": eta * np.sum(back @ T(x, -1, -2), axis=0),
         "C": eta * call.gamma * np.sum(r @ T(ahead, -1, -2), axis=0),
         "u": eta * (1 + T(np.abs(call.B), -1, -2)) @ back,
     }
+    if not call.diagonal:
+        return others | {"A_bar": eta * np.einsum("lbsk,lbsn->snk", *joined, optimize=True)}
+    lost = joined[0] * joined[1]
+    a = np.where(call.A == 0, 1.0, np.abs(call.A))
+    divided = np.where(call.A == 0, 0.0, np.minimum(eta * lost / a, e.size[:-1] * e_back.size[:-1]))
+    return others | {"A_bar": np.sum(eta * lost + divided, axis=(0, 1))}
 
 
 def through_powers(e: StateError, e_back: StateError) -> Float:

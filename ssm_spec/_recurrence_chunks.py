@@ -9,6 +9,14 @@ so is the sum that it enters: each at most η Π max(1, |f|). With what reads at
             which a mask of zeros takes away too late.
 
 The state that a chunk starts from is a source.
+
+A full Ā has such products in every declared order but that of time, chunks or not. An entry of a product,
+of the steps from σ to τ, is lost once, by η for each of its sum's n terms; it meets |Ā|^{t−τ} on one side and
+what the steps before σ made on the other. Each pair of σ and τ occurs at most once in a tree. With
+f_t = Σ_m (1 + |B̄|)(1 + |u|) for what enters, and 1 + |h₋₁| at first,
+
+    G ← |Ā| G + f,     W ← W + 1ᵀG,     Λ ← |Ā| Λ + 1W,     lost    2√2(n + m + 2)ηΛ
+    met     Ĝ ← |Ā| Ĝ + Σ_m max(1, |B̄|) max(1, |u|)
 """
 
 from __future__ import annotations
@@ -20,9 +28,11 @@ from ssm_spec._selective_scan._local_errors import reached
 from ssm_spec._validate import Array, Float
 
 
-def in_chunks(A: Array, arithmetic: Arithmetic) -> bool:
-    """Whether the declared evaluation may be that of chunks: of modes alone."""
-    return A.ndim == 2 and arithmetic.evaluation in ("any", "chunk", "matmul_chunk")
+def products_first(A: Array, arithmetic: Arithmetic) -> bool:
+    """Whether products may be formed before there is a state: of modes in chunks, of a full Ā if declared."""
+    if A.ndim == 3:
+        return arithmetic.evaluation not in ("any", "sequential")
+    return arithmetic.evaluation == "any" or arithmetic.in_chunks
 
 
 def chunk_begins(length: int, Q: int, *, back: bool = False) -> Array:
@@ -53,12 +63,33 @@ def pairs(A: Array, factors: Float, before: Float, begins: Array) -> Float:
     return found
 
 
+def dense_pairs(A: Array, factors: Float, before: Float, fan: int) -> Float:
+    """Return √2(n + m + 2)Λ of a full Ā, (l + 1, b, s, n), zero at first.
+
+    `before` (b, s, n) is |h₋₁|, `factors` (l, b, s, n) the f_t, m = `fan` the number of their terms.
+    """
+    a, lost = np.abs(A), np.zeros((len(factors) + 1, *factors.shape[1:]))
+    grown = 1.0 + before
+    paths = np.sum(grown, axis=-1, keepdims=True)
+    for t, source in enumerate(factors):
+        grown = _applied(a, grown) + source
+        paths = paths + np.sum(grown, axis=-1, keepdims=True)
+        lost[t + 1] = _applied(a, lost[t]) + paths
+    return np.asarray(2.0**0.5 * (A.shape[-1] + fan + 2) * lost)
+
+
+def _applied(a: Float, x: Float) -> Float:
+    """Return a x for states (b, s, n); a (s, n, n), or (s, n) of modes."""
+    return np.asarray((a @ x[..., None])[..., 0] if a.ndim == 3 else a * x)
+
+
 def meets(A: Float, entering: Float, before: Float, begins: Array, arithmetic: Arithmetic) -> Float:
     """Return the largest number that what reads at t may meet, (l, b, s, n); `before` is |h_{t−1}|."""
-    grown, found = np.maximum(A, 1.0), np.empty_like(entering)
+    grown, found = A if A.ndim == 3 else np.maximum(A, 1.0), np.empty_like(entering)
+    restarts = begins & (arithmetic.evaluation not in ("scan", "right_fold"))
     for t, source in enumerate(entering):
-        carried = reached(arithmetic, A, before[t]) if begins[t] else grown * found[t - 1]
-        found[t] = carried + source
+        start = t == 0 or restarts[t]
+        found[t] = _applied(grown, reached(arithmetic, before[t]) if start else found[t - 1]) + source
     if arithmetic.evaluation != "matmul_chunk" or not len(found):
         return np.asarray(found)
     starts = np.flatnonzero(begins)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssm_spec import _recurrence as rec
-from ssm_spec._recurrence_chunks import chunk_begins, in_chunks, meets
+from ssm_spec._recurrence_chunks import chunk_begins, meets, products_first
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._local_errors import reached
 from ssm_spec._state_error import StateError
@@ -109,13 +109,17 @@ def _gradient_reach(
         dA = np.maximum(dA, len(back) * np.sum(reached(arithmetic, c, v), axis=0))
         dA = np.maximum(dA, np.maximum(h_peak, lam_peak))
     else:
-        dA = _summed("lbsn,lbsk->snk", arithmetic, back, before)
+        joined = np.concatenate([before[:1], np.maximum(before[1:], after[:-1])])
+        dA = _summed("lbsn,lbsk->snk", arithmetic, back, joined)
         dA = np.maximum(dA, np.maximum(lam_peak[..., :, None], h_peak[..., None, :]))
     du = _summed("snm,lbsn->bsml", arithmetic, sizes.B, back)
     du = du + _summed("spm,bspl->bsml", arithmetic, sizes.D, sizes.r)
     steps = np.moveaxis(np.max(lam.states[:-1], axis=-1, initial=0.0), 0, -1)[:, :, None]
     dB = _summed("lbsn,bsml->snm", arithmetic, back, sizes.u)
     dC = gamma * _summed("bspl,lbsn->spn", arithmetic, sizes.r, after)
+    if not call.diagonal and products_first(call.A, arithmetic):
+        # Products with a matrix, zeros of it too, bring what has overflowed to every entry that they make.
+        dA, dB, dC = (_spread(x, axes) for x, axes in ((dA, (-2, -1)), (dB, -2), (dC, -1)))
     first = lam.states[0]
     if len(back):
         A = np.swapaxes(sizes.A, -1, -2) if sizes.A.ndim == 3 else sizes.A
@@ -146,13 +150,18 @@ def _follow(
     if A.ndim == 2:
         powers = A ** np.arange(len(size)).reshape(-1, 1, 1)
         reach = np.maximum(reach, powers[:, None])
-    else:
-        reach = np.broadcast_to(np.max(reach, axis=-1, keepdims=True), reach.shape)
     met = size[1:]
-    if in_chunks(A, arithmetic):
+    if products_first(A, arithmetic):
         met = np.maximum(met, meets(A, entering, size[:-1], begins, arithmetic))
         reach[1:] = np.maximum(reach[1:], met)  # a chunk may sum over time before it multiplies with B̄
+    if A.ndim == 3:
+        reach = np.broadcast_to(np.max(reach, axis=-1, keepdims=True), reach.shape)
     return Reach(np.maximum.accumulate(reach, axis=0), entering, size, met)
+
+
+def _spread(reach: Float, axes: int | tuple[int, ...]) -> Float:
+    """Return the largest along some axes, everywhere along them."""
+    return np.broadcast_to(np.max(reach, axis=axes, keepdims=True, initial=0.0), reach.shape)
 
 
 def _decayed(A: Float, size: Float, arithmetic: Arithmetic) -> Float:

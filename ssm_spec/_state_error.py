@@ -23,7 +23,8 @@ chunk        powers of a within a chunk of Q steps, modes only: M ← a M + |v|,
              a product, or exp(j log a). The chunk's last state carries e on. By products of matrices
              Q m for Q, m being the number of terms of v.
 brackets     any bracketing with a full A: G ← a G + |v|, X ← a X + G, e = f + ((n + 2) u + u_m) X.
-             Each step that a term takes passes through at most one product and one sum.
+             Each step that a term takes passes through at most one product and one sum. What underflows in
+             products of A is lost besides: `_recurrence_chunks`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class StateError(NamedTuple):
     gradient loses for each. Zero otherwise. For a full A in time order: `whole` (l + 1, b, s), the
     2-norm of the error. `once_more` (b, s, n): what the last state loses besides, if A is taken to it
     once more and nothing is added, in the same order: d(initial) is that of the last adjoint. `pairs`
-    (l + 1, b, s, n) is the trace's, of chunks.
+    (l + 1, b, s, n) is the trace's, of products formed first.
     """
 
     error: Float
@@ -224,12 +225,14 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
     e[0] = f = trace.initial_error
     size[0] = G = h[0]
     X = np.zeros_like(G)
+    lost = np.zeros_like(h) if trace.pairs is None else 2 * arithmetic.eta * trace.pairs
     for t in range(len(h) - 1):
         f = apply_modulus(trace.A, f) + trace.entering[t]
         G = apply_modulus(trace.A, G) + trace.added[t]
         X = apply_modulus(trace.A, X) + G
-        e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X, G
-    return StateError(e, size, once_more=((n + 2) * u + u_m) * apply_modulus(trace.A, G))
+        e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X + lost[t + 1], G
+    once_more = ((n + 2) * u + u_m) * apply_modulus(trace.A, G) + lost[-1]
+    return StateError(e, size, once_more=once_more, pairs=trace.pairs)
 
 
 def _lost_products(trace: Trace, arithmetic: Arithmetic) -> Float:
@@ -260,7 +263,8 @@ def classes(arithmetic: Arithmetic, dense: bool) -> tuple[Callable[[Trace, Arith
     if arithmetic.evaluation == "fft":
         raise DomainError("`arithmetic.evaluation` must be an order of the recurrence; got 'fft'")
     if dense:
-        return (sequential,) if arithmetic.evaluation == "any" else (sequential, brackets)
+        in_time = arithmetic.evaluation in ("any", "sequential")
+        return (sequential,) if in_time else (sequential, brackets)
     if arithmetic.evaluation == "any":
         return scan, chunk
     return (chunk,) if "chunk" in arithmetic.evaluation else (scan,)

@@ -257,3 +257,22 @@ def convolution_fft(u: Tensor, K: Tensor, *, points: int = 0) -> dict[str, Tenso
 def convolution_circular(u: Tensor, K: Tensor) -> dict[str, Tensor]:
     """No padding: what leaves on the right comes back on the left."""
     return convolution_fft(u, K, points=u.shape[-1])
+
+
+def full_products_first(
+    A_bar: Tensor, B_bar: Tensor, C: Tensor, u: Tensor, D: Tensor, initial_state: Tensor, *, Q: int = 64
+) -> dict[str, Tensor]:
+    """A full Ā in chunks, its powers and a kernel C Āʲ B of each chunk first."""
+    powers = [torch.eye(len(A_bar), dtype=A_bar.dtype)]
+    for _ in range(Q):
+        powers.append(powers[-1] @ A_bar)
+    reads = [C @ P for P in powers]
+    K, drives, h, ys = [R @ B_bar for R in reads], [P @ B_bar for P in powers], initial_state, []
+    for part in torch.split(torch.movedim(u, -1, 0).to(B_bar.dtype), Q):
+        for t in range(len(part)):
+            inside = sum(part[s] @ K[t - s].T for s in range(t + 1))
+            ys.append(inside + h @ reads[t + 1].T)
+        q = len(part)
+        h = h @ powers[q].T + sum(part[s] @ drives[q - 1 - s].T for s in range(q))
+    y = torch.stack(ys) + torch.movedim(u, -1, 0) @ D.T
+    return {"y": torch.movedim(y, 0, -1), "last_state": h}

@@ -1,4 +1,4 @@
-"""Modes in chunks whose products C a^j B are formed before there is a state: honest, but by chunks alone."""
+"""Products C a^j B that are formed before there is a state: honest, of modes by chunks alone."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def shaped(values: Arrays) -> Arrays:
     return {name: np.float32(x).reshape(SHAPES.get(name, (1, 1))) for name, x in values.items()}
 
 
-def allowed(wanted: str, inputs: Arrays, cotangents: Arrays, arithmetic: Arithmetic) -> Bounded:
-    reference, given = ssm_spec.REFERENCES["ssm_recurrence"], inputs | {"diagonal": True}
+def allowed(
+    wanted: str, inputs: Arrays, cotangents: Arrays, arithmetic: Arithmetic, *, diagonal: bool = True
+) -> Bounded:
+    reference, given = ssm_spec.REFERENCES["ssm_recurrence"], inputs | {"diagonal": diagonal}
     if wanted in NONE:
         return reference.bounds(arithmetic=arithmetic, **given)[wanted]
     assert reference.vjp_bounds is not None
@@ -123,3 +125,67 @@ def test_times_and_inputs_summed_at_once_are_a_product_of_matrices() -> None:
         arithmetic = Arithmetic(evaluation=evaluation, chunk=steps)
         bounded = allowed("y", inputs, {}, arithmetic)
         assert np.all(np.abs(y - bounded.value) <= bounded.bound + bounded.own) == within, evaluation
+
+
+FULL = {name: arithmetic for name, arithmetic in IN_CHUNKS.items() if name != "any"} | {"scan": SCAN}
+IN_FULL_CHUNKS = partial(forms.full_products_first, Q=2)
+LARGE_AND_SMALL: dict[str, tuple[str, Arrays, Arrays]] = {
+    "A A of A A h": ("last_state", {"A_bar": 1e-25, "initial_state": 1e30}, {}),
+    "C A of C A A h": ("y", {"C": 1e-20, "A_bar": 1e-20, "initial_state": 1e30}, {}),
+    "A B of A B u": ("last_state", {"A_bar": 1e-25, "B_bar": 1e-25, "u": (1e30, 0)}, {}),
+    "C B of C B u": ("y", {"C": 1e-25, "B_bar": 1e-25, "u": (1e30, 0)}, {}),
+    "C B of C B r": ("du", {"C": 1e-25, "B_bar": 1e-25}, {"y": (0, 1e30)}),
+    "r u of C r u": ("dB_bar", {"C": 1e30, "u": (1e-25, 0)}, {"y": (1e-25, 0)}),
+    "r u of B r u": ("dC", {"B_bar": 1e30, "u": (1e-25, 0)}, {"y": (1e-25, 0)}),
+    "r u of C B r u": ("dA_bar", {"C": 1e15, "B_bar": 1e15, "u": (1e-25, 0)}, {"y": (0, 1e-25)}),
+    "A A of A A r": ("dinitial_state", {"A_bar": 1e-25}, {"last_state": 1e30}),
+    "C B of C B u, upwards": ("y", {"C": 1e25, "B_bar": 1e25, "u": (1e-30, 0)}, {}),
+    "A A of A A h, upwards": ("last_state", {"A_bar": 1e25, "initial_state": 1e-30}, {}),
+    "r u of B r u, upwards": ("dC", {"B_bar": 1e-30, "u": (1e25, 0)}, {"y": (1e25, 0)}),
+    "r u of C r u, upwards": ("dB_bar", {"C": 1e-30, "u": (1e25, 0)}, {"y": (1e25, 0)}),
+}
+"""For a full Ā, a 1 × 1 matrix."""
+
+
+@pytest.mark.parametrize("name", LARGE_AND_SMALL)
+def test_products_of_a_full_matrix_may_leave_the_range_where_no_state_does(name: str) -> None:
+    wanted, large, given = LARGE_AND_SMALL[name]
+    inputs, cotangents = shaped(ONE | large), shaped(NONE | given)
+    inputs["A_bar"] = inputs["A_bar"].reshape(1, 1)
+    actual, exact = (found(form, wanted, inputs, cotangents) for form in (IN_FULL_CHUNKS, forms.recurrence))
+    declared = SCAN if "A A" in name else FULL["chunk"], FULL["chunk"], FULL["matmul_chunk"]
+    for arithmetic in declared:
+        bounded = allowed(wanted, inputs, cotangents, arithmetic, diagonal=False)
+        with np.errstate(invalid="ignore"):
+            within = np.abs(actual - bounded.value) <= bounded.bound + bounded.own
+        assert np.all(within[bounded.judged]), arithmetic
+        assert np.all(bounded.judged) != name.endswith("upwards")
+    in_time = allowed(wanted, inputs, cotangents, Arithmetic(evaluation="sequential"), diagonal=False)
+    with np.errstate(invalid="ignore"):
+        error, other = np.abs(actual - in_time.value), np.abs(exact - in_time.value)
+    assert not np.all((error <= in_time.bound + in_time.own)[in_time.judged])
+    assert np.all((other <= in_time.bound + in_time.own)[in_time.judged])
+
+
+RANGES = ((-1, 1), (-30, 0), (-12, 12), (-25, -20), (10, 15))
+"""Exponents of ten."""
+
+
+def test_a_full_matrix_in_chunks_stays_within_its_bound() -> None:
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+
+        def real(*shape: int, rng: np.random.Generator = rng) -> Any:
+            x = np.sign(rng.standard_normal(shape)) * 10.0 ** rng.uniform(*rng.choice(RANGES), shape)
+            return x.astype(np.float32)
+
+        inputs = {"A_bar": real(3, 3), "B_bar": real(3, 2), "C": real(2, 3), "u": real(1, 2, 5)}
+        inputs |= {"D": real(2, 2), "initial_state": real(1, 3)}
+        cotangents = {"y": real(1, 2, 5), "last_state": real(1, 3)}
+        for arithmetic in (FULL["chunk"], FULL["matmul_chunk"]):
+            for wanted in (*cotangents, *(f"d{name}" for name in inputs)):
+                bounded = allowed(wanted, inputs, cotangents, arithmetic, diagonal=False)
+                actual = found(IN_FULL_CHUNKS, wanted, inputs, cotangents)
+                with np.errstate(invalid="ignore"):
+                    within = np.abs(actual - bounded.value) <= bounded.bound + bounded.own
+                assert np.all(within[bounded.judged]), (seed, wanted)
