@@ -96,6 +96,8 @@ def _read(c: object, points: object) -> tuple[Float, Float]:
     coefficients, x = as_real_array("c", c), as_real_array("points", points)
     if coefficients.ndim < 1:
         raise ShapeError("`c` must have shape (*s, n); got ()")
+    if not coefficients.shape[-1]:
+        raise ShapeError(f"`c` must have shape (*s, n) with n >= 1; got {coefficients.shape}")
     read_order(coefficients.shape[-1], "float64")
     if x.ndim != 1:
         raise ShapeError(f"`points` must have shape (q,); got {x.shape}")

@@ -14,6 +14,9 @@ from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeErr
 from ssm_backends.operators import OPERATORS
 from ssm_backends.schema import Argument, Form, Operator
 
+LONGEST: Final = 2**44
+"""Numbers of eight bytes in the 2⁴⁷ that a process can address."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -241,6 +244,10 @@ def _check_plain(argument: Argument, value: Any) -> None:
         case "integer":
             if not isinstance(value, int) or isinstance(value, bool):
                 raise DTypeError(f"`{name}` must be an integer; got {shown}")
+            if value > LONGEST:
+                raise ArgumentError(
+                    f"`{name}` must be at most 2⁴⁴, beyond which nothing can be stored; got {shown}"
+                )
         case "number":
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise DTypeError(f"`{name}` must be a number; got {shown}")

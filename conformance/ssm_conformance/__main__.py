@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -13,6 +14,8 @@ NEEDED: Final = ("click", "rich", "jinja2", "psutil")
 """What the extra ``conformance`` brings."""
 UNDECIDED: Final = 2
 """The exit status where nothing could be judged."""
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk says of a file that the output is sent to."""
 
 
 def main() -> int:
@@ -43,7 +46,10 @@ def main() -> int:
     except BrokenPipeError:  # the reader of a pipe, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNDECIDED
-    except Exception:  # a fault of the suite is nobody's failure: Python's own status for it would say so
+    except Exception as error:  # a fault of the suite is nobody's failure: Python's own status would say so
+        if isinstance(error, OSError) and error.errno in FULL:
+            print(f"the output could not be written: {error}", file=sys.stderr)
+            return UNDECIDED
         traceback.print_exc()
         print("this is a fault of ssm-spec itself, not of a backend", file=sys.stderr)
         return UNDECIDED

@@ -256,7 +256,7 @@ def outside(argument: Argument) -> list[tuple[type[Exception], object]]:
 def test_plain_arguments_have_a_kind_and_a_range(operator: Operator, argument: Argument) -> None:
     wrong: dict[str, list[tuple[type[Exception], object]]] = {
         "flag": [(DTypeError, 1), (DTypeError, "yes")],
-        "integer": [(DTypeError, 2.0), (DTypeError, True), (ArgumentError, -1)],
+        "integer": [(DTypeError, 2.0), (DTypeError, True), (ArgumentError, -1), (ArgumentError, 10**30)],
         "number": [(DTypeError, "half"), (DTypeError, True), *outside(argument)],
         "pair": [
             (DTypeError, 0.5),

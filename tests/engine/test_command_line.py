@@ -124,6 +124,10 @@ def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> 
         (["vectors", "export", "/dev/null/x"], "`DIR` must be a folder that can be written to; got "),
         (["conform", "torch", "--device", "", "--case", RIGHT], "PyTorch has no device '' here"),
         (["teach"], "No such command 'teach'"),
+        (["confrom", "numpy"], "No such command 'confrom'; did you mean conform?"),
+        (["conform", "numpy", "--op", "selective_scn"], "got 'selective_scn'; did you mean selective_scan"),
+        (["conform", "numpy", "--dtype", "float"], "got 'float'; did you mean float"),
+        (["backends", "--explain", "--op", "lsl"], "got 'lsl'; did you mean lssl"),
     ],
 )
 def test_bad_use_is_told_and_exits_2(ssm_spec: Run, arguments: list[str], message: str) -> None:
@@ -387,3 +391,12 @@ def test_doctor_says_when_torch_misses_the_gpu(ssm_spec: Run, monkeypatch: pytes
     for sees in (True, False):
         monkeypatch.setattr("ssm_conformance.cli.doctor.torch_sees_a_gpu", lambda sees=sees: sees)
         assert ("torch does not see it" in ssm_spec("doctor").out) is not sees
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+def test_a_full_disk_behind_the_output_is_no_fault_of_ours() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "ssm_conformance", "backends"]
+        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert said.returncode == 2
+    assert said.stderr == "the output could not be written: [Errno 28] No space left on device\n"

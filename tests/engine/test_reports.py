@@ -383,6 +383,12 @@ def test_a_long_stack_is_shortened_in_its_middle(capsys: pytest.CaptureFixture[s
     assert "| line 50\n" not in said
 
 
+def test_a_folder_in_place_of_a_report_is_found_out_first(tmp_path: Path) -> None:
+    (tmp_path / "b" / "report.json").mkdir(parents=True)
+    with pytest.raises(FolderError, match=r"`--report` must be .*report\.json is a folder itself"):
+        ReportFolder(tmp_path, "b")
+
+
 def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderError, match=r"`--report` must be a folder that can be written to; .*file"):

@@ -215,6 +215,12 @@ def test_nothing_is_remembered_of_nothing():
         ("hippo_legs_reconstruct", {"c": 1.0, "points": [0.5]}, ssm_spec.ShapeError, "`c` must have shape"),
         (
             "hippo_legs_reconstruct",
+            {"c": np.ones((2, 0)), "points": [0.5]},
+            ssm_spec.ShapeError,
+            r"`c` must have shape \(\*s, n\) with n >= 1; got \(2, 0\)",
+        ),
+        (
+            "hippo_legs_reconstruct",
             {"c": [1.0], "points": 0.5},
             ssm_spec.ShapeError,
             "`points` must have shape",

@@ -15,6 +15,7 @@ from ssm_backends import (
 )
 from ssm_backends.dtypes import REAL
 from ssm_backends.front import outlook
+from ssm_conformance.nearest import did_you_mean
 
 NUMPY, TORCH = "numpy", "torch"
 
@@ -34,7 +35,9 @@ def show_outlook(out: Console, device: str | None, op: str | None, dtype: str) -
         Of the arrays.
     """
     if op is not None and op not in OPERATORS:
-        raise click.UsageError(f"--op must be one of {', '.join(OPERATORS)}; got {op!r}")
+        raise click.UsageError(
+            f"--op must be one of {', '.join(OPERATORS)}; got {op!r}{did_you_mean(op, OPERATORS)}"
+        )
     if dtype not in REAL:
         raise click.UsageError(f"--dtype must be one of {', '.join(REAL)}; got {dtype!r}")
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -17,6 +17,7 @@ from ssm_conformance.cli._targets import admit
 from ssm_conformance.engine import Expectation, ExpectedFileError, Limits, Selection, read_expected
 from ssm_conformance.engine.limits import GIB
 from ssm_conformance.engine.session import SelectionError, check_ids
+from ssm_conformance.nearest import did_you_mean
 from ssm_conformance.reports.folder import FolderError, check_writable
 
 
@@ -67,7 +68,9 @@ def request_from(
     ):
         for value in given:
             if value not in known:
-                raise click.UsageError(f"`{option}` must be one of {', '.join(known)}; got {value!r}")
+                raise click.UsageError(
+                    f"`{option}` must be one of {', '.join(known)}; got {value!r}{did_you_mean(value, known)}"
+                )
     others = tuple(plugin.name for plugin in installed() if plugin.name not in names) if everyone else ()
     try:
         check_ids(options["cases"])

@@ -7,6 +7,8 @@ from typing import Final
 
 import click
 
+from ssm_conformance.nearest import did_you_mean
+
 COMMANDS: Final = ("backends", "conform", "explain", "bench", "new", "vectors", "selftest", "doctor")
 """Each is a module of this package with a command of its own name."""
 
@@ -25,6 +27,14 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"ssm_conformance.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; a usage error with the nearest ones if there is none."""
+        if args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

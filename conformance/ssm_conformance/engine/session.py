@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from ssm_conformance.engine.pool import judge_all
 from ssm_conformance.engine.run import Selection
 from ssm_conformance.engine.seat import LocalSeat, Seat, WorkerSeat
 from ssm_conformance.engine.target import Target
+from ssm_conformance.nearest import did_you_mean
 from ssm_conformance.planning import Planned, plan, plan_cases
 from ssm_conformance.verdict import Verdict
 
@@ -187,6 +187,5 @@ def check_ids(ids: Sequence[str]) -> None:
         try:
             find_case(given)
         except ArgumentError as error:
-            near = difflib.get_close_matches(given, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise SelectionError(f"`--case` must be the id of a case; got {given!r}{hint}") from error
+            near = did_you_mean(given, known)
+            raise SelectionError(f"`--case` must be the id of a case; got {given!r}{near}") from error

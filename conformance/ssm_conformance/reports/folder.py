@@ -50,6 +50,11 @@ class ReportFolder:
         check_writable(root)
         self.path = root / backend
         check_writable(self.path)
+        for name in FORMS:
+            if (self.path / name).is_dir():
+                raise FolderError(
+                    f"`--report` must be a folder for files; {self.path / name} is a folder itself"
+                )
         self._written = 0.0
         self.trouble = ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,6 +11,7 @@ from ssm_backends import ArgumentError
 from ssm_conformance.case import Level
 from ssm_conformance.engine.threads import cores_shared
 from ssm_conformance.mutants import HONEST, MUTANTS, Mutant, Variant
+from ssm_conformance.nearest import did_you_mean
 from ssm_conformance.selftest.rows import Row, row
 
 FEW = 4
@@ -45,10 +45,9 @@ def pairs(names: Sequence[str] = (), checks: Sequence[str] = (), *, fast: bool =
     known: dict[str, Variant | Mutant] = {**HONEST, **MUTANTS}
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            near = did_you_mean(name, known)
             raise ArgumentError(
-                f"`names` must be those of implementations that a whole selftest shows; got {name!r}{hint}"
+                f"`names` must be those of implementations that a whole selftest shows; got {name!r}{near}"
             )
         if not known[name].runs_here():
             raise ArgumentError(f"`names` must be able to run here; {name!r} lacks its library or its device")
