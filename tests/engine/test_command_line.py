@@ -393,6 +393,23 @@ def test_doctor_says_when_torch_misses_the_gpu(ssm_spec: Run, monkeypatch: pytes
         assert ("torch does not see it" in ssm_spec("doctor").out) is not sees
 
 
+def test_a_module_of_this_folder_that_an_installed_one_hides_is_told(
+    ssm_spec: Run, write_plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = write_plugin("hidden")
+    monkeypatch.chdir(tmp_path)
+    command = ("conform", "--plugin", module, "--case", RIGHT, "--in-process", "-q")
+    assert ssm_spec(*command).err == ""
+    (tmp_path / "hidden.py").write_text("an edit that nobody loads")
+    said = ssm_spec(*command)
+    assert said.status == 0
+    assert said.err.startswith(
+        f"hidden: loaded from {tmp_path / 'plugins' / 'hidden.py'}, not from hidden.py"
+    )
+    monkeypatch.chdir(tmp_path / "plugins")
+    assert ssm_spec(*command).err == ""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
 def test_a_full_disk_behind_the_output_is_no_fault_of_ours() -> None:
     with Path("/dev/full").open("w") as full:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import click
 from rich.text import Text
@@ -20,8 +22,9 @@ from ssm_conformance.reports.terminal import excerpt
 def admit(names: Sequence[str], modules: Sequence[str]) -> None:
     """Let modules be found in the current folder; without them, refuse a name that no backend has.
 
-    That folder is looked in as ``python -m`` would, but last: nothing installed is shadowed. Where there are
-    modules, which may have any name, a name that is not found is told in its turn.
+    That folder is looked in as ``python -m`` would, but last: nothing installed is shadowed, and what is
+    installed under the name of a module there is told. Where there are modules, which may have any name, a
+    name that is not found is told in its turn.
 
     Raises
     ------
@@ -30,12 +33,27 @@ def admit(names: Sequence[str], modules: Sequence[str]) -> None:
     """
     if modules:
         sys.path.append(os.getcwd())
+        for module in dict.fromkeys(modules):
+            _tell_if_installed(module)
         return
     for name in names:
         try:
             find_plugin(name)
         except (UnknownBackendError, PluginError) as error:
             raise click.UsageError(str(error)) from error
+
+
+def _tell_if_installed(module: str) -> None:
+    """Say on standard error that a module of the current folder is not the one that is loaded."""
+    top = module.partition(".")[0]
+    here = next((file for file in (Path(f"{top}.py"), Path(top, "__init__.py")) if file.is_file()), None)
+    if here is None or not top.isidentifier():
+        return
+    found = importlib.util.find_spec(top)
+    if found is None or found.origin is None or Path(found.origin).resolve() == here.resolve():
+        return
+    message = f"{module}: loaded from {found.origin}, not from {here} in this folder; PYTHONPATH=. prefers it"
+    console(stderr=True).print(Text(message, "yellow"), soft_wrap=True)
 
 
 def targets(
