@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import torch
 from torch import Tensor
 
-from ssm_torch.functions import compute_dtype, silu
+from ssm_torch.duality.decays import decays_of, sequences_of
+from ssm_torch.duality.sizes import cuts, together
+from ssm_torch.duality.states import states_around
+from ssm_torch.functions import compute_dtype, silu, split
 from ssm_torch.precision import not_cast_down
 from ssm_torch.resets import sum_from_resets
 from ssm_torch.scan import linear_recurrence
-
-CHUNK: Final = 64
-"""Steps of a chunk."""
 
 
 @not_cast_down
@@ -64,8 +63,8 @@ def mamba3_siso(
     """
     compute, heads = compute_dtype(v), v.shape[2]
     values, decay, step, share = (x.to(compute) for x in (v.transpose(1, 2), adt, dt, trap))
-    fresh = _fresh(seq_idx, decay)
-    theta = _turned(step, angles.to(compute), angle_state, fresh, seq_idx is not None)  # (b, h, l, a)
+    fresh = None if seq_idx is None else _fresh(seq_idx)
+    theta = _turned(step, angles.to(compute), angle_state, fresh)  # (b, h, l, a)
     keys, queries = (
         _rotated(x.to(compute).repeat_interleave(heads // x.shape[2], 2) + bias, theta)
         for x, bias in ((k, k_bias), (q, q_bias))
@@ -73,16 +72,16 @@ def mamba3_siso(
     late = torch.sigmoid(share) * step
     early = torch.sigmoid(-share) * step * torch.exp(decay)
     old_keys, old_values = _delayed(keys, k_state, fresh), _delayed(values, v_state, fresh)
-    sources = torch.cat([late.unsqueeze(-1) * values, early.unsqueeze(-1) * old_values], dim=-1)
-    state = sources.new_zeros((*values.shape[:2], values.shape[3], keys.shape[3]))
+    sources = (late.unsqueeze(-1) * values, early.unsqueeze(-1) * old_values)
+    streams = (queries, keys, old_keys, *sources, decay)
+    state = values.new_zeros((*values.shape[:2], values.shape[3], keys.shape[3]))
     state = state if ssm_state is None else ssm_state.clone()
     outputs = []
-    for start in range(0, values.shape[2], CHUNK):
-        span = (..., slice(start, start + CHUNK), slice(None))
-        pair = torch.cat([keys[span], old_keys[span]], dim=-2)
-        source = torch.cat(sources[span].chunk(2, dim=-1), dim=-2)
-        y, state = _chunk(queries[span], pair, source, decay[..., span[1]], fresh[:, span[1]], state)
-        outputs.append(y)
+    for time, chunks, steps in _stretches(values, keys.shape[3]):
+        shape = (chunks.stop - chunks.start, steps)
+        starts = None if fresh is None else split(fresh[:, None, time], 2, shape)
+        y, state = _stretch(state, starts, *(split(x[:, :, time], 2, shape) for x in streams))
+        outputs.append(y.flatten(2, 3))
     y = torch.cat(outputs, 2) if outputs else torch.zeros_like(values)
     if D is not None:
         y = y + D[:, None, None] * values
@@ -151,18 +150,16 @@ def mamba3_siso_step(
     return (y[:, 0], *states)
 
 
-def _fresh(seq_idx: Tensor | None, like: Tensor) -> Tensor:
+def _fresh(seq_idx: Tensor) -> Tensor:
     """Where a sequence starts after t = 0, (b, l)."""
-    if seq_idx is None:
-        return torch.zeros_like(like[:, :1], dtype=torch.bool).expand(-1, 1, -1)[:, 0]
     return torch.cat([torch.zeros_like(seq_idx[:, :1]), seq_idx[:, 1:] != seq_idx[:, :-1]], dim=1).bool()
 
 
-def _turned(step: Tensor, angles: Tensor, initial: Tensor | None, fresh: Tensor, resets: bool) -> Tensor:
+def _turned(step: Tensor, angles: Tensor, initial: Tensor | None, fresh: Tensor | None) -> Tensor:
     """θ_t = θ_{t−1} + Δ_t π tanh(angle_t), from 0 at a reset, (b, h, l, a): one step after the other."""
     turns = (step.unsqueeze(-1) * math.pi * torch.tanh(angles.transpose(1, 2))).movedim(2, 0)
     start = turns.new_zeros(turns.shape[1:]) if initial is None else initial
-    if not resets or len(turns) == 0:
+    if fresh is None or len(turns) == 0:
         return linear_recurrence(torch.ones_like(turns), turns, start).movedim(0, 2)
     return sum_from_resets(turns, fresh.t()[..., None, None], start).movedim(0, 2)
 
@@ -176,37 +173,53 @@ def _rotated(x: Tensor, theta: Tensor) -> Tensor:
     return torch.cat([pairs.flatten(-2), rest], dim=-1)
 
 
-def _delayed(x: Tensor, initial: Tensor | None, fresh: Tensor) -> Tensor:
+def _delayed(x: Tensor, initial: Tensor | None, fresh: Tensor | None) -> Tensor:
     """(b, h, l, ·) one step later: the state first, zero at a reset."""
     first = torch.zeros_like(x[:, :, :1]) if initial is None else initial.unsqueeze(2)
     late = torch.cat([first, x[:, :, :-1]], dim=2)[:, :, : x.shape[2]]
-    return late.masked_fill(fresh[:, None, :, None], 0)
+    return late if fresh is None else late.masked_fill(fresh[:, None, :, None], 0)
 
 
-def _chunk(
-    queries: Tensor, keys: Tensor, sources: Tensor, decay: Tensor, fresh: Tensor, state: Tensor
+def _stretches(values: Tensor, n: int) -> list[tuple[slice, slice, int]]:
+    """As many chunks at once as for SSD; in a graph all, which then is as short for a long sequence."""
+    b, h, l, p = values.shape
+    return cuts(l, None if torch.compiler.is_compiling() else together(b, h, p, n, values.device.type)[1])
+
+
+def _stretch(
+    state: Tensor,
+    fresh: Tensor | None,
+    queries: Tensor,
+    keys: Tensor,
+    old_keys: Tensor,
+    late: Tensor,
+    early: Tensor,
+    decay: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """S_t q̃_t in a chunk of q steps, (b, h, q, p), and the state after it.
+    """S_t q̃_t in k chunks of q steps, (b, h, k, q, p), and the state after them.
 
     Parameters
     ----------
-    queries, keys, sources : (b, h, q, n), (b, h, 2q, n), (b, h, 2q, p)
-        Of keys and sources first the steps' own, then those of the steps before.
-    decay : (b, h, q)
-        The logarithm of α.
     state : (b, h, p, n)
+        Before them.
+    fresh : (b, 1, k, q)
+        Where a sequence starts; None is nowhere.
+    queries, keys, old_keys : (b, h, k, q, n)
+        Old keys are those of the steps before.
+    late, early : (b, h, k, q, p)
+        The values of keys and of old keys, times their weights.
+    decay : (b, h, k, q)
+        The logarithm of α.
     """
-    p, number = decay.cumsum(-1), fresh.cumsum(-1)[:, None]
-    seen = (number.unsqueeze(-1) == number.unsqueeze(-2)).tril()
-    between = (p.unsqueeze(-1) - p.unsqueeze(-2)).masked_fill(~seen, -torch.inf).exp()
-    inherits = number == 0
-    from_start = p.exp().masked_fill(~inherits, 0).unsqueeze(-1)
-    weights = (queries @ keys.mT) * torch.cat([between, between], dim=-1)
-    y = weights @ sources + from_start * (queries @ state.mT)
-    to_end = torch.cat([between[..., -1, :]] * 2, dim=-1).unsqueeze(-1)
+    sequences = None if fresh is None else sequences_of(fresh)
+    decays = decays_of(decay, sequences)
+    keys, sources = torch.cat([keys, old_keys], dim=-2), torch.cat([late, early], dim=-2)
+    to_end = torch.cat([decays.to_end, decays.to_end], dim=-1).unsqueeze(-1)
     added = (to_end * sources).mT @ keys
-    kept = inherits[..., -1, None, None]
-    return y, torch.where(kept, state, 0) * from_start[..., -1:, :] + added
+    before, after = states_around(added, decays.through, None if sequences is None else sequences.kept, state)
+    weights = split(queries @ keys.mT, -1, (2, -1)) * decays.between.unsqueeze(-2)
+    y = weights.flatten(-2) @ sources + decays.from_start.unsqueeze(-1) * (queries @ before.mT)
+    return y, after
 
 
 def _last(x: Tensor, initial: Tensor | None) -> Tensor:

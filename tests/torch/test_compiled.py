@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,12 +16,14 @@ from ssm_backends import ArgumentError
 from ssm_torch import (
     discretize_bilinear,
     hippo_legs_compress,
+    mamba3_siso,
     s4_kernel,
     selective_scan,
     selective_state_update,
     ssm_kernel,
     ssm_recurrence,
 )
+from ssm_torch.duality.states import states_around
 from ssm_torch.resets import sum_from_resets
 
 from .problems import draw_call
@@ -211,6 +214,8 @@ def test_what_is_registered_is_what_pytorch_accepts() -> None:
     torch.library.opcheck(own.put_slots.default, (wide, slots, rows))
     torch.library.opcheck(own.write_slots.default, (wide.detach().clone(), slots, rows.detach()))
     torch.library.opcheck(own.check_invertible.default, (wide, torch.tensor([False]), 0.5))
+    added, decay, initial = (torch.rand(*s, requires_grad=True) for s in ((2, 5, 3, 4), (2, 5), (2, 3, 4)))
+    torch.library.opcheck(own.states_around.default, (added, decay, decay > 0.5, initial))
 
 
 def test_slots_are_differentiated_twice() -> None:
@@ -237,6 +242,26 @@ def impulse(length: int) -> dict[str, Any]:
     return system | {"length": length}
 
 
+def two_sources(length: int, packed: bool) -> dict[str, Any]:
+    """A call of Mamba-3 with every input; packed, a sequence starts every 50 steps."""
+    torch.manual_seed(length)
+    b, h, p, n, a = 2, 2, 3, 4, 2
+    shapes = {"q": (b, length, 1, n), "k": (b, length, 1, n)}
+    shapes |= dict.fromkeys(("v", "z"), (b, length, h, p))
+    shapes |= dict.fromkeys(("adt", "dt", "trap"), (b, h, length))
+    shapes |= {"q_bias": (h, n), "k_bias": (h, n), "angles": (b, length, h, a), "D": (h,)}
+    shapes |= {
+        "angle_state": (b, h, a),
+        "ssm_state": (b, h, p, n),
+        "k_state": (b, h, n),
+        "v_state": (b, h, p),
+    }
+    call = {name: torch.randn(*shape) for name, shape in shapes.items()}
+    call |= {"adt": -call["adt"].abs() / 8, "dt": call["dt"].abs()}
+    index = {"seq_idx": (torch.arange(length) // 50).expand(b, -1)} if packed else {}
+    return {**call, **index, "return_final_states": True}
+
+
 LOOPS: dict[str, tuple[Function, Callable[[int], dict[str, Any]]]] = {
     "modes": (ssm_recurrence, partial(steps, diagonal=True)),
     "dense": (ssm_recurrence, partial(steps, diagonal=False)),
@@ -250,6 +275,8 @@ LOOPS: dict[str, tuple[Function, Callable[[int], dict[str, Any]]]] = {
         sum_from_resets,
         lambda l: {"x": torch.ones(l, 1), "fresh": torch.arange(l) == l // 2, "initial": torch.ones(1)},
     ),
+    "chunks": (mamba3_siso, partial(two_sources, packed=False)),
+    "packed chunks": (mamba3_siso, partial(two_sources, packed=True)),
 }
 
 
@@ -267,7 +294,7 @@ def counting(nodes: list[int]) -> Callable[..., Any]:
 def test_a_graph_is_as_short_for_a_long_sequence(loop: str) -> None:
     function, inputs = LOOPS[loop]
     nodes: list[int] = []
-    for length in (9, 200):
+    for length in (70, 200):  # what goes in chunks of 64 has whole ones and a shorter one in both
         torch._dynamo.reset()
         compiled = torch.compile(function, fullgraph=True, dynamic=False, backend=counting(nodes))
         compiled(**inputs(length))
@@ -275,10 +302,35 @@ def test_a_graph_is_as_short_for_a_long_sequence(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("length", [2, 70])
+@pytest.mark.parametrize("length", [2, 70, 200])
 def test_loops_in_a_graph_give_what_they_give_outside(loop: str, length: int) -> None:
     function, inputs = LOOPS[loop]
     call = inputs(length)
     for found, expected in zip(results(Traced(function), call), results(function, call), strict=True):
         # Gradients of a matrix are summed in another order; a lost term is of order 1.
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_chunks_of_any_number_are_one_graph() -> None:
+    nodes: list[int] = []
+    torch._dynamo.reset()
+    compiled = torch.compile(mamba3_siso, fullgraph=True, backend=counting(nodes))
+    for length in (130, 200, 330):  # the first graph holds its length, the second leaves it open
+        inputs = two_sources(length, True)
+        for found, expected in zip(compiled(**inputs), mamba3_siso(**inputs), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)  # as above
+    assert len(nodes) == 2
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_an_infinite_state_ends_where_it_is_not_kept(traced: bool) -> None:
+    function = Traced(states_around) if traced else states_around
+    added, decay = torch.ones(4, 1, 1), torch.full((4,), 0.5)
+    kept, initial = torch.tensor([True, False, True, True]), torch.full((1, 1), torch.inf)
+    found = results(function, {"added": added, "decay": decay, "kept": kept, "initial": initial})
+    before, after, d_added, d_decay, d_initial = (x.flatten().tolist() for x in found)
+    assert (before, after) == ([torch.inf, torch.inf, 1.0, 1.5], [1.75])
+    c = torch.cos(torch.arange(4)).tolist()  # the cotangents of the states before; that of the last is 1
+    assert d_added == pytest.approx([c[1], c[2] + (c[3] + 0.5) / 2, c[3] + 0.5, 1.0])
+    assert d_decay == pytest.approx([math.inf, 0.0, c[3] + 0.5, 1.5])
+    assert d_initial == pytest.approx([c[0] + c[1] / 2])

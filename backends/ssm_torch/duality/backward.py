@@ -155,7 +155,7 @@ class _Stretch:
         kept = split(self.states * after, 3, heads).sum((-1, -2))
         through = decays.through * kept
         if terms.sequences is not None:
-            through = through.masked_fill(~terms.sequences.kept[:, :, None, None], 0)
+            through = through.masked_fill(~terms.sequences.kept, 0)
         return _Spans(between, seen.transpose(3, 4), left.transpose(3, 4), through)
 
     def _scaled(self, after: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ssm_torch.duality.sizes import CHUNK, together
+from ssm_torch.duality.sizes import cuts, together
 from ssm_torch.functions import compute_dtype, split
 
 
@@ -70,17 +70,9 @@ class Problem:
         """For some rows after the other, their stretches in order of time."""
         b, l, h, p = self.x.shape
         some, k = together(b, h, p, self.B.shape[3], self.x.device.type)
-        whole = l // CHUNK
         for row in range(0, b, some):
             rows = slice(row, min(row + some, b))
-            found = [
-                Stretch(rows, slice(first * CHUNK, last * CHUNK), slice(first, last), CHUNK)
-                for first in range(0, whole, k)
-                for last in (min(first + k, whole),)
-            ]
-            if l % CHUNK:
-                found.append(Stretch(rows, slice(whole * CHUNK, l), slice(whole, whole + 1), l % CHUNK))
-            yield found
+            yield [Stretch(rows, *cut) for cut in cuts(l, k)]
 
     @staticmethod
     def _chunks(x: Tensor, at: Stretch) -> Tensor:

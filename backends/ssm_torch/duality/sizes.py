@@ -17,6 +17,32 @@ def chunks_of(l: int) -> int:
     return -(-l // CHUNK)
 
 
+def cuts(l: int, together: int | None) -> list[tuple[slice, slice, int]]:
+    """Some chunks of one length after the other, the shorter one at the end by itself.
+
+    Parameters
+    ----------
+    l
+        Steps in all.
+    together
+        How many chunks are taken at once; None takes all that are whole.
+
+    Returns
+    -------
+    For each: where it lies in time, the numbers of its chunks, and the steps of a chunk.
+    """
+    whole = l // CHUNK if l >= CHUNK else 0  # a graph that leaves l open has simple sizes for one chunk
+    if together is None:  # not by range, to whose length a compiler would hold the graph
+        ends = [(0, whole)] if whole else []
+    else:
+        ends = [(first, min(first + together, whole)) for first in range(0, whole, together)]
+    found = [(slice(first * CHUNK, last * CHUNK), slice(first, last), CHUNK) for first, last in ends]
+    rest = l - whole * CHUNK
+    if rest:
+        found.append((slice(whole * CHUNK, l), slice(whole, whole + 1), rest))
+    return found
+
+
 def together(b: int, h: int, p: int, n: int, device: str) -> tuple[int, int]:
     """How many rows of the batch, and how many chunks of each, are taken at once.
 
