@@ -1,36 +1,76 @@
-"""The forward pass in Gluon where there are few warps: two a scheduler at most, and time in one piece.
+"""The forward pass in Gluon where there are few warps: three a scheduler at most, and time in one piece.
 
 The equations of `_lanes_forward`, for up to sixteen states. A warp that is alone on its scheduler has to fill
 its own waits: lanes of two states make four times as many warps, a block of 64 steps is walked without
-a jump, what four steps read is asked for four steps ahead, and the sums over the states are exchanged between
-the steps of the next tile.
+a jump, what four steps read is asked for four steps ahead, and the partial sums over the states go to shared
+memory once a block. The next block is copied to shared memory meanwhile: a load to registers would hold
+a scoreboard, and what shares it would wait for memory.
 """
 
 from __future__ import annotations
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.ampere import async_copy
 
 from ssm_triton._few_layouts import (
     BLOCK,
-    STEPS,
     G,
     N,
     by_fours,
     few_projections,
     few_states,
     few_streams,
-    few_sums,
     four,
-    halved,
-    of_tile,
+    in_order_of_lanes,
+    in_order_of_time,
     rows_of_four,
+    rows_of_sums,
+    stacked,
     steps_of_channels,
     steps_of_states,
-    summed,
+    sums_of_streams,
+    sums_of_walk,
 )
 from ssm_triton._lanes_layouts import seen_as, sigmoid, stream
 from ssm_triton._math import LOG2_E, softplus
+
+_NEWER = hasattr(async_copy, "async_load")
+copy_to_shared = async_copy.async_load if _NEWER else async_copy.async_copy_global_to_shared
+"""Triton 3.9 has another name for it."""
+
+
+@gluon.jit
+def asked(memory, x, x_d, x_l, channel, now, t, live, stop, COPY: gl.constexpr):
+    """Ask for one block of a stream, zero from `stop` on: by a copy to shared memory, or in registers."""
+    if COPY:
+        at = x + channel[None, :] * x_d + (now + t).to(gl.int64)[:, None] * x_l
+        copy_to_shared(memory, at, mask=(now + t < stop)[:, None] & live)
+        block = 0.0  # a number that nobody reads
+    else:
+        block = stream(x, x_d, x_l, channel, now, t, stop, live)
+    return block
+
+
+@gluon.jit
+def arrived(memory, block, layout: gl.constexpr, COPY: gl.constexpr):
+    """What was asked for, when copies have been waited for."""
+    if COPY:
+        block = memory.load(layout)
+    return block
+
+
+@gluon.jit
+def prepare(u_t, x_t, B_t, C_t, shift, valid, s_block, w_block, B_block, C_block, SOFTPLUS: gl.constexpr):
+    """Δ, Δu, B and C of a block to shared memory."""
+    s = x_t.to(gl.float32) + shift[None, :]
+    if SOFTPLUS:
+        s = softplus(s)
+    s = gl.where(valid, s, 0.0)
+    s_block.store(by_fours(s))
+    w_block.store(by_fours(s * u_t.to(gl.float32)))
+    B_block.store(by_fours(B_t.to(gl.float32)))
+    C_block.store(by_fours(C_t.to(gl.float32)))
 
 
 @gluon.jit
@@ -52,7 +92,7 @@ def forward_few(
     z_b, z_d, z_l, y_b, y_d, y_l, initial_b, initial_d, initial_n,
     W: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
-    INITIAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr,
+    INITIAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr, COPY: gl.constexpr,
 ):  # fmt: skip
     """One row, 4 W channels, all of time; one saved state in SAVE steps (0: none)."""
     gl.static_assert(SAVE == 0 or BLOCK % SAVE == 0)
@@ -63,10 +103,10 @@ def forward_few(
     E: gl.constexpr = few_streams(BLOCK, W)
     ED: gl.constexpr = gl.SliceLayout(0, E)
     P: gl.constexpr = few_projections(BLOCK, N, W)
-    Y: gl.constexpr = summed(STEPS, W)
+    WALK: gl.constexpr = sums_of_walk(BLOCK, G, W)
+    SUMS: gl.constexpr = sums_of_streams(BLOCK, G, W)
     OF_CHANNELS: gl.constexpr = steps_of_channels(W)
     OF_STATES: gl.constexpr = steps_of_states(N, W)
-    OF_TILE: gl.constexpr = few_sums(STEPS, W)
 
     tile = gl.program_id(0) % tiles
     row = gl.program_id(0) // tiles
@@ -98,6 +138,7 @@ def forward_few(
         shift = gl.load(bias + channel, mask=e < left, other=0.0)
     u += batch * u_b
     delta += batch * delta_b
+    y += batch * y_b
     if HAS_Z:
         z += batch * z_b
     tp = gl.arange(0, BLOCK, gl.SliceLayout(1, P))
@@ -106,90 +147,82 @@ def forward_few(
     ip_at = ip.to(gl.int64)
     B += batch * B_b + (d0 // per_B).to(gl.int64) * B_g
     C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
-    ty = gl.arange(0, STEPS, gl.SliceLayout(0, Y))
-    ey = gl.arange(0, DT, gl.SliceLayout(1, Y))
-    y += batch * y_b + (d0 + ey).to(gl.int64)[:, None] * y_d + ty.to(gl.int64)[None, :] * y_l
-    written = (ey < left)[:, None]
-
     of_channels: gl.constexpr = [BLOCK // 4, DT, 4]
     of_states: gl.constexpr = [BLOCK // 4, N, 4]
-    of_tiles: gl.constexpr = [BLOCK // STEPS, STEPS // 4, DT, 4]
+    of_sums: gl.constexpr = [BLOCK // 4, W, 2, G, 2, 4]
     s_block = gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels))
     w_block = gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels))
     B_block = gl.allocate_shared_memory(gl.float32, of_states, rows_of_four(of_states))
     C_block = gl.allocate_shared_memory(gl.float32, of_states, rows_of_four(of_states))
-    skip_block = gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels))
-    gate_block = gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels))
+    y_block = gl.allocate_shared_memory(gl.float32, of_sums, rows_of_sums(of_sums))
     s_rows = seen_as(s_block, of_channels, rows_of_four(of_channels[1:]))
     w_rows = seen_as(w_block, of_channels, rows_of_four(of_channels[1:]))
     B_rows = seen_as(B_block, of_states, rows_of_four(of_states[1:]))
     C_rows = seen_as(C_block, of_states, rows_of_four(of_states[1:]))
-    skip_tiles = seen_as(skip_block, of_tiles, rows_of_four(of_tiles[1:]))
-    gate_tiles = seen_as(gate_block, of_tiles, rows_of_four(of_tiles[1:]))
+    IN_TIME: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0, 1])
+    u_memory = gl.allocate_shared_memory(u.dtype.element_ty, [BLOCK, DT], IN_TIME)
+    x_memory = gl.allocate_shared_memory(delta.dtype.element_ty, [BLOCK, DT], IN_TIME)
+    B_memory = gl.allocate_shared_memory(B.dtype.element_ty, [BLOCK, N], IN_TIME)
+    C_memory = gl.allocate_shared_memory(C.dtype.element_ty, [BLOCK, N], IN_TIME)
+    if HAS_Z:
+        z_memory = gl.allocate_shared_memory(z.dtype.element_ty, [BLOCK, DT], IN_TIME)
 
-    # One block ahead: its loads are under way while this one is computed.
     u_1 = stream(u, u_d, u_l, channel, 0, t, length, live)
-    x_1 = stream(delta, delta_d, delta_l, channel, 0, t, length, live)
     z_1 = u_1
     if HAS_Z:
         z_1 = stream(z, z_d, z_l, channel, 0, t, length, live)
+    x_1 = stream(delta, delta_d, delta_l, channel, 0, t, length, live)
     B_1 = stream(B, B_n, B_l, ip_at, 0, tp, length, known)
     C_1 = stream(C, C_n, C_l, ip_at, 0, tp, length, known)
+    valid = (t < length)[:, None] & live
+    prepare(u_1, x_1, B_1, C_1, shift, valid, s_block, w_block, B_block, C_block, SOFTPLUS)
     for now in range(0, length, BLOCK):
-        u_t = u_1.to(gl.float32)
-        s = x_1.to(gl.float32) + shift[None, :]
-        if SOFTPLUS:
-            s = softplus(s)
-        s = gl.where((now + t < length)[:, None] & live, s, 0.0)
-        s_block.store(by_fours(s))
-        w_block.store(by_fours(s * u_t))
-        B_block.store(by_fours(B_1.to(gl.float32)))
-        C_block.store(by_fours(C_1.to(gl.float32)))
-        if HAS_D:
-            skip_block.store(by_fours(skip[None, :] * u_t))
-        if HAS_Z:
-            g = z_1.to(gl.float32)
-            gate_block.store(by_fours(g * sigmoid(g)))
+        u_t, z_t = u_1.to(gl.float32), z_1.to(gl.float32)
+        coming = next_steps(s_rows, w_rows, B_rows, C_rows, 0, OF_CHANNELS, OF_STATES)
         ahead = now + BLOCK
-        u_1 = stream(u, u_d, u_l, channel, ahead, t, length, live)
-        x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, length, live)
+        u_2 = asked(u_memory, u, u_d, u_l, channel, ahead, t, live, length, COPY)
+        x_2 = asked(x_memory, delta, delta_d, delta_l, channel, ahead, t, live, length, COPY)
         if HAS_Z:
-            z_1 = stream(z, z_d, z_l, channel, ahead, t, length, live)
-        B_1 = stream(B, B_n, B_l, ip_at, ahead, tp, length, known)
-        C_1 = stream(C, C_n, C_l, ip_at, ahead, tp, length, known)
+            z_2 = asked(z_memory, z, z_d, z_l, channel, ahead, t, live, length, COPY)
+        B_2 = asked(B_memory, B, B_n, B_l, ip_at, ahead, tp, known, length, COPY)
+        C_2 = asked(C_memory, C, C_n, C_l, ip_at, ahead, tp, known, length, COPY)
+        if COPY:
+            async_copy.commit_group()
 
         if SAVE:
             to_saved = saved + (row * blocks + now // SAVE).to(gl.int64) * n * dim + state_at
-            gl.store(to_saved, h, mask=both)
-        sums, before = (), ()
-        coming = next_steps(s_rows, w_rows, B_rows, C_rows, 0, OF_CHANNELS, OF_STATES)
-        for k in gl.static_range(BLOCK // 4 + STEPS // 4):
-            if SAVE and k > 0 and 4 * k < BLOCK and 4 * k % SAVE == 0:
+        sums = ()
+        for k in gl.static_range(BLOCK // 4):
+            if SAVE and 4 * k % SAVE == 0:
                 gl.store(to_saved + 4 * k // SAVE * (n * dim), h, mask=both & (now + 4 * k < length))
-            if k < BLOCK // 4:
-                s_v, w_v, B_v, C_v = coming
-                if k + 1 < BLOCK // 4:
-                    coming = next_steps(s_rows, w_rows, B_rows, C_rows, k + 1, OF_CHANNELS, OF_STATES)
-                ss, ws = four(s_v, SD), four(w_v, SD)
-                Bs, Cs = four(B_v, SN), four(C_v, SN)
-                for v in gl.static_range(4):
-                    h = gl.fma(gl.exp2(ss[v][None, :] * a2), h, ws[v][None, :] * Bs[v][:, None])
-                    sums += (gl.sum((Cs[v][:, None] * h).reshape([2, G, DT]), 0),)
-            if len(before) > 2:
-                before = halved(before, len(before) // 4)
-            if k % (STEPS // 4) == STEPS // 4 - 1:
-                if len(before) == 2:
-                    past = k // (STEPS // 4) - 1
-                    y_t = of_tile(before, Y)
-                    if HAS_D:
-                        of_skip = skip_tiles.index(past).load(OF_TILE)
-                        y_t += gl.convert_layout(of_skip.permute((1, 0, 2)).reshape([DT, STEPS]), Y)
-                    if HAS_Z:
-                        of_gate = gate_tiles.index(past).load(OF_TILE)
-                        y_t *= gl.convert_layout(of_gate.permute((1, 0, 2)).reshape([DT, STEPS]), Y)
-                    at = now + past * STEPS
-                    to = y + at.to(gl.int64) * y_l
-                    gl.store(to, y_t.to(y.dtype.element_ty), mask=written & (at + ty < length)[None, :])
-                before, sums = sums, ()
+            s_v, w_v, B_v, C_v = coming
+            if k + 1 < BLOCK // 4:
+                coming = next_steps(s_rows, w_rows, B_rows, C_rows, k + 1, OF_CHANNELS, OF_STATES)
+            ss, ws = four(s_v, SD), four(w_v, SD)
+            Bs, Cs = four(B_v, SN), four(C_v, SN)
+            for v in gl.static_range(4):
+                h = gl.fma(gl.exp2(ss[v][None, :] * a2), h, ws[v][None, :] * Bs[v][:, None])
+                sums += (gl.sum((Cs[v][:, None] * h).reshape([2, G, DT]), 0),)
+        y_block.store(in_order_of_lanes(stacked(sums), W, WALK))
+
+        if COPY:
+            async_copy.wait_group(0)
+        y_t = in_order_of_time(gl.sum(y_block.load(SUMS), 3), E)
+        if HAS_D:
+            y_t += skip[None, :] * u_t
+        if HAS_Z:
+            y_t *= z_t * sigmoid(z_t)
+        to = y + channel[None, :] * y_d + (now + t).to(gl.int64)[:, None] * y_l
+        gl.store(to, y_t.to(y.dtype.element_ty), mask=(now + t < length)[:, None] & live)
+        u_1 = arrived(u_memory, u_2, E, COPY)
+        x_1 = arrived(x_memory, x_2, E, COPY)
+        if HAS_Z:
+            z_1 = arrived(z_memory, z_2, E, COPY)
+        else:
+            z_1 = u_1
+        B_1 = arrived(B_memory, B_2, P, COPY)
+        C_1 = arrived(C_memory, C_2, P, COPY)
+        valid = (ahead + t < length)[:, None] & live
+        prepare(u_1, x_1, B_1, C_1, shift, valid, s_block, w_block, B_block, C_block, SOFTPLUS)
     if LAST:
         gl.store(last + batch * n * dim + user_at, h, mask=both)

@@ -1,8 +1,7 @@
 """Layouts of the forward pass for few warps: two states of one channel in a lane, four steps in a read.
 
 Shared memory holds rows of four steps, (rows, channels or states, 4): what a lane needs of a channel or a
-state for four steps is one read. The sums over states are passed on by exchanges, after which each lane
-has the sums of two steps of its channel.
+state for four steps is one read, and so is what it has summed over its own states.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from triton.experimental.gluon import language as gl
 from triton.runtime.jit import constexpr_function
 
 from ssm_triton._forward_layouts import padded
-from ssm_triton._lanes_layouts import exchanged, powers
+from ssm_triton._lanes_layouts import powers
 
 N: gl.constexpr = gl.constexpr(16)
 """States, padded."""
@@ -20,8 +19,6 @@ G: gl.constexpr = gl.constexpr(8)
 """Lanes of a channel: states g and g + 8 lie in lane g."""
 BLOCK: gl.constexpr = gl.constexpr(64)
 """Steps of a block: their walk is unrolled."""
-STEPS: gl.constexpr = gl.constexpr(16)
-"""Steps of a tile: their sums over the states are exchanged together."""
 
 
 @constexpr_function
@@ -59,21 +56,6 @@ def steps_of_states(N, W):
 
 
 @constexpr_function
-def few_sums(STEPS, W):
-    """(rows of a tile, channels, 4): the two steps whose sums a lane has after the exchanges."""
-    lanes = [[0, 1, 0], [0, 0, 2], [1, 0, 0], [2, 0, 0], [0, 2, 0]]
-    shape = [STEPS // 4, 4 * W, 4]
-    return gl.DistributedLinearLayout([[0, 0, 1]], lanes, few_warps(W, [0, 1, 0]), [], shape)
-
-
-@constexpr_function
-def summed(STEPS, W):
-    """(channels, STEPS): the same."""
-    lanes = few_lanes([0, 2], [1, 0])
-    return gl.DistributedLinearLayout([[0, 1]], lanes, few_warps(W, [1, 0]), [], [4 * W, STEPS])
-
-
-@constexpr_function
 def few_streams(BLOCK, W):
     """(BLOCK, channels): eight steps of a lane, eight lanes over time."""
     lanes = [[8, 0], [16, 0], [32, 0], [0, 1], [0, 2]]
@@ -89,6 +71,32 @@ def few_projections(BLOCK, N, W):
     warps = len(powers(W))
     registers = [[1, 0], [2, 0], *others[warps:]]
     return gl.DistributedLinearLayout(registers, lanes, others[:warps], [], [BLOCK, N])
+
+
+@constexpr_function
+def sums_of_walk(BLOCK, G, W):
+    """(rows of four steps, warps, 2, G, 2, 4): the partial sums of a lane, in the order of the lanes."""
+    registers = [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2], *([x, 0, 0, 0, 0, 0] for x in powers(BLOCK // 4))]
+    states = [[0, 0, 0, x, 0, 0] for x in powers(G)]
+    lanes = [[0, 0, 0, 0, 1, 0], *states, [0, 0, 1, 0, 0, 0]]
+    warps = [[0, x, 0, 0, 0, 0] for x in powers(W)]
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [BLOCK // 4, W, 2, G, 2, 4])
+
+
+@constexpr_function
+def sums_of_streams(BLOCK, G, W):
+    """(rows of four steps, warps, 2, G, 2, 4): `few_streams`, the partial sums of a step in registers."""
+    registers = [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2], [1, 0, 0, 0, 0, 0]]
+    registers += [[0, 0, 0, x, 0, 0] for x in powers(G)]
+    lanes = [[x, 0, 0, 0, 0, 0] for x in (2, 4, 8)] + [[0, 0, 0, 0, 1, 0], [0, 0, 1, 0, 0, 0]]
+    warps = [[0, x, 0, 0, 0, 0] for x in powers(W)]
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [BLOCK // 4, W, 2, G, 2, 4])
+
+
+@constexpr_function
+def rows_of_sums(shape):
+    """Shared memory for them, four numbers more after every two rows: lanes over time meet other banks."""
+    return padded(shape, 32 * shape[1] * shape[3], 4)
 
 
 @constexpr_function
@@ -118,17 +126,30 @@ def four(x, layout: gl.constexpr):
 
 
 @gluon.jit
-def halved(sums, BIT: gl.constexpr):
-    """2 m sums of steps to m: of the later half of the steps where `BIT` is set in the lane of the states."""
-    HALF: gl.constexpr = len(sums) // 2
-    kept = ()
-    for v in gl.static_range(HALF):
-        kept += (exchanged(sums[v], sums[v + HALF], BIT, 2 * BIT),)
-    return kept
+def stacked(xs):
+    """2^k of (G, channels) as (2^k, G, channels), without a move."""
+    if len(xs) == 1:
+        whole = xs[0].reshape([1, xs[0].shape[0], xs[0].shape[1]])
+    else:
+        HALF: gl.constexpr = len(xs) // 2
+        early, late = (), ()
+        for v in gl.static_range(HALF):
+            early += (xs[v],)
+            late += (xs[v + HALF],)
+        both = gl.join(stacked(early), stacked(late)).permute((3, 0, 1, 2))
+        whole = both.reshape([2 * HALF, both.shape[2], both.shape[3]])
+    return whole
 
 
 @gluon.jit
-def of_tile(sums, layout: gl.constexpr):
-    """Two of (G, channels), after all exchanges, as (channels, STEPS)."""
-    both = gl.join(sums[0], sums[1]).permute((1, 0, 2))
-    return gl.convert_layout(both.reshape([both.shape[0], 2 * both.shape[1]]), layout)
+def in_order_of_lanes(sums, W: gl.constexpr, layout: gl.constexpr):
+    """(steps, G, channels) as `sums_of_walk` has them, without a move."""
+    apart = sums.reshape([sums.shape[0] // 4, 4, sums.shape[1], W, 2, 2])
+    return gl.convert_layout(apart.permute((0, 3, 4, 2, 5, 1)), layout)
+
+
+@gluon.jit
+def in_order_of_time(y, layout: gl.constexpr):
+    """(rows of four steps, warps, 2, 2, 4) as (steps, channels), without a move."""
+    whole = y.permute((0, 4, 1, 2, 3)).reshape([4 * y.shape[0], 4 * y.shape[1]])
+    return gl.convert_layout(whole, layout)

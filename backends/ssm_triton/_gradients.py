@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ssm_triton._inputs import FUSED, Inputs, grouped
-from ssm_triton._plan import BackwardPlan, LanesPlan, Shape
+from ssm_triton._lanes_plan import LanesPlan
+from ssm_triton._plan import BackwardPlan, Shape
 from ssm_triton._sums import sum_pieces
 
 NAMES = ("B", "C", "A", "D", "delta_bias")

@@ -30,6 +30,22 @@ def lanes_fit(x: Inputs) -> bool:
     )
 
 
+def can_be_copied(x: Inputs) -> bool:
+    """Whether lanes can copy the streams to shared memory: four bytes at least, or two steps of 16 bits.
+
+    What Triton knows of a stride, a length or an address is whether it is a multiple of 16.
+    """
+    streams = [s for s in (x.u, x.delta, x.z, x.B, x.C) if s is not None]
+    return all(
+        s.element_size() >= 4
+        or (
+            s.stride(-1) == 1
+            and not any(number % 16 for number in (s.data_ptr(), s.shape[-1], *s.stride()[:-1]))
+        )
+        for s in streams
+    )
+
+
 @cache
 def _machine_fits(device: int) -> bool:
     version = tuple(int(part) for part in triton.__version__.split(".")[:2])

@@ -19,8 +19,9 @@ from ssm_triton._inputs import (
     segment_ends,
     strides,
 )
-from ssm_triton._lanes import lanes_fit
-from ssm_triton._plan import ForwardFew, ForwardLanes, ForwardPlan, Shape
+from ssm_triton._lanes import can_be_copied, lanes_fit
+from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, forward_lanes_plan
+from ssm_triton._plan import ForwardPlan, Shape
 
 
 def run_forward(
@@ -36,7 +37,7 @@ def run_forward(
     along_time = x.u.stride(2) == 1
     lean = x.u.element_size() == 2 and along_time
     if plan is None and save % 32 == 0 and lanes_fit(x):
-        plan = _plan.forward_lanes_plan(shape, lean, along_time, save)
+        plan = forward_lanes_plan(shape, lean, along_time, save)
     plan = plan or _plan.forward_plan(shape, x.A.is_complex(), lean)
     y = torch.empty_like(x.u)
     state = torch.empty((shape.rows, shape.dim, shape.n), dtype=dtype, device=device) if last else None
@@ -157,5 +158,5 @@ def _run_few(
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell, shape.cell,
         blocks, *_steps(x, y), W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,
         HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None,
-        LAST=state is not None, SAVE=save, num_warps=plan.W, enable_fp_fusion=FUSED,
+        LAST=state is not None, SAVE=save, COPY=can_be_copied(x), num_warps=plan.W, enable_fp_fusion=FUSED,
     )  # fmt: skip

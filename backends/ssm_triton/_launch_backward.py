@@ -23,8 +23,9 @@ from ssm_triton._inputs import (
     strides,
 )
 from ssm_triton._lanes import lanes_fit
+from ssm_triton._lanes_plan import LanesPlan, lanes_plan
 from ssm_triton._messages import messages
-from ssm_triton._plan import BackwardPlan, LanesPlan, Shape
+from ssm_triton._plan import BackwardPlan, Shape
 
 
 def run_backward(
@@ -38,7 +39,7 @@ def run_backward(
     shape = x.shape
     if plan is None:
         fit = lanes_fit(x)
-        plan = _plan.lanes_plan(shape) if fit else _plan.backward_plan(shape, x.A.is_complex())
+        plan = lanes_plan(shape) if fit else _plan.backward_plan(shape, x.A.is_complex())
     tiles_per_cell = -(-shape.cell // plan.DT)
     cells = shape.dim // max(shape.cell, 1)
     tiles = tiles_per_cell * cells

@@ -217,6 +217,31 @@ def atomic_add(at: Pointer, more: int, **_: Any) -> Tensor:
     return Tensor(before)
 
 
+class Copies:
+    """Copies to shared memory, which have come when they are waited for; NaN is there before."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Shared, Tensor]] = []
+        self.committed: list[tuple[Shared, Tensor]] = []
+
+    def async_copy_global_to_shared(self, memory: Shared, at: Pointer, mask: Any) -> None:
+        """Ask for one; zero where the mask is not set."""
+        self.asked.append((memory, load(at, mask)))
+        memory.x[...] = np.nan
+
+    def commit_group(self) -> None:
+        """What was asked for is one group."""
+        self.committed += self.asked
+        self.asked = []
+
+    def wait_group(self, outstanding: int) -> None:
+        """All groups are there."""
+        assert outstanding == 0
+        for memory, given in self.committed:
+            memory.store(given)
+        self.committed = []
+
+
 def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """a b + c, rounded once."""
     return Tensor((a.x.astype(np.float64) * b.x + c.x).astype(a.x.dtype))
@@ -295,6 +320,9 @@ def kernels_on_numpy() -> Iterator[None]:
     fakes["triton.runtime.jit"].constexpr_function = lambda fn: fn
     fakes["triton.language"] = fakes["triton.experimental.gluon.language"] = gl
     fakes["triton"].language = gl
+    fakes["triton.experimental.gluon.language.nvidia"] = ModuleType("nvidia")
+    fakes["triton.experimental.gluon.language.nvidia.ampere"] = ampere = ModuleType("ampere")
+    ampere.async_copy = Copies()
     ours = [f"ssm_triton.{name}" for name in NEEDED]
     known = {name: sys.modules.pop(name, None) for name in (*fakes, *ours)}
     sys.modules.update(fakes)

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from ssm_triton._inputs import Inputs
+from ssm_triton._lanes import can_be_copied
+from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, LanesPlan
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
-from ssm_triton._plan import ForwardFew, ForwardLanes, LanesPlan, saved_every
+from ssm_triton._plan import saved_every
 
 from .problems import problem
 from .stand_in import kernels_on_numpy
@@ -24,6 +26,7 @@ FORWARD: list[tuple[Any, int, int]] = [
     (ForwardFew(1), 9, 70),
     (ForwardFew(4), 16, 129),
     (ForwardFew(2), 16, 1),
+    (ForwardFew(1), 16, 192),
     (ForwardLanes(16, 8, 1, 2), 16, 70),
     (ForwardLanes(16, 4, 1, 2, 2, 64, first=ForwardLanes(16, 2, 1, 4)), 13, 100),
     (ForwardLanes(64, 8, 2, 8), 40, 70),
@@ -82,6 +85,23 @@ def test_forward(plan: Any, n: int, length: int, plain: bool) -> None:
     for actual, expected in zip(found, loop(wide(x), x.softplus, save), strict=True):
         assert actual is not None
         assert_close(actual, expected)
+
+
+@pytest.mark.parametrize(("length", "copied"), [(192, True), (70, False)])
+def test_few_warps_copy_sixteen_bits_or_load_them(length: int, copied: bool) -> None:
+    x = call(16, length)
+    x = replace(x, **{name: getattr(x, name).half() for name in ("u", "delta", "z", "B", "C")})
+    assert can_be_copied(x) is copied
+    with kernels_on_numpy():
+        found = run_forward(x, last=True, save=32, plan=ForwardFew(2))
+    y, last, saved = loop(wide(x), x.softplus, 32)
+    assert found[1] is not None
+    assert found[2] is not None
+    assert_close(found[1], last)
+    assert_close(found[2], saved)
+    exact = y.detach()
+    # An output is rounded to float16, whose unit is 2⁻¹¹.
+    torch.testing.assert_close(found[0].double(), exact, rtol=2**-11, atol=1e-5 * float(exact.abs().max()))
 
 
 @pytest.mark.skipif(
