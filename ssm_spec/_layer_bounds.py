@@ -8,7 +8,6 @@ rounding adds to theirs. Declared "fft": a kernel, itself wrong, convolved by tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from ssm_spec._layer_errors import (
     backward_errors,
     forward_errors,
     gradient_errors,
+    in_time_order,
     largest,
     output_error,
 )
@@ -52,7 +52,7 @@ def layer_bounds(
             e_y = largest([output_error(call, states, e, wrong, a) for e in errors])
             if not own:
                 sizes = _sizes(call, wrong)
-                reach = forward_reach(call, sizes, states, errors, _in_time(a))
+                reach = forward_reach(call, sizes, states, errors, in_time_order(a))
                 y_reach = output_reach(call, sizes, reach, a)
             if a.evaluation == "fft" and not own:
                 by_fft, fft_reach = output_by_fft(call, wrong, a)
@@ -97,7 +97,7 @@ def layer_vjp_bounds(
             classes = [gradient_errors(call, states, adjoints, r, e, e_r, wrong, a) for e, e_r in pairs]
             if not own:
                 sizes = _sizes(call, wrong, r)
-                reach = reach_of_gradients(call, sizes, states, adjoints, ahead, back, _in_time(a))
+                reach = reach_of_gradients(call, sizes, states, adjoints, ahead, back, in_time_order(a))
             errors = {name: largest([one[name] for one in classes]) for name in classes[0]}
             if a.evaluation == "fft" and not own:
                 by_fft, fft_reach = gradients_by_fft(call, r, wrong, a)
@@ -154,11 +154,6 @@ def _sizes(call: rec.Recurrence, wrong: Wrong, r: Array | None = None) -> Sizes:
     exact = Sizes.of(call, r)
     wider = exact._replace(A=exact.A + wrong.A, B=exact.B + wrong.B, u=exact.u + wrong.u)
     return wider if r is None else wider._replace(r=exact.r + wrong.r)
-
-
-def _in_time(arithmetic: Arithmetic) -> Arithmetic:
-    """Return what is said of the states: beside transforms they are taken in any order."""
-    return replace(arithmetic, evaluation="any") if arithmetic.evaluation == "fft" else arithmetic
 
 
 def _whole(coefficient: Bounded, call: rec.Recurrence) -> Array:

@@ -6,6 +6,7 @@
 
 carried on by the classes of evaluation of `_state_error`: for modes with |ā| + E_A in place of |ā|, which
 covers all orders; for a full A with e from a first pass. The adjoint recurrence likewise, in reversed time.
+What products formed first may lose, `_recurrence_lost`, is that of |Ā| + E_A, |B̄| + E_B and |u| + E_u.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from ssm_spec import _recurrence as rec
 from ssm_spec._products import Inexact, exactly, product_error
 from ssm_spec._recurrence_bounds import state_errors, through_powers
+from ssm_spec._recurrence_lost import backward_pairs, forward_pairs, lost_by_gradients, lost_by_output
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._state_error import StateError, read_error
 from ssm_spec._validate import Array, Float
@@ -40,7 +42,9 @@ def forward_errors(
     entering = product_error("snm,bsml->bsnl", B, u, arithmetic)
     added = np.abs(call.B) @ np.abs(call.u)
     initial = arithmetic.eta * np.ones(call.initial.shape)
-    return _carried(call.A, wrong.A, states, added, entering, initial, arithmetic, own)
+    formed = forward_pairs(_wider(call, wrong), states, in_time_order(arithmetic))
+    fan = call.u.shape[-2]
+    return _carried(call.A, wrong.A, states, added, entering, initial, arithmetic, own, fan, formed)
 
 
 def backward_errors(
@@ -58,13 +62,17 @@ def backward_errors(
         entering[..., -1] += arithmetic.u * np.abs(adjoints[-1])
     reversed_states = np.concatenate((np.zeros_like(adjoints[:1]), adjoints[:-1][::-1]))
     zero = np.zeros(call.initial.shape)
-    errors = _carried(A, E_A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own)
+    r_size = np.abs(r) + wrong.r
+    formed = backward_pairs(_wider(call, wrong), adjoints, r_size, in_time_order(arithmetic))
+    added, entering, fan = added[..., ::-1], entering[..., ::-1], call.C.shape[-2]
+    errors = _carried(A, E_A, reversed_states, added, entering, zero, arithmetic, own, fan, formed)
     return [
         e._replace(
             error=np.concatenate((e.error[1:][::-1], zero[None])),
             size=np.concatenate((e.size[1:][::-1], np.abs(adjoints[-1:]))),
             distance=None if e.distance is None else np.concatenate((e.distance[1:][::-1], zero[None])),
             whole=None,
+            pairs=None if e.pairs is None else np.concatenate((e.pairs[1:][::-1], zero[None])),
         )
         for e in errors
     ]
@@ -79,17 +87,30 @@ def _carried(
     initial: Float,
     arithmetic: Arithmetic,
     own: bool,
+    fan: int,
+    formed: Float | None,
 ) -> list[StateError]:
     """Carry what enters, (b, s, n, l), and what E_A does to each step, through the classes."""
-    a = replace(arithmetic, evaluation="any") if arithmetic.evaluation == "fft" else arithmetic
+    a = in_time_order(arithmetic)
     before = np.moveaxis(np.abs(states[:-1]), 0, -1)
     if A.ndim == 2:
         grown = np.where(A == 0, E_A, A * (1.0 + E_A / np.where(A == 0, 1.0, np.abs(A))))
         wider = entering + E_A[..., None] * before
-        return state_errors(grown, states, added, wider, initial, a, own)
-    first = state_errors(A, states, added, entering + E_A @ before, initial, a, own)
+        return state_errors(grown, states, added, wider, initial, a, own, fan, formed)
+    first = state_errors(A, states, added, entering + E_A @ before, initial, a, own, fan, formed)
     reached = before + np.moveaxis(np.maximum.reduce([e.error[:-1] for e in first]), 0, -1)
-    return state_errors(A, states, added, entering + E_A @ reached, initial, a, own)
+    return state_errors(A, states, added, entering + E_A @ reached, initial, a, own, fan, formed)
+
+
+def in_time_order(arithmetic: Arithmetic) -> Arithmetic:
+    """Return what is said of the states: beside transforms they are taken in any order."""
+    return replace(arithmetic, evaluation="any") if arithmetic.evaluation == "fft" else arithmetic
+
+
+def _wider(call: rec.Recurrence, wrong: Wrong) -> rec.Recurrence:
+    """Return the recurrence of moduli with their errors."""
+    sizes = np.abs(call.A) + wrong.A, np.abs(call.B) + wrong.B, np.abs(call.u) + wrong.u
+    return call._replace(A=sizes[0].astype(call.A.dtype), B=sizes[1], u=sizes[2])
 
 
 def output_error(
@@ -104,7 +125,8 @@ def output_error(
     direct = product_error("spm,bsml->bspl", exactly(call.D), u, arithmetic)
     sizes = call.gamma * (np.abs(call.C) @ np.abs(np.moveaxis(states[1:], 0, -1)))
     sizes = sizes + np.abs(call.D) @ (np.abs(call.u) + wrong.u)
-    return np.asarray(through + direct + arithmetic.u * (sizes + through + direct) + arithmetic.eta)
+    lost = lost_by_output(call, e, arithmetic)
+    return np.asarray(through + direct + arithmetic.u * (sizes + through + direct) + arithmetic.eta + lost)
 
 
 def gradient_errors(
@@ -139,7 +161,7 @@ def gradient_errors(
         initial = product_error("sn,bsnl->bsn", Inexact(call.A, wrong.A), first, a) + back.once_more
     else:
         initial = product_error("skn,bskl->bsn", Inexact(call.A, wrong.A), first, a) + back.once_more
-    return {
+    found = {
         "A_bar": dA,
         "B_bar": product_error("bsnl,bsml->snm", lam, u, a),
         "C": call.gamma * product_error("bspl,bsnl->spn", R, after, a),
@@ -147,6 +169,9 @@ def gradient_errors(
         "u": du,
         "initial_state": initial,
     }
+    for name, lost in lost_by_gradients(_wider(call, wrong), states, np.abs(r) + wrong.r, e, back, a).items():
+        found[name] = found[name] + lost
+    return found
 
 
 def _in_time(size: Float, error: Float, steps: slice, A: Array) -> Inexact:

@@ -20,7 +20,7 @@ import numpy as np
 from ssm_spec import _recurrence as rec
 from ssm_spec._calls import arguments_of
 from ssm_spec._recurrence import ssm_recurrence
-from ssm_spec._recurrence_chunks import chunk_begins, dense_pairs, pairs, products_first, source_factors
+from ssm_spec._recurrence_lost import backward_pairs, forward_pairs, lost_by_gradients, lost_by_output
 from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._state_error import StateError, Trace, apply_modulus, classes, read_error, sequential
@@ -104,10 +104,7 @@ def _forward(
     floor = eta * (2 * m + 2 + np.sum(B, axis=-1)[..., None] + np.sum(x, axis=-2)[..., None, :])
     entering = (m * u + arithmetic.product(np.iscomplexobj(call.B))) * added + floor
     initial = eta * np.ones(call.initial.shape)
-    formed = None
-    if products_first(call.A, arithmetic):
-        begins = chunk_begins(len(states) - 1, arithmetic.chunk)
-        formed = _pairs(call.A, source_factors(call.B, call.u), np.abs(states[:-1]), begins, m)
+    formed = forward_pairs(call, states, arithmetic)
     return state_errors(call.A, states, added, entering, initial, arithmetic, own, m, formed)
 
 
@@ -130,10 +127,7 @@ def _backward(
         added[..., -1] += np.abs(adjoints[-1])
         entering[..., -1] += u * np.abs(adjoints[-1])
     zero = np.zeros(call.initial.shape)
-    formed = None
-    if products_first(call.A, arithmetic):
-        begins = chunk_begins(len(adjoints) - 1, arithmetic.chunk, back=True)
-        formed = _pairs(A, _cotangent_factors(call, adjoints, r), np.abs(reversed_states[:-1]), begins, p)
+    formed = backward_pairs(call, adjoints, r, arithmetic)
     errors = state_errors(
         A, reversed_states, added[..., ::-1], entering[..., ::-1], zero, arithmetic, own, p, formed
     )
@@ -147,21 +141,6 @@ def _backward(
         )
         for e in errors
     ]
-
-
-def _pairs(A: Array, factors: Float, before: Float, begins: Array, fan: int) -> Float:
-    """Return what products formed first lose, (l + 1, b, s, n); none have been before the first step."""
-    if A.ndim == 2:
-        return pairs(A, factors, before, begins)
-    first = before[0] if len(before) else np.zeros(factors.shape[1:])
-    return dense_pairs(A, factors, first, fan)
-
-
-def _cotangent_factors(call: rec.Recurrence, adjoints: Array, r: Array) -> Float:
-    """Π(1 + |f|) of what enters the adjoints, as the way back meets it: the last state's cotangent too."""
-    factors = call.gamma * source_factors(np.swapaxes(call.C, -1, -2), r)[::-1]
-    factors[:1] += 1.0 + np.abs(adjoints[-1])
-    return factors
 
 
 def state_errors(
@@ -203,8 +182,7 @@ def _outputs(
         + np.sum(np.abs(call.D), axis=-1)[..., None] + np.sum(np.abs(call.u), axis=-2)[..., None, :]
     )  # fmt: skip
     y = y + (m + 1) * u * direct + u * (through + direct) + floor
-    if e.pairs is not None:
-        y = y + 2 * arithmetic.eta * call.gamma * ((1 + C) @ np.moveaxis(e.pairs[1:], 0, -1))
+    y = y + lost_by_output(call, e, arithmetic)
     return y, e.error[-1]
 
 
@@ -269,36 +247,9 @@ def _gradient_errors(
         "u": du,
         "initial_state": initial,
     }
-    for name, lost in _lost_pairs(call, states, r, e, e_back, arithmetic).items():
+    for name, lost in lost_by_gradients(call, states, r, e, e_back, arithmetic).items():
         found[name] = found[name] + lost
     return found
-
-
-def _lost_pairs(
-    call: rec.Recurrence, states: Array, r: Float, e: StateError, e_back: StateError, arithmetic: Arithmetic
-) -> dict[str, Float]:
-    """Return what the gradients lose where products C a^j B are formed first, `_recurrence_chunks`.
-
-    dā = Σ j a^{j−1} c v: a power that joins s and t passes the j steps between, and at each meets what comes
-    before and what comes after. By way of exp(j log a) it is a^j/a, which loses no more than all.
-    """
-    if e.pairs is None or e_back.pairs is None:
-        return {}
-    eta, flat, T = 2 * arithmetic.eta, "lbsn->bsnl", np.swapaxes
-    ahead, back = np.einsum(flat, e.pairs[1:]), np.einsum(flat, e_back.pairs[:-1])
-    x, r, before = 1 + np.abs(call.u), 1 + r, np.abs(states[:-1])
-    joined = e.pairs[:-1] + 1 + before, e_back.pairs[:-1]
-    others = {
-        "B_bar": eta * np.sum(back @ T(x, -1, -2), axis=0),
-        "C": eta * call.gamma * np.sum(r @ T(ahead, -1, -2), axis=0),
-        "u": eta * (1 + T(np.abs(call.B), -1, -2)) @ back,
-    }
-    if not call.diagonal:
-        return others | {"A_bar": eta * np.einsum("lbsk,lbsn->snk", *joined, optimize=True)}
-    lost = joined[0] * joined[1]
-    a = np.where(call.A == 0, 1.0, np.abs(call.A))
-    divided = np.where(call.A == 0, 0.0, np.minimum(eta * lost / a, e.size[:-1] * e_back.size[:-1]))
-    return others | {"A_bar": np.sum(eta * lost + divided, axis=(0, 1))}
 
 
 def through_powers(e: StateError, e_back: StateError) -> Float:
