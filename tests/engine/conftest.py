@@ -1,13 +1,17 @@
-"""Faulty backends, written to a folder on the path: each behaves but for one thing."""
+"""Faulty backends, written to a folder on the path, each behaves but for one thing; and the command line."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from ssm_conformance.__main__ import main
 
 GOOD = """
 import os, signal, subprocess, sys, time
@@ -66,3 +70,29 @@ def write_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wr
     yield write
     for name in names:  # an in-process run imports it here
         sys.modules.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Said:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def ssm_spec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in this process."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["ssm-spec", *map(str, arguments)])
+        try:
+            status = main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return Said(status, *capsys.readouterr())
+
+    return run

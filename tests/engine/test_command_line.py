@@ -9,43 +9,13 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
 import psutil
 import pytest
 
-from ssm_conformance.__main__ import main
-
-from .conftest import BAD, RIGHT, Write
-
-
-@dataclass(frozen=True)
-class Said:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
-
-
-@pytest.fixture
-def ssm_spec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line in this process."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["ssm-spec", *map(str, arguments)])
-        try:
-            status = main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return Said(status, *capsys.readouterr())
-
-    return run
+from .conftest import BAD, RIGHT, Run, Write
 
 
 def test_a_selection_that_passes_is_not_conformance(ssm_spec: Run, write_plugin: Write) -> None:
@@ -243,53 +213,6 @@ def test_the_example_of_announced_failures_holds_to_the_schema() -> None:
         jsonschema.validate([{"id": BAD}], schema)
 
 
-def test_explain_tells_inputs_and_the_worst_element(ssm_spec: Run, write_plugin: Write) -> None:
-    said = ssm_spec("explain", BAD, "--plugin", write_plugin("wrong", "u[...] = 0"))
-    assert said.status == 1
-    for words in ("2×5×37", "normal", "y_t = Σ_j K_j u_{t−j}", "worst ratio", "expected", f"--case {BAD}"):
-        assert words in said.out
-
-
-def test_explain_takes_several_backends_and_exits_with_the_worst(ssm_spec: Run, write_plugin: Write) -> None:
-    fine, wrong = write_plugin("fine"), write_plugin("wrong", "u[...] = 0")
-    broken = write_plugin("broken", top="import sys; sys.exit('no licence')\n")
-    modules = ("--plugin", fine, "--plugin", wrong)
-    said = ssm_spec("explain", BAD, *modules, "--backend", "numpy", "--backend", "fine", "--backend", "numpy")
-    assert said.status == 1
-    judged = [line for line in said.out.splitlines() if " on cpu: " in line]
-    assert judged == ["fine on cpu: pass", "wrong on cpu: fail", "numpy on cpu: pass"]
-    assert said.out.count("2×5×37") == 1  # the inputs are told once
-    assert ssm_spec("explain", BAD, "--plugin", fine, "--backend", "numpy").status == 0
-    said = ssm_spec("explain", BAD, "--plugin", broken, "--plugin", fine)
-    assert said.status == 2
-    assert "broken: " in said.err
-    assert "SystemExit: no licence" in said.err
-    assert "fine on cpu: pass" in said.out
-
-
-def test_what_a_plugin_claims_is_shown(ssm_spec: Run, write_plugin: Write) -> None:
-    modules = ("--plugin", write_plugin("fine"), "--plugin", write_plugin("faulty", hook="raise OSError(1)"))
-    said = ssm_spec("backends", "--load", *modules)
-    assert said.status == 0
-    assert "fine 0 on cpu; runs on cpu" in said.out
-    assert "faulty: plugin: plugin 'faulty': its hook raised OSError: 1" in said.out
-
-
-def test_explain_without_a_backend(ssm_spec: Run) -> None:
-    said = ssm_spec("explain", RIGHT)
-    assert said.status == 0
-    assert f"ssm-spec conform NAME --case {RIGHT}" in said.out
-
-
-def test_backends_and_doctor(ssm_spec: Run) -> None:
-    listed = ssm_spec("backends")
-    assert listed.status == 0
-    assert "ssm_numpy" in listed.out
-    examined = ssm_spec("doctor")
-    assert examined.status == 0
-    assert "CPython" in examined.out
-
-
 def test_without_the_extra_it_says_how_to_get_it(ssm_spec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssm_conformance.__main__.find_spec", lambda name: None if name == "rich" else "here")
     said = ssm_spec("conform", "numpy")
@@ -382,15 +305,6 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
         process.stdout.close()
         assert process.wait(timeout=20) == 2
         assert "Traceback" not in process.stderr.read()
-
-
-def test_doctor_says_when_torch_misses_the_gpu(ssm_spec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = {"name": "G", "driver": "1", "memory": "80 GiB"}
-    monkeypatch.setattr("ssm_conformance.engine.environment.gpus", lambda: [gpu])
-    monkeypatch.setattr("ssm_conformance.engine.environment.version_of", lambda name: "1.0")
-    for sees in (True, False):
-        monkeypatch.setattr("ssm_conformance.cli.doctor.torch_sees_a_gpu", lambda sees=sees: sees)
-        assert ("torch does not see it" in ssm_spec("doctor").out) is not sees
 
 
 def test_a_module_of_this_folder_that_an_installed_one_hides_is_told(

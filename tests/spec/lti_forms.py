@@ -6,7 +6,17 @@ from typing import Any
 
 import torch
 
+from ssm_spec import Arithmetic
+
 Tensor = torch.Tensor
+IN_CHUNKS = {
+    "chunk": Arithmetic(evaluation="chunk", chunk=2),
+    "matmul_chunk": Arithmetic(evaluation="matmul_chunk", chunk=2),
+    "any": Arithmetic(),
+}
+"""Evaluations that may form products before there is a state."""
+SCAN = Arithmetic(evaluation="scan")
+"""One that may not."""
 
 
 def augmented(A: Tensor, B: Tensor, delta: Tensor) -> Tensor:

@@ -15,12 +15,6 @@ torch = pytest.importorskip("torch")
 from . import lti_forms as forms
 
 Arrays = dict[str, Any]
-IN_CHUNKS = {
-    "chunk": Arithmetic(evaluation="chunk", chunk=2),
-    "matmul_chunk": Arithmetic(evaluation="matmul_chunk", chunk=2),
-    "any": Arithmetic(),
-}
-SCAN = Arithmetic(evaluation="scan")
 REFERENCE = ssm_spec.REFERENCES["s5"]
 SHAPES = {
     "u": (1, 1, 2),
@@ -88,11 +82,11 @@ def test_a_layer_grants_to_chunks_what_products_first_lose(name: str) -> None:
     wanted, large = LOST[name]
     inputs, cotangents = call(large)
     actual = found(partial(forms.products_first, Q=2), inputs, cotangents)
-    for arithmetic in IN_CHUNKS.values():
+    for arithmetic in forms.IN_CHUNKS.values():
         assert rejected(actual, inputs, cotangents, arithmetic) == set(), arithmetic
-    assert wanted <= rejected(actual, inputs, cotangents, SCAN)
+    assert wanted <= rejected(actual, inputs, cotangents, forms.SCAN)
     exact = found(forms.recurrence, inputs, cotangents)
-    assert rejected(exact, inputs, cotangents, SCAN) == set()
+    assert rejected(exact, inputs, cotangents, forms.SCAN) == set()
 
 
 def test_a_layer_sums_times_and_channels_at_once_by_products_of_matrices() -> None:

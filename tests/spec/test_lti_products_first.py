@@ -15,12 +15,6 @@ torch = pytest.importorskip("torch")
 from . import lti_forms as forms
 
 Arrays = dict[str, Any]
-IN_CHUNKS = {
-    "chunk": Arithmetic(evaluation="chunk", chunk=2),
-    "matmul_chunk": Arithmetic(evaluation="matmul_chunk", chunk=2),
-    "any": Arithmetic(),
-}
-SCAN = Arithmetic(evaluation="scan")
 ONE: Arrays = {"A_bar": 1.0, "B_bar": 1.0, "C": 1.0, "u": (0.0, 0.0), "D": 0.0, "initial_state": 0.0}
 NONE: Arrays = {"y": (0.0, 0.0), "last_state": 0.0}
 """One mode, one input, one output, two steps."""
@@ -70,11 +64,11 @@ def test_what_products_first_lose_is_granted_to_chunks_alone(name: str) -> None:
     wanted, large, given = LOST[name]
     inputs, cotangents = shaped(ONE | large), shaped(NONE | given)
     actual, exact = (found(form, wanted, inputs, cotangents) for form in (CHUNKED, forms.recurrence))
-    for arithmetic in IN_CHUNKS.values():
+    for arithmetic in forms.IN_CHUNKS.values():
         bounded = allowed(wanted, inputs, cotangents, arithmetic)
         assert np.all(bounded.judged)
         assert np.all(np.abs(actual - bounded.value) <= bounded.bound + bounded.own), arithmetic
-    narrow = allowed(wanted, inputs, cotangents, SCAN)
+    narrow = allowed(wanted, inputs, cotangents, forms.SCAN)
     error, other = np.abs(actual - narrow.value), np.abs(exact - narrow.value)
     assert np.any(error > narrow.bound + narrow.own)
     assert np.all(other <= narrow.bound + narrow.own)
@@ -95,7 +89,7 @@ def test_products_first_may_overflow_in_chunks_alone(name: str) -> None:
     overflows = ~np.isfinite(found(CHUNKED, wanted, inputs, cotangents))
     assert overflows.any()
     assert np.isfinite(found(forms.recurrence, wanted, inputs, cotangents)).all()
-    for arithmetic in IN_CHUNKS.values():
+    for arithmetic in forms.IN_CHUNKS.values():
         assert not np.any(allowed(wanted, inputs, cotangents, arithmetic).judged & overflows), arithmetic
     in_order = Arithmetic(evaluation="sequential")
     assert np.all(allowed(wanted, inputs, cotangents, in_order).judged)
@@ -106,7 +100,7 @@ def test_a_mask_of_zeros_is_a_product_of_matrices() -> None:
     inputs = shaped(ONE | {"B_bar": 1e20, "u": (1, 1e20)})
     y = found(partial(forms.chunked, Q=2), "y", inputs, {})
     assert np.isnan(y[..., 0]).all()
-    for name, arithmetic in IN_CHUNKS.items():
+    for name, arithmetic in forms.IN_CHUNKS.items():
         first = allowed("y", inputs, {}, arithmetic).judged[..., 0]
         assert first.all() == (name != "matmul_chunk")
 
@@ -127,7 +121,9 @@ def test_times_and_inputs_summed_at_once_are_a_product_of_matrices() -> None:
         assert np.all(np.abs(y - bounded.value) <= bounded.bound + bounded.own) == within, evaluation
 
 
-FULL = {name: arithmetic for name, arithmetic in IN_CHUNKS.items() if name != "any"} | {"scan": SCAN}
+FULL = {name: arithmetic for name, arithmetic in forms.IN_CHUNKS.items() if name != "any"} | {
+    "scan": forms.SCAN
+}
 IN_FULL_CHUNKS = partial(forms.full_products_first, Q=2)
 LARGE_AND_SMALL: dict[str, tuple[str, Arrays, Arrays]] = {
     "A A of A A h": ("last_state", {"A_bar": 1e-25, "initial_state": 1e30}, {}),
@@ -153,7 +149,7 @@ def test_products_of_a_full_matrix_may_leave_the_range_where_no_state_does(name:
     inputs, cotangents = shaped(ONE | large), shaped(NONE | given)
     inputs["A_bar"] = inputs["A_bar"].reshape(1, 1)
     actual, exact = (found(form, wanted, inputs, cotangents) for form in (IN_FULL_CHUNKS, forms.recurrence))
-    declared = SCAN if "A A" in name else FULL["chunk"], FULL["chunk"], FULL["matmul_chunk"]
+    declared = forms.SCAN if "A A" in name else FULL["chunk"], FULL["chunk"], FULL["matmul_chunk"]
     for arithmetic in declared:
         bounded = allowed(wanted, inputs, cotangents, arithmetic, diagonal=False)
         with np.errstate(invalid="ignore"):
