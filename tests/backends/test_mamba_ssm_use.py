@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,18 @@ def test_autocast_leaves_a_block_of_wide_inputs_whole() -> None:
     assert out.dtype == torch.bfloat16
     # The projections are those of bfloat16, of 8 bits, whose errors the scan and the output carry on.
     assert (out - wide).abs().max() < 2**-4 * wide.abs().max()
+
+
+def test_what_is_computed_again_asks_the_backends_of_the_forward_pass() -> None:
+    inputs = inner_inputs(False, "BC")
+    leaf = inputs["xz"].requires_grad_()
+    out = mamba_ssm.mamba_inner_fn(**inputs).square().sum()
+    kept = mamba_ssm.mamba_inner_fn(**inputs, checkpoint_lvl=0).square().sum()
+    (wanted,) = torch.autograd.grad(kept, leaf)
+    # PyTorch calls the backward pass of a GPU in threads of its own, where no block holds.
+    with ThreadPoolExecutor(1) as elsewhere:
+        (found,) = elsewhere.submit(torch.autograd.grad, out, leaf).result()
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize(

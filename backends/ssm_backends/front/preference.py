@@ -8,7 +8,7 @@ variable ``SSM_BACKENDS`` ("acme,torch"), and the order below. ``SSM_BACKENDS_FA
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -102,6 +102,24 @@ def use(*backends: str, fallback: Fallback | None = None) -> Iterator[None]:
         yield
     finally:
         _WISH.reset(token)
+
+
+def under_this_use(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function in the block :func:`use` of this moment, whenever and in whichever thread it is called.
+
+    What a backward pass computes again asks so for the backends that the forward pass asked for; on a GPU
+    PyTorch's own threads call it.
+    """
+    wish = _WISH.get()
+
+    def called(*args: Any) -> Any:
+        token = _WISH.set(wish)
+        try:
+            return function(*args)
+        finally:
+            _WISH.reset(token)
+
+    return called
 
 
 def order_for(operator: str, library: str, kind: str, backend: str | None = None) -> Order:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import ArgumentError, DTypeError
 from ssm_backends.front.functions import causal_conv1d
+from ssm_backends.front.preference import under_this_use
 from ssm_backends.mamba_ssm._inner_inputs import check, width_of
 from ssm_backends.mamba_ssm._tensors import under_names
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
@@ -110,9 +111,11 @@ def mamba_inner_fn(
         B_proj_bias, C_proj_bias,
     )  # fmt: skip
     if checkpoint_lvl == 1:
+        from torch.compiler import is_compiling
         from torch.utils.checkpoint import checkpoint
 
-        y = checkpoint(inner, *inputs, use_reentrant=False)
+        again = inner if is_compiling() else under_this_use(inner)  # a graph has its backends already
+        y = checkpoint(again, *inputs, use_reentrant=False)
     else:
         y = inner(*inputs)
     return _out(y, out_proj_weight, out_proj_bias)
