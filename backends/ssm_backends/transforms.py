@@ -6,8 +6,8 @@ the derivative would be zero; a gradient of ``torch.func`` it refuses, but names
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ssm_backends.errors import NotSupportedError
 
@@ -106,6 +106,24 @@ def refuse_transforms(op: str, given: Mapping[str, Tensor]) -> None:
                 f"`{name}` must be read where it lies in memory: PyTorch does not see what {op} of this "
                 "backend does; got a tensor of torch.func, make_fx, torch.jit.trace, or FakeTensorMode"
             )
+
+
+def refuse_twice(op: str) -> Callable[..., NoReturn]:
+    """What a backward pass registers as its own: it has none, and PyTorch's own words name no call.
+
+    Parameters
+    ----------
+    op
+        Name of the operator.
+    """
+
+    def refuse(ctx: Any, *cotangents: Any) -> NoReturn:
+        raise NotSupportedError(
+            f"{op} of this backend has one derivative, its backward pass; got a gradient of that gradient, "
+            "which was recorded with create_graph=True"
+        )
+
+    return refuse
 
 
 def is_bare(given: Iterable[Tensor | None]) -> bool:

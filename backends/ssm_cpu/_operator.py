@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_backends.transforms import is_bare, may_be_differentiated
+from ssm_backends.transforms import is_bare, may_be_differentiated, refuse_twice
 from ssm_cpu._inputs import Inputs
 from ssm_cpu._launch import run_backward, run_forward
 from ssm_cpu._library import TORCH
@@ -180,3 +180,4 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor
 
 
 _scan.register_autograd(_gradients, setup_context=_remember)
+_scan_backward.register_autograd(refuse_twice("selective_scan"))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssm_backends import validate
 from ssm_backends.tracing import validate_traced
-from ssm_backends.transforms import may_be_differentiated
+from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._inputs import Inputs, blocks_of
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
@@ -136,6 +136,7 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor
 
 
 scan.register_autograd(_gradients, setup_context=_remember)
+scan_backward.register_autograd(refuse_twice("selective_scan"))
 
 
 def selective_scan(

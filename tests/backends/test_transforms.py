@@ -119,6 +119,17 @@ def test_a_gradient_that_autograd_does_not_ask_for_is_refused(make: Any, backend
         BACKWARD[mode](function, x)
 
 
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_second_derivative_is_refused_by_name(make: Any, backend: str) -> None:
+    _, function, x = make(backend)
+    leaf = x.requires_grad_()
+    (gradient,) = torch.autograd.grad(function(leaf).square().sum(), leaf, create_graph=True)
+    operator = "ssd" if make is heads else "selective_scan"
+    message = rf"^{operator} of this backend has one derivative, its backward pass; got .*create_graph=True$"
+    with pytest.raises(NotSupportedError, match=message):
+        gradient.square().sum().backward()
+
+
 @pytest.mark.filterwarnings("ignore:.*performance drop")  # a batch is mapped call by call
 @pytest.mark.parametrize("compiled", [False, True])
 @calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))

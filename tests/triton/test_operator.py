@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssm_backends import UnavailableError
+from ssm_backends import NotSupportedError, UnavailableError
 from ssm_triton import ssm_backend
 from ssm_triton.scan import scan, scan_backward
 
@@ -38,6 +38,14 @@ def test_a_call_that_kept_nothing_has_its_gradient(device: str) -> None:
         y, last, _ = scan(leaf, *others[:-1], save)
         gradients.append(torch.autograd.grad(y.square().sum() + last.sum(), leaf)[0])
     assert torch.equal(*gradients)
+
+
+def test_a_second_derivative_is_refused_by_name(device: str) -> None:
+    u, *others = _arguments(device)
+    leaf = u.requires_grad_()
+    (gradient,) = torch.autograd.grad(scan(leaf, *others)[0].square().sum(), leaf, create_graph=True)
+    with pytest.raises(NotSupportedError, match=r"^selective_scan of this backend has one derivative"):
+        gradient.sum().backward()
 
 
 def test_the_plugin_claims_gradients_and_fused_memory(device: str) -> None:

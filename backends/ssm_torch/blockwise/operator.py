@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_backends.transforms import may_be_differentiated
+from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_torch.blockwise.backward import backward
 from ssm_torch.blockwise.forward import forward, room_for_results
 from ssm_torch.blockwise.problem import Problem
@@ -123,3 +123,4 @@ def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: Tensor
 
 
 _scan.register_autograd(_differentiate, setup_context=_save)
+_scan_backward.register_autograd(refuse_twice("selective_scan"))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_backends.transforms import may_be_differentiated
+from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_torch.duality.backward import backward
 from ssm_torch.duality.forward import forward
 from ssm_torch.duality.problem import Problem
@@ -124,3 +124,4 @@ def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor
 
 
 _ssd.register_autograd(_differentiate, setup_context=_save)
+_ssd_backward.register_autograd(refuse_twice("ssd"))
