@@ -331,12 +331,15 @@ def _check_dtypes(
         if argument.kind == "index" and dtype not in argument.choices:
             raise DTypeError(f"`{name}` must have dtype {' or '.join(argument.choices)}; got {dtype}")
     dtype = real_of(floating[operator.primary])
-    matrix = next((floating[name] for name in ("A", "A_bar", "Lambda") if name in floating), dtype)
+    widener = next((name for name in ("A", "A_bar", "Lambda") if name in floating), operator.primary)
+    matrix = floating[widener]
     compute = compute_dtype([dtype, matrix])
     complex_a = is_complex(matrix)
     features = {"complex"} if any(map(is_complex, floating.values())) else set()
+    widths = f"`{operator.primary}` has {floating[operator.primary]}"
     if compute != compute_dtype([dtype]):
         features.add("mixed_dtypes")
+        widths += f" and `{widener}` has {matrix}"
     for name, actual in floating.items():
         _check_complex(operator.argument(name), actual, complex_a)
     for name, actual in floating.items():
@@ -344,10 +347,7 @@ def _check_dtypes(
         allowed = _allowed(operator, form, dtype, compute)
         if real_of(actual) not in allowed:
             listed = " or ".join(_with_complex(allowed, is_complex(actual)))
-            raise DTypeError(
-                f"`{name}` must have dtype {listed}, "
-                f"where `{operator.primary}` has {floating[operator.primary]}; got {actual}"
-            )
+            raise DTypeError(f"`{name}` must have dtype {listed}, where {widths}; got {actual}")
         if form.role == "stream" and not _same_stream(actual, dtype):
             features.add("mixed_dtypes")
         if form.role == "state" and actual in HALF:

@@ -340,3 +340,10 @@ def test_what_only_looks_like_an_array_is_refused(change: Any, got: str) -> None
 def test_a_word_is_no_array_of_words() -> None:
     inputs = call(SELECTIVE_SCAN) | {"b_discretization": np.array(["euler", "zoh"])}
     refused(ArgumentError, "b_discretization", SELECTIVE_SCAN, inputs)
+
+
+def test_who_made_the_compute_type_wide_is_told() -> None:
+    inputs = call(SELECTIVE_SCAN, "float32")
+    wide = inputs | {"A": Meta(inputs["A"].shape, "float64")}
+    message = refused(DTypeError, "B", SELECTIVE_SCAN, wide)
+    assert message.endswith("dtype float64, where `u` has float32 and `A` has float64; got float32")
