@@ -20,6 +20,7 @@ from ssm_backends.errors import (
     UnavailableError,
     UnknownBackendError,
 )
+from ssm_backends.raised import in_words
 
 GROUP: Final = "ssm_backends"
 """The entry-point group; an entry point's name is its backend's name."""
@@ -159,7 +160,7 @@ def _import(plugin: Plugin) -> ModuleType:
         raise
     except BaseException as error:  # SystemExit too: a plugin must not end its host
         raise PluginError(
-            f"plugin {plugin.name!r}: importing {plugin.module} raised {_describe_error(error)}"
+            f"plugin {plugin.name!r}: importing {plugin.module} raised {in_words(error)}"
         ) from error
 
 
@@ -176,14 +177,10 @@ def _ask(plugin: Plugin, module: ModuleType, device: str | None) -> Backend:
     except ContractError as error:
         raise PluginError(f"plugin {plugin.name!r} breaks the contract: {error}") from error
     except BaseException as error:  # the same reason as above
-        raise PluginError(f"plugin {plugin.name!r}: its hook raised {_describe_error(error)}") from error
+        raise PluginError(f"plugin {plugin.name!r}: its hook raised {in_words(error)}") from error
     if not isinstance(backend, Backend):
         hooked = bool(manager.hook.ssm_backend.get_hookimpls())
         kind = "None" if backend is None else type(backend).__name__
         given = kind if hooked else "no hook `ssm_backend` marked with hookimpl"
         raise PluginError(f"plugin {plugin.name!r} ({plugin.module}) must hand over a Backend; got {given}")
     return backend
-
-
-def _describe_error(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -47,6 +47,11 @@ def test_an_honest_backend_passes(write_plugin: Write) -> None:
         ("os._exit(0)", "exit status 0 instead of answering"),
         ("sys.exit(3)", "the backend called sys.exit(3)"),
         ("raise RuntimeError('no such luck')", "no such luck"),
+        (
+            "class Odd(Exception):\n        def __str__(self): raise ValueError('no text')\n    raise Odd",
+            "raised Odd: (its __str__ raised ValueError)",
+        ),
+        ("raise RuntimeError('line after line ' * 10000 + 'the end')", "the end (160007 characters)\n"),
         ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
         ("class Odd(BaseException): pass\n    raise Odd('ends')", "raised Odd: ends"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (Killed); is the machine out of memory"),
@@ -250,6 +255,11 @@ def test_a_device_in_error_fails_the_case_and_costs_the_worker(write_plugin: Wri
         ("raise ImportError('no libfoo')", "plugin", "ImportError: no libfoo"),
         ("import sys; sys.exit(4)", "plugin", "SystemExit: 4"),
         ("raise KeyboardInterrupt", "plugin", "raised KeyboardInterrupt"),
+        (
+            "class Odd(Exception):\n    def __str__(self): raise ValueError('no text')\nraise Odd",
+            "plugin",
+            "raised Odd: (its __str__ raised ValueError)",
+        ),
         ("import os; os.abort()", "crash", "SIGABRT"),
         ("import ctypes; ctypes.string_at(0)", "crash", "SIGSEGV"),
         ("import time; time.sleep(60)", "timeout", "the time limit was 3 s"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ssm_backends import NotSupportedError
+from ssm_backends.raised import in_words
 from ssm_conformance.bench.ceilings import Ceilings
 from ssm_conformance.bench.clock import Calls, Times, on_cpu, on_gpu
 from ssm_conformance.bench.problem import Problem
@@ -77,7 +78,7 @@ class Bench:
             except NotSupportedError as error:
                 failures[rival.name] = str(error)
             except Exception as error:  # a rival that fails is a row, not the end of the run
-                failures[rival.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                failures[rival.name] = in_words(error).splitlines()[0]
         times = self._clock(contestants, self.repeats) if contestants else {}
         return [
             Row(

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_backends import NotSupportedError, call
+from ssm_backends.raised import in_words, text_of
 from ssm_conformance.cases._refusals import shared_axis
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.inputs import written
@@ -30,16 +31,16 @@ def bad_input(subject: Subject) -> Finding:
     except (ValueError, TypeError) as error:
         names = [a.name for a in subject.case.operator.arguments]
         accepted = names if fault in SHARED else [argument]
-        if not any(re.search(rf"\b{re.escape(name)}\b", str(error)) for name in accepted):
-            return Finding(message=f"the error does not name `{argument}`: {type(error).__name__}: {error}")
+        if not any(re.search(rf"\b{re.escape(name)}\b", text_of(error)) for name in accepted):
+            return Finding(message=f"the error does not name `{argument}`: {in_words(error)}")
         return Finding(
             message=written(subject, subject.stored, others, "the refused call"),
-            details={"raised": f"{type(error).__name__}: {error}"},
+            details={"raised": in_words(error)},
         )
     except Exception as error:  # of another type: that is the finding
         return Finding(
             message=f"`{argument}`, {_words(fault)}, must raise a ValueError or a TypeError; "
-            f"got {type(error).__name__}: {error}"
+            f"got {in_words(error)}"
         )
     return Finding(message=f"`{argument}`, {_words(fault)}, was accepted; expected an error that names it")
 
@@ -59,8 +60,7 @@ def not_supported(subject: Subject) -> Finding:
         return Finding(message=message, details={"raised": f"NotSupportedError: {error}"})
     except Exception as error:  # of another type: that is the finding
         return Finding(
-            message=f"an unclaimed call ({what}) must raise NotSupportedError; "
-            f"got {type(error).__name__}: {error}"
+            message=f"an unclaimed call ({what}) must raise NotSupportedError; got {in_words(error)}"
         )
     return Finding(message=f"an unclaimed call ({what}) was accepted; expected NotSupportedError")
 

@@ -28,6 +28,7 @@ from ssm_backends import (
     validate,
 )
 from ssm_backends.dtypes import COMPLEX_OF, dtype_name, is_complex
+from ssm_backends.raised import in_words, shortened
 from ssm_backends.vocabulary import facts_for
 from ssm_conformance.case import Case
 from ssm_conformance.checks.oracle import once
@@ -62,8 +63,8 @@ def backend_at_work() -> Iterator[None]:
     except NotSupportedError as error:
         raise CheckFailed(f"a claimed call was refused: {error}") from error
     except Exception as error:  # the backend's own, whatever it is
-        where = traceback.format_exc(limit=-3)
-        raise CheckFailed(f"raised {type(error).__name__}: {error}\n{where}") from error
+        where = shortened(traceback.format_exc(limit=-3))
+        raise CheckFailed(f"raised {in_words(error)}\n{where}") from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import ssm_spec
 from ssm_backends import outputs_of
+from ssm_backends.raised import in_words
 from ssm_conformance.checks.accuracy import judge_gradients
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.pytorch import has_autograd, named
@@ -157,7 +158,7 @@ def _refused(failure: CheckFailed) -> Finding:
     error = failure.__cause__
     if not isinstance(error, REFUSALS) or isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
         raise failure
-    return Finding(details={"raised": f"{type(error).__name__}: {error}"})
+    return Finding(details={"raised": in_words(error)})
 
 
 def direction(subject: Subject, name: str) -> Stored:

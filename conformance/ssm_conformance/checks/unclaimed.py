@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ssm_backends import ContractError, outputs_of
+from ssm_backends.raised import in_words
 from ssm_conformance.checks.accuracy import judge_outputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pieces import along, axes
@@ -25,7 +26,7 @@ def unclaimed(subject: Subject) -> Finding:
         result = subject.op.fn(**inputs)
         subject.arrays.synchronize()
     except Exception as error:  # whatever it raises, it does not ignore the argument
-        return Finding(details={"raised": f"{type(error).__name__}: {error}"})
+        return Finding(details={"raised": in_words(error)})
     if asked is not None and _serves(asked, result, argument) and _matters(without, asked, argument):
         return Finding(details={"served": f"`{argument}` is served right, and may be claimed"})
     shown = f"`{argument}`" if value is None else f"`{argument}` = {value!r}"

@@ -122,10 +122,11 @@ def judge(
 
 def _ending(error: BaseException) -> str:
     """What a backend raised that is meant to end a process, in words."""
+    from ssm_backends.raised import in_words
+
     if isinstance(error, SystemExit):
         return f"the backend called sys.exit({error.code!r})"
-    said = f": {error}" if str(error) else ""
-    return f"the backend raised {type(error).__name__}{said}, which is no Exception"
+    return f"the backend raised {in_words(error).removesuffix(': ')}, which is no Exception"
 
 
 def device_error(backend: Backend) -> str:
@@ -133,9 +134,11 @@ def device_error(backend: Backend) -> str:
 
     A device in error stays so for the rest of the process, whoever has seen it first.
     """
+    from ssm_backends.raised import in_words
+
     for adapter in backend.adapters:
         try:
             adapter.synchronize()
         except Exception as error:  # a device reports what went wrong before in any type
-            return f"device {adapter.device} is in error: {type(error).__name__}: {error}"
+            return f"device {adapter.device} is in error: {in_words(error)}"
     return ""
