@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     print(
         f"{found.elements} elements held to their bounds, {len(found.findings)} not shown to keep them; "
+        f"{sum(found.refused.values())} draws refused; "
         f"median |err|/own {report['median']:.3f}, worst {report['worst']:.3f}"
     )
     for finding in found.findings[:20]:
@@ -53,6 +54,7 @@ def _report(found: Certification) -> dict[str, Any]:
         },
         "violations": [asdict(finding) for finding in found.findings if finding.proven],
         "undecided": [asdict(finding) for finding in found.findings if not finding.proven],
+        "refused": found.refused,
         **_summary(tally for row in rows.values() for tally in row.values()),
         "operators": {
             op: {

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_spec._errors import DomainError
 from ssm_spec._references import REFERENCES
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec.certify._draws import DRAWS, draw
@@ -93,11 +94,26 @@ class Finding:
 
 @dataclass
 class Certification:
-    """All that was found: tallies by operator and output, and every finding."""
+    """All that was found.
+
+    Attributes
+    ----------
+    seed
+        Where the cases come from.
+    tallies
+        By operator and output.
+    cases, refused
+        How many draws of an operator were held, and how many the oracle refused, as it does singular systems.
+    lengths
+        The least and the largest l of an operator.
+    findings
+        Every element that is not shown to lie within its bound.
+    """
 
     seed: int
     tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
     cases: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     lengths: dict[str, list[int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -107,14 +123,20 @@ class Certification:
         return sum(tally.elements for row in self.tallies.values() for tally in row.values())
 
     def hold(self, op: str, number: int) -> None:
-        """Draw one case, and hold its outputs and gradients to their bounds."""
+        """Draw one case, and hold its outputs and gradients to their bounds; count it if it is refused."""
         regime, inputs = draw(op, self.seed, number)
+        try:
+            values = _values(op, inputs)
+        except DomainError:  # nothing forbids a draw to be singular
+            self.refused[op] = self.refused.get(op, 0) + 1
+            return
         self.cases[op] = self.cases.get(op, 0) + 1
         length = _length(op, inputs)
         known = self.lengths.setdefault(op, [length, length])
         known[:] = [min(known[0], length), max(known[1], length)]
         row = self.tallies.setdefault(op, {})
-        for name, bounded, away in _questions(op, inputs, np.random.default_rng([self.seed, number])):
+        rng = np.random.default_rng([self.seed, number])
+        for name, bounded, away in _questions(op, inputs, values, rng):
             used = bounded.judged & np.isfinite(bounded.own)
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.where(away.far == 0, 0.0, away.far / bounded.own)
@@ -160,10 +182,10 @@ def certify(
 
 
 def _questions(
-    op: str, inputs: Mapping[str, Any], rng: np.random.Generator
+    op: str, inputs: Mapping[str, Any], values: Mapping[str, Array], rng: np.random.Generator
 ) -> Iterator[tuple[str, Bounded, Distance]]:
     """Each output and gradient of the oracle with its bounds and its distance from the exact numbers."""
-    reference, values = REFERENCES[op], _values(op, inputs)
+    reference = REFERENCES[op]
     bounds = reference.bounds(arithmetic=F64, **inputs)
     # Rectangles around complex numbers grow by up to √2 a turn: half a bit a step, forward and back.
     bits = LEAST_BITS + (_length(op, inputs) if any(map(np.iscomplexobj, inputs.values())) else 0)

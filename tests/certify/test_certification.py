@@ -29,6 +29,7 @@ def test_every_operator_keeps_its_bounds_in_every_regime(
     for number in SHORT:
         found.hold(op, number)
     assert found.findings == []
+    assert found.refused == {}
     assert found.elements > 0
     record_property("worst", max(tally.worst for tally in found.tallies[op].values()))
 
@@ -98,6 +99,31 @@ def test_a_nan_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.full(u.shape, np.nan)
 
     assert wrong(monkeypatch, "causal_convolution", value=value).findings
+
+
+def test_a_singular_draw_is_counted_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    singular = {"A": np.eye(1), "B": np.eye(1), "delta": 2.0}
+    monkeypatch.setattr(room, "draw", lambda op, seed, number: ("typical", singular))
+    found = Certification(seed=20)
+    found.hold("discretize_bilinear", 0)
+    assert found.refused == {"discretize_bilinear": 1}
+    assert found.elements == 0
+    assert found.cases == {}
+
+
+def test_a_run_goes_on_after_a_draw_that_the_oracle_refuses(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(op: str, seed: int, number: int) -> tuple[str, dict[str, Any]]:
+        return "typical", {"A": np.eye(2), "B": np.ones((2, 1)), "delta": 2.0 if number == 0 else 0.5}
+
+    monkeypatch.setattr(room, "DRAWS", {"discretize_bilinear": DRAWS["discretize_bilinear"]})
+    monkeypatch.setattr(room, "draw", draw)
+    assert main(["--elements", "1", "--out", str(tmp_path / "found.json")]) == 0
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert report["refused"] == {"discretize_bilinear": 1}
+    assert report["operators"]["discretize_bilinear"]["cases"] == len(REGIMES) - 1
+    assert "1 draws refused" in capsys.readouterr().out
 
 
 def test_the_command_writes_what_it_found(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
