@@ -123,9 +123,19 @@ class Analysis:
 
     @property
     def _hold_way(self) -> Float:
-        """The largest number on the way to φ: expm1(p) of the zero-order hold, about |a|."""
-        way: Float = self._reached(self.f.a + self.local.decay) if self.f.scan.zoh else self.f.phi
+        """The largest number on the way to φ: expm1(p) of the zero-order hold, about |a|, and a complex p."""
+        if not self.f.scan.zoh:
+            return self.f.phi
+        way: Float = np.maximum(self._reached(self.f.a + self.local.decay), self._turn)
         return way
+
+    @property
+    def _turn(self) -> Float:
+        """|p| with its error if it is complex: exp of what is not finite has no angle. Else zero."""
+        f = self.f
+        exponent = f.p + f.A * self.local.step[:, None]
+        turn: Float = self._reached(exponent) if f.scan.complex else np.zeros_like(f.p)
+        return turn
 
     def _gated_cotangent_error(self) -> Float:
         """e_q = |r|(ρ_σ + u)|G| + u|q| + η; without a gate q is the cotangent itself."""
@@ -383,5 +393,5 @@ class Analysis:
         sums = f.A * chunks_back(f.step, self.arithmetic.chunk).at_source[::-1, None]
         error += once_more(self.adjoint, g.adjoint, f.a, f.p, sums, self.arithmetic, f.scan.complex)
         met = np.maximum(self._adjoint_reach, self._reached(self.adjoint.products))
-        reach = self._reached(f.a + self.local.decay) * met
+        reach = np.maximum(self._reached(f.a + self.local.decay) * met, self._turn)
         return Terms(size, error, np.maximum(self.adjoint.peak, reach))

@@ -316,8 +316,12 @@ def behind_masks(found: StateErrors, fresh: Bool) -> StateErrors:
 
 
 def within_range(found: StateErrors, r: Recurrence, arithmetic: Arithmetic) -> StateErrors:
-    """The same, its peak raised to what s_t reaches as it is formed, and to a_t x_{t−1} with its errors."""
+    """The same, its peak raised to what s_t reaches as it is formed, and to a_t x_{t−1} with its errors.
+
+    An exponent that is not finite has no angle: exp of it is a NaN if it is complex.
+    """
     before = r.before + entering(found.error, r.fresh, arithmetic)
-    decayed = reached(arithmetic, r.decay + r.decay_error, before)
-    here = so_far(np.maximum(r.reach, decayed), r.fresh)
-    return replace(found, peak=np.maximum(found.peak, here))
+    here = np.maximum(r.reach, reached(arithmetic, r.decay + r.decay_error, before))
+    if r.complex:
+        here = np.maximum(here, reached(arithmetic, r.exponent + r.rate * r.step_error[:, None]))
+    return replace(found, peak=np.maximum(found.peak, so_far(here, r.fresh)))

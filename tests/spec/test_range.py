@@ -289,6 +289,37 @@ def test_the_exact_hold_is_made_of_an_exponential_that_may_overflow() -> None:
             assert bounded.judged.all() == judged
 
 
+@pytest.mark.parametrize("word", ["sequential", "scan"])  # in a chunk no exponent after it is known
+@pytest.mark.parametrize("rule", ["euler", "zoh"])
+def test_a_complex_exponent_that_overflows_has_no_angle(rule: str, word: Any) -> None:
+    """e^p is 0 for Re p = −10²⁸, but a NaN if it is taken with the cosine of an infinite Im p."""
+    one = np.ones((1, 1, 3), np.complex64)
+    delta = np.array([[[1e-3, 1e38, 1e-3]]], np.float32)
+    inputs: dict[str, Any] = {
+        "u": 1e-10 * one.real,
+        "delta": delta,
+        "B": one,
+        "C": one,
+        "initial_state": one[..., 0, None],
+    }
+    inputs["b_discretization"] = rule
+    cotangents = {"y": 1e-3 * one.real, "last_state": 1e-3 * one[..., 0, None]}
+    for turn, angle in ((1.0, True), (10.0, False)):
+        A = np.full((1, 1), -1e-10 + 1j * turn, np.complex64)
+        with np.errstate(all="ignore"):
+            p = delta[..., 1] * A.real, delta[..., 1] * A.imag
+            assert np.isfinite(np.exp(p[0]) * np.cos(p[1])).all() == angle
+        allowed = exact(inputs | {"A": A}, cotangents, Arithmetic(evaluation=word))
+        judged = {name: bounded.judged.reshape(-1).tolist() for name, bounded in allowed.items()}
+        assert judged["y"] == [True, angle, angle]
+        assert judged["last_state"] == judged["d initial_state"] == [angle]
+        # λ decays into the time before; a hold is of its own time.
+        before = [angle, True, True]
+        assert judged["d u"] == judged["d B"] == ([angle, angle, True] if rule == "zoh" else before)
+        assert judged["d delta"] == [angle] * 3
+        assert judged["d C"] == judged["y"]
+
+
 @pytest.mark.parametrize(("delta", "u"), [(19.0, 1e31), (39.0, 1e22)])
 def test_the_slope_of_softplus_may_be_taken_by_its_parts(delta: float, u: float) -> None:
     """(dΔ eˣ)/(eˣ + 1), as PyTorch does: dΔ eˣ overflows where dΔ is far from it.
