@@ -112,7 +112,8 @@ def _state_gradients(scan: Scan, t: int, adjoint: Array, decayed: Array, total: 
     if scan.zoh:
         p = delta * scan.A
         slope = np.exp(p) * B
-        dA = dA + u * adjoint * delta * (B * delta * psi(p)).conj()  # Δ² overflows first
+        # Δ²ψ is about 1/A²: Δ², or Δ times another factor, overflows first.
+        dA = dA + u * adjoint * (B * (delta * (delta * psi(p)))).conj()
     total["A"] += dA.sum(0)
     total["u"][:, :, t] = (adjoint * (hold * B).conj()).real.sum(-1)
     total["delta"][:, :, t] = (dp * scan.A.conj() + u * adjoint * slope.conj()).real.sum(-1)

@@ -91,7 +91,7 @@ def held_values(delta: Tensor, A: Tensor) -> Tensor:
 class _HeldStep(torch.autograd.Function):
     """With ∂/∂Δ = exp(ΔA) and ∂/∂A = Δ² ψ(ΔA), which autograd would take as 0/0 at A = 0.
 
-    Δ² alone may overflow: one Δ goes to the cotangent, the other to ψ.
+    Δ² alone may overflow, and so may Δ times the cotangent, where Δ² ψ, about 1/A², does not.
     """
 
     @staticmethod
@@ -106,7 +106,7 @@ class _HeldStep(torch.autograd.Function):
         p = delta * A
         return (
             _as_input(g * torch.exp(p).conj(), delta),
-            _as_input(g * delta * (delta * psi(p)).conj(), A),
+            _as_input(g * (delta * (delta * psi(p))).conj(), A),
         )
 
 

@@ -71,10 +71,13 @@ def selective_state_update(
     slots = _checked(state_indices, len(state))
     of_rows = (_before(state, slots), u, delta, B, C, z)
     differentiated = may_be_differentiated(state, u, delta, A, B, C, D, z, delta_bias)
-    if differentiated:
-        of_rows = _served(slots, of_rows)  # what a skipped row holds has no part in a gradient
+    skipped = None
+    if differentiated:  # what a skipped row holds has no part in a gradient, nor has a step of its bias alone
+        skipped, of_rows = slots < 0, _served(slots, of_rows)
     before, u, delta, B, C, z = of_rows
-    y, advanced = _advance(before, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization)
+    y, advanced = _advance(
+        before, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization, skipped
+    )
     (y,) = _served(slots, (y,))
     traced = torch.compiler.is_compiling()
     if inplace and not (traced and differentiated):  # a traced write would pass no gradient on
@@ -98,8 +101,9 @@ def _advance(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     b_discretization: str,
+    skipped: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """y (b, d) and the new state (b, d, n) of rows that each have a state."""
+    """y (b, d) and the new state (b, d, n) of rows that each have a state; some take no step."""
     terms = selective_terms(
         u.unsqueeze(-1),
         delta.unsqueeze(-1),
@@ -111,6 +115,7 @@ def _advance(
         delta_bias,
         delta_softplus,
         b_discretization,
+        skipped,
     )
     h = torch.addcmul(terms.x[0], terms.a[0], state.to(A.dtype))
     return terms.output(h.unsqueeze(0))[0].to(u.dtype), h.to(state.dtype)

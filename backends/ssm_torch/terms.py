@@ -50,13 +50,19 @@ def selective_terms(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     b_discretization: str,
+    skipped: Tensor | None = None,
 ) -> Terms:
-    """Discretise: a_t = exp(Δ_t A), x_t = Δ_t B_t u_t, or expm1(Δ_t A)/A B_t u_t ("zoh")."""
+    """Discretise: a_t = exp(Δ_t A), x_t = Δ_t B_t u_t, or expm1(Δ_t A)/A B_t u_t ("zoh").
+
+    Where ``skipped``, (b), says so, Δ is 0 whatever bias and softplus make of it.
+    """
     compute = compute_dtype(u, A)
     step = _time_first(delta, compute)
     if delta_bias is not None:
         step = step + delta_bias
     step = (softplus(step) if delta_softplus else step).unsqueeze(-1)
+    if skipped is not None:
+        step = step.masked_fill(skipped[:, None, None], 0)
     x = _time_first(u, compute)
     hold = held_step(step, A) if b_discretization == "zoh" else step
     matrix = _grouped(B, compute)

@@ -65,9 +65,13 @@ def test_results_have_the_types_that_the_operator_says(run: Caller, dtype: str, 
 
 
 @pytest.mark.parametrize("is_complex", [False, True])
-def test_a_step_whose_square_overflows_is_held(run: Caller, is_complex: bool) -> None:
+@pytest.mark.parametrize("size", [1.0, 1e20])
+def test_a_step_whose_square_or_product_with_an_input_overflows_is_held(
+    run: Caller, is_complex: bool, size: float
+) -> None:
     inputs = narrowed(draw(Variant("varying", "whole", "zoh", is_complex)), "float32")
     inputs["delta"][:, :, 3] = 1e20
+    inputs["B"][..., 3] *= size
     found = run.outputs("selective_scan", **inputs, return_last_state=True)
     cotangents = {name: np.ones_like(value) for name, value in found.items()}
     gradients = run.vjp("selective_scan", cotangents, ["A"], **inputs, return_last_state=True)

@@ -152,6 +152,24 @@ def test_a_pool_that_serves_no_row_has_zero_gradients(
         assert torch.equal(gradient, torch.zeros_like(leaves[name])), name
 
 
+@pytest.mark.parametrize("softplus", [False, True])
+def test_a_skipped_row_takes_no_step_by_its_bias(torch_run: Caller, softplus: bool) -> None:
+    """By softplus(0), or by the bias alone, modes may grow beyond the range where those of no row do."""
+    inputs = draw(PLAIN)
+    given = step(inputs, 3, inputs["initial_state"]) | {"delta_softplus": softplus}
+    given["A"] = np.full_like(given["A"], 1e4)
+    given["delta_bias"] = np.ones_like(given["delta"][0])
+    given["delta"] = np.full_like(given["delta"], -21.0 if softplus else -1 + 2.0**-20)
+    wrt, cotangents = floating(given), {"y": np.ones_like(given["u"]), "state": np.zeros_like(given["state"])}
+    slots = np.array([1, -1])
+    found = torch_run.vjp("selective_state_update", cotangents, wrt, **given, state_indices=slots)
+    alone = {name: x[:1] if name in ("u", "delta", "z", "B", "C") else x for name, x in given.items()}
+    kept = {"y": cotangents["y"][:1], "state": cotangents["state"]}
+    right = torch_run.vjp("selective_state_update", kept, wrt, **alone, state_indices=slots[:1])
+    for name in ("A", "delta_bias", "D"):
+        close(found[name], right[name])
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_pool_without_slots_stays_empty(run: Caller, inplace: bool) -> None:
     inputs = draw(PLAIN)

@@ -199,7 +199,10 @@ class _Block:
             return
         dhold = torch.mul(self.h, terms.B.conj(), out=self.a).mul_(terms.entry)
         p = terms.step * terms.modes
-        self.chunk.total.add_modes(dhold * terms.step * (terms.step * psi(p)).conj())  # Δ² overflows first
+        slope = terms.step * (
+            terms.step * psi(p)
+        )  # about 1/A²: Δ², or Δ times another factor, overflows first
+        self.chunk.total.add_modes(dhold * slope.conj())
         self.chunk.dstep[self.rows] += real(dhold * torch.exp(p).conj()).sum(3, keepdim=True)
         held = self.h.mul_(terms.hold.conj())
         over_modes(held, terms.B.conj(), self.a, out=dentry)
