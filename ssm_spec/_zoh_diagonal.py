@@ -44,7 +44,7 @@ def zoh_diagonal(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None
             return Parts(a, a_own, a_own, always), Parts(b, b_own, b_own, np.ones(b.shape, dtype=bool))
         a_bound, phi_bound = _bounds(a, phi, p, A, step, arithmetic)
         b_bound = _times_input(b, phi, phi_bound, step, B, arithmetic)
-        judged = _in_range(arithmetic, a, a_bound, p, phi, phi_bound)
+        judged = _in_range(arithmetic, a, a_bound, p, phi, phi_bound, _inverse(A))
         judged_b = judged[..., None] & _in_range(arithmetic, b, b_bound)
     return Parts(a, a_bound, a_own, judged), Parts(b, b_bound, b_own, judged_b)
 
@@ -64,7 +64,7 @@ def zoh_diagonal_gradients(
         a_bound, phi_bound = _bounds(a, phi, p, A, step, asked)
         psi_bound = psi_error(p, a, asked.u, asked.k_scale * asked.u, asked.exponential(_is_complex(p)))
         psi_own = psi_error(p, a, UNIT, UNIT, _OWN_UNITS)
-        judged = _in_range(asked, a, a_bound, p, phi, phi_bound)
+        judged = _in_range(asked, a, a_bound, p, phi, phi_bound, _inverse(A))
 
         def combine(
             u: float, eta: float, a_error: Float, phi_error: Float, psi_error_: Float
@@ -198,6 +198,12 @@ def _bounds(
 def _phi1(phi: Array, step: Float) -> Float:
     """Return |φ₁| = |φ/Δ|, 1 where Δ is zero."""
     return np.where(step == 0, 1.0, np.abs(phi) / np.where(step == 0, 1.0, np.abs(step)))
+
+
+def _inverse(A: Array) -> Float:
+    """Return 1/|λ|, by which e^p − 1 may be multiplied; 0 where λ is."""
+    size = np.abs(A)
+    return np.divide(1.0, size, out=np.zeros_like(size), where=size != 0)
 
 
 def _lost_gradients(

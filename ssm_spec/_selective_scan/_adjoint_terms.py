@@ -123,10 +123,11 @@ class Analysis:
 
     @property
     def _hold_way(self) -> Float:
-        """The largest number on the way to φ: expm1(p) of the zero-order hold, about |a|, and a complex p."""
+        """The largest number on the way to φ: of the zero-order hold expm1(p), about |a|, 1/A, a complex p."""
         if not self.f.scan.zoh:
             return self.f.phi
-        way: Float = np.maximum(self._reached(self.f.a + self.local.decay), self._turn)
+        grown = self._reached(self.f.a + self.local.decay)
+        way: Float = np.maximum(np.maximum(grown, self.f.inverse), self._turn)
         return way
 
     @property

@@ -50,6 +50,7 @@ def forward_errors(
     trajectory: Trajectory, local: LocalErrors, arithmetic: Arithmetic, dual: bool = False
 ) -> StateErrors:
     """The errors of h; `dual` where C B may come first, as in products of matrices."""
+    made = reached(arithmetic, trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B)
     recurrence = Recurrence(
         decay=trajectory.a,
         decay_error=local.decay,
@@ -63,7 +64,7 @@ def forward_errors(
         fresh=trajectory.scan.sequences.fresh,
         complex=trajectory.scan.complex,
         factors=all_of(trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B),
-        reach=reached(arithmetic, trajectory.phi + local.phi, trajectory.u[:, None], trajectory.B),
+        reach=np.maximum(made, trajectory.inverse),
     )
     sums = chunk_sums(trajectory.step, arithmetic.chunk)
     dual = dual or arithmetic.evaluation == "matmul_chunk"

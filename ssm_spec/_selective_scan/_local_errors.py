@@ -104,7 +104,8 @@ def _phi_error(trajectory: Trajectory, step: Float, arithmetic: Arithmetic) -> F
     """E_φ: E_s under the Euler rule; |a|(E_s + k_p u s) + (k_e + k_d)u|φ| + η for expm1(p)/A.
 
     ∂φ/∂Δ = a; a prescaled argument moves φ as much as a change of Δ by k_p u Δ. Where p is
-    flushed to zero the quotient loses η/|A|, and never more than φ.
+    flushed to zero the quotient loses η/|A|, and never more than φ. Where A is read as zero φ becomes Δ,
+    and moves by |Δ|ψ(Re p) times p.
     """
     if not trajectory.scan.zoh:
         return step[:, None]
@@ -112,6 +113,7 @@ def _phi_error(trajectory: Trajectory, step: Float, arithmetic: Arithmetic) -> F
     moved = trajectory.a * (step[:, None] + arithmetic.k_scale * u * trajectory.step[:, None])
     zero = trajectory.A == 0.0
     lost = np.where(zero, 0.0, np.minimum(arithmetic.eta / np.where(zero, 1.0, trajectory.A), trajectory.phi))
+    lost = lost + trajectory.hold_moves * flushed(arithmetic, trajectory.A, trajectory.step[:, None])
     return moved + (k_exp + arithmetic.k_div) * u * trajectory.phi + lost + arithmetic.eta
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_spec._functions import sigmoid
+from ssm_spec._functions import psi, sigmoid
 from ssm_spec._selective_scan._adjoint import (
     Cotangents,
     adjoint_states,
@@ -65,6 +66,18 @@ class Trajectory:
     def gate(self) -> Float:
         """silu(z), or 1."""
         return np.ones_like(self.v) if self.z is None else gate(self.z)
+
+    @property
+    def inverse(self) -> Float:
+        """1/|A|, which the zero-order hold may multiply by, A's shape; 0 where A is, and under Euler's rule."""
+        divides = self.A != 0.0 if self.scan.zoh else np.zeros(self.A.shape, dtype=bool)
+        return np.divide(1.0, self.A, out=np.zeros_like(self.A), where=divides)
+
+    @cached_property
+    def hold_moves(self) -> Float:
+        """|Δ|ψ(Re p), how much φ = Δφ₁(p) moves with p. (l, n, b, d)."""
+        found: Float = self.step[:, None] * psi(step_sizes(self.scan)[:, None] * self.scan.A.real)
+        return found
 
 
 def follow(scan: Scan) -> Trajectory:

@@ -13,6 +13,7 @@ import pytest
 from ssm_spec import (
     Arithmetic,
     Bounded,
+    discretize_zoh_bounds,
     selective_scan_bounds,
     selective_scan_vjp_bounds,
     selective_state_update_bounds,
@@ -318,6 +319,43 @@ def test_a_complex_exponent_that_overflows_has_no_angle(rule: str, word: Any) ->
         assert judged["d u"] == judged["d B"] == ([angle, angle, True] if rule == "zoh" else before)
         assert judged["d delta"] == [angle] * 3
         assert judged["d C"] == judged["y"]
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_a_subnormal_mode_may_be_read_as_zero(is_complex: bool) -> None:
+    """Then φ is Δ, which is wrong by Δ²A/2: with Δ = 10³⁵, 10⁻³ of itself."""
+    delta, A = (
+        np.float32(1e35),
+        np.float32(1e-38) * np.ones((1, 1), np.complex64 if is_complex else "float32"),
+    )
+    one = np.ones((1, 1, 1), A.dtype)
+    inputs = {"u": one.real, "delta": delta * one.real, "A": A, "B": one, "C": one, "b_discretization": "zoh"}
+    allowed = selective_scan_bounds(arithmetic=Arithmetic(evaluation="sequential"), **inputs)["last_state"]
+    assert allowed.judged.all()
+    assert (np.abs(delta - allowed.value) > 1e-4 * delta).all()
+    assert (np.abs(delta - allowed.value) <= allowed.bound).all()
+    # A mode that is a normal number has no such excuse.
+    normal = selective_scan_bounds(
+        arithmetic=Arithmetic(evaluation="sequential"), **inputs | {"A": 100 * A, "delta": 1e33 * one.real}
+    )["last_state"]
+    assert (normal.bound < 1e-4 * np.abs(normal.value)).all()
+
+
+def test_a_hold_may_be_multiplied_by_the_inverse_of_its_mode() -> None:
+    """expm1(p) (1/A): a mode below 2.9·10⁻³⁹ has no inverse in float32."""
+    one = np.ones((1, 1, 1), np.float32)
+    inputs = {"u": one, "delta": np.float32(1e30) * one, "B": one, "C": one, "b_discretization": "zoh"}
+    for mode, judged in ((2e-39, False), (3e-39, True)):
+        A = np.float32(mode) * one[0]
+        with np.errstate(over="ignore"):
+            assert np.isfinite(np.float32(1) / A).all() == judged
+        allowed = exact(inputs | {"A": A}, {"y": one, "last_state": one}, Arithmetic(evaluation="scan"))
+        for name in ("y", "last_state", "d u", "d B"):
+            assert allowed[name].judged.all() == judged
+        discrete = discretize_zoh_bounds(
+            arithmetic=Arithmetic(), A=A[0], B=one[0], delta=inputs["delta"][0, 0, 0], diagonal=True
+        )
+        assert discrete["B_bar"].judged.all() == judged
 
 
 @pytest.mark.parametrize(("delta", "u"), [(19.0, 1e31), (39.0, 1e22)])
