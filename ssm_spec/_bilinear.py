@@ -95,10 +95,12 @@ def bilinear_gradients(
         H_bound = _adjoint_bound(system, G, H.hi, alpha, arithmetic)
         count = (H.hi.shape[-1] + 2) * u
         # dX is a sum of products of W⁻ᴴ G and W⁻¹ Δ [A, B].
-        lost_H = (1 + _transpose(np.abs(system.inverse))) @ (1 + np.abs(G))
-        lost_X, lost_Y = arithmetic.eta * lost_H @ _transpose(system.solved), arithmetic.eta * lost_H
+        most_H = (1 + _transpose(np.abs(system.inverse))) @ (1 + np.abs(G))
+        most_X = most_H @ _transpose(system.solved)
+        lost_X, lost_Y = arithmetic.eta * most_X, arithmetic.eta * most_H
         bound = _gradient_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + lost_X
-        judged = usable & _in_range(arithmetic, system, Z.hi, bound, H.hi)
+        # Π(1 + |f|) is no less than what products reach in any order.
+        judged = usable & _in_range(arithmetic, system, Z.hi, bound, most_H, most_X)
     dX_parts = _cut(_unusable_marked(dX, bound, own, usable, judged), slice(None), A)
     dY_parts = _cut(_unusable_marked(H.hi, H_bound, H_error, usable, judged), slice(n, None), A)
     if arithmetic is None:

@@ -9,6 +9,7 @@ asked about and for this package.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,10 +32,18 @@ from ssm_spec._h3 import (
     read_keywords,
     read_vjp,
 )
+from ssm_spec._h3_range import (
+    cotangent_reach,
+    gated_reach,
+    gradients_reach,
+    keys_cotangent_reach,
+    projected_reach,
+)
 from ssm_spec._layer_bounds import finish, layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import named
 from ssm_spec._products import Inexact, exactly, product_error
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
+from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._validate import Array, Float
 
 
@@ -52,7 +61,7 @@ def h3_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
     """Return y with what honest arithmetic may do to each element: scans, chunks, or declared "fft"."""
     call = read_keywords(inputs)
     made = forward(call)
-    errors, judged = _forward_errors(call, made, arithmetic)
+    errors, judged, _ = _forward_errors(call, made, arithmetic)
     if call.out_proj is None:
         return {"y": finish(made.y, errors[0].y, errors[1].y, judged, arithmetic)}
     with np.errstate(all="ignore"):
@@ -62,8 +71,8 @@ def h3_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bounded]:
             product_error("od,bdl->bol", W, Inexact(made.y, e.y), a)
             for e, a in zip(errors, (arithmetic, ORACLE), strict=True)
         )
-    everywhere = np.broadcast_to(np.all(judged, axis=1, keepdims=True), y.shape)
-    return {"y": finish(y, bound, own, everywhere, arithmetic)}
+        inside = projected_reach(call.out_proj, Inexact(made.y, errors[0].y)) < arithmetic.largest
+    return {"y": finish(y, bound, own, np.all(judged, axis=1, keepdims=True) & inside, arithmetic)}
 
 
 @arguments_of(h3)
@@ -77,7 +86,7 @@ def h3_vjp_bounds(
     """Return the gradients of `h3` with what honest arithmetic may do to each element."""
     call, names, r = read_vjp(cotangents, wrt, inputs)
     made = forward(call)
-    errors, judged = _forward_errors(call, made, arithmetic)
+    errors, judged, keys_judged = _forward_errors(call, made, arithmetic)
     dy, ds = pull_back_gate(call, r)
     both = (arithmetic, ORACLE)
     with np.errstate(all="ignore"):
@@ -101,39 +110,55 @@ def h3_vjp_bounds(
             wrong_dx = Inexact(dx, call.unfolded(e_dx))
             wrong_dy = Inexact(dy, gates[i][0])
             sides.append(_input_errors(call, made, errors[i], r, wrong_dy, wrong_dx, through, a, i == 1))
-    whole = bool(np.all(judged)) and bool(np.all(of_input.judged))
-    found = dict(slopes)
+        wrong_dy, wrong_dx = Inexact(dy, gates[0][0]), Inexact(dx, call.unfolded(of_input.bound))
+        read = (Inexact(getattr(made, name), getattr(errors[0], name)) for name in ("keys", "s", "y"))
+        reach = gradients_reach(call, r, wrong_dy, wrong_dx, *read)
+        entered = np.all(cotangent_reach(call.out_proj, r) < arithmetic.largest)
+        through_keys = np.all(keys_cotangent_reach(call, wrong_dx) < arithmetic.largest)
+    whole = entered & np.all(judged) & np.all(of_input.judged)
+    inside = entered & np.all(keys_judged)
+    found = {name: replace(slope, judged=slope.judged & inside) for name, slope in slopes.items()}
     for name in names:
         if name not in found:
-            shape = values[name].shape
-            good = np.full(shape, whole)
+            good = whole & (reach[name] < arithmetic.largest)
+            if name in ("k", "shift", "shift_D"):
+                good = good & through_keys
             found[name] = finish(values[name], sides[0][name], sides[1][name], good, arithmetic)
     return named(found, inputs, names)
 
 
 def _forward_errors(
     call: Heads, made: Forward, arithmetic: Arithmetic
-) -> tuple[tuple[_Errors, _Errors], Array]:
-    """Return the errors in both arithmetics, and where y (b, d, l) is judged."""
+) -> tuple[tuple[_Errors, _Errors], Array, Array]:
+    """Return the errors in both arithmetics, where y (b, d, l) is judged, and where the keys (b, 1, l) are.
+
+    A key that has left the range is infinite, and so is all that the diagonal system makes of it later;
+    transforms bring it to earlier times too.
+    """
     convolved = causal_convolution_bounds(arithmetic=arithmetic, u=call.k, K=call.shift)["y"]
     first = []
     with np.errstate(all="ignore"):
         for a, e in ((arithmetic, convolved.bound), (ORACLE, convolved.own)):
-            direct = np.abs(call.passing[:, None] * call.k)
-            e_keys = e + a.u * (3 * direct + np.abs(made.keys) + e) + 2 * a.eta
+            passing, k = np.abs(call.passing[:, None]), np.abs(call.k)
+            e_keys = e + a.u * (3 * passing * k + np.abs(made.keys) + e) + a.eta + flushed(a, passing, k)
             keys = Inexact(call.split(made.keys), call.split(e_keys))
             first.append((e_keys, product_error("bhil,bhjl->bijhl", keys, exactly(call.split(call.v)), a)))
         inexact = (call.folded(first[0][1]), call.folded(first[1][1]))
         out = layer_bounds(made.system, arithmetic, inexact=inexact)["y"]
-        found = []
+        found: list[_Errors] = []
         for (e_keys, e_products), a, e in zip(first, (arithmetic, ORACLE), (out.bound, out.own), strict=True):
             s = Inexact(made.s, call.unfolded(e))
             e_y = product_error("bhil,bijhl->bhjl", exactly(call.split(call.q)), s, a)
             found.append(_Errors(e_keys, e_products, call.unfolded(e), call.joined(e_y)))
+        inside = gated_reach(call, Inexact(made.s, found[0].s)) < arithmetic.largest
+        reached = np.abs(made.keys) + first[0][0] < arithmetic.largest
     # y_j sums over i.
     judged = np.moveaxis(np.all(call.unfolded(out.judged), axis=1), 1, 2)
-    inputs = np.all(convolved.judged, axis=1, keepdims=True)
-    return (found[0], found[1]), np.broadcast_to(call.joined(judged) & inputs, made.y.shape)
+    keys = np.all(convolved.judged & reached, axis=1, keepdims=True)
+    past = np.logical_and.accumulate(keys, axis=-1)
+    if arithmetic.evaluation == "fft":
+        past = np.broadcast_to(np.all(past, axis=-1, keepdims=True), past.shape)
+    return (found[0], found[1]), call.joined(judged) & past & inside, keys
 
 
 def _gate_errors(call: Heads, r: Float, dy: Float, arithmetic: Arithmetic) -> tuple[Float, Float]:

@@ -110,6 +110,9 @@ def layer_vjp_bounds(
                 shaped["delta"] = np.fmin(shaped["delta"], step_error(system, E_A, E_B, a))
             sides.append(shaped)
         good = {name: size < arithmetic.largest for name, size in reach.items()}
+    whole = _whole(A_bar, call) & _whole(B_bar, call)
+    for name, of_systems in {"C": whole[..., None], "u": whole[..., None], "initial_state": whole}.items():
+        good[name] = good[name] & of_systems
     result = {}
     for name in system.arrays():
         rounded = through.get(name)
@@ -128,7 +131,8 @@ def layer_vjp_bounds(
 def finish(value: Array, bound: Float, own: Float, judged: Array, arithmetic: Arithmetic) -> Bounded:
     """Return the public form; not judged where the value or its bound leaves the compute type's range."""
     bound = np.where(np.isnan(bound), np.inf, bound)
-    inside = np.isfinite(bound) & np.isfinite(value) & (np.abs(value) < arithmetic.largest)
+    with np.errstate(invalid="ignore", over="ignore"):
+        inside = np.isfinite(value) & (np.abs(value) + bound < arithmetic.largest)
     return Bounded(value, bound, np.asarray(own), np.asarray(judged & inside))
 
 

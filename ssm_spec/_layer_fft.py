@@ -1,9 +1,10 @@
 """What a layer may lose that convolves its kernel by fast Fourier transforms.
 
-    y = K * u + C Ā^{k+1} h₋₁ + D u,    |error| <= E_K * |u| + |K| * E_u + ε(K, u) + ...
+    y = K * u + C Ā^{k+1} h₋₁ + D u,    |error| <= E_K * |u| + |K| * E_u + ε(|K| + E_K, |u| + E_u) + ...
 
 E_K is the kernel's own error: the response to an impulse by the perturbed recurrence, and powers or
-repeated doubling by `ssm_kernel_bounds`. ε is the transforms' error, by norm (`fft_error`). Backwards,
+repeated doubling by `ssm_kernel_bounds`. ε is the transforms' error, by norm (`fft_error`), of what is
+transformed: what is wrong of u at one time, however small the rest, is spread over all. Backwards,
 dK = Σ r ⋆ u is wrong by the same, and its error enters the adjoint of the impulse response as the
 error of a cotangent. What the transforms and the kernel reach on their way has to stay in range
 (`fft_reach`): of u and K, of r and K, and of r and u.
@@ -27,7 +28,7 @@ from ssm_spec._layer_errors import (
     largest,
     output_error,
 )
-from ssm_spec._products import exactly, product_error
+from ssm_spec._products import Inexact, exactly, product_error
 from ssm_spec._recurrence_range import Sizes, reach_of_gradients
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._validate import Array, Float
@@ -39,15 +40,13 @@ def output_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) ->
     K, E_K, inside = _kernel(call, wrong, in_time)
     reach = np.where(inside, 0.0, np.inf).max(axis=2, initial=0.0) + np.zeros((len(call.u), 1, 1))
     u, length = np.abs(call.u), call.u.shape[-1]
-    total = product_error("spm,bsml->bspl", exactly(call.D), exactly(call.u), arithmetic)
-    total = total + np.einsum("spm,bsml->bspl", np.abs(call.D), wrong.u)
+    total = product_error("spm,bsml->bspl", exactly(call.D), Inexact(call.u, wrong.u), arithmetic)
     for p, m in np.ndindex(K.shape[1:3]):
-        moved = convolve(u[:, :, m] + wrong.u[:, :, m], E_K[:, p, m]) + convolve(
-            wrong.u[:, :, m], np.abs(K[:, p, m])
-        )
-        by_norm = _kept(fft_error(call.u[:, :, m], K[:, p, m], arithmetic), length)
-        total[:, :, p] += moved + by_norm + arithmetic.u * convolve(u[:, :, m], np.abs(K[:, p, m]))
-        reach[:, :, p] += fft_reach(u[:, :, m] + wrong.u[:, :, m], np.abs(K[:, p, m]) + E_K[:, p, m])
+        entering, size = u[:, :, m] + wrong.u[:, :, m], np.abs(K[:, p, m])
+        moved = convolve(entering, E_K[:, p, m]) + convolve(wrong.u[:, :, m], size)
+        by_norm = _kept(fft_error(entering, size + E_K[:, p, m], arithmetic), length)
+        total[:, :, p] += moved + by_norm + arithmetic.u * convolve(entering, size)
+        reach[:, :, p] += fft_reach(entering, size + E_K[:, p, m])
     total = total * (1 + (K.shape[2] + 2) * arithmetic.u)
     if np.any(call.initial):
         alone = call._replace(u=np.zeros_like(call.u))
@@ -67,15 +66,14 @@ def gradients_by_fft(
     dK, E_dK, met = _kernel_gradient(call, r, wrong, arithmetic)
     length = call.u.shape[-1]
     flipped, E_r = np.abs(r[..., ::-1]), wrong.r[..., ::-1]
-    du = product_error("spm,bspl->bsml", exactly(call.D), exactly(r), arithmetic)
-    du = du + np.einsum("spm,bspl->bsml", np.abs(call.D), wrong.r)
+    du = product_error("spm,bspl->bsml", exactly(call.D), Inexact(r, wrong.r), arithmetic)
     reach = np.where(inside, 0.0, np.inf).max(axis=1, initial=0.0) + np.zeros((len(call.u), 1, 1))
     for p, m in np.ndindex(K.shape[1:3]):
-        size = np.abs(K[:, p, m])
-        moved = convolve(flipped[:, :, p] + E_r[:, :, p], E_K[:, p, m]) + convolve(E_r[:, :, p], size)
-        by_norm = _kept(fft_error(r[:, :, p], K[:, p, m], arithmetic), length)
-        du[:, :, m] += (moved + by_norm + arithmetic.u * convolve(flipped[:, :, p], size))[..., ::-1]
-        reach[:, :, m] += fft_reach(flipped[:, :, p] + E_r[:, :, p], size + E_K[:, p, m])
+        entering, size = flipped[:, :, p] + E_r[:, :, p], np.abs(K[:, p, m])
+        moved = convolve(entering, E_K[:, p, m]) + convolve(E_r[:, :, p], size)
+        by_norm = _kept(fft_error(entering, size + E_K[:, p, m], arithmetic), length)
+        du[:, :, m] += (moved + by_norm + arithmetic.u * convolve(entering, size))[..., ::-1]
+        reach[:, :, m] += fft_reach(entering, size + E_K[:, p, m])
     response, still = _impulse_response(call, wrong)
     states, cotangent = rec.run(response), np.moveaxis(dK, 2, 0)
     still = still._replace(r=np.moveaxis(E_dK, 2, 0))
@@ -137,8 +135,8 @@ def _kernel_gradient(
             + (b + 1) * arithmetic.u * sizes
         )
         for k in range(b):
-            error[:, i, j] += _kept(fft_error(x[k : k + 1], u[k], arithmetic), length)[0]
             sizes_of_row = np.abs(x[k : k + 1]) + wrong.r[k : k + 1, :, i], np.abs(u[k]) + wrong.u[k, :, j]
+            error[:, i, j] += _kept(fft_error(*sizes_of_row, arithmetic), length)[0]
             reach[:, i, j] += fft_reach(*sizes_of_row)[0]
     return dK, error, reach
 

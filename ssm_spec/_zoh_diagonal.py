@@ -91,8 +91,12 @@ def zoh_diagonal_gradients(
         own = combine(UNIT, ORACLE.eta, a_own, phi_own, psi_own)
         # Π(1 + |f|) is no less than what products reach in any order; in dλ Δ² is formed with ψ.
         most = _lost_gradients(A, B, step, dA_bar, dB_bar, (a, phi, psi))
+        source = np.sum((1 + np.abs(B)) * (1 + np.abs(dB_bar)), axis=-1)
+        most_A = (1 + np.abs(step)) * (1 + np.abs(a)) * (1 + np.abs(dA_bar)) + (
+            1 + step**2 * np.abs(psi)
+        ) * source
         judged_B = judged[..., None] & _in_range(asked, most[0], bounds[0])
-        judged_A = judged & _in_range(asked, np.abs(dA_value) + bounds[1])
+        judged_A = judged & _in_range(asked, most_A, bounds[1])
         judged_step = np.all(judged, axis=-1) & _in_range(asked, np.sum(most[2], axis=-1), bounds[2])
     return {
         "A": Parts(dA_value, bounds[1], own[1], judged_A),

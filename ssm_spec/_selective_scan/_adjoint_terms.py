@@ -123,7 +123,7 @@ class Analysis:
 
     @property
     def _hold_way(self) -> Float:
-        """The largest number on the way to φ: of the zero-order hold expm1(p), about |a|, 1/A, a complex p."""
+        """The largest number on the way to φ: if zoh, expm1(p), about |a|, 1/A and a complex p."""
         if not self.f.scan.zoh:
             return self.f.phi
         grown = self._reached(self.f.a + self.local.decay)

@@ -114,7 +114,8 @@ def _phi_error(trajectory: Trajectory, step: Float, arithmetic: Arithmetic) -> F
     zero = trajectory.A == 0.0
     lost = np.where(zero, 0.0, np.minimum(arithmetic.eta / np.where(zero, 1.0, trajectory.A), trajectory.phi))
     lost = lost + trajectory.hold_moves * flushed(arithmetic, trajectory.A, trajectory.step[:, None])
-    return moved + (k_exp + arithmetic.k_div) * u * trajectory.phi + lost + arithmetic.eta
+    error: Float = moved + (k_exp + arithmetic.k_div) * u * trajectory.phi + lost + arithmetic.eta
+    return error
 
 
 def _source_error(trajectory: Trajectory, phi: Float, arithmetic: Arithmetic) -> Float:

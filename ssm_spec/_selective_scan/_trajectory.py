@@ -69,7 +69,7 @@ class Trajectory:
 
     @property
     def inverse(self) -> Float:
-        """1/|A|, which the zero-order hold may multiply by, A's shape; 0 where A is, and under Euler's rule."""
+        """1/|A|, which the zero-order hold may multiply by; 0 where A is, and under Euler's rule."""
         divides = self.A != 0.0 if self.scan.zoh else np.zeros(self.A.shape, dtype=bool)
         return np.divide(1.0, self.A, out=np.zeros_like(self.A), where=divides)
 
