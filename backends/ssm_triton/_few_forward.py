@@ -1,4 +1,4 @@
-"""The forward pass in Gluon where there are few warps: three a scheduler at most, and time in one piece.
+"""The forward pass in Gluon where there are few warps, a few for each scheduler, and time in one piece.
 
 The equations of `_lanes_forward`, for up to sixteen states. A warp that is alone on its scheduler has to fill
 its own waits: lanes of two states make four times as many warps, a block of 64 steps is walked without
@@ -26,13 +26,12 @@ from ssm_triton._few_layouts import (
     in_order_of_time,
     rows_of_four,
     rows_of_sums,
-    stacked,
     steps_of_channels,
     steps_of_states,
     sums_of_streams,
     sums_of_walk,
 )
-from ssm_triton._lanes_layouts import seen_as, sigmoid, stream
+from ssm_triton._lanes_layouts import seen_as, sigmoid, stacked, stream
 from ssm_triton._math import LOG2_E, softplus
 
 _NEWER = hasattr(async_copy, "async_load")

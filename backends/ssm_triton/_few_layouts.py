@@ -126,22 +126,6 @@ def four(x, layout: gl.constexpr):
 
 
 @gluon.jit
-def stacked(xs):
-    """2^k of (G, channels) as (2^k, G, channels), without a move."""
-    if len(xs) == 1:
-        whole = xs[0].reshape([1, xs[0].shape[0], xs[0].shape[1]])
-    else:
-        HALF: gl.constexpr = len(xs) // 2
-        early, late = (), ()
-        for v in gl.static_range(HALF):
-            early += (xs[v],)
-            late += (xs[v + HALF],)
-        both = gl.join(stacked(early), stacked(late)).permute((3, 0, 1, 2))
-        whole = both.reshape([2 * HALF, both.shape[2], both.shape[3]])
-    return whole
-
-
-@gluon.jit
 def in_order_of_lanes(sums, W: gl.constexpr, layout: gl.constexpr):
     """(steps, G, channels) as `sums_of_walk` has them, without a move."""
     apart = sums.reshape([sums.shape[0] // 4, 4, sums.shape[1], W, 2, 2])

@@ -86,12 +86,12 @@ def wide_sums(DT, G, R, W, TIME, VECTOR):
 
 @constexpr_function
 def wide_tile(N, K, R, W):
-    """(8, warps, G, channels of a warp), as the walk leaves the sums of a tile; channels first."""
+    """(TILE, warps, G, channels of a warp), as the walk leaves the sums of a tile; channels first."""
     G = N // K
-    registers = [[0, 0, 0, x] for x in powers(R)] + [[x, 0, 0, 0] for x in powers(8)]
+    registers = [[0, 0, 0, x] for x in powers(R)] + [[x, 0, 0, 0] for x in powers(TILE)]
     lanes = wide_lanes(N, K, [0, 0, 1, 0], [0, 0, 0, R])
     warps = [[0, x, 0, 0] for x in powers(W)]
-    return gl.DistributedLinearLayout(registers, lanes, warps, [], [8, W, G, 32 // G * R])
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [TILE, W, G, 32 // G * R])
 
 
 @constexpr_function
@@ -115,9 +115,6 @@ def padded(shape, size, pad):
 
 
 @gluon.jit
-def stack_sums(x0, x1, x2, x3, x4, x5, x6, x7, W: gl.constexpr):
-    """Eight of (G, channels) as (8, warps, G, channels of a warp), without a move."""
-    low = gl.join(gl.join(x0, x1), gl.join(x2, x3))
-    high = gl.join(gl.join(x4, x5), gl.join(x6, x7))
-    whole = gl.permute(gl.join(low, high), (4, 3, 2, 0, 1))
-    return gl.permute(whole.reshape([8, x0.shape[0], W, x0.shape[1] // W]), (0, 2, 1, 3))
+def by_warps(sums, W: gl.constexpr):
+    """(steps, G, channels) as (steps, warps, G, channels of a warp), without a move."""
+    return sums.reshape([sums.shape[0], sums.shape[1], W, sums.shape[2] // W]).permute((0, 2, 1, 3))

@@ -13,7 +13,7 @@ from ssm_triton._plan import BackwardPlan, Shape
 from ssm_triton._sums import sum_pieces
 
 NAMES = ("B", "C", "A", "D", "delta_bias")
-SLICE_STEPS = 16
+SLICE_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _sum(
     real: bool = True,
 ) -> None:  # fmt: skip
     """Fill the sums, or the real or imaginary part of those that are complex."""
-    T, J, channels = SLICE_STEPS, max(128 // N, 1), max(512 // N, 1)
+    T, J, channels = SLICE_STEPS, max(64 // N, 1), max(512 // N, 1)
     spans = -(-shape.length // T) * shape.batch
     groups = (shape.groups_B, shape.groups_C)
     counts = [len(pieces[name]) // max(g, 1) for name, g in zip("BC", groups, strict=True)]

@@ -36,7 +36,7 @@ from ssm_triton._lanes_layouts import (
     seen_as,
     sigmoid,
     softplus_and_slope,
-    stack_states,
+    stacked,
     stream,
     streams,
     sums_of_steps,
@@ -49,14 +49,36 @@ from ssm_triton._math import LN_2, LOG2_E
 
 @gluon.jit
 def carried_back(message, decay, messages, row, segment, segments, size, offsets, mask):
-    """The message into a segment's end: m ← P m + m′ over the segments after it, last first."""
+    """The message into a segment's end: m ← P m + m′ over the segments after it, last first.
+
+    Four at a time, so that their loads are under way together.
+    """
     m = message
-    for k in range(segment + 1, segments):
-        base = (row * segments + segments + segment - k).to(gl.int64) * size
-        p = gl.load(decay + base + offsets, mask=mask, other=0.0)
-        own = gl.load(messages + base + offsets, mask=mask, other=0.0)
-        m = p * m + own
+    for k in range(0, segments - 1 - segment, 4):
+        ps, own = (), ()
+        for v in gl.static_range(4):
+            later = segments - 1 - k - v
+            base = (row * segments + later).to(gl.int64) * size
+            here = mask & (later > segment)
+            ps += (gl.load(decay + base + offsets, mask=here, other=1.0),)
+            own += (gl.load(messages + base + offsets, mask=here, other=0.0),)
+        for v in gl.static_range(4):
+            m = ps[v] * m + own[v]
     return m
+
+
+@gluon.jit
+def walked(h, a2, x_rows, B_rows, tile, OF: gl.constexpr, SD: gl.constexpr, SN: gl.constexpr):
+    """The state after a tile, from the state before it."""
+    ss, ws, Bs = (), (), ()
+    for v in gl.static_range(T):
+        s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
+        ss += (s_v[None, :],)
+        ws += (w_v[None, :],)
+        Bs += (B_rows.index(tile * T + v).load(SN)[:, None],)
+    for v in gl.static_range(T):
+        h = gl.exp2(ss[v] * a2) * h + ws[v] * Bs[v]
+    return h
 
 
 @gluon.jit
@@ -187,6 +209,7 @@ def backward_lanes(
     dB_tiles = seen_as(dB_block, [TILES, T, N], rows(N, 0, T))
     dC_tiles = seen_as(dC_block, [TILES, T, N], rows(N, 0, T))
     starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], FLAT)
+    starts_of_two = seen_as(starts, [TILES // 2, 2, N, DT], FLAT_T)
     turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
     turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
 
@@ -223,12 +246,14 @@ def backward_lanes(
             x_block.store(gl.join(by_pairs(s), by_pairs(s * widened(u_0))))
             q_block.store(gl.join(by_pairs(q), by_pairs(q)))
 
-            for tile in range(TILES):
-                starts.index(tile).store(h)
-                for v in gl.static_range(T):
-                    s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
-                    B_v = B_rows.index(tile * T + v).load(SN)[:, None]
-                    h = gl.exp2(s_v[None, :] * a2) * h + w_v[None, :] * B_v
+            # Two tiles between barriers. The last two, below: after them the sweep need not go on.
+            for two in range(TILES // 2 - 1 + gl.minimum(half, 1)):
+                h_0 = h
+                h_1 = walked(h_0, a2, x_rows, B_rows, 2 * two, OF, SD, SN)
+                h = walked(h_1, a2, x_rows, B_rows, 2 * two + 1, OF, SD, SN)
+                starts_of_two.index(two).store(stacked((h_0, h_1)))
+        h_1 = walked(h, a2, x_rows, B_rows, TILES - 2, OF, SD, SN)
+        starts_of_two.index(TILES // 2 - 1).store(stacked((h, h_1)))
 
         for back in range(TILES):
             tile = TILES - 1 - back
@@ -251,7 +276,7 @@ def backward_lanes(
                     ys += (over_states(Cs[v] * h),)
             if HAS_Z:
                 y = sums_of_steps(ys[0], ys[1], ys[2], ys[3])
-            turn_C.store(gl.convert_layout(stack_states(by_C[0], by_C[1], by_C[2], by_C[3]), X))
+            turn_C.store(gl.convert_layout(stacked(by_C), X))
             bs, es, by_B = (), (), ()
             for k in gl.static_range(T):
                 lam = qs[T - 1 - k] * Cs[T - 1 - k] + m
@@ -264,7 +289,7 @@ def backward_lanes(
                 by_B += (b0 + b1,)
             through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0])
             through_a = sums_of_steps(es[3], es[2], es[1], es[0])
-            turn_B.store(gl.convert_layout(stack_states(by_B[3], by_B[2], by_B[1], by_B[0]), X))
+            turn_B.store(gl.convert_layout(stacked((by_B[3], by_B[2], by_B[1], by_B[0])), X))
             dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
             dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
             if not HAS_Z:

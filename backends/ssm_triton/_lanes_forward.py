@@ -13,9 +13,9 @@ from triton.experimental.gluon import language as gl
 
 from ssm_triton._forward_layouts import (
     TILE,
+    by_warps,
     padded,
     paired_states,
-    stack_sums,
     wide_projections,
     wide_rows,
     wide_states,
@@ -23,7 +23,7 @@ from ssm_triton._forward_layouts import (
     wide_sums,
     wide_tile,
 )
-from ssm_triton._lanes_layouts import BLOCK, all_stored, seen_as, sigmoid, stream
+from ssm_triton._lanes_layouts import BLOCK, all_stored, seen_as, sigmoid, stacked, stream
 from ssm_triton._math import LOG2_E, softplus
 
 
@@ -196,7 +196,7 @@ def forward_lanes(
                     h = a_v * h + w_v[None, :] * B_v[:, None]
                     ys += (gl.sum((C_v[:, None] * h).reshape([G, K, DT]), 1),)
             if not LOCAL:
-                of_tile = stack_sums(ys[0], ys[1], ys[2], ys[3], ys[4], ys[5], ys[6], ys[7], W)
+                of_tile = by_warps(stacked(ys), W)
                 y_tiles.index(group).store(gl.convert_layout(of_tile, Y))
         if not LOCAL:
             y_t = gl.sum(y_block.load(SUMS), 2).reshape([BLOCK, DT])

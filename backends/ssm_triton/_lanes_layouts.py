@@ -126,10 +126,19 @@ def all_stored():
 
 
 @gluon.jit
-def stack_states(x0, x1, x2, x3):
-    """Four of (N, channels) as (T, N, channels), without a move."""
-    pairs = gl.join(gl.join(x0, x1), gl.join(x2, x3))
-    return gl.permute(pairs, (3, 2, 0, 1)).reshape([4, x0.shape[0], x0.shape[1]])
+def stacked(xs):
+    """2^k of (rows, channels) as (2^k, rows, channels), without a move."""
+    if len(xs) == 1:
+        whole = xs[0].reshape([1, xs[0].shape[0], xs[0].shape[1]])
+    else:
+        HALF: gl.constexpr = len(xs) // 2
+        early, late = (), ()
+        for v in gl.static_range(HALF):
+            early += (xs[v],)
+            late += (xs[v + HALF],)
+        both = gl.join(stacked(early), stacked(late)).permute((3, 0, 1, 2))
+        whole = both.reshape([2 * HALF, both.shape[2], both.shape[3]])
+    return whole
 
 
 @gluon.jit

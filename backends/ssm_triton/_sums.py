@@ -9,21 +9,25 @@ import triton.language as tl
 @triton.jit
 def add_up(
     pieces, out, count, piece, rows, columns, row_step, column_step, out_row, out_column, first,
-    J: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
+    J: tl.constexpr, R: tl.constexpr, C: tl.constexpr, PADDED: tl.constexpr = False,
 ):  # fmt: skip
     """out[r, c] = Σ of `count` pieces[r, c], which lie `piece` numbers apart, for R rows from `first` on.
 
-    J pieces at a time: the loads of one turn are all under way before the first is needed.
+    J pieces at a time: the loads of one turn are all under way before the first is needed. Pieces that are
+    PADDED have all C columns: no mask along them, so that four numbers make one load.
     """
     r = (first + tl.arange(0, R)).to(tl.int64)
     c = tl.arange(0, C).to(tl.int64)
     inside = (r < rows)[:, None] & (c < columns)[None, :]
+    given = inside
+    if PADDED:
+        given = (r < rows)[:, None]
     at = r[:, None] * row_step + c[None, :] * column_step
     j = tl.arange(0, J)[:, None, None]
     total = tl.zeros((J, R, C), pieces.dtype.element_ty)
     for start in range(0, count, J):
         k = start + j
-        here = inside[None] & (k < count)
+        here = given[None] & (k < count)
         total += tl.load(pieces + k.to(tl.int64) * piece + at[None], mask=here, other=0.0)
     to = r[:, None] * out_row + c[None, :] * out_column
     tl.store(out + to, tl.sum(total, 0).to(out.dtype.element_ty), mask=inside)
@@ -41,7 +45,7 @@ def over_time(
     one = length.to(tl.int64) * N * STEP
     add_up(
         slices + (group * count * batches + batch) * one, out + batch * out_b + group * out_g,
-        count, batches * one, length, n, N * STEP, STEP, out_l, out_n, (program % spans) * T, J, T, N,
+        count, batches * one, length, n, N * STEP, STEP, out_l, out_n, (program % spans) * T, J, T, N, True,
     )  # fmt: skip
 
 
