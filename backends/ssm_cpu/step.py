@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssm_backends import ArgumentError
+from ssm_backends.slots import check_slots
 from ssm_backends.transforms import refuse_transforms
 from ssm_backends.writable import check_writable
 from ssm_cpu._checked import check
@@ -77,7 +77,7 @@ def selective_state_update(
         given = {"state": state, **streams, "state_indices": state_indices}
         refuse_transforms("selective_state_update", {name: x for name, x in given.items() if x is not None})
     if state_indices is not None:
-        _check_slots(state_indices, len(state))
+        check_slots(state_indices.tolist(), len(state))
     new = state if inplace else library.empty_like(state) if state_indices is None else library.copy(state)
     written = library.plain(new)
     arrays = (library.plain(state), written, *map(library.plain, streams.values()), state_indices)
@@ -87,10 +87,3 @@ def selective_state_update(
     if library.words(written)[0] != library.words(new)[0]:  # `state` holds its numbers conjugated or negated
         new.copy_(written)
     return y, new
-
-
-def _check_slots(state_indices: Any, slots: int) -> None:
-    if len(state_indices) and not (int(state_indices.min()) >= -1 and int(state_indices.max()) < slots):
-        raise ArgumentError(
-            f"`state_indices` must lie in -1..{slots - 1}, the slots of `state`; got {state_indices.tolist()}"
-        )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_backends import ArgumentError
+from ssm_backends.slots import check_slots
 from ssm_backends.writable import check_writable
 from ssm_numpy.functions import quiet, silu
 from ssm_numpy.selective_scan import prepare
@@ -59,14 +59,14 @@ def selective_state_update(
     ------
     ArgumentError
         If `state` cannot be written element by element where `inplace` is set.
-        If `state_indices` names a slot that the pool does not have.
+        If `state_indices` names a slot that the pool does not have, or one twice.
     """
     if inplace:
         check_writable("state", state)
     rows = np.arange(len(u))
     slots = rows
     if state_indices is not None:
-        _check_indices(state_indices, len(state))
+        check_slots(state_indices.tolist(), len(state))
         rows = np.flatnonzero(state_indices >= 0)
         slots = state_indices[rows]
     scan = prepare(
@@ -90,10 +90,3 @@ def selective_state_update(
     new_state = state if inplace else state.copy()
     new_state[slots] = h
     return y, new_state
-
-
-def _check_indices(state_indices: Array, slots: int) -> None:
-    if np.any((state_indices < -1) | (state_indices >= slots)):
-        raise ArgumentError(
-            f"`state_indices` must lie in -1..{slots - 1}, the slots of `state`; got {state_indices.tolist()}"
-        )

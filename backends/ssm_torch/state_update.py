@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_backends import ArgumentError
+from ssm_backends.slots import check_slots
 from ssm_backends.writable import check_writable
 from ssm_torch.optional import may_be_differentiated
 from ssm_torch.precision import not_cast_down
@@ -60,8 +60,8 @@ def selective_state_update(
     ------
     ArgumentError
         If `state` cannot be written element by element where `inplace` is set.
-        If `state_indices` names a slot that the pool does not have: on a CPU alone, since a GPU would have
-        to be waited for.
+        If `state_indices` names a slot that the pool does not have, or one twice: on a CPU alone, since a
+        GPU would have to be waited for.
     """
     if inplace and not torch.compiler.is_compiling():
         check_writable("state", state)
@@ -149,10 +149,7 @@ def _checked(state_indices: Tensor, slots: int) -> Tensor:
 
 
 def _check(state_indices: Tensor, slots: int) -> Tensor:
-    if bool(((state_indices < -1) | (state_indices >= slots)).any()):
-        raise ArgumentError(
-            f"`state_indices` must lie in -1..{slots - 1}, the slots of `state`; got {state_indices.tolist()}"
-        )
+    check_slots(state_indices.tolist(), slots)
     return state_indices.long()
 
 

@@ -94,6 +94,14 @@ def test_a_slot_outside_the_pool_is_refused(run: Caller, slot: int) -> None:
         run("selective_state_update", **given)
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+def test_two_rows_in_one_slot_are_refused(run: Caller, inplace: bool) -> None:
+    inputs = draw(PLAIN)
+    given = step(inputs, 0, inputs["initial_state"]) | {"state_indices": np.array([1, 1])}
+    with pytest.raises(ArgumentError, match=r"^`state_indices` must name each slot at most once; got \[1, 1"):
+        run("selective_state_update", **given, inplace=inplace)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("pooled", [False, True])
 def test_a_half_state_is_widened_and_rounded_once(torch_run: Caller, dtype: str, pooled: bool) -> None:

@@ -58,6 +58,9 @@ def test_a_slot_that_is_not_there() -> None:
     pool = np.zeros((2, 6, 3), np.float32)
     with pytest.raises(ArgumentError, match=r"`state_indices` must lie in -1\.\.1,"):
         selective_state_update(pool, **call, state_indices=np.array([0, 2]))
+    with pytest.raises(ArgumentError, match="`state_indices` must name each slot at most once"):
+        selective_state_update(pool, **call, state_indices=np.array([1, 1]))
+    selective_state_update(pool, **call, state_indices=np.array([-1, -1]))
 
 
 def test_a_half_state_is_rounded_once() -> None:
