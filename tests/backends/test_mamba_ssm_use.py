@@ -118,6 +118,16 @@ def test_bad_use_of_the_block_is_told_in_its_own_names(
         mamba_ssm.mamba_inner_fn(**inner_inputs(False, "BC") | {name: given})
 
 
+def test_a_step_in_place_that_is_to_have_a_gradient_says_how_to_ask_for_none() -> None:
+    inputs = pooled_step()
+    inputs["dt"].requires_grad_()
+    message = r"no gradient in `dt` \(none is asked for under torch\.no_grad\(\)\)$"
+    with pytest.raises(NotSupportedError, match=message):
+        mamba_ssm.selective_state_update(**inputs)
+    with torch.no_grad():
+        mamba_ssm.selective_state_update(**inputs)
+
+
 def test_a_scan_refuses_what_would_lose_its_imaginary_part() -> None:
     x, A = randn(2, 4, 7), -torch.ones(4, 3)
     B = randn(2, 3, 7)

@@ -179,16 +179,19 @@ def _offer(backend: Backend, call: Call, library: str) -> tuple[Op | None, str]:
     return None, "; ".join(dict.fromkeys(reasons)) or "it does not have the operator"
 
 
+_REMEDY: Final = "none is asked for under torch.no_grad()"
+
+
 def _no_gradient(op: Op, call: Call) -> str | None:
-    """Why an Op cannot give the gradients that the call asks for; None if it can."""
+    """Why an Op that serves the call without gradients cannot give those it asks for; None if it can."""
     wanted = [name for name, x in call.inputs.items() if getattr(x, "requires_grad", False)]
     if not wanted or not _recording():
         return None
     lacking = [name for name in wanted if name not in op.differentiable(call.operator)]
     if lacking:
-        return f"no gradient in {', '.join(lacking)}"
+        return f"no gradient in {', '.join(f'`{name}`' for name in lacking)} ({_REMEDY})"
     if op.grad_dtypes is not None and call.dtype not in op.grad_dtypes:
-        return f"no gradient in {call.dtype}"
+        return f"no gradient in {call.dtype} ({_REMEDY})"
     return None
 
 
