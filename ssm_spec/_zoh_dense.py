@@ -17,7 +17,8 @@ import numpy as np
 from ssm_spec._double_double import UNIT, two_product
 from ssm_spec._expm import complex_form, exponential, modulus_form, real_form
 from ssm_spec._expm_bounds import exponential_bound
-from ssm_spec._roundoff import Arithmetic
+from ssm_spec._roundoff import ORACLE, Arithmetic
+from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
 
@@ -61,9 +62,13 @@ def zoh_dense_gradients(
     judged = np.broadcast_to((usable & in_range)[:, None, None], G.shape)
     dX = Parts(*layout.complexify(value[corner], own[corner], bound[corner], usable), judged)
     dX_A, dX_B = layout.blocks(dX)
-    u = UNIT if arithmetic is None else arithmetic.u
+    asked = ORACLE if arithmetic is None else arithmetic
     step = delta[:, None, None]
-    return {"A": _times(step, dX_A, u), "B": _times(step, dX_B, u), "delta": _step(A, B, dX_A, dX_B, u)}
+    return {
+        "A": _times(step, dX_A, asked),
+        "B": _times(step, dX_B, asked),
+        "delta": _step(A, B, dX_A, dX_B, asked),
+    }
 
 
 class _Layout:
@@ -132,16 +137,18 @@ def _exponential(M: Float, scale: Float, arithmetic: Arithmetic | None) -> tuple
     return T.value.hi, own, bound, in_range
 
 
-def _times(step: Float, dX: Parts, u: float) -> Parts:
-    """Return Δ dX, rounded once."""
+def _times(step: Float, dX: Parts, asked: Arithmetic) -> Parts:
+    """Return Δ dX, rounded once, or flushed, and any of its factors read as zero."""
     value = step * dX.value
-    size = np.abs(value)
-    return Parts(
-        value, np.abs(step) * dX.bound + 2 * u * size, np.abs(step) * dX.own + 2 * UNIT * size, dX.judged
+    step, size = np.abs(step), np.abs(dX.value)
+    bound, own = (
+        step * error + 2 * a.u * step * size + flushed(a, step, size + error)
+        for error, a in ((dX.bound, asked), (dX.own, ORACLE))
     )
+    return Parts(value, bound, own, dX.judged)
 
 
-def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, u: float) -> Parts:
+def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, asked: Arithmetic) -> Parts:
     """Return dΔ = Re Σ conj(A) dX_A + conj(B) dX_B, a sum of n (n + m) products in any order.
 
     Where an exponential overflowed, an infinite bound may meet a zero of A or B: it stays infinite.
@@ -153,13 +160,15 @@ def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, u: float) -> Parts:
     count = 2
     with np.errstate(over="ignore", invalid="ignore"):
         for M, dX in ((A, dX_A), (B, dX_B)):
+            given, found = np.abs(M), np.abs(dX.value)
             value += np.sum((np.conj(M) * dX.value).real, axis=axes)
-            size += np.sum(np.abs(M) * np.abs(dX.value), axis=axes)
-            bound += np.sum(np.abs(M) * dX.bound, axis=axes)
-            own += np.sum(np.abs(M) * dX.own, axis=axes)
+            size += np.sum(given * found, axis=axes)
+            bound += np.sum(given * dX.bound + flushed(asked, given, found + dX.bound), axis=axes)
+            own += np.sum(given * dX.own + flushed(ORACLE, given, found + dX.own), axis=axes)
             judged &= np.all(dX.judged, axis=axes)
             count += M.shape[-2] * M.shape[-1]
-        bound, own = bound + count * u * size, own + count * UNIT * size
+        bound, own = bound + count * asked.u * size, own + count * UNIT * size
+        judged &= size + bound < asked.largest
     return Parts(value, _known(bound), _known(own), judged)
 
 
