@@ -172,9 +172,7 @@ def scan(trace: Trace, arithmetic: Arithmetic) -> StateError:
     """Any bracketing of the associative operator on independent modes."""
     u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(trace.A))
     length = len(trace.states) - 1
-    depth = float(ceil(log2(length))) if length > 1 else 0.0
-    if arithmetic.evaluation == "right_fold" and arithmetic.fold_depth is not None:
-        depth = float(arithmetic.fold_depth)
+    depth = _depth(trace, arithmetic)
     h, a = np.abs(trace.states), np.abs(trace.A)
     e = np.empty_like(h)
     e[0] = trace.initial_error
@@ -217,9 +215,14 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
 
 
 def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
-    """Any bracketing of products of a full A, as a majorant: useful where |A| does not grow."""
+    """Any bracketing of products of a full A, as a majorant: useful where |A| does not grow.
+
+    However it is bracketed, what entered d steps ago meets d products. It meets a sum with each of them, and
+    with each turn to the right on its way through the tree, or with every term of a chunk.
+    """
     u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(trace.A))
     n = trace.A.shape[-1]
+    more = _sums_beside_products(trace, arithmetic)
     h = np.abs(trace.states)
     e, size = np.empty_like(h), np.empty_like(h)
     e[0] = f = trace.initial_error
@@ -230,9 +233,25 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
         f = apply_modulus(trace.A, f) + trace.entering[t]
         G = apply_modulus(trace.A, G) + trace.added[t]
         X = apply_modulus(trace.A, X) + G
-        e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X + lost[t + 1], G
+        e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X + more * u * G + lost[t + 1], G
     once_more = ((n + 2) * u + u_m) * apply_modulus(trace.A, G) + lost[-1]
     return StateError(e, size, once_more=once_more, pairs=trace.pairs)
+
+
+def _depth(trace: Trace, arithmetic: Arithmetic) -> float:
+    """Return R, how often a path through the declared tree turns right."""
+    if arithmetic.evaluation == "right_fold" and arithmetic.fold_depth is not None:
+        return float(arithmetic.fold_depth)
+    length = len(trace.states) - 1
+    return float(ceil(log2(length))) if length > 1 else 0.0
+
+
+def _sums_beside_products(trace: Trace, arithmetic: Arithmetic) -> float:
+    """Return how many sums a term meets at most without a product: R, or those of a chunk in any order."""
+    if not arithmetic.in_chunks:
+        return _depth(trace, arithmetic)
+    fan = trace.fan if arithmetic.evaluation == "matmul_chunk" else 1
+    return float(min(arithmetic.chunk, len(trace.states) - 1) * fan)
 
 
 def _lost_products(trace: Trace, arithmetic: Arithmetic) -> Float:

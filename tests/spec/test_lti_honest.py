@@ -312,3 +312,35 @@ def test_chunks_that_do_not_say_so_need_their_own_class() -> None:
         "ssm_recurrence", form, arrays, "float32", {"diagonal": True}, evaluation="chunk", chunk=128
     )
     assert max(declared.values()) <= 1, declared
+
+
+def absorbing(distances: Any, length: int, decay: float) -> Arrays:
+    """One state: a 1 enters last, before it what arrives as just less than half a unit in its last place."""
+    u = np.zeros((1, 1, length))
+    u[..., -1] = 1.0
+    for d in distances:
+        u[..., -1 - d] = 0.99 * 2.0**-24 / decay**d
+    arrays = {"A_bar": [[decay]], "B_bar": [[1.0]], "C": [[1.0]], "u": u}
+    return narrowed({name: np.asarray(x) for name, x in arrays.items()})
+
+
+def test_a_sum_over_a_chunk_of_a_full_matrix_has_any_order() -> None:
+    """From the nearest term on each further one is lost: as many units as there are terms."""
+    arrays = absorbing(range(1, 41), 41, 0.5)
+    y = np.float32(0)
+    for d in range(41):
+        y = np.float32(y + np.float32(0.5**d) * arrays["u"][0, 0, -1 - d])
+    for evaluation, within in (("chunk", True), ("matmul_chunk", True), ("sequential", False)):
+        facts = ssm_spec.Arithmetic(evaluation=evaluation)
+        found = ssm_spec.ssm_recurrence_bounds(arithmetic=facts, **arrays)["y"]
+        assert (abs(y - found.value[0, 0, -1]) <= found.bound[0, 0, -1]) == within
+
+
+def test_a_tree_of_a_full_matrix_may_turn_right_at_every_level() -> None:
+    arrays = absorbing([2**k for k in range(12)], 4096, 1.0)
+    x = arrays["u"][0, 0]
+    for k in range(12):
+        x = np.concatenate((x[: 2**k], x[2**k :] + x[: -(2**k)]))
+    found = ssm_spec.ssm_recurrence_bounds(arithmetic=ssm_spec.Arithmetic(evaluation="scan"), **arrays)["y"]
+    error = abs(x[-1] - found.value[0, 0, -1])
+    assert 11 * 2.0**-24 < error <= found.bound[0, 0, -1]
