@@ -18,6 +18,7 @@ from ssm_spec._double_double import UNIT, DoubleDouble, add, dot_error, exact, m
 from ssm_spec._errors import DomainError
 from ssm_spec._expm import complex_form, modulus_form, reachable, real_form
 from ssm_spec._roundoff import Arithmetic
+from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
 
@@ -197,16 +198,15 @@ def _solve_bound(system: _System, Z: Float, alpha: float, arithmetic: Arithmetic
 
     (Higham 2002, theorem 9.4 and section 14.1; |W⁻¹||R| for the |Z| of a plain solve covers inversion).
     """
-    u = arithmetic.u
-    n = Z.shape[-2]
+    u, n = arithmetic.u, Z.shape[-2]
     size = np.abs(system.inverse)
     R, W = np.abs(system.R.hi), np.abs(system.W.hi)
     formed_R = R + np.concatenate((3 * (1 - alpha) * np.abs(system.X), 2 * np.abs(system.Y)), axis=-1)
-    formed_W = u * (W + 3 * alpha * np.abs(system.X)) + arithmetic.eta * reachable(W)
+    formed_W = u * (W + 3 * alpha * np.abs(system.X)) + _flushed_in_forming(system, alpha, arithmetic)
     factored = 3 * (n + 2) * u * _factors(system.W.hi)
     inner = (factored + formed_W) @ (size @ R)
     met = ((size > 0).astype(np.float64) @ (R > 0)) > 0
-    lost = arithmetic.eta * np.where(met, system.solved, 0.0)
+    lost = _flushes(n) * arithmetic.eta * np.where(met, system.solved, 0.0)
     return np.asarray(size @ (inner + u * formed_R) + u * np.abs(Z) + lost)
 
 
@@ -214,14 +214,28 @@ def _adjoint_bound(system: _System, G: Float, H: Float, alpha: float, arithmetic
     """Bound the solve with Wᴴ in the same way; the cotangent is exact."""
     u, n = arithmetic.u, H.shape[-2]
     size = _transpose(np.abs(system.inverse))
-    formed = u * (np.abs(system.W.hi) + 3 * alpha * np.abs(system.X)) + arithmetic.eta * reachable(
-        system.W.hi
-    )
+    formed = u * (np.abs(system.W.hi) + 3 * alpha * np.abs(system.X))
+    formed = formed + _flushed_in_forming(system, alpha, arithmetic)
     factors = np.maximum(_transpose(_factors(system.W.hi)), _factors(_transpose(system.W.hi)))
     inner = (3 * (n + 2) * u * factors + _transpose(formed)) @ (size @ np.abs(G))
     met = ((size > 0).astype(np.float64) @ (np.abs(G) > 0)) > 0
-    lost = arithmetic.eta * np.where(met, (1 + size) @ (1 + np.abs(G)), 0.0)
+    lost = _flushes(n) * arithmetic.eta * np.where(met, (1 + size) @ (1 + np.abs(G)), 0.0)
     return np.asarray(size @ inner + u * np.abs(H) + lost)
+
+
+def _flushed_in_forming(system: _System, alpha: float, arithmetic: Arithmetic) -> Float:
+    """Return what flushing may lose of W = I − αΔA and of its factors; zeros that stay zero are none."""
+    A = system.given[..., : system.X.shape[-1]]
+    formed = np.where(A == 0, 0.0, alpha * flushed(arithmetic, system.step, A))
+    return np.asarray(formed + arithmetic.eta * reachable(system.W.hi))
+
+
+def _flushes(n: int) -> float:
+    """Return how many losses of η a solve by factors may add up, each meeting a row of |W⁻¹||L|, |L| ≤ 1.
+
+    n products in each of n rows of both substitutions; a mode's quotient has one, and its divisor one.
+    """
+    return 2.0 * n * n
 
 
 def _factors(W: Float) -> Float:

@@ -233,7 +233,9 @@ def _both(system: _System, rule: Rule, arithmetic: Arithmetic | None) -> tuple[B
     arrays = (system.A, system.B, system.delta)
     fields = in_blocks(work, arrays, _systems_at_once(system, 1))
     shapes = [system.systems.shape + flat.shape[1:] for flat in (system.A, system.B)]
-    a, b = (Parts(*fields[4 * i : 4 * i + 4]).reshape(shapes[i]).bounded() for i in range(2))
+    largest = np.inf if arithmetic is None else arithmetic.largest
+    parts = (Parts(*fields[4 * i : 4 * i + 4]).within(largest).reshape(shapes[i]) for i in range(2))
+    a, b = (part.bounded() for part in parts)
     return a, b
 
 
@@ -254,7 +256,9 @@ def _pulled_back(
     for i, (name, flat) in enumerate(zip(_DIFFERENTIABLE, (system.A, system.B, system.delta), strict=True)):
         shape = system.systems.shape + flat.shape[1:]
         parts[name] = Parts(*fields[4 * i : 4 * i + 4]).reshape(shape)
-    return gradients(parts, inputs, names, OWN_UNIT if arithmetic is None else arithmetic.u)
+    if arithmetic is None:
+        return gradients(parts, inputs, names, OWN_UNIT)
+    return gradients(parts, inputs, names, arithmetic.u, arithmetic.largest)
 
 
 def _fields(part: Parts) -> tuple[Array, ...]:

@@ -30,10 +30,13 @@ SMALLEST_ARGUMENT: Final = 2.0**-3
 START: Final = 10
 
 
-def exponential_bound(X: Float, levels: list[Float], arithmetic: Arithmetic) -> tuple[Float, Array]:
+def exponential_bound(
+    X: Float, levels: list[Float], arithmetic: Arithmetic, lost: Float
+) -> tuple[Float, Array]:
     """Return the bound (s, N, N) on exp(X) in this arithmetic, and whether all of it stays in range (s).
 
-    `X` is (s, N, N), `levels[i]` is exp(X / 2^i), as in `Exponential`.
+    `X` is (s, N, N), `levels[i]` is exp(X / 2^i), as in `Exponential`; `lost` is how far X may be moved where
+    it is formed, by flushing. That moves exp(Z) by at most e^|Z| |δZ| e^|Z|.
     """
     u, n = arithmetic.u, X.shape[-1]
     reach = reachable(X)
@@ -56,7 +59,8 @@ def exponential_bound(X: Float, levels: list[Float], arithmetic: Arithmetic) -> 
             peak = np.where(started, np.maximum(peak, square), peak)
             majorant = majorant @ majorant
         may_start = (here <= LARGEST_ARGUMENT) & ((here > SMALLEST_ARGUMENT) | (i == 0))
-        start = np.where(may_start, (n + START) * u * majorant * reach + floor, 0.0)
+        moved = majorant @ (lost * 2.0**-i) @ majorant
+        start = np.where(may_start, (n + START) * (u * majorant * reach + floor) + moved, 0.0)
         error = np.maximum(below, start)
     bound = error + u * np.abs(levels[0])
     in_range = np.all(np.nan_to_num(peak, nan=np.inf) + bound < arithmetic.largest, axis=(-2, -1))

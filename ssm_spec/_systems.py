@@ -85,6 +85,12 @@ class Parts:
         bound = np.where(np.isnan(self.bound), np.inf, self.bound)
         return Parts(self.value, bound, self.own, self.judged & np.isfinite(bound) & np.isfinite(self.value))
 
+    def within(self, largest: float) -> Parts:
+        """Return the same, not judged where a value or its bound leaves the range."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            inside = np.abs(self.value) + self.bound < largest
+        return Parts(self.value, self.bound, self.own, self.judged & inside)
+
     def reshape(self, shape: tuple[int, ...]) -> Parts:
         """Return all four in another shape."""
         judged = np.broadcast_to(self.judged, self.value.shape)
@@ -124,14 +130,21 @@ class Parts:
 
 
 def gradients(
-    parts: Mapping[str, Parts], inputs: Mapping[str, object], wrt: tuple[str, ...], u: float
+    parts: Mapping[str, Parts],
+    inputs: Mapping[str, object],
+    wrt: tuple[str, ...],
+    u: float,
+    largest: float = float("inf"),
 ) -> dict[str, Bounded]:
-    """Bring gradients in broadcast shape back to their inputs: shape, and real part for a real input."""
+    """Bring gradients in broadcast shape back to their inputs: shape, and real part for a real input.
+
+    Not judged is what leaves the range before or after it is summed.
+    """
     result = {}
     for name in wrt:
         given = np.asarray(inputs[name])
         part = parts[name] if given.dtype.kind == "c" else parts[name].real_part()
-        result[name] = part.summed_to(given.shape, u).bounded()
+        result[name] = part.within(largest).summed_to(given.shape, u).within(largest).bounded()
     return result
 
 

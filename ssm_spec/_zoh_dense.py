@@ -133,7 +133,9 @@ def _exponential(M: Float, scale: Float, arithmetic: Arithmetic | None) -> tuple
         own = np.where(np.isfinite(T.error), T.error, np.inf) + UNIT * np.abs(T.value.hi)
         if arithmetic is None:
             return T.value.hi, own, own, np.ones(len(M), dtype=bool)
-        bound, in_range = exponential_bound(X.hi, T.levels, arithmetic)
+        # Zeros of A and B are zeros however they are read.
+        lost = np.where(M == 0, 0.0, flushed(arithmetic, np.abs(scale), np.abs(M)))
+        bound, in_range = exponential_bound(X.hi, T.levels, arithmetic, lost)
     return T.value.hi, own, bound, in_range
 
 

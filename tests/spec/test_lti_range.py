@@ -187,3 +187,21 @@ def test_a_product_of_decays_may_meet_a_state_that_one_step_cancels() -> None:
         y = selective_scan_bounds(arithmetic=arithmetic, **inputs)["y"]
         assert np.abs(y.value[..., 1]) + y.bound[..., 1] < LARGEST
         assert y.judged[..., 1] == judged
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_a_gradient_that_is_itself_beyond_the_range_is_not_judged(diagonal: bool) -> None:
+    """At A = 0, dA = ½Δ²B dB̄: with dX = ½ΔB dB̄ of 10²⁸ in range, and Δ dX of 10⁴¹ not."""
+    A = np.zeros(1 if diagonal else (1, 1), np.float32)
+    for B, judged in ((1e5, True), (1e15, False)):
+        found = ssm_spec.discretize_bilinear_vjp_bounds(
+            {"B_bar": np.ones((1, 1))},
+            ["A"],
+            arithmetic=Arithmetic(),
+            diagonal=diagonal,
+            A=A,
+            B=np.full((1, 1), B, np.float32),
+            delta=np.float32(1e13),
+        )["A"]
+        assert (found.bound < np.abs(found.value)).all()
+        assert found.judged.all() == judged

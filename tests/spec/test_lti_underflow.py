@@ -130,3 +130,34 @@ def test_products_of_transforms_may_underflow() -> None:
     error = np.abs(found - y.value)
     assert error[..., 0] > 1000 * TINY
     assert np.all(error <= y.bound)
+
+
+def dense(A: float, B: float, delta: float) -> dict[str, Any]:
+    """Full matrices of equal entries."""
+    square, column = np.full((2, 2), A, np.float32), np.full((2, 1), B, np.float32)
+    return {"A": square, "B": column, "delta": np.float32(delta)}
+
+
+@pytest.mark.parametrize(("op", "name", "B"), [("zoh", "A_bar", 0.0), ("bilinear", "B_bar", 1.0)])
+def test_a_subnormal_entry_of_a_full_matrix_may_be_read_as_zero(op: str, name: str, B: float) -> None:
+    """ΔA is 10⁻⁵; without it Ā is the identity and B̄ is ΔB."""
+    bounds = ssm_spec.REFERENCES[f"discretize_{op}"].bounds
+    found = bounds(arithmetic=Arithmetic(), **dense(1e-39, B, 1e34))[name]
+    lost = np.eye(2) if name == "A_bar" else np.full((2, 1), 1e34)
+    error, size = np.abs(lost - found.value), np.abs(found.value).max()
+    assert (error > 1e-6 * size).all()
+    assert (error <= found.bound).all()
+    normal = bounds(arithmetic=Arithmetic(), **dense(1e-30, B, 1e25))[name]
+    assert (normal.bound < 1e-5 * np.abs(normal.value).max()).all()
+
+
+@pytest.mark.parametrize("name", ["A", "B"])
+def test_what_a_short_step_makes_of_a_dense_gradient_may_be_flushed(name: str) -> None:
+    found = ssm_spec.discretize_zoh_vjp_bounds(
+        {"A_bar": np.full((2, 2), 1e-3), "B_bar": np.full((2, 1), 1e-3)},
+        arithmetic=Arithmetic(),
+        **dense(-1.0, 1.0, 1e-37),
+    )[name]
+    assert (found.value > 0).all()
+    assert (found.value <= found.bound).all()
+    assert (found.bound < 100 * TINY).all()
