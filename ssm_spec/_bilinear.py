@@ -55,8 +55,10 @@ def bilinear(
     system, usable = _prepare(A, B, delta, alpha)
     solution, error = _solve(system.W, system.R, system.inverse)
     own = error + UNIT * np.abs(solution.hi)
-    bound = own if arithmetic is None else _solve_bound(system, solution.hi, alpha, arithmetic)
-    judged = usable if arithmetic is None else usable & _in_range(arithmetic, system, solution.hi, bound)
+    bound, judged = own, usable
+    if arithmetic is not None:
+        bound, reach = _solve_bound(system, solution.hi, alpha, arithmetic)
+        judged = usable & _in_range(arithmetic, system, solution.hi, bound, reach)
     n = system.X.shape[-1]
     whole = _unusable_marked(solution.hi, bound, own, usable, judged)
     return _cut(whole, slice(0, n), A), _cut(whole, slice(n, None), A)
@@ -92,8 +94,8 @@ def bilinear_gradients(
     if arithmetic is None:
         bound, H_bound, judged = own, H_error, usable
     else:
-        Z_bound = _solve_bound(system, Z.hi, alpha, arithmetic)
-        H_bound = _adjoint_bound(system, G, H.hi, alpha, arithmetic)
+        Z_bound, Z_reach = _solve_bound(system, Z.hi, alpha, arithmetic)
+        H_bound, H_reach = _adjoint_bound(system, G, H.hi, alpha, arithmetic)
         count = (H.hi.shape[-1] + 2) * u
         # dX is a sum of products of W⁻ᴴ G and W⁻¹ Δ [A, B].
         most_H = (1 + _transpose(np.abs(system.inverse))) @ (1 + np.abs(G))
@@ -101,7 +103,7 @@ def bilinear_gradients(
         lost_X, lost_Y = arithmetic.eta * most_X, arithmetic.eta * most_H
         bound = _gradient_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + lost_X
         # Π(1 + |f|) is no less than what products reach in any order.
-        judged = usable & _in_range(arithmetic, system, Z.hi, bound, most_H, most_X)
+        judged = usable & _in_range(arithmetic, system, Z.hi, bound, most_H, most_X, Z_reach, H_reach)
     dX_parts = _cut(_unusable_marked(dX, bound, own, usable, judged), slice(None), A)
     dY_parts = _cut(_unusable_marked(H.hi, H_bound, H_error, usable, judged), slice(n, None), A)
     if arithmetic is None:
@@ -191,27 +193,30 @@ def _amplified(defect: Float, d: Float) -> Float:
     return np.asarray(total * (1 + 2.0**-20))
 
 
-def _solve_bound(system: _System, Z: Float, alpha: float, arithmetic: Arithmetic) -> Float:
-    """Bound a solve in this arithmetic, by LU factors or by an explicit inverse.
+def _solve_bound(system: _System, Z: Float, alpha: float, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """Bound a solve in this arithmetic, by LU factors or by an explicit inverse, and what it reaches.
 
     |W⁻¹| ( [3 (n + 2) u |L||U| + u (|W| + 3 α |X|)] |W⁻¹| |R| + u (|R| + 3 |I + X|, |ΔB|) )
 
     (Higham 2002, theorem 9.4 and section 14.1; |W⁻¹||R| for the |Z| of a plain solve covers inversion).
+    The terms of a substitution are at most |L||U||W⁻¹||R|, before they cancel.
     """
     u, n = arithmetic.u, Z.shape[-2]
     size = np.abs(system.inverse)
     R, W = np.abs(system.R.hi), np.abs(system.W.hi)
     formed_R = R + np.concatenate((3 * (1 - alpha) * np.abs(system.X), 2 * np.abs(system.Y)), axis=-1)
     formed_W = u * (W + 3 * alpha * np.abs(system.X)) + _flushed_in_forming(system, alpha, arithmetic)
-    factored = 3 * (n + 2) * u * _factors(system.W.hi)
-    inner = (factored + formed_W) @ (size @ R)
+    factors = _factors(system.W.hi)
+    inner = (3 * (n + 2) * u * factors + formed_W) @ (size @ R)
     met = ((size > 0).astype(np.float64) @ (R > 0)) > 0
     lost = _flushes(n) * arithmetic.eta * np.where(met, system.solved, 0.0)
-    return np.asarray(size @ (inner + u * formed_R) + u * np.abs(Z) + lost)
+    return size @ (inner + u * formed_R) + u * np.abs(Z) + lost, factors @ (size @ R)
 
 
-def _adjoint_bound(system: _System, G: Float, H: Float, alpha: float, arithmetic: Arithmetic) -> Float:
-    """Bound the solve with Wᴴ in the same way; the cotangent is exact."""
+def _adjoint_bound(
+    system: _System, G: Float, H: Float, alpha: float, arithmetic: Arithmetic
+) -> tuple[Float, Float]:
+    """Bound the solve with Wᴴ in the same way, and what it reaches; the cotangent is exact."""
     u, n = arithmetic.u, H.shape[-2]
     size = _transpose(np.abs(system.inverse))
     formed = u * (np.abs(system.W.hi) + 3 * alpha * np.abs(system.X))
@@ -220,7 +225,7 @@ def _adjoint_bound(system: _System, G: Float, H: Float, alpha: float, arithmetic
     inner = (3 * (n + 2) * u * factors + _transpose(formed)) @ (size @ np.abs(G))
     met = ((size > 0).astype(np.float64) @ (np.abs(G) > 0)) > 0
     lost = _flushes(n) * arithmetic.eta * np.where(met, (1 + size) @ (1 + np.abs(G)), 0.0)
-    return np.asarray(size @ inner + u * np.abs(H) + lost)
+    return size @ inner + u * np.abs(H) + lost, factors @ (size @ np.abs(G))
 
 
 def _flushed_in_forming(system: _System, alpha: float, arithmetic: Arithmetic) -> Float:

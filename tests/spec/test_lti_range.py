@@ -205,3 +205,19 @@ def test_a_gradient_that_is_itself_beyond_the_range_is_not_judged(diagonal: bool
         )["A"]
         assert (found.bound < np.abs(found.value)).all()
         assert found.judged.all() == judged
+
+
+def test_the_terms_of_a_substitution_may_overflow_before_they_cancel() -> None:
+    """Wᴴ x = G, x₂ = (G₂ + ½λ x₁)/(1 + ½λ): for λ = 10⁸ and G₁ = 10³², λx₁ overflows and x₂ does not."""
+    A = np.float32([[-1, 1e8], [0, -1e8]])
+    for size, judged in ((1e20, True), (1e32, False)):
+        found = ssm_spec.discretize_bilinear_vjp_bounds(
+            {"B_bar": np.float32([[size], [0]])},
+            ["B"],
+            arithmetic=Arithmetic(),
+            A=A,
+            B=np.ones((2, 1), np.float32),
+            delta=np.float32(1.0),
+        )["B"]
+        assert (np.abs(found.value) + found.bound < 10 * size).all()
+        assert found.judged.all() == judged
