@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 import ssm_numpy
 from ssm_backends import Backend, Op, TorchArrays
-from ssm_conformance.cases import catalogue
+from ssm_conformance.cases import catalogue, find_case
 from ssm_conformance.checks import PYTORCH, perform
 from ssm_conformance.mutants import HONEST
 
@@ -104,3 +104,26 @@ def test_a_function_that_takes_plain_tensors_alone_may_have_its_gradient_beside_
 def test_the_mutants_load_without_torch() -> None:
     program = "import sys; sys.modules['torch'] = None; import ssm_conformance.mutants"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y.to("meta"), "`y`: `x` must live on 'cpu'; got device 'meta'"),
+        (lambda y: y.to_sparse(), "`y`: `x` must be a plain dense tensor; got layout torch.sparse_coo"),
+    ],
+    ids=["elsewhere", "sparse"],
+)
+def test_a_result_that_is_no_plain_tensor_of_the_device_fails(change, message) -> None:
+    def convolution(u, K):
+        return change(torch.zeros_like(u))
+
+    subject = Backend(
+        name="wrong",
+        version="0",
+        arrays=TorchArrays(),
+        ops={"causal_convolution": Op(convolution, dtypes=("float32",))},
+    )
+    verdict = perform(find_case("causal_convolution/value/float32/typical"), subject)
+    assert verdict.status == "fail"
+    assert message in verdict.message

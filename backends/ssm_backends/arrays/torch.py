@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends.arrays.protocol import Layout, MemoryUse
-from ssm_backends.errors import DTypeError, UnavailableError
+from ssm_backends.errors import DeviceError, DTypeError, UnavailableError
 
 
 class TorchArrays:
@@ -110,6 +110,11 @@ class TorchArrays:
 
         if not isinstance(x, torch.Tensor):
             raise DTypeError(f"`x` must be a PyTorch tensor; got {type(x).__module__}.{type(x).__name__}")
+        if x.layout is not torch.strided or x.is_nested:
+            kind = "a nested tensor" if x.is_nested else f"layout {x.layout}"
+            raise DTypeError(f"`x` must be a plain dense tensor; got {kind}")
+        if x.device.type != self._device.type:
+            raise DeviceError(f"`x` must live on '{self._device.type}'; got device '{x.device}'")
         host = x.detach().resolve_conj().resolve_neg().cpu()
         if host.dtype == torch.bfloat16:
             return np.array(host.contiguous().view(torch.int16).numpy()).view(np.uint16)

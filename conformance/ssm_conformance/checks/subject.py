@@ -17,6 +17,7 @@ from ssm_backends import (
     Arrays,
     Backend,
     Call,
+    DeviceError,
     DTypeError,
     Layout,
     NotSupportedError,
@@ -320,7 +321,7 @@ class Subject:
             raise CheckFailed(f"{what} must be an array; got {type(x).__name__}")
         try:
             return Stored(self.arrays.to_numpy(x), dtype_name(x))
-        except DTypeError as error:
+        except (DeviceError, DTypeError) as error:
             raise CheckFailed(f"{what}: {error}") from error
 
     def arithmetic(self, declared: bool = True) -> ssm_spec.Arithmetic:
