@@ -49,6 +49,13 @@ def may_be_differentiated(op: str, inputs: Mapping[str, Tensor | None]) -> bool:
     return any(layer.requires_grad for x in given.values() for layer in _layers(x))
 
 
+def in_forward_mode() -> bool:
+    """Whether a tensor may have a tangent."""
+    from torch.autograd import forward_ad
+
+    return forward_ad._current_level >= 0
+
+
 def refuse_tangents(op: str, given: Mapping[str, Tensor]) -> None:
     """Refuse an input with a tangent; one within ``torch.func`` may have one wherever forward mode is on.
 
@@ -67,7 +74,7 @@ def refuse_tangents(op: str, given: Mapping[str, Tensor]) -> None:
     import torch
     from torch.autograd import forward_ad
 
-    if forward_ad._current_level < 0:
+    if not in_forward_mode():
         return
     for name, x in given.items():
         hidden = torch.compiler.is_compiling() or _is_wrapped(x)

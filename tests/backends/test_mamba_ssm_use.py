@@ -175,6 +175,16 @@ def test_a_device_without_autocast_is_told_as_one_that_nobody_serves() -> None:
         mamba_ssm.mamba_inner_fn(**inputs)
 
 
+def test_a_block_that_is_refused_leaves_other_gradients_alone() -> None:
+    inputs = {name: None if x is None else x.to("meta") for name, x in inner_inputs(False, "BC").items()}
+    x = torch.ones(3, requires_grad=True)
+    with pytest.raises(UnavailableError) as kept:
+        mamba_ssm.mamba_inner_fn(**inputs)
+    (found,) = torch.autograd.grad(x.exp().sum(), x)
+    assert torch.equal(found, x.exp())
+    assert kept.value.__traceback__ is not None  # with the frames of the call
+
+
 def test_autocast_leaves_a_block_of_wide_inputs_whole() -> None:
     inputs = inner_inputs(False, "BC")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -217,3 +227,33 @@ def test_a_drop_in_is_one_graph(function: Any, inputs: dict[str, Any]) -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     if "state" in inputs:
         torch.testing.assert_close(inputs["state"], again["state"], rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_of_a_block_is_one_graph() -> None:
+    inputs = inner_inputs(False, "BC") | {"checkpoint_lvl": 0}
+    inputs["out_proj_weight"] = inputs["out_proj_weight"].bfloat16()
+
+    def block(**inputs: Any) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return mamba_ssm.mamba_inner_fn(**inputs)
+
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FallbackWarning)
+        found = torch.compile(block, fullgraph=True, backend="eager")(**inputs)
+    # The projections are those of bfloat16, of 8 bits, whose errors the scan and the output carry on.
+    assert (found - block(**inputs)).abs().max() < 2**-4 * found.abs().max()
+
+
+def test_a_refusal_of_a_step_may_be_caught_in_a_graph() -> None:
+    def guarded(**inputs: Any) -> tuple[torch.Tensor, str]:
+        try:
+            return mamba_ssm.selective_state_update(**inputs), ""
+        except DTypeError as error:
+            return -inputs["x"], error.args[0]
+
+    inputs = pooled_step() | {"dt_softplus": torch.tensor([True])}
+    torch._dynamo.reset()
+    found, told = torch.compile(guarded, fullgraph=True, backend="eager")(**inputs)
+    assert told.startswith("`dt_softplus` must be True or False; got shape ")
+    assert torch.equal(found, -inputs["x"])

@@ -73,6 +73,16 @@ def _are_cast(x: Any, y: Any) -> bool:
     import torch
 
     kind = x.device.type
-    if torch.float64 in (x.dtype, y.dtype) or not torch.amp.is_autocast_available(kind):
+    if torch.float64 in (x.dtype, y.dtype) or not _has_autocast(kind):
         return False
     return torch.is_autocast_enabled(kind)
+
+
+def _has_autocast(kind: str) -> bool:
+    import torch
+
+    return torch.amp.is_autocast_available(kind)
+
+
+# Up to PyTorch 2.10 a graph cannot ask.
+_has_autocast._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends._shapes import Sizes, pretty, rank_matches
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, NotSupportedError, ShapeError
+from ssm_backends.tracing import described
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +31,22 @@ def only_tensors(required: Mapping[str, Any], optional: Mapping[str, Any]) -> No
         if x is not None and (x.layout is not strided or x.is_nested):
             kind = "a nested tensor" if x.is_nested else f"layout {x.layout}"
             raise DTypeError(f"`{name}` must be a dense tensor; got {kind}")
+
+
+def only_pythons(**plain: Any) -> None:
+    """While a graph is traced, refuse a scalar of NumPy's before any work, which Python then does.
+
+    PyTorch 2.8 makes no tensor of a flag of NumPy 2, and so cannot guard a graph of what was done before.
+
+    Raises
+    ------
+    DTypeError
+        Naming the first one.
+    """
+    import torch
+
+    if torch.compiler.is_compiling():
+        described(plain)
 
 
 def shapes_of(given: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -104,8 +120,14 @@ def under_names(names: Mapping[str, str], function: Callable[..., Any], *args: A
     function, args, kwargs
         What is called.
     """
+    import torch
+
     try:
         return function(*args, **kwargs)
     except (ShapeError, DTypeError, DeviceError, ArgumentError, NotSupportedError) as error:
-        told = re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
+        # PyTorch 2.8 traces neither str(error), nor re.sub with a function, nor "raise … from".
+        said = str(error.args[0]) if error.args else ""
+        told = "`".join(names.get(part, part) for part in said.split("`"))
+        if torch.compiler.is_compiling():
+            raise type(error)(told)  # noqa: B904 # as above
         raise type(error)(told) from error

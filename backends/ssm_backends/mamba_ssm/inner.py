@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_backends.errors import ArgumentError, DTypeError
+from ssm_backends.errors import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    NotSupportedError,
+    ShapeError,
+    UnavailableError,
+)
 from ssm_backends.front.functions import causal_conv1d
 from ssm_backends.front.preference import under_this_use
 from ssm_backends.mamba_ssm._inner_inputs import check, width_of
-from ssm_backends.mamba_ssm._tensors import under_names
+from ssm_backends.mamba_ssm._tensors import only_pythons, under_names
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
+from ssm_backends.transforms import in_forward_mode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_REFUSALS: Final = (
+    ArgumentError, DeviceError, DTypeError, NotSupportedError, ShapeError, UnavailableError,
+)  # fmt: skip
 _CONVOLVED: Final = {"x": "xz", "weight": "conv1d_weight", "bias": "conv1d_bias"}
 _SCANNED: Final = {"u": "xz", "z": "xz", "delta": "delta_proj_weight"}
 """The name of an argument inside → the name of what it was made of."""
@@ -95,6 +107,7 @@ def mamba_inner_fn(
         raise ArgumentError(f"`checkpoint_lvl` must be 0 or 1; got {checkpoint_lvl!r}")
     if not isinstance(b_c_dt_rms_eps, (float, int)) or isinstance(b_c_dt_rms_eps, bool):
         raise DTypeError(f"`b_c_dt_rms_eps` must be a number; got {b_c_dt_rms_eps!r}")
+    only_pythons(delta_softplus=delta_softplus)
     check(
         xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
         delta_proj_weight=delta_proj_weight, out_proj_weight=out_proj_weight, out_proj_bias=out_proj_bias,
@@ -110,15 +123,41 @@ def mamba_inner_fn(
         xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, D, delta_bias,
         B_proj_bias, C_proj_bias,
     )  # fmt: skip
-    if checkpoint_lvl == 1:
-        from torch.compiler import is_compiling
-        from torch.utils.checkpoint import checkpoint
+    # In forward mode PyTorch 2.8 computes nothing again.
+    call = _computed_again if checkpoint_lvl == 1 and not in_forward_mode() else _computed_once
+    return _out(call(inner, *inputs), out_proj_weight, out_proj_bias)
 
-        again = inner if is_compiling() else under_this_use(inner)  # a graph has its backends already
-        y = checkpoint(again, *inputs, use_reentrant=False)
-    else:
-        y = inner(*inputs)
-    return _out(y, out_proj_weight, out_proj_bias)
+
+def _computed_once(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    return function(*inputs)
+
+
+def _computed_again(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """The function's result, of which its inputs alone are kept: the backward pass calls it again.
+
+    A refusal is carried out as a value. One that is raised within leaves the hooks of PyTorch up to 2.10 in
+    place while somebody has the error: what others differentiate then would be taken for a part of this.
+    """
+    from torch.compiler import is_compiling
+    from torch.utils.checkpoint import checkpoint
+
+    if is_compiling():  # a graph has its backends already, and no hooks
+        found: Tensor = checkpoint(function, *inputs, use_reentrant=False)
+        return found
+
+    def carried(*given: Any) -> Tensor | Exception:
+        try:
+            return function(*given)
+        except _REFUSALS as error:
+            return error
+
+    y: Tensor | Exception = checkpoint(under_this_use(carried), *inputs, use_reentrant=False)
+    if isinstance(y, Exception):
+        try:
+            raise y
+        finally:
+            del y  # which would keep this frame, and the inputs, alive
+    return y
 
 
 def mamba_inner_ref(
@@ -142,6 +181,7 @@ def mamba_inner_ref(
 
     Arguments, result and errors are those of that function.
     """
+    only_pythons(delta_softplus=delta_softplus)
     check(
         xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
         delta_proj_weight=delta_proj_weight, out_proj_weight=out_proj_weight, out_proj_bias=out_proj_bias,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front import functions
-from ssm_backends.mamba_ssm._tensors import only_tensors, shapes_of, sized, under_names, widened
+from ssm_backends.mamba_ssm._tensors import only_pythons, only_tensors, shapes_of, sized, under_names, widened
 from ssm_backends.writable import check_writable
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _step(
 ) -> Tensor:
     import torch
 
+    only_pythons(dt_softplus=dt_softplus)
     required = {"state": state, "x": x, "dt": dt, "A": A, "B": B, "C": C}
     optional = {"D": D, "z": z, "dt_bias": dt_bias, "state_batch_indices": slots}
     only_tensors(required, optional)
