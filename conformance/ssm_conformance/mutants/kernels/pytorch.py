@@ -117,20 +117,21 @@ class ByHand(TorchScan):
 
         class Product(torch.autograd.Function):
             @staticmethod
-            def forward(ctx: Any, C: Tensor, h: Tensor) -> Tensor:
+            def forward(ctx: Any, kernel: ByHand, C: Tensor, h: Tensor) -> Tensor:
+                ctx.kernel = kernel  # an argument, for PyTorch 2.10 traces none from outside of the function
                 ctx.save_for_backward(C, h)
-                return TorchScan.contract(self, C, h)
+                return TorchScan.contract(kernel, C, h)
 
             @staticmethod
-            def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
-                return self.slopes(*cotangents, *ctx.saved_tensors)
+            def backward(ctx: Any, *cotangents: Tensor) -> tuple[None, Tensor, Tensor]:
+                return None, *ctx.kernel.slopes(*cotangents, *ctx.saved_tensors)
 
         self.product = Product.apply
         return super().arrays()
 
     def contract(self, C: Tensor, h: Tensor) -> Tensor:
         """By that function."""
-        found: Tensor = self.product(C, h)  # type: ignore[no-untyped-call]  # PyTorch's
+        found: Tensor = self.product(self, C, h)  # type: ignore[no-untyped-call]  # PyTorch's
         return found
 
 
