@@ -26,7 +26,7 @@ class Op:
     ----------
     fn
         Called with keyword arguments under the operator's own names; an argument at its
-        default is left out. Returns the outputs in order: one array, or a tuple.
+        default is left out. Returns its output, or a tuple of them in order where there are several.
     dtypes
         Names of the dtypes of the operator's primary argument that it serves.
     grad_dtypes

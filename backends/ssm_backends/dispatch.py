@@ -81,7 +81,11 @@ def call(backend: Backend, op: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def outputs_of(call: Call, result: Any) -> dict[str, Any]:
-    """A result as a mapping output name → array; ContractError if the count is not the operator's."""
+    """A result as a mapping output name → array.
+
+    ContractError if the count is not the operator's, or one output comes in a tuple: whoever calls a backend
+    through the front door is handed what it returns.
+    """
     expected = [
         output.name
         for output in call.operator.outputs
@@ -92,6 +96,10 @@ def outputs_of(call: Call, result: Any) -> dict[str, Any]:
         names = ", ".join(expected)
         raise ContractError(
             f"{call.operator.name} must return {len(expected)} outputs ({names}); got {len(given)}"
+        )
+    if len(expected) == 1 and given is result:
+        raise ContractError(
+            f"{call.operator.name} must return `{expected[0]}` itself; got a {type(result).__name__} of it"
         )
     return dict(zip(expected, given, strict=True))
 

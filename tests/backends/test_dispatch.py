@@ -152,6 +152,8 @@ def test_outputs_have_the_operator_s_names() -> None:
     for asked, given in ((plain, (1, 2)), (both, 1), (both, (1, 2, 3))):
         with pytest.raises(ContractError, match=r"selective_scan must return \d outputs \(y.*\); got \d"):
             outputs_of(asked, given)
+    with pytest.raises(ContractError, match="selective_scan must return `y` itself; got a tuple of it"):
+        outputs_of(plain, (1,))
 
 
 def test_a_gradient_of_its_own_gets_every_cotangent_and_what_forward_saved() -> None:

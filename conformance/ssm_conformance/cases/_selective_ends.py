@@ -70,6 +70,18 @@ EXTREME: Final = (
         STATE,
         check="extreme",
     ),
+    # What is left of a large state after ten nats and more: no input hides a digit that its exponent lacks,
+    # and the last state shows it in float32 where streams have 16 bits.
+    scan(
+        "decay-of-a-state",
+        plain(2, 3, 2, 2, initial_state=Draw((2, 3, 2), "log_uniform", parameters={"low": 1e6, "high": 1e7}))
+        | {
+            "A": Draw((3, 2), "log_uniform", parameters={"low": 4.0, "high": 6.0, "sign": -1.0}),
+            "delta": Draw((2, 3, 2), "log_uniform", parameters={"low": 1.0, "high": 1.25}),
+        },
+        STATE,
+        check="extreme",
+    ),
     scan("no-decay", plain(1, 3, 40, 2) | {"A": fixed(0.0, (3, 2))}, STATE, check="extreme"),
     scan(
         "large-input",

@@ -152,7 +152,7 @@ FUNCTIONS: Final = (
         "short-log2e-undeclared",
         None,
         "exp(x) is exp2(1.4427 x), in an order that is not declared.",
-        "extreme/gradient-negative-step",
+        "extreme/decay-of-a-state",
         _ShortLog2E(),
     ),
     Mutant(
