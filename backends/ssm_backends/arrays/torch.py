@@ -149,7 +149,8 @@ class TorchArrays:
             allow_unused=True,
             materialize_grads=True,
         )
-        return dict(zip(leaves, gradients, strict=True))
+        # The zero that PyTorch 2.8 makes for an input of no consequence asks for a gradient itself.
+        return {name: gradient.detach() for name, gradient in zip(leaves, gradients, strict=True)}
 
     def peak_memory(self, call: Callable[[], Any]) -> tuple[Any, MemoryUse]:
         """See :class:`Arrays`."""
