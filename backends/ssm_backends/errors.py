@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class ShapeError(ValueError):
     """An argument's rank or size breaks a rule of the operator."""
@@ -25,6 +27,10 @@ class NotSupportedError(NotImplementedError):
 
 class UnavailableError(RuntimeError):
     """The backend cannot serve here: no such device, or an optional package is missing."""
+
+
+REFUSALS: Final = (ShapeError, DTypeError, DeviceError, ArgumentError, NotSupportedError, UnavailableError)
+"""What a call may meet at a backend that keeps the contract."""
 
 
 class ContractError(ValueError):

@@ -10,14 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_backends.errors import (
-    ArgumentError,
-    DeviceError,
-    DTypeError,
-    NotSupportedError,
-    ShapeError,
-    UnavailableError,
-)
+from ssm_backends.errors import REFUSALS, NotSupportedError
 from ssm_backends.front.choice import choose
 from ssm_backends.front.preference import wishes
 from ssm_backends.schema import Operator
@@ -105,7 +98,7 @@ def choose_traced(
     """
     try:
         return *_chosen(find(op), backend, arguments), None
-    except (ArgumentError, DTypeError, DeviceError, ShapeError, NotSupportedError, UnavailableError) as error:
+    except REFUSALS as error:
         return "", (), (), (type(error), str(error))
 
 

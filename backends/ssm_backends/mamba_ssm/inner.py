@@ -6,14 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_backends.errors import (
-    ArgumentError,
-    DeviceError,
-    DTypeError,
-    NotSupportedError,
-    ShapeError,
-    UnavailableError,
-)
+from ssm_backends.errors import REFUSALS, ArgumentError, DTypeError
 from ssm_backends.front.functions import causal_conv1d
 from ssm_backends.front.preference import under_this_use
 from ssm_backends.mamba_ssm._inner_inputs import check, width_of
@@ -24,9 +17,6 @@ from ssm_backends.transforms import in_forward_mode
 if TYPE_CHECKING:
     from torch import Tensor
 
-_REFUSALS: Final = (
-    ArgumentError, DeviceError, DTypeError, NotSupportedError, ShapeError, UnavailableError,
-)  # fmt: skip
 _CONVOLVED: Final = {"x": "xz", "weight": "conv1d_weight", "bias": "conv1d_bias"}
 _SCANNED: Final = {"u": "xz", "z": "xz", "delta": "delta_proj_weight"}
 """The name of an argument inside → the name of what it was made of."""
@@ -148,7 +138,7 @@ def _computed_again(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     def carried(*given: Any) -> Tensor | Exception:
         try:
             return function(*given)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             return error
 
     y: Tensor | Exception = checkpoint(under_this_use(carried), *inputs, use_reentrant=False)
