@@ -67,6 +67,38 @@ def exponential_bound(
     return bound, in_range
 
 
+def reached_backwards(X: Float, levels: list[Float], G: Float) -> Float:
+    """Return (s) the largest entry on the way backwards through an exponential, whose adjoint is exp(X).
+
+    Backwards through T_{i-1} = T_i T_i a cotangent H_{i-1} gives H_i = T_i H_{i-1} + H_{i-1} T_i, here
+    of moduli, with T_i = exp(X / 2^i) and H_0 = G. A series passes H_k on as at most
+    e^|X/2^k| H_k e^|X/2^k|, the gradient of X / 2^k: 2^k times that of X, and it may overflow alone.
+    """
+    sizes = np.max(np.sum(np.abs(X), axis=-2), axis=-1, initial=0.0)
+    H = np.abs(G)
+    reach = np.max(H, axis=(-2, -1), initial=0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i, level in enumerate(levels):
+            here = sizes * 2.0**-i
+            if i > 0:
+                H = np.abs(level) @ H + H @ np.abs(level)
+            may_start = (here <= LARGEST_ARGUMENT) & ((here > SMALLEST_ARGUMENT) | (i == 0))
+            if np.any(may_start):
+                series = _majorant(np.abs(X) * 2.0**-i)
+                largest = np.max(series @ H @ series, axis=(-2, -1), initial=0.0)
+                # The majorant is no less than the identity, so that what comes before is no more than this.
+                reach = np.where(may_start, np.maximum(reach, np.nan_to_num(largest, nan=np.inf)), reach)
+    return np.asarray(reach)
+
+
+def _majorant(size: Float) -> Float:
+    """Return e^|Z| for |Z|_1 up to LARGEST_ARGUMENT."""
+    result = positive_exponential(size * 2.0**-5)
+    for _ in range(5):
+        result = result @ result
+    return result
+
+
 def positive_exponential(size: Float) -> Float:
     """Return e^|Z| for |Z|_1 well below 1: a sum of positive terms, hence right by entry."""
     term: Float = np.broadcast_to(np.eye(size.shape[-1]), size.shape)

@@ -12,11 +12,13 @@ and dX = L(Xᴴ, G) for the cotangent G of exp(X). Complex matrices enter as rea
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ssm_spec._double_double import UNIT, two_product
 from ssm_spec._expm import complex_form, exponential, modulus_form, real_form
-from ssm_spec._expm_bounds import exponential_bound
+from ssm_spec._expm_bounds import exponential_bound, reached_backwards
 from ssm_spec._roundoff import ORACLE, Arithmetic
 from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._systems import Parts
@@ -30,9 +32,12 @@ def zoh_dense(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None) -
     """
     layout = _Layout(A, B)
     exponent, usable = _finite(layout.augmented(A, B), delta)
-    value, own, bound, in_range = _exponential(exponent, delta, arithmetic)
-    judged = (usable & in_range)[:, None, None]
-    parts = Parts(*layout.complexify(value, own, bound, usable), np.broadcast_to(judged, value.shape))
+    found = _exponential(exponent, delta, arithmetic)
+    judged = (usable & found.in_range)[:, None, None]
+    parts = Parts(
+        *layout.complexify(found.value, found.own, found.bound, usable),
+        np.broadcast_to(judged, found.value.shape),
+    )
     return layout.blocks(parts)
 
 
@@ -56,13 +61,20 @@ def zoh_dense_gradients(
     finite_G = np.all(np.isfinite(G), axis=(-2, -1))
     exponent[:, :size, size:] = np.where((usable & finite_G)[:, None, None], G, 0.0)
     scale[:, :size, size:] = 1.0
-    value, own, bound, in_range = _exponential(exponent, scale, arithmetic)
+    found = _exponential(exponent, scale, arithmetic)
     corner = (slice(None), slice(0, size), slice(size, None))
-    usable = usable & finite_G
-    judged = np.broadcast_to((usable & in_range)[:, None, None], G.shape)
-    dX = Parts(*layout.complexify(value[corner], own[corner], bound[corner], usable), judged)
-    dX_A, dX_B = layout.blocks(dX)
     asked = ORACLE if arithmetic is None else arithmetic
+    usable = usable & finite_G
+    judged = usable & found.in_range
+    if arithmetic is not None:
+        levels = [level[:, :size, :size] for level in found.levels]
+        X = np.where(usable[:, None, None], delta[:, None, None] * adjoint, 0.0)
+        judged &= reached_backwards(X, levels, exponent[corner]) < arithmetic.largest
+    dX = Parts(
+        *layout.complexify(found.value[corner], found.own[corner], found.bound[corner], usable),
+        np.broadcast_to(judged[:, None, None], G.shape),
+    )
+    dX_A, dX_B = layout.blocks(dX)
     step = delta[:, None, None]
     return {
         "A": _times(step, dX_A, asked),
@@ -123,8 +135,21 @@ def _finite(M: Float, delta: Float) -> tuple[Float, Array]:
     return np.where(usable[:, None, None], M, 0.0), usable
 
 
-def _exponential(M: Float, scale: Float, arithmetic: Arithmetic | None) -> tuple[Float, Float, Float, Array]:
-    """Return exp(scale ∘ M), the bounds on its own error and on that of `arithmetic`, and the range test."""
+class _Exponential(NamedTuple):
+    """exp(scale ∘ M), bounds on its own error and on that of an arithmetic, and which stay in range.
+
+    `levels[i]` is exp(scale ∘ M / 2^i).
+    """
+
+    value: Float
+    own: Float
+    bound: Float
+    in_range: Array
+    levels: list[Float]
+
+
+def _exponential(M: Float, scale: Float, arithmetic: Arithmetic | None) -> _Exponential:
+    """Exponentiate; without an arithmetic `bound` repeats `own`, and everything is in range."""
     scale = scale[:, None, None] if scale.ndim == 1 else scale
     scale = np.where(np.isfinite(scale), scale, 0.0)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -132,11 +157,11 @@ def _exponential(M: Float, scale: Float, arithmetic: Arithmetic | None) -> tuple
         T = exponential(X)
         own = np.where(np.isfinite(T.error), T.error, np.inf) + UNIT * np.abs(T.value.hi)
         if arithmetic is None:
-            return T.value.hi, own, own, np.ones(len(M), dtype=bool)
+            return _Exponential(T.value.hi, own, own, np.ones(len(M), dtype=bool), T.levels)
         # Zeros of A and B are zeros however they are read.
         lost = np.where(M == 0, 0.0, flushed(arithmetic, np.abs(scale), np.abs(M)))
         bound, in_range = exponential_bound(X.hi, T.levels, arithmetic, lost)
-    return T.value.hi, own, bound, in_range
+    return _Exponential(T.value.hi, own, bound, in_range, T.levels)
 
 
 def _times(step: Float, dX: Parts, asked: Arithmetic) -> Parts:

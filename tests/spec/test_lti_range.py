@@ -221,3 +221,21 @@ def test_the_terms_of_a_substitution_may_overflow_before_they_cancel() -> None:
         )["B"]
         assert (np.abs(found.value) + found.bound < 10 * size).all()
         assert found.judged.all() == judged
+
+
+def test_a_gradient_taken_backwards_through_squarings_may_overflow_on_its_way() -> None:
+    """A mode that decays by e^−1000 asks for 12 squarings: 2¹² times the gradient of one beside it."""
+    torch = pytest.importorskip("torch")
+    from . import lti_forms as forms
+
+    B, delta, G = (torch.tensor(x) for x in ([[0.0], [0.0]], 1.0, [[0.0, 0.0], [0.0, 1.0]]))
+    for growth, judged in ((40.0, True), (82.0, False)):
+        A = torch.tensor([[-1000.0, 0.0], [0.0, growth]], requires_grad=True)
+        (slope,) = torch.autograd.grad(forms.zoh_taylor(A, B, delta, norm=0.25)["A_bar"], A, G)
+        given = {"A": A.detach().numpy(), "B": B.numpy(), "delta": delta.numpy()}
+        found = ssm_spec.discretize_zoh_vjp_bounds(
+            {"A_bar": G.numpy()}, ["A"], arithmetic=Arithmetic(), **given
+        )["A"]
+        assert np.all(np.abs(found.value) + found.bound < LARGEST)
+        assert bool(slope.isfinite().all()) == judged
+        assert found.judged.all() == judged
