@@ -41,9 +41,11 @@ def hippo_legs_compress(f: Tensor, n: int, *, method: str = "exact", prefixes: b
     """
     x = f.to(compute_dtype(f))
     length = f.shape[-1]
-    zero = x.new_zeros((*f.shape[:-1], n))
-    if length == 0:
-        return zero.unsqueeze(-1)[..., :0].to(f.dtype) if prefixes else zero.to(f.dtype)
+    if length == 0:  # made of f, whose gradient is then zeros
+        nothing = (
+            x.unsqueeze(-2).expand(*f.shape[:-1], n, 0) if prefixes else torch.nn.functional.pad(x, (0, n))
+        )
+        return nothing.to(f.dtype)
     run = _traced if torch.compiler.is_compiling() else _coefficients
     return run(x, n, method, prefixes).to(f.dtype)
 

@@ -82,7 +82,7 @@ def mamba3_siso(
         starts = None if fresh is None else split(fresh[:, None, time], 2, shape)
         y, state = _stretch(state, starts, *(split(x[:, :, time], 2, shape) for x in streams))
         outputs.append(y.flatten(2, 3))
-    y = torch.cat(outputs, 2) if outputs else torch.zeros_like(values)
+    y = torch.cat(outputs, 2) if outputs else _of_no_step(state, *streams)
     if D is not None:
         y = y + D[:, None, None] * values
     y = y.transpose(1, 2)
@@ -220,6 +220,21 @@ def _stretch(
     weights = split(queries @ keys.mT, -1, (2, -1)) * decays.between.unsqueeze(-2)
     y = weights.flatten(-2) @ sources + decays.from_start.unsqueeze(-1) * (queries @ before.mT)
     return y, after
+
+
+def _of_no_step(
+    state: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    old_keys: Tensor,
+    late: Tensor,
+    early: Tensor,
+    decay: Tensor,
+) -> Tensor:
+    """S_t q̃_t where there is no t, (b, h, 0, p), made of all that it is for more: gradients are zeros."""
+    carried = torch.exp(decay).unsqueeze(-1) * (queries @ state.mT)
+    scores = ((queries * x).sum(-1, keepdim=True) for x in (keys, old_keys))
+    return carried + sum(score * source for score, source in zip(scores, (late, early), strict=True))
 
 
 def _last(x: Tensor, initial: Tensor | None) -> Tensor:

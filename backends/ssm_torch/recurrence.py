@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ssm_torch.dense import dense_kernel, dense_recurrence
@@ -49,7 +50,9 @@ def ssm_recurrence(
     drive = (B_bar.to(A_bar.dtype) @ x.to(A_bar.dtype)).movedim(-1, 0)
     initial = drive.new_zeros(drive.shape[1:]) if initial_state is None else initial_state
     if len(drive) == 0:
-        h, last_state = drive, initial.clone()
+        # Empty, and yet made of Ā and the input, whose gradients are then zeros.
+        h = A_bar * drive if diagonal else (A_bar @ drive.unsqueeze(-1)).squeeze(-1)
+        last_state = torch.cat([initial.unsqueeze(0), h])[-1]
     elif diagonal:
         h = linear_recurrence(A_bar.expand_as(drive), drive, initial)
         last_state = h[-1].clone()
