@@ -12,7 +12,7 @@ from ssm_backends.dtypes import REAL, real_of
 from ssm_conformance.checks.finding import describe
 from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake
 from ssm_conformance.judge import judge
-from ssm_conformance.question import Question, Stored, all_stored, exact, question
+from ssm_conformance.question import Question, Stored, all_exact, all_stored, question
 from ssm_conformance.storage import widen
 
 
@@ -55,8 +55,8 @@ def assert_conforms(
         With the worst element, what was expected there, the bound, and, where it can be
         told, the likely mistake.
     ShapeError, DTypeError, ArgumentError
-        If the inputs are no valid call of the operator, or `actual` or `gradients` no arrays of
-        its outputs and inputs.
+        If the inputs are no valid call of the operator, `actual` or `gradients` no arrays of its
+        outputs and inputs, or an array has no numbers to read, as on PyTorch's meta device.
     """
     asked = question(op, actual, inputs)
     _check_mappings(gradients, cotangents, arithmetic)
@@ -75,7 +75,7 @@ def assert_conforms(
         if cotangents is None:
             raise ArgumentError("`cotangents` must be given with `gradients`; got None")
         found = all_stored("gradients", gradients)
-        known = {name: exact(value) for name, value in cotangents.items()}
+        known = all_exact("cotangents", cotangents)
         try:
             slopes = reference.vjp_bounds(known, tuple(gradients), arithmetic=facts, **asked.inputs)
         except ssm_spec.DomainError as error:  # the oracle's `wrt` are their names

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from ssm_backends import OPERATORS, ArgumentError, outputs_of, validate
 from ssm_backends.dtypes import compute_dtype, dtype_name, real_of
 from ssm_conformance.storage import widen
 
+T = TypeVar("T")
 Stored = tuple[NDArray[Any], str]
 """An array as its dtype stores it, bfloat16 as its bits, and the dtype's name."""
 
@@ -92,12 +93,23 @@ def all_stored(argument: str, arrays: Mapping[str, Any]) -> dict[str, Stored]:
     Raises
     ------
     ArgumentError
-        If one is no array; `argument` is the mapping's name.
+        If one is no array, or has no numbers to read; `argument` is the mapping's name.
     """
     for name, value in arrays.items():
         if not _is_array(value):
             raise ArgumentError(f"`{argument}` must hold arrays; got {type(value).__name__} for {name}")
-    return {name: stored(value) for name, value in arrays.items()}
+    return {name: _read(f"`{argument}`", f" for {name}", stored, value) for name, value in arrays.items()}
+
+
+def all_exact(argument: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Each value of a mapping as :func:`exact` gives it.
+
+    Raises
+    ------
+    ArgumentError
+        If one is an array that has no numbers to read; `argument` is the mapping's name.
+    """
+    return {name: _read(f"`{argument}`", f" for {name}", exact, value) for name, value in arrays.items()}
 
 
 def exact(value: Any) -> Any:
@@ -109,7 +121,16 @@ def exact(value: Any) -> Any:
 
 
 def _exact(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: exact(value) for name, value in inputs.items()}
+    return {name: _read(f"`{name}`", "", exact, value) for name, value in inputs.items()}
+
+
+def _read(argument: str, which: str, read: Callable[[Any], T], value: Any) -> T:
+    """What `read` makes of a value, whose numbers may be nowhere, or laid out as NumPy cannot have them."""
+    try:
+        return read(value)
+    except (TypeError, RuntimeError) as error:  # PyTorch's: of the meta device, of a fake or a sparse tensor
+        kind = f"{type(value).__name__} on {getattr(value, 'device', 'no device')}{which}"
+        raise ArgumentError(f"{argument} must hold numbers that can be read; got {kind}: {error}") from error
 
 
 def _is_array(value: Any) -> bool:

@@ -206,3 +206,32 @@ def test_the_likely_mistake_is_named(mistake: str) -> None:
 def test_what_cannot_be_judged_is_said(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         assert_conforms(**arguments)
+
+
+READ = ("actual", "gradients", "cotangents")
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [("meta", "inputs"), *((kind, place) for kind in ("meta", "sparse") for place in READ)],
+)
+def test_an_array_whose_numbers_cannot_be_read_is_told_by_name(kind: str, place: str) -> None:
+    torch = pytest.importorskip("torch")
+    ones = torch.ones(1, 1, 4)
+    unreadable = ones.to("meta") if kind == "meta" else ones.to_sparse()
+    call = {
+        "u": unreadable if place == "inputs" else ones,
+        "K": unreadable[0] if place == "inputs" else torch.ones(1, 2),
+    }
+    gradients = {"u": unreadable if place == "gradients" else torch.tensor([[[2.0, 2.0, 2.0, 1.0]]])}
+    cotangents = {"y": unreadable if place == "cotangents" else ones}
+    actual = unreadable if place == "actual" else torch.tensor([[[1.0, 2.0, 2.0, 2.0]]])
+    argument, which = (
+        ("u", "") if place == "inputs" else (place, f" for {'u' if place == 'gradients' else 'y'}")
+    )
+    device = "meta" if kind == "meta" else "cpu"
+    with pytest.raises(
+        ArgumentError,
+        match=f"`{argument}` must hold numbers that can be read; got Tensor on {device}{which}: ",
+    ):
+        assert_conforms("causal_convolution", actual, gradients=gradients, cotangents=cotangents, **call)
