@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import jsonschema
 import psutil
 import pytest
+
+from ssm_conformance.engine import Limits
 
 from .conftest import BAD, RIGHT, Run, Write
 
@@ -120,6 +123,20 @@ def test_one_plugin_that_does_not_load_does_not_stop_the_others(ssm_spec: Run, w
     assert said.status == 2
     assert "SystemExit: no licence" in said.err
     assert "selection passed" in said.out
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_plugin_that_hangs_is_named_while_it_is_waited_for(
+    ssm_spec: Run, write_plugin: Write, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    monkeypatch.setattr("ssm_conformance.cli._request.Limits", partial(Limits, load=4.0))
+    monkeypatch.setattr("ssm_conformance.cli._opening.PATIENCE", 1.0 if slow else 60.0)
+    said = ssm_spec("conform", "--plugin", write_plugin("hangs", top="import time; time.sleep(60)\n"))
+    told = "hangs: still waiting for hangs to be imported"
+    assert (told in said.err) == slow
+    assert said.err.count("given up after 4 s") == slow
+    assert "the time limit was 4 s" in said.err.partition(told)[2 if slow else 0]
+    assert said.status == 2
 
 
 def test_several_backends_end_in_one_matrix(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:

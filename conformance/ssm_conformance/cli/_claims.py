@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssm_conformance.engine import Limits, LoadError, Target, open_session
+from ssm_conformance.cli._opening import opened
+from ssm_conformance.engine import Limits, LoadError, Target
 
 
 def show_claims(out: Console, name: str, find: Callable[[], Target]) -> str:
@@ -30,7 +31,7 @@ def show_claims(out: Console, name: str, find: Callable[[], Target]) -> str:
     """
     out.print()
     try:
-        session = open_session(find(), Limits(), workers=1)
+        session = opened(find(), Limits(), workers=1)
     except LoadError as error:
         style = "yellow" if error.kind == "unavailable" else "bold red"
         out.print(Text.assemble((name, "bold"), (f": {error.kind}: {error}", style)), soft_wrap=True)

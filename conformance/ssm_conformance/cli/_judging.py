@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from ssm_conformance.cli._opening import opened
 from ssm_conformance.cli._request import Request
 from ssm_conformance.cli._targets import print_load_error, targets
 from ssm_conformance.console import console
-from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status, open_session
+from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status
 from ssm_conformance.engine.environment import environment
 from ssm_conformance.engine.expected import Expectation, ExpectedFileError, expectations_for
 from ssm_conformance.engine.pool import NoWorkerError
@@ -70,7 +71,7 @@ def judge_backends(request: Request) -> int:
 
 def _judge_target(request: Request, target: Target, judged: Collection[str]) -> Run:
     """Load one backend and judge it as far as that goes, unless one of its name was judged before."""
-    session = open_session(target, request.limits, request.workers, in_process=request.in_process)
+    session = opened(target, request.limits, request.workers, in_process=request.in_process)
     try:
         if session.name in judged:
             raise SelectionError(
@@ -130,7 +131,7 @@ def _judge(
 
 def _search(request: Request, target: Target, run: Run) -> None:
     """Draw calls for as long as was asked, with a worker of its own; what fails joins the run."""
-    with closing(open_session(target, request.limits, 1, in_process=request.in_process)) as session:
+    with closing(opened(target, request.limits, 1, in_process=request.in_process)) as session:
         search = Search(session.claims, session.first.judge, request.search, request.selection)
         found = 0
         for verdict in search:
