@@ -95,7 +95,8 @@ def backward_tile(
     state_at = state * dim + channel[None, :, :, None, :]
     user_at = channel[None, :, :, None, :] * n + state
 
-    a2 = tl.load(A + user_at, mask=both, other=0.0) * LOG2_E
+    # A state of the padding decays: held, its input is about 1 / A times B u, and never overflows.
+    a2 = tl.load(A + user_at, mask=both, other=-1.0) * LOG2_E
     if CONST_B:
         B_t = tl.load(B + user_at, mask=both, other=0.0)[None]
         acc_B = tl.zeros((K, R, W, M, L), compute)
@@ -282,8 +283,8 @@ def backward_tile(
             p = at_state(s) * a2[None] * LN_2
             through_u = over_states(lam * B_t * weight)
             ds = u_t * over_states(lam * B_t * a) + through_A
-            slope = held_slope(at_state(s), p, a)
-            acc_A += tl.sum(at_state(s) * e + lam * at_state(s * u_t) * B_t * slope, 0)
+            slope, each = held_slope(at_state(s), p, a)
+            acc_A += tl.sum(at_state(s) * e + lam * B_t * at_state(u_t) * each * slope, 0)
         else:
             through_b = over_states(lam * B_t)
             through_u = s * through_b

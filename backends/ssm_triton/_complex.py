@@ -69,16 +69,17 @@ def phi(pr, pi, ar, ai):
 
 @triton.jit
 def held_slope(s, pr, pi, ar, ai):
-    """Δ ψ(p), ψ(p) = (p e^p − e^p + 1) / p², ψ(0) = ½, given a = e^p; elsewhere Δ is divided by p first."""
+    """Δ² ψ(p) in two factors, as in `_math`: ψ(p) = (p e^p − e^p + 1) / p², ψ(0) = ½, given a = e^p."""
     terms: tl.constexpr = 20 if pr.dtype == tl.float64 else 11
     small, sr, si = series(pr, pi, 1.0, 2, terms)
     br = tl.where(small, 1.0, pr)
     bi = tl.where(small, 0.0, pi)
     nr, ni = times(br, bi, ar, ai)
-    nr, ni = over(nr - ar + 1.0, ni - ai, br, bi)
-    qr, qi = over(s, s * 0.0, br, bi)
-    qr, qi = times(nr, ni, qr, qi)
-    return tl.where(small, s * sr, qr), tl.where(small, s * si, qi)
+    nr = tl.where(small, sr, nr - ar + 1.0)
+    ni = tl.where(small, si, ni - ai)
+    er, ei = over(s, s * 0.0, br, bi)
+    nr, ni = times(nr, ni, er, ei)
+    return nr, ni, er, ei
 
 
 @triton.jit

@@ -63,7 +63,8 @@ def backward_complex(
     state_at = (state * dim + channel[None, :, :, None, :]) * 2
     user_at = (channel[None, :, :, None, :] * n + state) * 2
 
-    Ar = tl.load(A + user_at, mask=both, other=0.0)
+    # A state of the padding decays: held, its input is about 1 / A times B u, and never overflows.
+    Ar = tl.load(A + user_at, mask=both, other=-1.0)
     Ai = tl.load(A + user_at + 1, mask=both, other=0.0)
     if CONST_B:
         Br = tl.load(B + user_at, mask=both, other=0.0)[None]
@@ -232,8 +233,9 @@ def backward_complex(
         if ZOH:
             ds = u_t * over_states(br * ar + bi * ai) + through_A
             through_u = over_states(br * wr + bi * wi)
-            sr, si = held_slope(at_state(s), pr, pi, ar, ai)
-            sr, si = times(at_state(s * u_t) * br, at_state(s * u_t) * bi, sr, -si)
+            sr, si, er, ei = held_slope(at_state(s), pr, pi, ar, ai)
+            er, ei = times(at_state(u_t) * br, at_state(u_t) * bi, er, -ei)
+            sr, si = times(er, ei, sr, -si)
             acc_Ar += tl.sum(sr, 0)
             acc_Ai += tl.sum(si, 0)
         else:

@@ -63,7 +63,8 @@ def forward(
     at = (origin + first).to(tl.int64) + t
 
     state_at = i[:, None] * dim + (d0 + j)[None, :]
-    a2 = tl.load(A + wide[None, :] * n + i[:, None], mask=both, other=0.0) * LOG2_E
+    # A state of the padding decays: held, its input is about 1 / A times B u, and never overflows.
+    a2 = tl.load(A + wide[None, :] * n + i[:, None], mask=both, other=-1.0) * LOG2_E
     h = tl.zeros((N, DT), compute)
     if INITIAL:
         h += tl.load(

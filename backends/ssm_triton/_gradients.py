@@ -13,7 +13,8 @@ from ssm_triton._plan import BackwardPlan, Shape
 from ssm_triton._sums import sum_pieces
 
 NAMES = ("B", "C", "A", "D", "delta_bias")
-SLICE_STEPS = 32
+FEW_SUMS = 1024
+"""Programs of sums over time below which each takes fewer steps and more slices at once."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,23 @@ def _part(x: Tensor, k: int) -> Tensor:
     return torch.view_as_real(x)[..., k] if x.is_complex() else x
 
 
+def _tile(steps: int, N: int) -> tuple[int, int]:
+    """Steps of a program that adds up slices of dB or dC, and slices at a time."""
+    T = min(max(256 // N, 4), 16)
+    if steps >= FEW_SUMS * T:
+        return T, max(64 // N, 1)
+    return min(max(128 // N, 4), 8), max(128 // N, 1)
+
+
 def _sum(
     x: Inputs, shape: Shape, N: int, pieces: dict[str, Tensor], sums: dict[str, Tensor], *,
     real: bool = True,
 ) -> None:  # fmt: skip
     """Fill the sums, or the real or imaginary part of those that are complex."""
-    T, J, channels = SLICE_STEPS, max(64 // N, 1), max(512 // N, 1)
-    spans = -(-shape.length // T) * shape.batch
     groups = (shape.groups_B, shape.groups_C)
+    T, J = _tile(shape.batch * shape.length * sum(groups), N)
+    channels = max(256 // N, 1)
+    spans = -(-shape.length // T) * shape.batch
     counts = [len(pieces[name]) // max(g, 1) for name, g in zip("BC", groups, strict=True)]
     programs = [spans * g for g in groups]
     whole = sum(programs) + -(-shape.dim // channels)

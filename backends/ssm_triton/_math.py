@@ -69,10 +69,10 @@ def phi(p, a):
 
 @triton.jit
 def held_slope(s, p, a):
-    """Δ ψ(p), ψ(p) = (p e^p − e^p + 1) / p², ψ(0) = ½: the derivative of φ, given a = e^p.
+    """Δ² ψ(p) in two factors, given a = e^p; ψ(p) = (p e^p − e^p + 1) / p², ψ(0) = ½, is dφ/dp.
 
-    Near zero its Taylor series Σ p^k (k + 1) / (k + 2)!. Elsewhere Δ is divided by p first, for neither
-    Δ² nor p² need be a number of the type.
+    Near zero ψ is its Taylor series Σ p^k (k + 1) / (k + 2)!, and either factor has a Δ. Elsewhere either has
+    Δ / p = 1 / A, for neither Δ² nor Δ times what the derivative meets need be a number of the type.
     """
     terms: tl.constexpr = 20 if p.dtype == tl.float64 else 11
     small = tl.abs(p) < 1.0
@@ -83,7 +83,8 @@ def held_slope(s, p, a):
         series = (series * x + 1.0) * ((k + 1.0) / (k * (k + 2.0)))
     series = (series * x + 1.0) * 0.5
     q = tl.where(small, 1.0, p)
-    return tl.where(small, s * series, (q * a - (a - 1.0)) / q * (s / q))
+    each = s / q
+    return each * tl.where(small, series, q * a - (a - 1.0)), each
 
 
 @triton.jit

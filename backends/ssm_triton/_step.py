@@ -57,7 +57,8 @@ def step(
     B += row * B_b + group_B[:, None] * B_g + i[None, :] * B_n
     C += row * C_b + group_C[:, None] * C_g + i[None, :] * C_n
     hr = tl.load(state, mask=both, other=0.0).to(compute)
-    Ar = tl.load(A, mask=both, other=0.0)
+    # A state of the padding decays: held, its input is about 1 / A times B u, and never overflows.
+    Ar = tl.load(A, mask=both, other=-1.0)
     Br = tl.load(B, mask=both, other=0.0).to(compute)
     Cr = tl.load(C, mask=both, other=0.0).to(compute)
     if COMPLEX:

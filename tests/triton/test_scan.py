@@ -38,10 +38,14 @@ def test_semantics_in_double(device: str, complex_: bool) -> None:
 
 
 @pytest.mark.parametrize("complex_", [False, True])
-def test_a_step_whose_square_overflows_is_held(device: str, complex_: bool) -> None:
+@pytest.mark.parametrize("size", [1.0, 1e20])
+def test_a_step_whose_square_or_product_with_an_input_overflows_is_held(
+    device: str, complex_: bool, size: float
+) -> None:
     call = problem(device, b=1, d=3, l=5, complex_=complex_, plain=True)
     call |= {"delta": call["delta"].abs(), "b_discretization": "zoh"}
     call["delta"][:, :, 2] = 1e20
+    call["u"][:, :, 2] *= size
     ratios = verdict(selective_scan, call)
     assert max(ratios.values()) <= 1, ratios
 

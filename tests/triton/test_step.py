@@ -33,6 +33,18 @@ def test_steps_are_the_scan(device: str, rule: str, complex_: bool) -> None:
     torch.testing.assert_close(state, last, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("complex_", [False, True])
+def test_a_large_step_with_a_large_input_is_held(device: str, complex_: bool) -> None:
+    call = _at(problem(device, complex_=complex_, plain=True), 0) | {"b_discretization": "zoh"}
+    call["delta"].fill_(1e20)
+    call["u"].fill_(1e20)  # three states, padded to four: Δ u of the padding must not become NaN
+    out, state = selective_state_update(torch.zeros(2, 6, 3, dtype=call["A"].dtype, device=device), **call)
+    held = -call["B"][:, None] / call["A"] * 1e20
+    # Two roundings and exp(ΔA) = 0: a few units in the last place of float32.
+    torch.testing.assert_close(state, held, rtol=1e-6, atol=0)
+    assert out.isfinite().all()
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_slots_of_a_pool(device: str, inplace: bool) -> None:
     call = _at(problem(device), 0)
