@@ -20,6 +20,7 @@ from ssm_torch import (
     s4_kernel,
     selective_scan,
     selective_state_update,
+    ssd,
     ssm_kernel,
     ssm_recurrence,
 )
@@ -320,6 +321,52 @@ def test_chunks_of_any_number_are_one_graph() -> None:
         for found, expected in zip(compiled(**inputs), mamba3_siso(**inputs), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)  # as above
     assert len(nodes) == 2
+
+
+class Layer(torch.nn.Module):
+    """An operator whose A is learnt."""
+
+    def __init__(self, function: Function, *sizes: int) -> None:
+        super().__init__()
+        self.A = torch.nn.Parameter(-torch.arange(1.0, 1 + math.prod(sizes)).view(sizes))
+        self.function = function
+
+    def forward(self, x: Tensor, delta: Tensor, B: Tensor, C: Tensor) -> Any:
+        return self.function(x, delta, self.A, B, C)
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+@pytest.mark.parametrize(
+    ("function", "sizes", "shapes"),
+    [
+        (ssd, (3,), ("b l 3 4", "b l 3", "b l 1 5", "b l 1 5")),
+        (selective_scan, (3, 5), ("b 3 l", "b 3 l", "b 1 5 l", "b 1 5 l")),
+    ],
+    ids=["ssd", "selective_scan"],
+)
+def test_an_export_that_leaves_the_length_open_serves_any(
+    function: Function, sizes: tuple[int, ...], shapes: tuple[str, ...], learnt: bool
+) -> None:
+    layer = Layer(function, *sizes).requires_grad_(learnt)
+    patterns = [shape.split() for shape in shapes]
+    length = torch.export.Dim("l", min=2, max=4096)
+    open_at = tuple({pattern.index("l"): length} for pattern in patterns)
+
+    def call(l: int) -> tuple[Tensor, ...]:
+        sized = [[{"b": 2, "l": l}.get(size) or int(size) for size in pattern] for pattern in patterns]
+        return tuple(torch.rand(size) / 10 for size in sized)
+
+    exported = torch.export.export(layer, call(70), dynamic_shapes=open_at).module()
+    for l in (2, 64, 200):
+        inputs = call(l)
+        found, expected = exported(*inputs), layer(*inputs)
+        assert torch.equal(found, expected)
+        if learnt:
+            slopes = (
+                torch.autograd.grad(y.sum(), list(who.parameters()))
+                for y, who in ((found, exported), (expected, layer))
+            )
+            assert same_bits(*slopes)
 
 
 @pytest.mark.parametrize("traced", [False, True])

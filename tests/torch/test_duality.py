@@ -115,7 +115,7 @@ def test_only_the_states_between_chunks_are_kept() -> None:
         inputs = problem()
         ssm_torch.ssd(**inputs | {"x": inputs["x"].requires_grad_()})
     given = sum(x.numel() for x in inputs.values() if isinstance(x, Tensor))
-    assert sum(kept) == given + b * h * p * n * sizes.chunks_of(l)
+    assert sum(kept) == given + b * h * p * n * (sizes.chunks_of(l) + 1)
 
 
 def test_a_second_derivative_is_refused() -> None:

@@ -16,9 +16,9 @@ from ssm_torch.blockwise.terms import Terms, load
 from ssm_torch.functions import silu
 
 Results = tuple[Tensor, Tensor, Tensor, Tensor]
-"""y (b, d, l), dtype of u; last_state (rows, d, n); starts (slots, b, g, n, p), the state before each lane;
-and ungated (b, d, l), the output before the gate, in the compute type. The last two are empty unless
-they are kept, the last one also without a gate."""
+"""y (b, d, l), dtype of u; last_state (rows, d, n); starts (slots, b, g, n, p), the state before each lane,
+then zeros; and ungated (b, d, l), the output before the gate, in the compute type. The last two are empty
+unless they are kept, the last one also without a gate."""
 
 
 def room_for_results(problem: Problem, keep: bool) -> Results:
@@ -37,6 +37,7 @@ def room_for_results(problem: Problem, keep: bool) -> Results:
 def forward(problem: Problem, keep: bool) -> Results:
     """Scan every span."""
     results = room_for_results(problem, keep)
+    results[2][-1:].zero_()  # which no lane has
     for span in spans(problem):
         h = _scan(problem, span, results, keep)
         results[1][span.rows] = problem.by_channel(h)

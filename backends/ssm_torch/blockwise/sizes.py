@@ -73,6 +73,10 @@ def chunk_length(l: int, device: str) -> int:
 
 
 def slots(b: int, d: int, l: int, n: int, device: str, packed: int | None) -> int:
-    """How many lanes there are at most, from sizes alone; `packed` sequences, or None."""
+    """Lanes there are at most, and one that is not used, from sizes alone; `packed` sequences, or None.
+
+    PyTorch asks of a size in a graph that leaves l open whether it is 1, to tell which strides matter; the
+    answer would hold the graph to more than one lane. Of this size it knows that it is not.
+    """
     length = lane_length(b, d, n, device)
-    return -(-l // length) if packed is None else l // length + packed
+    return 1 + (-(-l // length) if packed is None else l // length + packed)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssm_torch.duality.problem import Problem, Stretch
-from ssm_torch.duality.sizes import chunks_of
+from ssm_torch.duality.sizes import places_for_starts
 from ssm_torch.duality.terms import Terms, load
 from ssm_torch.functions import silu
 
@@ -25,14 +25,15 @@ def forward(problem: Problem, keep_starts: bool) -> tuple[Tensor, Tensor, Tensor
     y : (b, l, h, p), dtype of x
     final_states : (b, h, p, n)
     starts : (b, chunks, h, p, n)
-        The states before each chunk; without chunks unless `keep_starts`.
+        The states before each chunk, then zeros; empty unless `keep_starts`.
     """
     b, l, h, p = problem.x.shape
     n = problem.B.shape[3]
     y = torch.empty_like(problem.x, memory_format=torch.contiguous_format)
     final_states = problem.A.new_empty((b, h, p, n), dtype=problem.compute)
-    kept = chunks_of(l) if keep_starts else 0
+    kept = places_for_starts(l) if keep_starts else 0
     starts = final_states.new_empty((b, kept, h, p, n))
+    starts[:, -1:].zero_()
     if problem.initial_states is None:
         final_states.zero_()
     else:

@@ -12,7 +12,7 @@ from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_torch.duality.backward import backward
 from ssm_torch.duality.forward import forward
 from ssm_torch.duality.problem import Problem
-from ssm_torch.duality.sizes import chunks_of
+from ssm_torch.duality.sizes import places_for_starts
 from ssm_torch.optional import beside, like_given
 
 INPUTS = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states", "seq_idx")
@@ -100,7 +100,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     n = problem.B.shape[3]
     y = torch.empty_like(problem.x, memory_format=torch.contiguous_format)
     final_states = problem.A.new_empty((b, h, p, n), dtype=problem.compute)
-    return y, final_states, final_states.new_empty((b, chunks_of(l) if keep_starts else 0, h, p, n))
+    return y, final_states, final_states.new_empty((b, places_for_starts(l) if keep_starts else 0, h, p, n))
 
 
 @_ssd_backward.register_fake

@@ -17,6 +17,15 @@ def chunks_of(l: int) -> int:
     return -(-l // CHUNK)
 
 
+def places_for_starts(l: int) -> int:
+    """How many states are kept: one before each chunk, and zeros in place of one more.
+
+    PyTorch asks of a size in a graph that leaves l open whether it is 1, to tell which strides matter; the
+    answer would hold the graph to more than one chunk. Of this one it knows that it is not.
+    """
+    return chunks_of(l) + 1
+
+
 def cuts(l: int, together: int | None) -> list[tuple[slice, slice, int]]:
     """Some chunks of one length after the other, the shorter one at the end by itself.
 
