@@ -23,9 +23,27 @@ from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
 
 _LARGEST_DEFECT = 2.0**-4
-"""|I − C W| beyond which W is singular as far as float64 can tell: its condition is near 2^48."""
+"""|I − C W| beyond which W is singular as far as float64 can tell, however its rows and columns are scaled.
+
+It is asked of the equilibrated matrix, whose rows and columns have entries of size 1 and none above: there it
+is some u |W⁻¹||W|, Skeel's condition, which no scaling of rows changes, and of columns none that is undone
+here (Higham 2002, sections 7.2 and 7.3, after van der Sluis: no scaling by rows, or by columns, lowers the
+norm-wise condition by more than √n). [[1.5, −5·10¹⁹], [0, 5·10¹⁹]] has the condition 10³⁹, and can be solved.
+"""
 
 _NOTHING = np.zeros(())
+
+
+class _Scales(NamedTuple):
+    """Powers of two that equilibrate W: D_r W D_c, of diagonals (s, n, 1) and (s, 1, n)."""
+
+    rows: Float
+    columns: Float
+
+    @property
+    def transposed(self) -> _Scales:
+        """Those of Wᵀ."""
+        return _Scales(_transpose(self.columns), _transpose(self.rows))
 
 
 class _System(NamedTuple):
@@ -37,6 +55,7 @@ class _System(NamedTuple):
     W: DoubleDouble
     R: DoubleDouble
     inverse: Float
+    scales: _Scales
     X: Float
     Y: Float
     step: Float
@@ -53,7 +72,7 @@ def bilinear(
 ) -> tuple[Parts, Parts]:
     """Discretise A (s, n, n), B (s, n, m), delta (s): Ā (s, n, n) and B̄ (s, n, m)."""
     system, usable = _prepare(A, B, delta, alpha)
-    solution, error = _solve(system.W, system.R, system.inverse)
+    solution, error = _solve(system.W, system.R, system.inverse, system.scales)
     own = error + UNIT * np.abs(solution.hi)
     bound, judged = own, usable
     if arithmetic is not None:
@@ -79,13 +98,13 @@ def bilinear_gradients(
     dΔ = Re Σ conj(A) dX + conj(B) V. (From W dĀ = (1−α) dX + α dX Ā and W dB̄ = dY + α dX B̄.)
     """
     system, usable = _prepare(A, B, delta, alpha)
-    Z, Z_error = _solve(system.W, system.R, system.inverse)
+    Z, Z_error = _solve(system.W, system.R, system.inverse, system.scales)
     real = A.dtype.kind != "c"
     G = np.concatenate((dA_bar, dB_bar) if real else (real_form(dA_bar), real_form(dB_bar)), axis=-1)
     usable = usable & np.all(np.isfinite(G), axis=(-2, -1))
     G = np.where(usable[:, None, None], G, 0.0)
     adjoint = DoubleDouble(_transpose(system.W.hi), _transpose(system.W.lo))
-    H, H_error = _solve(adjoint, exact(G), _transpose(system.inverse))
+    H, H_error = _solve(adjoint, exact(G), _transpose(system.inverse), system.scales.transposed)
     n = system.X.shape[-1]
     product = matmul(H, DoubleDouble(_transpose(Z.hi), _transpose(Z.lo)))
     dX = alpha * product.hi + (1 - alpha) * H.hi[..., :n]
@@ -139,33 +158,55 @@ def _prepare(A: Array, B: Array, delta: Float, alpha: float) -> tuple[_System, A
         np.concatenate((explicit.hi, Y.hi), axis=-1), np.concatenate((explicit.lo, Y.lo), axis=-1)
     )
     given = np.abs(np.concatenate((rows, inputs), axis=-1))
-    return _System(W, R, _approximate_inverse(W.hi), X.hi, Y.hi, np.abs(step), given), usable
+    scales = _equilibrating(W.hi)
+    inverse = _approximate_inverse(W.hi, scales)
+    return _System(W, R, inverse, scales, X.hi, Y.hi, np.abs(step), given), usable
 
 
 def _times(factor: float, X: DoubleDouble) -> DoubleDouble:
     return multiply(exact(np.full_like(X.hi, factor)), X)
 
 
-def _approximate_inverse(W: Float) -> Float:
+def _equilibrating(W: Float) -> _Scales:
+    """Return what makes the largest entry of every row, then of every column, about 1."""
+    size = np.abs(W)
+    rows = _power_of_two(np.max(size, axis=-1, keepdims=True))
+    return _Scales(rows, _power_of_two(np.max(rows * size, axis=-2, keepdims=True)))
+
+
+def _power_of_two(size: Float) -> Float:
+    """Return the power of two that brings a size into [½, 1); 1 for zero, which W then shows."""
+    return np.ldexp(1.0, -np.frexp(size)[1])
+
+
+def _approximate_inverse(W: Float, scales: _Scales) -> Float:
     """Return W⁻¹ as LAPACK gives it, with exact zeros where no power of W reaches; refuse a singular W."""
     message = "`A` must leave I - alpha delta A nonsingular; at system {} it is singular to working precision"
-    reach = reachable(W)
+    reach, even = reachable(W), scales.rows * W * scales.columns
     with np.errstate(all="ignore"):
         try:
-            inverse = np.where(reach > 0, np.linalg.inv(W), 0.0)
+            inverse = np.where(reach > 0, np.linalg.inv(even), 0.0)
         except np.linalg.LinAlgError:
-            singular = int(np.argmin(np.abs(np.linalg.slogdet(W)[0])))
+            singular = int(np.argmin(np.abs(np.linalg.slogdet(even)[0])))
             raise DomainError(message.format(singular)) from None
-        defect = np.sum(np.abs(np.eye(W.shape[-1]) - inverse @ W), axis=-1).max(axis=-1, initial=0.0)
+        # By rows for the solves with W, by columns for those with its transpose.
+        left, right = (np.abs(np.eye(W.shape[-1]) - product) for product in (inverse @ even, even @ inverse))
+        defect = np.maximum(np.sum(left, axis=-1), np.sum(right, axis=-2)).max(axis=-1, initial=0.0)
     bad = ~(defect < _LARGEST_DEFECT)
     if np.any(bad):
         raise DomainError(message.format(int(np.argmax(bad))))
-    return np.asarray(inverse)
+    return np.asarray(_transpose(scales.columns) * inverse * _transpose(scales.rows))
 
 
-def _solve(W: DoubleDouble, R: DoubleDouble, inverse: Float) -> tuple[DoubleDouble, Float]:
-    """Return Z = W⁻¹ R in double-double, and a bound on its error by entry."""
+def _solve(W: DoubleDouble, R: DoubleDouble, inverse: Float, scales: _Scales) -> tuple[DoubleDouble, Float]:
+    """Return Z = W⁻¹ R in double-double, and a bound on its error by entry.
+
+    Equilibrated, D_r W D_c times D_c⁻¹ Z, so that the series of the bound converges by its norm; all exact.
+    """
     n = W.hi.shape[-1]
+    rows, columns = scales.rows, _transpose(scales.columns)
+    W, R = _scaled(W, rows * scales.columns), _scaled(R, rows)
+    inverse = inverse / (columns * _transpose(rows))
     size, defect = np.abs(inverse), np.abs(np.eye(n) - inverse @ W.hi)
     # Rounding in the computed defect itself.
     defect = defect + (n + 2) * UNIT * (size @ np.abs(W.hi))
@@ -181,7 +222,12 @@ def _solve(W: DoubleDouble, R: DoubleDouble, inverse: Float) -> tuple[DoubleDoub
         if not np.any(latest < 0.5 * error):
             break
         error = np.minimum(error, latest)
-    return Z, error * (1 + 2.0**-20)
+    return _scaled(Z, columns), columns * error * (1 + 2.0**-20)
+
+
+def _scaled(X: DoubleDouble, factor: Float) -> DoubleDouble:
+    """Return X times powers of two."""
+    return DoubleDouble(X.hi * factor, X.lo * factor)
 
 
 def _amplified(defect: Float, d: Float) -> Float:

@@ -127,7 +127,7 @@ def discretize_bilinear(
     Raises
     ------
     DomainError
-        If I − αΔA is singular to working precision.
+        If I − αΔA is singular to working precision, however its rows and columns are scaled.
     """
     a, b = _both(_read(A, B, delta, diagonal), _bilinear(_read_alpha(alpha), diagonal), None)
     return a.value, b.value

@@ -82,6 +82,22 @@ def test_bilinear(diagonal: bool, complex_: bool, alpha: float) -> None:
     check("discretize_bilinear", partial(exact.bilinear, alpha=alpha), arrays, options)
 
 
+@pytest.mark.parametrize("by", ["columns", "rows", "both"])
+def test_bilinear_is_solved_however_its_rows_and_columns_are_scaled(by: str) -> None:
+    """W = I − A/2 of condition 10³⁹ for its scales alone: [[1.5, −5·10¹⁹], [0, 5·10¹⁹]] is one by columns."""
+    scale = np.array([1.0, 5e19, 3e-9])
+    W = np.array([[1.5, -1.0, 2.0], [0.0, 1.0, 0.5], [1.0, 0.25, -1.0]])
+    W = W * (scale if by != "rows" else 1.0) * (scale[::-1, None] if by != "columns" else 1.0)
+    arrays = {
+        "A": 2 * (np.eye(3) - W),
+        "B": np.array([[1.0, 0.5], [2.0, -1.0], [0.0, 3.0]]),
+        "delta": np.array(1.0),
+    }
+    check("discretize_bilinear", partial(exact.bilinear, alpha=0.5), arrays, {})
+    B_bar = ssm_spec.discretize_bilinear_bounds(arithmetic=F64, **arrays)["B_bar"]
+    assert np.all(B_bar.own <= 1e-15 * np.abs(B_bar.value))
+
+
 @pytest.mark.parametrize(("diagonal", "complex_"), KINDS)
 @pytest.mark.parametrize("length", [1, 5])
 def test_recurrence(diagonal: bool, complex_: bool, length: int) -> None:

@@ -58,6 +58,14 @@ def test_a_singular_implicit_step_is_an_error_that_names_a(alpha: float, diagona
         ssm_spec.discretize_bilinear(A, np.ones((2, 1)), 1.0, alpha, diagonal=diagonal)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e20])
+def test_no_scale_makes_a_singular_implicit_step_a_regular_one(size: float) -> None:
+    """W = [[1, 2s], [1, 2s]], of which forward and backward errors of float64 make anything."""
+    W = np.array([[1.0, 2 * size], [1.0, 2 * size]])
+    with pytest.raises(DomainError, match="singular to working precision"):
+        ssm_spec.discretize_bilinear(np.eye(2) - W, np.ones((2, 1)), 1.0, 1.0)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_triangles_stay_triangles(rule: str) -> None:
     rng = np.random.default_rng(1)
