@@ -136,11 +136,11 @@ def _forward_errors(
     transforms bring it to earlier times too.
     """
     convolved = causal_convolution_bounds(arithmetic=arithmetic, u=call.k, K=call.shift)["y"]
-    first = []
+    met, first = _roundings_of_passing(call), []
     with np.errstate(all="ignore"):
         for a, e in ((arithmetic, convolved.bound), (ORACLE, convolved.own)):
             passing, k = np.abs(call.passing[:, None]), np.abs(call.k)
-            e_keys = e + a.u * (3 * passing * k + np.abs(made.keys) + e) + a.eta + flushed(a, passing, k)
+            e_keys = e + a.u * (met * passing * k + np.abs(made.keys) + e) + a.eta + flushed(a, passing, k)
             keys = Inexact(call.split(made.keys), call.split(e_keys))
             first.append((e_keys, product_error("bhil,bhjl->bijhl", keys, exactly(call.split(call.v)), a)))
         inexact = (call.folded(first[0][1]), call.folded(first[1][1]))
@@ -159,6 +159,12 @@ def _forward_errors(
     if arithmetic.evaluation == "fft":
         past = np.broadcast_to(np.all(past, axis=-1, keepdims=True), past.shape)
     return (found[0], found[1]), call.joined(judged) & past & inside, keys
+
+
+def _roundings_of_passing(call: Heads) -> Float:
+    """Return those of shift_D k, (l,): its product, sums with all taps up to its time, and one more."""
+    taps = np.minimum(np.arange(1.0, call.k.shape[-1] + 1), call.shift.shape[-1])
+    return taps + 2
 
 
 def _gate_errors(call: Heads, r: Float, dy: Float, arithmetic: Arithmetic) -> tuple[Float, Float]:
@@ -189,8 +195,8 @@ def _input_errors(
     keys = Inexact(call.split(made.keys), call.split(errors.keys))
     e_u, e_K = ((through[name].own if own else through[name].bound) for name in ("u", "K"))
     moved = convolve(e_keys[..., ::-1], np.abs(call.shift))[..., ::-1]
-    e_k = e_u + moved + np.abs(call.passing[:, None]) * (e_keys + 3 * a.u * np.abs(d_keys))
-    taps = call.shift.shape[-1]
+    met, taps = _roundings_of_passing(call)[::-1], call.shift.shape[-1]
+    e_k = e_u + moved + np.abs(call.passing[:, None]) * (e_keys + met * a.u * np.abs(d_keys))
     size = convolve(np.abs(d_keys)[..., ::-1], np.abs(call.shift))[..., ::-1]
     e_shift = e_K + correlate(e_keys, np.abs(call.k), taps) * (1 + (length + 2) * a.u)
     wrong_keys = Inexact(d_keys, e_keys)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssm_spec import _recurrence as rec
-from ssm_spec._products import Inexact, exactly, product_error
+from ssm_spec._products import Inexact, beyond, exactly, met, nonzero, product_error
 from ssm_spec._recurrence_bounds import state_errors, through_powers
 from ssm_spec._recurrence_lost import backward_pairs, forward_pairs, lost_by_gradients, lost_by_output
 from ssm_spec._roundoff import Arithmetic
@@ -73,6 +73,7 @@ def backward_errors(
             distance=None if e.distance is None else np.concatenate((e.distance[1:][::-1], zero[None])),
             whole=None,
             pairs=None if e.pairs is None else np.concatenate((e.pairs[1:][::-1], zero[None])),
+            sums=np.flip(e.sums),
         )
         for e in errors
     ]
@@ -116,13 +117,18 @@ def _wider(call: rec.Recurrence, wrong: Wrong) -> rec.Recurrence:
 def output_error(
     call: rec.Recurrence, states: Array, e: StateError, wrong: Wrong, arithmetic: Arithmetic
 ) -> Float:
-    """Bound y = γ Re(C h) + D u, (b, s, p, l)."""
+    """Bound y = γ Re(C h) + D u, (b, s, p, l): the terms of both in any order, and those of a chunk."""
     h = _in_time(np.maximum(e.size, np.abs(states)), e.error, slice(1, None), call.A)
     u = Inexact(call.u, wrong.u)
     wider = exactly(h.value + h.error)
     rounded = product_error("spn,bsnl->bspl", exactly(call.C), wider, arithmetic)
+    roundings = met(call.C.shape[-1], nonzero(call.D, -1), np.iscomplexobj(call.C))
+    more = beyond(roundings.read, call.C, -1, arithmetic)
+    rounded = rounded + more * (np.abs(call.C) @ np.abs(wider.value))
     through = call.gamma * (read_error(call.C, e) + rounded)
     direct = product_error("spm,bsml->bspl", exactly(call.D), u, arithmetic)
+    more = beyond(roundings.passing + e.sums, call.D, -1, arithmetic)
+    direct = direct + more * (np.abs(call.D) @ (np.abs(call.u) + wrong.u))
     sizes = call.gamma * (np.abs(call.C) @ np.abs(np.moveaxis(states[1:], 0, -1)))
     sizes = sizes + np.abs(call.D) @ (np.abs(call.u) + wrong.u)
     lost = lost_by_output(call, e, arithmetic)
@@ -153,7 +159,10 @@ def gradient_errors(
     du = product_error("snm,bsnl->bsml", Inexact(call.B, wrong.B), lam, a)
     du = du + product_error("spm,bspl->bsml", exactly(call.D), R, a)
     B, D = np.swapaxes(np.abs(call.B), -1, -2), np.swapaxes(np.abs(call.D), -1, -2)
-    du = du + a.u * (B @ np.abs(lam.value) + D @ np.abs(r) + du)
+    roundings = met(call.C.shape[-1], nonzero(call.D, -2), np.iscomplexobj(call.B))
+    read = a.u + beyond(roundings.read, call.B, -2, a)
+    passing = a.u + beyond(roundings.passing + back.sums, call.D, -2, a)
+    du = du + read * (B @ np.abs(lam.value)) + passing * (D @ np.abs(r)) + a.u * du
     first = Inexact(lam.value[..., :1], lam.error[..., :1])
     if not call.u.shape[-1]:
         initial = np.zeros(call.initial.shape)

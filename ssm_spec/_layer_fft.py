@@ -28,7 +28,7 @@ from ssm_spec._layer_errors import (
     largest,
     output_error,
 )
-from ssm_spec._products import Inexact, exactly, product_error
+from ssm_spec._products import Inexact, beyond, exactly, met, nonzero, product_error
 from ssm_spec._recurrence_range import Sizes, reach_of_gradients
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._validate import Array, Float
@@ -40,7 +40,11 @@ def output_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) ->
     K, E_K, inside = _kernel(call, wrong, in_time)
     reach = np.where(inside, 0.0, np.inf).max(axis=2, initial=0.0) + np.zeros((len(call.u), 1, 1))
     u, length = np.abs(call.u), call.u.shape[-1]
+    # D u may come before what the transforms give of each input, and before the initial state.
+    n = call.C.shape[-1] if np.any(call.initial) else 0
+    roundings = met(n, nonzero(call.D, -1) + K.shape[2], np.iscomplexobj(call.C))
     total = product_error("spm,bsml->bspl", exactly(call.D), Inexact(call.u, wrong.u), arithmetic)
+    total = total + beyond(roundings.passing, call.D, -1, arithmetic) * (np.abs(call.D) @ (u + wrong.u))
     for p, m in np.ndindex(K.shape[1:3]):
         entering, size = u[:, :, m] + wrong.u[:, :, m], np.abs(K[:, p, m])
         moved = convolve(entering, E_K[:, p, m]) + convolve(wrong.u[:, :, m], size)
@@ -63,7 +67,7 @@ def gradients_by_fft(
     """Return the errors of the gradients of Ā, B̄, C and u by kernel and transforms, and what they reach."""
     in_time = replace(arithmetic, evaluation="any")
     K, E_K, inside = _kernel(call, wrong, in_time)
-    dK, E_dK, met = _kernel_gradient(call, r, wrong, arithmetic)
+    dK, E_dK, peak = _kernel_gradient(call, r, wrong, arithmetic)
     length = call.u.shape[-1]
     flipped, E_r = np.abs(r[..., ::-1]), wrong.r[..., ::-1]
     du = product_error("spm,bspl->bsml", exactly(call.D), Inexact(r, wrong.r), arithmetic)
@@ -93,7 +97,7 @@ def gradients_by_fft(
     sizes = Sizes.of(response, cotangent)._replace(r=np.abs(cotangent) + still.r)
     reached = reach_of_gradients(response, sizes, states, adjoints, ahead, back, in_time)
     reaches = {
-        name: np.maximum(np.where(by_powers[name].judged, reached[name], np.inf), _of_systems(met, error))
+        name: np.maximum(np.where(by_powers[name].judged, reached[name], np.inf), _of_systems(peak, error))
         for name, error in found.items()
     }
     errors = {**found, "u": np.asarray(du * (1 + (K.shape[1] + 2) * arithmetic.u))}

@@ -46,6 +46,34 @@ def summed(subscripts: str, x: Array, y: Array) -> Array:
     return np.asarray(np.einsum(subscripts, x, y, optimize=True))
 
 
+class Met(NamedTuple):
+    """How many roundings a term C h, and one D u, of y = Re(C h) + D u meets: of its product, and in sums."""
+
+    read: float
+    passing: float
+
+
+def met(read: int, passing: int, complex_: bool) -> Met:
+    """Return them where n products C h and some D u are summed in any order, D u first or last.
+
+    A complex product is one number, wrong by 2√2 u, or two real ones that are summed apart.
+    """
+    apart = (2 if complex_ else 1) * read + passing
+    together = (2.0 * 2.0**0.5 if complex_ else 1.0) + read + max(passing, 1) - 1
+    return Met(max(float(apart), together), float(apart))
+
+
+def beyond(roundings: Float | float, M: Array, axis: int, arithmetic: Arithmetic) -> Float:
+    """Return what so many roundings add to those of a sum of products over an axis of M by itself."""
+    counted = M.shape[axis] * arithmetic.u + arithmetic.product(np.iscomplexobj(M))
+    return np.asarray(np.maximum(roundings * arithmetic.u - counted, 0.0))
+
+
+def nonzero(M: Array, axis: int) -> int:
+    """Return how many products a sum over an axis of M has at most, zeros of M being none."""
+    return int(np.max(np.count_nonzero(M, axis=axis), initial=0))
+
+
 def _terms(subscripts: str, x: Array, y: Array) -> int:
     """Return how many products one element of the result sums."""
     inputs, output = subscripts.split("->")

@@ -4,8 +4,11 @@ The state's error comes from `_state_error`, by class of evaluation; this file a
 reads the state. With m(x) = |x| and sums of k terms in any order (Higham 2002, (4.4)):
 
     E_t = (m u + u_m) |B̄||u_t| + floor              rounding of B̄ u_t
-    e_y = γ |C| (e_h + (n u + u_m)(size + e_h)) + (m + 1) u |D||u_t| + u |y|
+    e_y = γ |C| (e_h + met u (size + e_h)) + (met′ + Q) u |D||u_t| + u |y|
     e_dA = Σ e_λ (|h⁻| + e_h⁻) + |λ| e_h⁻ + (k u + u_m) Σ |λ||h⁻|, and so for the other sums of products.
+
+D u may be the first term of y: `met` (`_products`) counts the roundings of either, and Q the sums over times
+that D u meets in chunks, where products C a^j B come before a state.
 
 The floor lets subnormal results be flushed and subnormal inputs be read as zero.
 """
@@ -19,6 +22,7 @@ import numpy as np
 
 from ssm_spec import _recurrence as rec
 from ssm_spec._calls import arguments_of
+from ssm_spec._products import met, nonzero
 from ssm_spec._recurrence import ssm_recurrence
 from ssm_spec._recurrence_lost import backward_pairs, forward_pairs, lost_by_gradients, lost_by_output
 from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
@@ -138,6 +142,7 @@ def _backward(
             distance=None if e.distance is None else np.concatenate((e.distance[1:][::-1], zero[None])),
             whole=None,
             pairs=None if e.pairs is None else np.concatenate((e.pairs[1:][::-1], zero[None])),
+            sums=np.flip(e.sums),
         )
         for e in errors
     ]
@@ -171,17 +176,17 @@ def _outputs(
     call: rec.Recurrence, states: Array, e: StateError, arithmetic: Arithmetic
 ) -> tuple[Float, Float]:
     """Bound y (b, s, p, l) and the last state (b, s, n)."""
-    u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(call.C))
-    n, m = call.C.shape[-1], call.u.shape[-2]
+    u, n, m = arithmetic.u, call.C.shape[-1], call.u.shape[-2]
+    roundings = met(n, nonzero(call.D, -1), np.iscomplexobj(call.C))
     error, size = np.moveaxis(e.error[1:], 0, -1), np.moveaxis(e.size[1:], 0, -1)
     C, direct = np.abs(call.C), np.abs(call.D) @ np.abs(call.u)
-    y = call.gamma * (read_error(call.C, e) + (n * u + u_m) * (C @ (size + error)))
+    y = call.gamma * (read_error(call.C, e) + roundings.read * u * (C @ (size + error)))
     through = call.gamma * (C @ np.abs(np.moveaxis(states[1:], 0, -1)))
     floor = arithmetic.eta * (
         2 * (n + m + 1) + np.sum(C, axis=-1)[..., None] + np.sum(size, axis=-2)[..., None, :]
         + np.sum(np.abs(call.D), axis=-1)[..., None] + np.sum(np.abs(call.u), axis=-2)[..., None, :]
     )  # fmt: skip
-    y = y + (m + 1) * u * direct + u * (through + direct) + floor
+    y = y + (roundings.passing + e.sums) * u * direct + u * (through + direct) + floor
     y = y + lost_by_output(call, e, arithmetic)
     return y, e.error[-1]
 
@@ -225,8 +230,9 @@ def _gradient_errors(
         dA = summed(lam, e_lam, before, e_before)
     zero_x, zero_r = np.zeros_like(x), np.zeros_like(r)
     B, D = np.abs(np.swapaxes(call.B, -1, -2)), np.abs(np.swapaxes(call.D, -1, -2))
-    sizes_u = B @ lam + D @ r
-    du = B @ e_lam + ((n + p + 2) * u + u_m) * (sizes_u + B @ e_lam) + arithmetic.eta * (
+    roundings = met(n, nonzero(call.D, -2), complex_)
+    rounded = u * ((roundings.read + 1) * B @ (lam + e_lam) + (roundings.passing + e_back.sums + 1) * (D @ r))
+    du = B @ e_lam + rounded + arithmetic.eta * (
         2 * (n + p + 1) + np.sum(B, axis=-1)[..., None] + np.sum(lam + e_lam, axis=-2)[..., None, :]
         + np.sum(D, axis=-1)[..., None] + np.sum(r, axis=-2)[..., None, :]
     )  # fmt: skip

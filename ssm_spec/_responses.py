@@ -18,7 +18,7 @@ from ssm_spec._errors import DomainError, ShapeError
 from ssm_spec._layer import System, discretised, discretised_bounds, discretised_vjp_bounds
 from ssm_spec._layer_adjoint import majorant
 from ssm_spec._layer_bounds import finish
-from ssm_spec._products import Inexact, exactly, product_error, summed
+from ssm_spec._products import Inexact, beyond, exactly, met, product_error, summed
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._systems import Parts, Systems, as_matrix_like, gradients
 from ssm_spec._validate import (
@@ -231,7 +231,13 @@ def _bounds(call: _Response, arithmetic: Arithmetic) -> dict[str, Bounded]:
         for a, own in ((arithmetic, False), (ORACLE, True)):
             wrong = Inexact(held, _held_error(call, A_bar, B_bar, a, own))
             error = gamma * product_error("qspn,qsnm->qspm", exactly(call.system.C), wrong, a)
-            sides.append(_shaped(call, error + (2 * a.u * (np.abs(g) + error) if call.step else 0.0)))
+            if call.step:
+                # D may be the first term; it has no product.
+                C = call.system.C
+                roundings = met(C.shape[-1], 1, np.iscomplexobj(C))
+                error = error + gamma * beyond(roundings.read, C, -1, a) * (np.abs(C) @ np.abs(held))
+                error = error + a.u * ((roundings.passing - 1) * np.abs(call.D) + 2 * (np.abs(g) + error))
+            sides.append(_shaped(call, error))
     inside = (B_bar if call.step else A_bar).judged
     judged = np.all(inside, axis=tuple(range(2, inside.ndim)))
     value = _shaped(call, g)

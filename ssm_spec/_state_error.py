@@ -73,7 +73,8 @@ class StateError(NamedTuple):
     gradient loses for each. Zero otherwise. For a full A in time order: `whole` (l + 1, b, s), the
     2-norm of the error. `once_more` (b, s, n): what the last state loses besides, if A is taken to it
     once more and nothing is added, in the same order: d(initial) is that of the last adjoint. `pairs`
-    (l + 1, b, s, n) is the trace's, of products formed first.
+    (l + 1, b, s, n) is the trace's, of products formed first. `sums` (l,): how many sums over the times of a
+    chunk D u may meet, where products C a^j B come first.
     """
 
     error: Float
@@ -84,6 +85,7 @@ class StateError(NamedTuple):
     whole: Float | None = None
     once_more: Float | float = 0.0
     pairs: Float | None = None
+    sums: Float | float = 0.0
 
 
 def read_error(C: Array, e: StateError) -> Float:
@@ -193,8 +195,7 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
     complex_ = np.iscomplexobj(trace.A)
     u_m, k_e = arithmetic.product(complex_), arithmetic.exponential(complex_)
     h, a = np.abs(trace.states), np.abs(trace.A)
-    # A product of matrices may sum over a chunk's times and over what each adds at once.
-    per_size = k_e + Q * (trace.fan if arithmetic.evaluation == "matmul_chunk" else 1) + 4
+    per_size = k_e + Q * _at_once(trace, arithmetic) + 4
     per_step = u_m / u + (arithmetic.k_log + arithmetic.k_scale) * log_modulus(trace.A)
     e, size, distance = np.empty_like(h), h.copy(), np.zeros_like(h)
     lost = _lost_products(trace, arithmetic)
@@ -211,7 +212,8 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
         e[t + 1] = f + u * (per_size * M + per_step * X) + lost[t + 1]
         size[t + 1], distance[t + 1] = M, X
     once_more = a * u * per_step * M + (1 + a) * lost[-1]
-    return StateError(e, size, distance, u * per_size, u * per_step, once_more=once_more, pairs=trace.pairs)
+    sums = _sums_over_times(trace, arithmetic)
+    return StateError(e, size, distance, u * per_size, u * per_step, None, once_more, trace.pairs, sums)
 
 
 def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
@@ -235,7 +237,8 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
         X = apply_modulus(trace.A, X) + G
         e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X + more * u * G + lost[t + 1], G
     once_more = ((n + 2) * u + u_m) * apply_modulus(trace.A, G) + lost[-1]
-    return StateError(e, size, once_more=once_more, pairs=trace.pairs)
+    sums = _sums_over_times(trace, arithmetic) if arithmetic.in_chunks else 0.0
+    return StateError(e, size, once_more=once_more, pairs=trace.pairs, sums=sums)
 
 
 def _depth(trace: Trace, arithmetic: Arithmetic) -> float:
@@ -250,8 +253,18 @@ def _sums_beside_products(trace: Trace, arithmetic: Arithmetic) -> float:
     """Return how many sums a term meets at most without a product: R, or those of a chunk in any order."""
     if not arithmetic.in_chunks:
         return _depth(trace, arithmetic)
-    fan = trace.fan if arithmetic.evaluation == "matmul_chunk" else 1
-    return float(min(arithmetic.chunk, len(trace.states) - 1) * fan)
+    return float(min(arithmetic.chunk, len(trace.states) - 1) * _at_once(trace, arithmetic))
+
+
+def _at_once(trace: Trace, arithmetic: Arithmetic) -> int:
+    """Return m: a product of matrices may sum over a chunk's times and over what each adds at once."""
+    return trace.fan if arithmetic.evaluation == "matmul_chunk" else 1
+
+
+def _sums_over_times(trace: Trace, arithmetic: Arithmetic) -> Float:
+    """Return how many terms of a chunk there are up to each time, (l,)."""
+    times = np.arange(1.0, len(trace.states))
+    return np.asarray(np.minimum(times, arithmetic.chunk) * _at_once(trace, arithmetic))
 
 
 def _lost_products(trace: Trace, arithmetic: Arithmetic) -> Float:

@@ -35,6 +35,7 @@ from ssm_spec._mamba3._siso import Path
 from ssm_spec._mamba3._turns import TANH, Turns, moved, pairs, seen, state_moved, state_seen, turn_error
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._adjoint import gate_slope
+from ssm_spec._selective_scan._bounds import sums_over_times
 from ssm_spec._selective_scan._classes import all_of, chunk_begins, chunks_back, next_step, sum_to_chunk_end
 from ssm_spec._selective_scan._local_errors import flushed, reached, sigmoid_error
 from ssm_spec._selective_scan._state_errors import Recurrence, StateErrors, once_more
@@ -157,7 +158,7 @@ class Analysis:
         share, rest, step = self._share(), self._rest(), near(siso.dt, self.arithmetic)
         turn, slope = self._turn()
         found = {
-            "v": dv + self._skip() * self.g,
+            "v": dv + self._passed_by(),
             "adt": self._decay_gradient() + self.early * d_early,
             "dt": share * d_late + rest * self.alpha * d_early + (turn * dtheta).summed(1),
             "trap": self._through_share(step * d_late, step * self.alpha * d_early),
@@ -323,8 +324,12 @@ class Analysis:
         error = np.pi * u * ((2.0 * TANH + 1.0) * square + 1.0) + 2.0 * u * slope
         return turn, self._product(slope, error, np.pi, 1.0 - square)
 
-    def _skip(self) -> Near:
-        return near(self.siso.D[None, :], self.arithmetic)
+    def _passed_by(self) -> Near:
+        """D g, before or after the sums of both sources over states and over the times of a chunk."""
+        skip = near(self.siso.D[None, :], self.arithmetic) * self.g
+        over_times = sums_over_times(self.arithmetic, len(self.g.value), dual=True)[::-1, None, None, None]
+        sums = 2.0 * (self.k.value.shape[1] + over_times)
+        return skip.wider(sums * self.arithmetic.u * (np.abs(skip.value) + skip.error))
 
     def _gate_gradient(self, z: Float) -> Near:
         """dz = r (S q̃ + D v) silu'(z), what is gated being kept in the I/O type where that is declared."""

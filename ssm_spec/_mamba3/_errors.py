@@ -3,7 +3,7 @@
     λ, 1 − λ       λρ_σ; and of λρ_σ + u(1 − λ), as 1 − λ, and (1 − λ)ρ_σ, as σ(−x), the larger
     S              the recurrence of `_selective_scan._state_errors` with a = exp(adt), whose source
                    is the two outer products
-    y              Σ_n |q̃|e_S + e_q̃(|S| + e_S) + nu|q̃|(m + e_S) + |D v|u + u|y|, before the gate
+    y              Σ_n |q̃|e_S + e_q̃(|S| + e_S) + nu|q̃|(m + e_S) + (n + Q)u|D v| + u|y|, before the gate
 
 The angles and what they turn are in `_turns`; all is seen from one of its frames. Arrays of states have heads
 last: (l, p, n, b, h).
@@ -21,6 +21,7 @@ from ssm_spec._mamba3._inputs import Siso
 from ssm_spec._mamba3._siso import Path
 from ssm_spec._mamba3._turns import Turns, moved, rotation_error, seen, state_moved, state_seen
 from ssm_spec._roundoff import Arithmetic, RoundedInputs
+from ssm_spec._selective_scan._bounds import sums_over_times
 from ssm_spec._selective_scan._classes import all_of, chunk_begins, chunk_sums, drift_in_order
 from ssm_spec._selective_scan._local_errors import flushed, reached, sigmoid_error
 from ssm_spec._selective_scan._recurrence import cuts_of, recur
@@ -170,7 +171,8 @@ def _read(
     terms = q * drift.error + e * (S + drift.error) + (n + 1) * arithmetic.u * (q + e) * mass
     terms += flushed(arithmetic, q, mass) + arithmetic.eta * (1.0 + q) * drift.pairs
     error = terms.sum(axis=2).transpose(0, 2, 3, 1)
-    error += arithmetic.u * (2.0 * np.abs(skip) + np.abs(y))
+    sums = n + sums_over_times(arithmetic, len(y), dual=True)[:, None, None, None]
+    error += arithmetic.u * ((2.0 + sums) * np.abs(skip) + np.abs(y))
     error += flushed(arithmetic, np.abs(siso.D[:, None]), np.abs(siso.v))
     read = np.maximum(reached(arithmetic, mass), drift.meets)
     reach = (reached(arithmetic, q + e) * read).sum(axis=2).transpose(0, 2, 3, 1)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_spec._functions import sigmoid
+from ssm_spec._products import met
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
-from ssm_spec._selective_scan._bounds import output_error, output_reach
+from ssm_spec._selective_scan._bounds import output_error, output_reach, sums_over_times
 from ssm_spec._selective_scan._classes import (
     all_of,
     backward_errors,
@@ -245,15 +246,17 @@ class Analysis:
         return makers[name]()
 
     def u_terms(self) -> Terms:
-        """du = D q + Re Σ_n λ conj(φB): each term meets n + 1 sums and a product or two."""
+        """du = D q + Re Σ_n λ conj(φB), in any order; in a chunk D q may be before the sum over times."""
         f, g = self.f, self.g
-        n = f.scan.sizes[3]
+        roundings = met(f.scan.sizes[3], 1, f.scan.complex)
         through = (f.phi * f.B * g.adjoint).sum(axis=1)
         size = f.D * g.q + through
         error = f.phi * f.B * self.adjoint.error + f.B * self.local.phi * (g.adjoint + self.adjoint.error)
         pairs = all_of(f.phi, f.B) * self.adjoint.pairs
         error = (error + self._flushed(f.phi, f.B, g.adjoint) + self.arithmetic.eta * pairs).sum(axis=1)
-        error += f.D * self.e_q + ((n + 1) * self.u + 2.0 * self.u_m) * size + self._flushed(f.D, g.q)
+        error += f.D * self.e_q + (roundings.read * self.u + self.u_m) * through + self._flushed(f.D, g.q)
+        sums = sums_over_times(self.arithmetic, len(size), self.dual)[::-1, None, None]
+        error += (roundings.passing + sums) * self.u * f.D * g.q + self.u * size
         reach = (self._reached(self._phi_factor, f.B) * self._adjoint_reach).sum(axis=1)
         reach += self._reached(f.D, g.q + self.e_q)
         peak = np.maximum(self.adjoint.peak, self._hold_way).max(axis=1)
@@ -368,7 +371,7 @@ class Analysis:
         assert f.z is not None
         assert g.gate_slope is not None
         slope, v = np.abs(g.gate_slope), np.abs(f.v)
-        e_v = output_error(f, self.h, self.arithmetic)
+        e_v = output_error(f, self.h, self.arithmetic, self.dual)
         size = g.r * v * slope
         error = g.r * (slope * e_v + gate_slope_error(f.z, self.arithmetic) * (v + e_v))
         error += 3.0 * self.u * size + self._flushed(g.r, v, sigmoid(f.z), 1.0 + np.abs(f.z))

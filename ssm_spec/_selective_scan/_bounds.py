@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_spec._functions import sigmoid
+from ssm_spec._products import met
 from ssm_spec._roundoff import ORACLE, Arithmetic
 from ssm_spec._selective_scan._blocks import blocks
 from ssm_spec._selective_scan._classes import alternatives, forward_errors
@@ -78,17 +79,29 @@ def output_bounds(scan: Scan, arithmetic: Arithmetic) -> dict[str, Worst]:
     return {"y": y, "last_state": last}
 
 
-def output_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> Float:
-    """e_v = γΣ|C|(e + (u_m + nu)(m + e)) + (1 + n)u|Du| + u|v| + η. (l, b, d)."""
+def output_error(
+    trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic, dual: bool = False
+) -> Float:
+    """e_v = γΣ|C|(e + met u(m + e)) + (met′ + Q)u|Du| + u|v| + η, Q by products of matrices. (l, b, d).
+
+    There D u may enter before the sum over times; before that over states it may enter everywhere.
+    """
     scan, u = trajectory.scan, arithmetic.u
-    n = scan.sizes[3]
+    roundings = met(scan.sizes[3], 1, scan.complex)
     mass = drift.mass + drift.error
-    rounding = arithmetic.product(scan.complex) + n * u
+    rounding = roundings.read * u
     states = trajectory.C * (drift.error + rounding * mass) + flushed(arithmetic, trajectory.C, mass)
     states += arithmetic.eta * (1.0 + trajectory.C) * drift.pairs
     error: Float = scan.gamma * states.sum(axis=1) + u * np.abs(trajectory.v)
-    error += (1.0 + n) * u * trajectory.D * trajectory.u + flushed(arithmetic, trajectory.D, trajectory.u)
+    passing = roundings.passing + sums_over_times(arithmetic, len(trajectory.v), dual)[:, None, None]
+    error += passing * u * trajectory.D * trajectory.u + flushed(arithmetic, trajectory.D, trajectory.u)
     return error
+
+
+def sums_over_times(arithmetic: Arithmetic, length: int, dual: bool) -> Float:
+    """How many terms of a chunk D u may meet up to each time, (l,): none where a state is formed first."""
+    by_matrices = arithmetic.evaluation == "matmul_chunk" or (dual and arithmetic.in_chunks)
+    return np.asarray(np.minimum(np.arange(1.0, length + 1), arithmetic.chunk if by_matrices else 0.0))
 
 
 def output_reach(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> Float:
@@ -101,9 +114,11 @@ def output_reach(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithme
     return larger
 
 
-def gated_error(trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic) -> tuple[Float, Float]:
+def gated_error(
+    trajectory: Trajectory, drift: StateErrors, arithmetic: Arithmetic, dual: bool = False
+) -> tuple[Float, Float]:
     """e_o = |G|e_v + (ρ_σ + 2u)|G|(|v| + e_v) + η, and the range used. G = silu(z)."""
-    error, v = output_error(trajectory, drift, arithmetic), np.abs(trajectory.v)
+    error, v = output_error(trajectory, drift, arithmetic, dual), np.abs(trajectory.v)
     peak = output_reach(trajectory, drift, arithmetic)
     if trajectory.z is None:
         return error, peak

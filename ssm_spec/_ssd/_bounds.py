@@ -93,6 +93,7 @@ def output_bounds(given: Ssd, arithmetic: Arithmetic) -> dict[str, Worst]:
         for order, own, step in orders:
             local = local_errors(trajectory, order, step[:, batch, channels])
             drift = forward_errors(trajectory, local, order, dual=True)
-            y.raise_to((slice(None), batch, channels), *gated_error(trajectory, drift, order), own=own)
+            gated = gated_error(trajectory, drift, order, dual=True)
+            y.raise_to((slice(None), batch, channels), *gated, own=own)
             last.raise_to((slice(None), batch, channels), drift.error[-1], drift.peak[-1], own=own)
     return {"y": y, "final_states": last}
