@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "docs" / "results" / "triton-h100.json"
+RESULTS = ROOT / "docs" / "results" / "triton-h200.json"
 
 
 def digest() -> str:
