@@ -8,6 +8,7 @@ rounding adds to theirs. Declared "fft": a kernel, itself wrong, convolved by tr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from ssm_spec import _recurrence as rec
 from ssm_spec._layer import System, discretised_bounds, discretised_vjp_bounds, recurrence_arguments
 from ssm_spec._layer_adjoint import majorant, step_error
 from ssm_spec._layer_errors import (
+    Weighted,
     Wrong,
     backward_errors,
     forward_errors,
     gradient_errors,
     in_time_order,
     largest,
+    lost_before_weights,
+    lost_before_weights_back,
     output_error,
 )
 from ssm_spec._layer_fft import gradients_by_fft, output_by_fft
@@ -29,27 +33,46 @@ from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._validate import Array, Float
 
 
+class Analysed(NamedTuple):
+    """Bounds; of y, or of the gradient of u, what is lost before weights, there and here; and the reach."""
+
+    bounds: dict[str, Bounded]
+    lost: tuple[Float, Float]
+    reach: Float
+
+
 def layer_bounds(
+    system: System, arithmetic: Arithmetic, coefficients: tuple[Bounded, Bounded] | None = None
+) -> dict[str, Bounded]:
+    """Return "y" (b, *s, p, l) and "last_state" (b, *s, n) with what honest arithmetic may do to each.
+
+    `coefficients` are Ā and B̄, where more than the rule alone makes them wrong.
+    """
+    return analysed(system, arithmetic, coefficients=coefficients).bounds
+
+
+def analysed(
     system: System,
     arithmetic: Arithmetic,
     inexact: tuple[Float, Float] | None = None,
     coefficients: tuple[Bounded, Bounded] | None = None,
-) -> dict[str, Bounded]:
-    """Return "y" (b, *s, p, l) and "last_state" (b, *s, n) with what honest arithmetic may do to each.
+    weighted: Weighted | None = None,
+) -> Analysed:
+    """Analyse y and the last state.
 
-    `inexact` is how wrong u may be: for the arithmetic asked about, and here. `coefficients` are Ā
-    and B̄, where more than the rule alone makes them wrong.
+    `inexact` is how wrong u may be: for the arithmetic asked about, and here.
     """
     call = rec.read(**recurrence_arguments(system))
     states = rec.run(call)
     y = rec.output(call, states)
     A_bar, B_bar = coefficients or discretised_bounds(system, arithmetic)
-    results = []
+    results, lost = [], []
     with np.errstate(all="ignore"):
         for a, own in ((arithmetic, False), (ORACLE, True)):
-            wrong = _wrong(call, A_bar, B_bar, own, inexact, None)
+            wrong = _wrong(call, A_bar, B_bar, own, inexact, None)._replace(weighted=weighted)
             errors = forward_errors(call, states, wrong, a, own)
             e_y = largest([output_error(call, states, e, wrong, a) for e in errors])
+            lost.append(largest([lost_before_weights(call, states, e, wrong, a) for e in errors]))
             if not own:
                 sizes = _sizes(call, wrong)
                 reach = forward_reach(call, sizes, states, errors, in_time_order(a))
@@ -62,37 +85,51 @@ def layer_bounds(
         judged_last = whole & (reach.states[-1] < arithmetic.largest)
         judged_y = rec.shaped(call, whole[..., None] & (y_reach < arithmetic.largest))
     last = rec.shaped(call, states[-1])
-    return {
+    bounds = {
         "y": finish(y, results[0][0], results[1][0], judged_y, arithmetic),
         "last_state": finish(last, results[0][1], results[1][1], rec.shaped(call, judged_last), arithmetic),
     }
+    return Analysed(bounds, (lost[0], lost[1]), y_reach)
 
 
 def layer_vjp_bounds(
     system: System,
     cotangents: Mapping[str, Array | None],
     arithmetic: Arithmetic,
-    inexact: tuple[Float, Float] | None = None,
-    inexact_cotangent: tuple[Float, Float] | None = None,
     coefficients: tuple[Bounded, Bounded] | None = None,
 ) -> dict[str, Bounded]:
     """Return every gradient, in the shapes of `System`, with what honest arithmetic may do to it.
 
-    `inexact` and `inexact_cotangent` are how wrong u and the cotangent of y may be, there and here;
     `coefficients` as for `layer_bounds`.
     """
+    return analysed_back(system, cotangents, arithmetic, coefficients=coefficients).bounds
+
+
+def analysed_back(
+    system: System,
+    cotangents: Mapping[str, Array | None],
+    arithmetic: Arithmetic,
+    inexact: tuple[Float, Float] | None = None,
+    inexact_cotangent: tuple[Float, Float] | None = None,
+    coefficients: tuple[Bounded, Bounded] | None = None,
+    weighted: Weighted | None = None,
+) -> Analysed:
+    """Analyse the gradients. u and the cotangent of y may be wrong, there and here."""
     call, _, r, r_last = rec.read_vjp(cotangents, None, recurrence_arguments(system))
     states = rec.run(call)
     adjoints = rec.run_back(call, r, r_last)
     values = rec.pull_back(call, states, adjoints, r)
     A_bar, B_bar = coefficients or discretised_bounds(system, arithmetic)
     through = discretised_vjp_bounds(system, values["A_bar"], values["B_bar"], arithmetic)
-    sides = []
+    sides, lost_back = [], []
     with np.errstate(all="ignore"):
         for a, own in ((arithmetic, False), (ORACLE, True)):
-            wrong = _wrong(call, A_bar, B_bar, own, inexact, inexact_cotangent)
+            wrong = _wrong(call, A_bar, B_bar, own, inexact, inexact_cotangent)._replace(weighted=weighted)
             ahead = forward_errors(call, states, wrong, a, own)
             back = backward_errors(call, adjoints, r, wrong, a, own)
+            lost_back.append(
+                largest([lost_before_weights_back(call, adjoints, r, e, wrong, a) for e in back])
+            )
             pairs = zip(ahead, back, strict=True)
             classes = [gradient_errors(call, states, adjoints, r, e, e_r, wrong, a) for e, e_r in pairs]
             if not own:
@@ -125,7 +162,7 @@ def layer_vjp_bounds(
             judged = rounded.judged & np.all(good["A_bar"]) & np.all(good["B_bar"])
             bounds = (rounded.bound + sides[0][name], rounded.own + sides[1][name])
         result[name] = finish(value, *bounds, judged, arithmetic)
-    return result
+    return Analysed(result, (lost_back[0], lost_back[1]), reach["u"])
 
 
 def finish(value: Array, bound: Float, own: Float, judged: Array, arithmetic: Arithmetic) -> Bounded:
@@ -157,7 +194,12 @@ def _sizes(call: rec.Recurrence, wrong: Wrong, r: Array | None = None) -> Sizes:
     """Collect the moduli with their errors."""
     exact = Sizes.of(call, r)
     wider = exact._replace(A=exact.A + wrong.A, B=exact.B + wrong.B, u=exact.u + wrong.u)
-    return wider if r is None else wider._replace(r=exact.r + wrong.r)
+    wider = wider if r is None else wider._replace(r=exact.r + wrong.r)
+    if wrong.weighted is not None:
+        wider = wider._replace(u=np.maximum(wider.u, wrong.weighted.u.reach))
+        if wrong.weighted.r is not None:
+            wider = wider._replace(r=np.maximum(wider.r, wrong.weighted.r.reach))
+    return wider
 
 
 def _whole(coefficient: Bounded, call: rec.Recurrence) -> Array:

@@ -7,6 +7,9 @@
 carried on by the classes of evaluation of `_state_error`: for modes with |ā| + E_A in place of |ā|, which
 covers all orders; for a full A with e from a first pass. The adjoint recurrence likewise, in reversed time.
 What products formed first may lose, `_recurrence_lost`, is that of |Ā| + E_A, |B̄| + E_B and |u| + E_u.
+
+Where u and r are products themselves, and outputs are weighted and summed, an author may take weights first
+and sum all terms at once (`Weighted`): Σ_i q_i (C h_i + D u_i) is Σ_in (q_i C_n) h_in + Σ_i (q_i D) u_i.
 """
 
 from __future__ import annotations
@@ -32,6 +35,22 @@ class Wrong(NamedTuple):
     B: Float
     u: Float
     r: Float
+    weighted: Weighted | None = None
+
+
+class Ways(NamedTuple):
+    """Of numbers that are products: Π (1 + |f|) and Π max(1, |f|) over their factors, each with its error."""
+
+    factors: Float
+    reach: Float
+
+
+class Weighted(NamedTuple):
+    """Inputs, and cotangents of y, that are products; and how many outputs are weighted and summed."""
+
+    joined: int
+    u: Ways
+    r: Ways | None = None
 
 
 def forward_errors(
@@ -40,6 +59,8 @@ def forward_errors(
     """Return the states' errors, one entry a class of evaluation."""
     B, u = Inexact(call.B, wrong.B), Inexact(call.u, wrong.u)
     entering = product_error("snm,bsml->bsnl", B, u, arithmetic)
+    if wrong.weighted is not None:
+        entering = entering + arithmetic.eta * ((1 + np.abs(call.B) + wrong.B) @ wrong.weighted.u.factors)
     added = np.abs(call.B) @ np.abs(call.u)
     initial = arithmetic.eta * np.ones(call.initial.shape)
     formed = forward_pairs(_wider(call, wrong), states, in_time_order(arithmetic))
@@ -52,7 +73,10 @@ def backward_errors(
 ) -> list[StateError]:
     """Return the adjoint states' errors, laid out as the adjoints are: the recurrence in reversed time."""
     entering = call.gamma * product_error("spn,bspl->bsnl", exactly(call.C), Inexact(r, wrong.r), arithmetic)
-    added = call.gamma * (np.swapaxes(np.abs(call.C), -1, -2) @ np.abs(r))
+    C = np.swapaxes(np.abs(call.C), -1, -2)
+    added = call.gamma * (C @ np.abs(r))
+    if wrong.weighted is not None:
+        entering = entering + arithmetic.eta * call.gamma * ((1 + C) @ (1 + _cotangent_size(r, wrong)))
     dense = call.A.ndim == 3
     A = rec.adjoint(call.A) if dense else np.conj(call.A)
     E_A = np.swapaxes(wrong.A, -1, -2) if dense else wrong.A
@@ -62,7 +86,7 @@ def backward_errors(
         entering[..., -1] += arithmetic.u * np.abs(adjoints[-1])
     reversed_states = np.concatenate((np.zeros_like(adjoints[:1]), adjoints[:-1][::-1]))
     zero = np.zeros(call.initial.shape)
-    r_size = np.abs(r) + wrong.r
+    r_size = _cotangent_size(r, wrong)
     formed = backward_pairs(_wider(call, wrong), adjoints, r_size, in_time_order(arithmetic))
     added, entering, fan = added[..., ::-1], entering[..., ::-1], call.C.shape[-2]
     errors = _carried(A, E_A, reversed_states, added, entering, zero, arithmetic, own, fan, formed)
@@ -109,9 +133,30 @@ def in_time_order(arithmetic: Arithmetic) -> Arithmetic:
 
 
 def _wider(call: rec.Recurrence, wrong: Wrong) -> rec.Recurrence:
-    """Return the recurrence of moduli with their errors."""
+    """Return the recurrence of moduli with their errors; 1 + u is Π (1 + |f|) of what u is a product of."""
     sizes = np.abs(call.A) + wrong.A, np.abs(call.B) + wrong.B, np.abs(call.u) + wrong.u
-    return call._replace(A=sizes[0].astype(call.A.dtype), B=sizes[1], u=sizes[2])
+    u = sizes[2] if wrong.weighted is None else wrong.weighted.u.factors - 1
+    return call._replace(A=sizes[0].astype(call.A.dtype), B=sizes[1], u=u)
+
+
+def _cotangent_size(r: Array, wrong: Wrong) -> Float:
+    """Return |r| with its error, or likewise Π (1 + |f|) − 1."""
+    if wrong.weighted is None or wrong.weighted.r is None:
+        return np.abs(r) + wrong.r
+    return wrong.weighted.r.factors - 1
+
+
+def roundings_of_reads(
+    read: int, passing: int, sums: Float | float, complex_: bool, wrong: Wrong
+) -> tuple[Float | float, Float | float]:
+    """Return what a term C h and one D u meet: `met`, sums over a chunk's times, and all that is joined."""
+    if wrong.weighted is None:
+        found = met(read, passing, complex_)
+        return found.read, found.passing + sums
+    w = wrong.weighted.joined
+    found = met(w * read, w * passing, complex_)
+    # One more is the product with a weight.
+    return found.read + 1 + (w - 1) * sums, found.passing + 1 + w * sums
 
 
 def output_error(
@@ -122,12 +167,13 @@ def output_error(
     u = Inexact(call.u, wrong.u)
     wider = exactly(h.value + h.error)
     rounded = product_error("spn,bsnl->bspl", exactly(call.C), wider, arithmetic)
-    roundings = met(call.C.shape[-1], nonzero(call.D, -1), np.iscomplexobj(call.C))
-    more = beyond(roundings.read, call.C, -1, arithmetic)
+    n, passed = call.C.shape[-1], nonzero(call.D, -1)
+    read, passing = roundings_of_reads(n, passed, e.sums, np.iscomplexobj(call.C), wrong)
+    more = beyond(read, call.C, -1, arithmetic)
     rounded = rounded + more * (np.abs(call.C) @ np.abs(wider.value))
     through = call.gamma * (read_error(call.C, e) + rounded)
     direct = product_error("spm,bsml->bspl", exactly(call.D), u, arithmetic)
-    more = beyond(roundings.passing + e.sums, call.D, -1, arithmetic)
+    more = beyond(passing, call.D, -1, arithmetic)
     direct = direct + more * (np.abs(call.D) @ (np.abs(call.u) + wrong.u))
     sizes = call.gamma * (np.abs(call.C) @ np.abs(np.moveaxis(states[1:], 0, -1)))
     sizes = sizes + np.abs(call.D) @ (np.abs(call.u) + wrong.u)
@@ -159,10 +205,10 @@ def gradient_errors(
     du = product_error("snm,bsnl->bsml", Inexact(call.B, wrong.B), lam, a)
     du = du + product_error("spm,bspl->bsml", exactly(call.D), R, a)
     B, D = np.swapaxes(np.abs(call.B), -1, -2), np.swapaxes(np.abs(call.D), -1, -2)
-    roundings = met(call.C.shape[-1], nonzero(call.D, -2), np.iscomplexobj(call.B))
-    read = a.u + beyond(roundings.read, call.B, -2, a)
-    passing = a.u + beyond(roundings.passing + back.sums, call.D, -2, a)
-    du = du + read * (B @ np.abs(lam.value)) + passing * (D @ np.abs(r)) + a.u * du
+    n, passed = call.C.shape[-1], nonzero(call.D, -2)
+    read, passing = roundings_of_reads(n, passed, back.sums, np.iscomplexobj(call.B), wrong)
+    met_by_read, met_by_passing = a.u + beyond(read, call.B, -2, a), a.u + beyond(passing, call.D, -2, a)
+    du = du + met_by_read * (B @ np.abs(lam.value)) + met_by_passing * (D @ np.abs(r)) + a.u * du
     first = Inexact(lam.value[..., :1], lam.error[..., :1])
     if not call.u.shape[-1]:
         initial = np.zeros(call.initial.shape)
@@ -178,9 +224,42 @@ def gradient_errors(
         "u": du,
         "initial_state": initial,
     }
-    for name, lost in lost_by_gradients(_wider(call, wrong), states, np.abs(r) + wrong.r, e, back, a).items():
+    r_size = _cotangent_size(r, wrong)
+    for name, lost in lost_by_gradients(_wider(call, wrong), states, r_size, e, back, a).items():
         found[name] = found[name] + lost
+    if wrong.weighted is not None:
+        x, reads = np.swapaxes(wrong.weighted.u.factors, -1, -2), 1 + r_size
+        held = np.swapaxes(1 + np.abs(after.value) + after.error, -1, -2)
+        found["B_bar"] = found["B_bar"] + a.eta * np.sum((1 + np.abs(lam.value) + lam.error) @ x, axis=0)
+        found["C"] = found["C"] + a.eta * call.gamma * np.sum(reads @ held, axis=0)
+        found["D"] = found["D"] + a.eta * np.sum(reads @ x, axis=0)
     return found
+
+
+def lost_before_weights(
+    call: rec.Recurrence, states: Array, e: StateError, wrong: Wrong, arithmetic: Arithmetic
+) -> Float:
+    """Return what y loses of products with C and D, (b, s, p, l): after a weight w, 1 + |w| of it."""
+    if wrong.weighted is None:
+        return np.zeros(())
+    h = _in_time(np.maximum(e.size, np.abs(states)), e.error, slice(1, None), call.A)
+    lost = call.gamma * ((1 + np.abs(call.C)) @ (1 + np.abs(h.value) + h.error))
+    lost = lost + (1 + np.abs(call.D)) @ wrong.weighted.u.factors
+    return np.asarray(arithmetic.eta * lost + lost_by_output(call, e, arithmetic))
+
+
+def lost_before_weights_back(
+    call: rec.Recurrence, adjoints: Array, r: Array, back: StateError, wrong: Wrong, arithmetic: Arithmetic
+) -> Float:
+    """Return the same of the gradient of u, (b, s, m, l)."""
+    if wrong.weighted is None:
+        return np.zeros(())
+    lam = _in_time(np.maximum(np.abs(adjoints), back.size), back.error, slice(None, -1), call.A)
+    B, D = (1 + np.swapaxes(np.abs(M), -1, -2) for M in (np.abs(call.B) + wrong.B, call.D))
+    met_by_B = 1 + np.abs(lam.value) + lam.error
+    if back.pairs is not None:
+        met_by_B = met_by_B + 2 * np.moveaxis(back.pairs[:-1], 0, -1)
+    return np.asarray(arithmetic.eta * (B @ met_by_B + D @ (1 + _cotangent_size(r, wrong))))
 
 
 def _in_time(size: Float, error: Float, steps: slice, A: Array) -> Inexact:

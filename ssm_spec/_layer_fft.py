@@ -27,8 +27,9 @@ from ssm_spec._layer_errors import (
     gradient_errors,
     largest,
     output_error,
+    roundings_of_reads,
 )
-from ssm_spec._products import Inexact, beyond, exactly, met, nonzero, product_error
+from ssm_spec._products import Inexact, beyond, exactly, nonzero, product_error
 from ssm_spec._recurrence_range import Sizes, reach_of_gradients
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._validate import Array, Float
@@ -42,14 +43,16 @@ def output_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) ->
     u, length = np.abs(call.u), call.u.shape[-1]
     # D u may come before what the transforms give of each input, and before the initial state.
     n = call.C.shape[-1] if np.any(call.initial) else 0
-    roundings = met(n, nonzero(call.D, -1) + K.shape[2], np.iscomplexobj(call.C))
+    passed = nonzero(call.D, -1) + K.shape[2]
+    _, roundings = roundings_of_reads(n, passed, 0.0, np.iscomplexobj(call.C), wrong)
+    convolved = arithmetic.u * (1.0 if wrong.weighted is None else roundings)
     total = product_error("spm,bsml->bspl", exactly(call.D), Inexact(call.u, wrong.u), arithmetic)
-    total = total + beyond(roundings.passing, call.D, -1, arithmetic) * (np.abs(call.D) @ (u + wrong.u))
+    total = total + beyond(roundings, call.D, -1, arithmetic) * (np.abs(call.D) @ (u + wrong.u))
     for p, m in np.ndindex(K.shape[1:3]):
         entering, size = u[:, :, m] + wrong.u[:, :, m], np.abs(K[:, p, m])
         moved = convolve(entering, E_K[:, p, m]) + convolve(wrong.u[:, :, m], size)
         by_norm = _kept(fft_error(entering, size + E_K[:, p, m], arithmetic), length)
-        total[:, :, p] += moved + by_norm + arithmetic.u * convolve(entering, size)
+        total[:, :, p] += moved + by_norm + convolved * convolve(entering, size)
         reach[:, :, p] += fft_reach(entering, size + E_K[:, p, m])
     total = total * (1 + (K.shape[2] + 2) * arithmetic.u)
     if np.any(call.initial):
@@ -70,13 +73,17 @@ def gradients_by_fft(
     dK, E_dK, peak = _kernel_gradient(call, r, wrong, arithmetic)
     length = call.u.shape[-1]
     flipped, E_r = np.abs(r[..., ::-1]), wrong.r[..., ::-1]
+    _, roundings = roundings_of_reads(0, nonzero(call.D, -2) + K.shape[1], 0.0, False, wrong)
+    convolved = arithmetic.u * (1.0 if wrong.weighted is None else roundings)
+    D = np.swapaxes(np.abs(call.D), -1, -2)
     du = product_error("spm,bspl->bsml", exactly(call.D), Inexact(r, wrong.r), arithmetic)
+    du = du + beyond(roundings, D, -1, arithmetic) * (D @ (np.abs(r) + wrong.r))
     reach = np.where(inside, 0.0, np.inf).max(axis=1, initial=0.0) + np.zeros((len(call.u), 1, 1))
     for p, m in np.ndindex(K.shape[1:3]):
         entering, size = flipped[:, :, p] + E_r[:, :, p], np.abs(K[:, p, m])
         moved = convolve(entering, E_K[:, p, m]) + convolve(E_r[:, :, p], size)
         by_norm = _kept(fft_error(entering, size + E_K[:, p, m], arithmetic), length)
-        du[:, :, m] += (moved + by_norm + arithmetic.u * convolve(entering, size))[..., ::-1]
+        du[:, :, m] += (moved + by_norm + convolved * convolve(entering, size))[..., ::-1]
         reach[:, :, m] += fft_reach(entering, size + E_K[:, p, m])
     response, still = _impulse_response(call, wrong)
     states, cotangent = rec.run(response), np.moveaxis(dK, 2, 0)
