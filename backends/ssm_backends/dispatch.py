@@ -93,10 +93,10 @@ def outputs_of(call: Call, result: Any) -> dict[str, Any]:
     ]
     given = result if isinstance(result, tuple | list) else (result,)
     if len(given) != len(expected):
-        names = ", ".join(expected)
-        raise ContractError(
-            f"{call.operator.name} must return {len(expected)} outputs ({names}); got {len(given)}"
-        )
+        outputs = f"{len(expected)} output{'s' if len(expected) > 1 else ''} ({', '.join(expected)})"
+        kind = type(result).__name__
+        got = f"a {kind} of {len(given)}" if given is result else f"one {kind}"
+        raise ContractError(f"{call.operator.name} must return {outputs}; got {got}")
     if len(expected) == 1 and given is result:
         raise ContractError(
             f"{call.operator.name} must return `{expected[0]}` itself; got a {type(result).__name__} of it"

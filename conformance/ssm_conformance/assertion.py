@@ -56,7 +56,9 @@ def assert_conforms(
         told, the likely mistake.
     ShapeError, DTypeError, ArgumentError
         If the inputs are no valid call of the operator, `actual` or `gradients` no arrays of its
-        outputs and inputs, or an array has no numbers to read, as on PyTorch's meta device.
+        outputs and inputs, or an array has no numbers to read, as on PyTorch's meta device. Also
+        if of one of them no element can be judged: with inputs that hold a NaN or overflow, an
+        assertion would hold of anything.
     """
     asked = question(op, actual, inputs)
     _check_mappings(gradients, cotangents, arithmetic)
@@ -66,7 +68,7 @@ def assert_conforms(
     facts = _arithmetic(asked, arithmetic)
     reference = ssm_spec.REFERENCES[op]
     expected = reference.bounds(arithmetic=facts, **asked.inputs)
-    complaints = _complaints(asked, asked.answers, expected)
+    complaints = _complaints("actual", asked, asked.answers, expected)
     if complaints:
         complaints += _likely(likely_mistake(op, asked.inputs, _widened(asked.answers), expected))
     if gradients is not None:
@@ -81,7 +83,7 @@ def assert_conforms(
         except ssm_spec.DomainError as error:  # the oracle's `wrt` are their names
             raise ArgumentError(str(error).replace("`wrt`", "`gradients`")) from error
         _check_dtypes("gradients", found)
-        wrong = [f"gradient of {line}" for line in _complaints(asked, found, slopes)]
+        wrong = [f"gradient of {line}" for line in _complaints("gradients", asked, found, slopes)]
         if wrong:
             wrong += _likely(likely_gradient_mistake(op, asked.inputs, known, _widened(found), slopes))
         complaints += wrong
@@ -114,8 +116,9 @@ def _check_dtypes(argument: str, arrays: Mapping[str, Stored]) -> None:
 
 
 def _complaints(
-    asked: Question, actual: Mapping[str, Stored], expected: Mapping[str, ssm_spec.Bounded]
+    argument: str, asked: Question, actual: Mapping[str, Stored], expected: Mapping[str, ssm_spec.Bounded]
 ) -> list[str]:
+    """A line on each array that is wrong; an array of which nothing can be judged is refused."""
     declared = OPERATORS[asked.op].outputs if asked.op in OPERATORS else ()
     periods = {output.name: output.period for output in declared}
     lines = []
@@ -124,6 +127,11 @@ def _complaints(
             lines.append(f"{name} must have shape {expected[name].value.shape}; got {array.shape}")
             continue
         found = judge(array, dtype, asked.compute, expected[name], periods.get(name))
+        if found.excused == found.size > 0:
+            raise ArgumentError(
+                f"`{argument}`: none of the {found.size} elements of {name} can be judged: what is exact "
+                f"there leaves the range of {asked.compute}; give smaller inputs, without NaN and infinities"
+            )
         if not found.passed:
             lines.append(describe(name, found))
     return lines

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ssm_spec
-from ssm_backends import OPERATORS, ArgumentError, outputs_of, validate
+from ssm_backends import OPERATORS, ArgumentError, DTypeError, outputs_of, validate
 from ssm_backends.dtypes import compute_dtype, dtype_name, real_of
 from ssm_conformance.storage import widen
 
@@ -54,6 +54,7 @@ def question(op: str, actual: Any, inputs: Mapping[str, Any]) -> Question:
     """
     if not isinstance(op, str) or op not in ssm_spec.REFERENCES:
         raise ArgumentError(f"`op` must be one of {', '.join(ssm_spec.REFERENCES)}; got {op!r}")
+    inputs = {name: _handed(f"`{name}`", "", value) for name, value in inputs.items()}
     if op in OPERATORS:
         call = validate(op, **inputs)
         one = not isinstance(actual, Sequence | Mapping) and bool(call.operator.outputs[0].when)
@@ -94,11 +95,14 @@ def all_stored(argument: str, arrays: Mapping[str, Any]) -> dict[str, Stored]:
     ------
     ArgumentError
         If one is no array, or has no numbers to read; `argument` is the mapping's name.
+    DTypeError
+        If one is masked.
     """
-    for name, value in arrays.items():
+    plain = _all_plain(argument, arrays)
+    for name, value in plain.items():
         if not _is_array(value):
             raise ArgumentError(f"`{argument}` must hold arrays; got {type(value).__name__} for {name}")
-    return {name: _read(f"`{argument}`", f" for {name}", stored, value) for name, value in arrays.items()}
+    return {name: _read(f"`{argument}`", f" for {name}", stored, value) for name, value in plain.items()}
 
 
 def all_exact(argument: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,8 +112,11 @@ def all_exact(argument: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
     ------
     ArgumentError
         If one is an array that has no numbers to read; `argument` is the mapping's name.
+    DTypeError
+        If one is masked.
     """
-    return {name: _read(f"`{argument}`", f" for {name}", exact, value) for name, value in arrays.items()}
+    plain = _all_plain(argument, arrays)
+    return {name: _read(f"`{argument}`", f" for {name}", exact, value) for name, value in plain.items()}
 
 
 def exact(value: Any) -> Any:
@@ -124,11 +131,30 @@ def _exact(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _read(f"`{name}`", "", exact, value) for name, value in inputs.items()}
 
 
+def _all_plain(argument: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a mapping, of which none may be masked: the numbers behind a mask are nobody's."""
+    for name, value in arrays.items():
+        if isinstance(value, np.ma.MaskedArray):
+            raise DTypeError(f"`{argument}` must hold arrays without a mask; got MaskedArray for {name}")
+    return {name: _handed(f"`{argument}`", f" for {name}", value) for name, value in arrays.items()}
+
+
+def _handed(argument: str, which: str, value: Any) -> Any:
+    """A value as it is, but for an array that has DLPack and neither shape nor dtype: NumPy's view of it."""
+    if not hasattr(value, "__dlpack__") or _is_array(value) or isinstance(value, type):
+        return value
+    return _read(argument, which, np.from_dlpack, value)
+
+
 def _read(argument: str, which: str, read: Callable[[Any], T], value: Any) -> T:
     """What `read` makes of a value, whose numbers may be nowhere, or laid out as NumPy cannot have them."""
     try:
         return read(value)
-    except (TypeError, RuntimeError) as error:  # PyTorch's: of the meta device, of a fake or a sparse tensor
+    except (
+        TypeError,
+        RuntimeError,
+        BufferError,
+    ) as error:  # of a fake or a sparse tensor; of DLPack
         kind = f"{type(value).__name__} on {getattr(value, 'device', 'no device')}{which}"
         raise ArgumentError(f"{argument} must hold numbers that can be read; got {kind}: {error}") from error
 

@@ -149,8 +149,13 @@ def test_outputs_have_the_operator_s_names() -> None:
     )
     assert outputs_of(plain, 1) == {"y": 1}
     assert outputs_of(both, (1, 2)) == {"y": 1, "last_state": 2}
-    for asked, given in ((plain, (1, 2)), (both, 1), (both, (1, 2, 3))):
-        with pytest.raises(ContractError, match=r"selective_scan must return \d outputs \(y.*\); got \d"):
+    for asked, given, message in (
+        (plain, (1, 2), r"1 output \(y\); got a tuple of 2"),
+        (both, None, r"2 outputs \(y, last_state\); got one NoneType"),
+        (both, (x for x in (1, 2)), r"2 outputs \(y, last_state\); got one generator"),
+        (both, [1, 2, 3], r"2 outputs \(y, last_state\); got a list of 3"),
+    ):
+        with pytest.raises(ContractError, match=f"^selective_scan must return {message}$"):
             outputs_of(asked, given)
     with pytest.raises(ContractError, match="selective_scan must return `y` itself; got a tuple of it"):
         outputs_of(plain, (1,))

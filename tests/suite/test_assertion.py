@@ -229,3 +229,73 @@ def test_no_mistake_is_named_where_none_fits() -> None:
             **call,
         )
     assert "likely" not in str(caught.value)
+
+
+class Handed:
+    """What a C++ extension returns that knows no library: it can be handed over, and nothing else."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def __dlpack__(self, **asked):
+        return self._array.__dlpack__(**asked)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+
+def test_what_has_dlpack_alone_is_an_array_everywhere() -> None:
+    call = inputs()
+    y = right(call)
+    slopes = ssm_spec.selective_scan_vjp({"y": y}, ("u",), **call)
+    handed = {name: Handed(v) if isinstance(v, np.ndarray) else v for name, v in call.items()}
+    gradients = {"u": Handed(slopes["u"].astype("float32"))}
+    given = {"gradients": gradients, "cotangents": {"y": Handed(y)}}
+    assert_conforms("selective_scan", Handed(y), **given, **handed)
+    with pytest.raises(ConformanceError):
+        assert_conforms("selective_scan", Handed(y * 1.001), **handed)
+
+
+class Afar(Handed):
+    """The same in the memory of a device."""
+
+    def __dlpack__(self, **asked):
+        raise BufferError("no copy to the host")
+
+
+def test_what_cannot_be_handed_over_is_refused_by_name() -> None:
+    call = inputs()
+    with pytest.raises(ArgumentError, match=r"^`actual` must hold numbers that can be read; got Afar.*host"):
+        assert_conforms("selective_scan", Afar(right(call)), **call)
+    with pytest.raises(ArgumentError, match=r"^`u` must hold numbers that can be read; got Afar.*host"):
+        assert_conforms("selective_scan", right(call), **call | {"u": Afar(call["u"])})
+
+
+@pytest.mark.parametrize("where", ["actual", "gradients", "cotangents"])
+def test_numbers_behind_a_mask_are_nobody_s(where: str) -> None:
+    """A masked element would be judged by what lies under its mask."""
+    call = inputs()
+    y = right(call)
+    slopes = {"u": ssm_spec.selective_scan_vjp({"y": y}, ("u",), **call)["u"].astype("float32")}
+    asked = {"actual": y, "gradients": slopes, "cotangents": {"y": y}}
+    masked = np.ma.masked_array(y, mask=np.zeros(y.shape, bool))
+    asked |= {where: masked if where == "actual" else {next(iter(asked[where])): masked}}
+    with pytest.raises(DTypeError, match=f"^`{where}` must hold arrays without a mask; got MaskedArray"):
+        assert_conforms("selective_scan", **asked, **call)
+
+
+def test_an_output_of_which_nothing_can_be_judged_is_no_test() -> None:
+    """Whatever the kernel gave would pass."""
+    call = inputs()
+    lost = call | {"u": np.full_like(call["u"], np.nan)}
+    y = right(call)
+    with pytest.raises(ArgumentError, match=r"^`actual`: none of the 276 elements of y can be judged"):
+        assert_conforms("selective_scan", y, **lost)
+    given = {"gradients": {"A": call["A"]}, "cotangents": {"y": np.full_like(y, np.inf)}}
+    with pytest.raises(ArgumentError, match=r"^`gradients`: none of the 18 elements of A can be judged"):
+        assert_conforms("selective_scan", y, **given, **call)
+    one = call | {"u": call["u"].copy()}
+    one["u"][0, 0, 5] = np.nan
+    assert_conforms("selective_scan", right(one), **one)
+    nothing = inputs(l=0)
+    assert_conforms("selective_scan", right(nothing), **nothing)

@@ -177,7 +177,12 @@ def one_row(found: dict[str, Any], *_: Any) -> None:
             wrong.outputs(lambda y, _: y.swapaxes(1, 2)),
             "`y` must have shape",
         ),
-        ("memory", "forward-growth", lambda **_: None, "must return 2 outputs (y, last_state); got 1"),
+        (
+            "memory",
+            "forward-growth",
+            lambda **_: None,
+            "must return 2 outputs (y, last_state); got one NoneType",
+        ),
     ],
 )
 def test_a_misshapen_output_is_the_backend_s_failure(check: str, name: str, subject: Any, said: str) -> None:
