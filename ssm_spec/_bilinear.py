@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssm_spec._bilinear_errors import Solve, adjoint_bound, factorings, solve_bound
 from ssm_spec._double_double import UNIT, DoubleDouble, add, dot_error, exact, matmul, multiply, two_product
 from ssm_spec._errors import DomainError
 from ssm_spec._expm import complex_form, modulus_form, reachable, real_form
 from ssm_spec._roundoff import Arithmetic
-from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
 
@@ -49,7 +49,7 @@ class _Scales(NamedTuple):
 class _System(NamedTuple):
     """One batch of problems in real form: W and R = [I + (1−α)X, ΔB], and W's approximate inverse.
 
-    `step` is Δ and `given` [A, B], by modulus.
+    `step` is |Δ| and `given` [A, B]; `complex_` whether the numbers are.
     """
 
     W: DoubleDouble
@@ -60,11 +60,17 @@ class _System(NamedTuple):
     Y: Float
     step: Float
     given: Float
+    complex_: bool
 
-    @property
-    def solved(self) -> Float:
-        """What flushing may lose of W⁻¹ Δ [A, B], over η: Σ Π(1 + |f|) over the factors of each term."""
-        return np.asarray((1 + self.step) * ((1 + np.abs(self.inverse)) @ (1 + self.given)))
+    def moduli(self, X: Float) -> Float:
+        """Return |X|, of complex numbers if they are."""
+        return np.abs(complex_form(X) if self.complex_ else X)
+
+    def solve(self, alpha: float) -> Solve:
+        """What the bounds know of it."""
+        W = complex_form(self.W.hi) if self.complex_ else self.W.hi
+        R, inverse, X, Y, given = map(self.moduli, (self.R.hi, self.inverse, self.X, self.Y, self.given))
+        return Solve(W, R, inverse, X, Y, self.step, given, alpha)
 
 
 def bilinear(
@@ -73,14 +79,14 @@ def bilinear(
     """Discretise A (s, n, n), B (s, n, m), delta (s): Ā (s, n, n) and B̄ (s, n, m)."""
     system, usable = _prepare(A, B, delta, alpha)
     solution, error = _solve(system.W, system.R, system.inverse, system.scales)
-    own = error + UNIT * np.abs(solution.hi)
-    bound, judged = own, usable
+    own, bound, judged = error + UNIT * np.abs(solution.hi), None, usable
     if arithmetic is not None:
-        bound, reach = _solve_bound(system, solution.hi, alpha, arithmetic)
-        judged = usable & _in_range(arithmetic, system, solution.hi, bound, reach)
-    n = system.X.shape[-1]
-    whole = _unusable_marked(solution.hi, bound, own, usable, judged)
-    return _cut(whole, slice(0, n), A), _cut(whole, slice(n, None), A)
+        Z = system.moduli(solution.hi)
+        solve = system.solve(alpha)
+        bound, met, solvable = solve_bound(solve, factorings(solve, arithmetic), Z, arithmetic)
+        judged = usable & solvable & _in_range(arithmetic, system, Z, bound, *met)
+    whole, n = _parts(system, solution.hi, own, bound, usable, judged), A.shape[-1]
+    return _cut(whole, slice(0, n)), _cut(whole, slice(n, None))
 
 
 def bilinear_gradients(
@@ -108,27 +114,34 @@ def bilinear_gradients(
     n = system.X.shape[-1]
     product = matmul(H, DoubleDouble(_transpose(Z.hi), _transpose(Z.lo)))
     dX = alpha * product.hi + (1 - alpha) * H.hi[..., :n]
-    u = UNIT if arithmetic is None else arithmetic.u
     own = _gradient_error(H.hi, H_error, Z.hi, Z_error, alpha, n, UNIT, dot_error(H.hi.shape[-1]))
+    columns = slice(A.shape[-1], None)
     if arithmetic is None:
-        bound, H_bound, judged = own, H_error, usable
-    else:
-        Z_bound, Z_reach = _solve_bound(system, Z.hi, alpha, arithmetic)
-        H_bound, H_reach = _adjoint_bound(system, G, H.hi, alpha, arithmetic)
-        count = (H.hi.shape[-1] + 2) * u
-        # dX is a sum of products of W⁻ᴴ G and W⁻¹ Δ [A, B].
-        most_H = (1 + _transpose(np.abs(system.inverse))) @ (1 + np.abs(G))
-        most_X = most_H @ _transpose(system.solved)
-        lost_X, lost_Y = arithmetic.eta * most_X, arithmetic.eta * most_H
-        bound = _gradient_error(H.hi, H_bound, Z.hi, Z_bound, alpha, n, u, count) + lost_X
-        # Π(1 + |f|) is no less than what products reach in any order.
-        judged = usable & _in_range(arithmetic, system, Z.hi, bound, most_H, most_X, Z_reach, H_reach)
-    dX_parts = _cut(_unusable_marked(dX, bound, own, usable, judged), slice(None), A)
-    dY_parts = _cut(_unusable_marked(H.hi, H_bound, H_error, usable, judged), slice(n, None), A)
-    if arithmetic is None:
-        return _chain(A, B, delta, dX_parts, dY_parts, u)
-    lost = (_modulus(lost_X, A), _modulus(lost_Y[..., n:], A))
-    return _chain(A, B, delta, dX_parts, dY_parts, u, lost)
+        dX_parts, H_parts = (
+            _parts(system, value, error, None, usable, usable)
+            for value, error in ((dX, own), (H.hi, H_error))
+        )
+        return _chain(A, B, delta, dX_parts, _cut(H_parts, columns), UNIT)
+    solve, g, h, z = system.solve(alpha), system.moduli(G), system.moduli(H.hi), system.moduli(Z.hi)
+    factors = factorings(solve, arithmetic)
+    Z_bound, Z_met, Z_solvable = solve_bound(solve, factors, z, arithmetic)
+    H_bound, H_met, H_solvable = adjoint_bound(solve, factors, g, h, arithmetic)
+    u, inverse = arithmetic.u, _transpose(solve.inverse)
+    count = (H.hi.shape[-1] + 2) * u
+    # dX is a sum of products of W⁻ᴴ G and W⁻¹ Δ [A, B].
+    most_H = (1 + inverse) @ (1 + g)
+    most_X = most_H @ _transpose(solve.solved)
+    lost_X, lost_Y = (solve.eta(arithmetic) * most for most in (most_X, most_H[..., columns]))
+    # An explicit inverse gives −W⁻ᴴ(G Rᴴ)W⁻ᴴ, whose products are rounded before they cancel.
+    before = (inverse @ g) @ _transpose(solve.inverse @ solve.R)
+    bound = _gradient_error(h, H_bound, z, Z_bound, alpha, A.shape[-1], u, count) + lost_X
+    bound = bound + alpha * count * before
+    # Π(1 + |f|) is no less than what products reach in any order.
+    inside = _in_range(arithmetic, system, z, bound, most_H, most_X, *Z_met, *H_met)
+    judged = usable & Z_solvable & H_solvable & inside
+    dX_parts = _parts(system, dX, own, bound, usable, judged)
+    dY_parts = _cut(_parts(system, H.hi, H_error, H_bound, usable, judged), columns)
+    return _chain(A, B, delta, dX_parts, dY_parts, u, (lost_X, lost_Y))
 
 
 def _prepare(A: Array, B: Array, delta: Float, alpha: float) -> tuple[_System, Array]:
@@ -157,10 +170,10 @@ def _prepare(A: Array, B: Array, delta: Float, alpha: float) -> tuple[_System, A
     R = DoubleDouble(
         np.concatenate((explicit.hi, Y.hi), axis=-1), np.concatenate((explicit.lo, Y.lo), axis=-1)
     )
-    given = np.abs(np.concatenate((rows, inputs), axis=-1))
+    given = np.concatenate((rows, inputs), axis=-1)
     scales = _equilibrating(W.hi)
     inverse = _approximate_inverse(W.hi, scales)
-    return _System(W, R, inverse, scales, X.hi, Y.hi, np.abs(step), given), usable
+    return _System(W, R, inverse, scales, X.hi, Y.hi, np.abs(step), given, A.dtype.kind == "c"), usable
 
 
 def _times(factor: float, X: DoubleDouble) -> DoubleDouble:
@@ -239,74 +252,6 @@ def _amplified(defect: Float, d: Float) -> Float:
     return np.asarray(total * (1 + 2.0**-20))
 
 
-def _solve_bound(system: _System, Z: Float, alpha: float, arithmetic: Arithmetic) -> tuple[Float, Float]:
-    """Bound a solve in this arithmetic, by LU factors or by an explicit inverse, and what it reaches.
-
-    |W⁻¹| ( [3 (n + 2) u |L||U| + u (|W| + 3 α |X|)] |W⁻¹| |R| + u (|R| + 3 |I + X|, |ΔB|) )
-
-    (Higham 2002, theorem 9.4 and section 14.1; |W⁻¹||R| for the |Z| of a plain solve covers inversion).
-    The terms of a substitution are at most |L||U||W⁻¹||R|, before they cancel.
-    """
-    u, n = arithmetic.u, Z.shape[-2]
-    size = np.abs(system.inverse)
-    R, W = np.abs(system.R.hi), np.abs(system.W.hi)
-    formed_R = R + np.concatenate((3 * (1 - alpha) * np.abs(system.X), 2 * np.abs(system.Y)), axis=-1)
-    formed_W = u * (W + 3 * alpha * np.abs(system.X)) + _flushed_in_forming(system, alpha, arithmetic)
-    factors = _factors(system.W.hi)
-    inner = (3 * (n + 2) * u * factors + formed_W) @ (size @ R)
-    met = ((size > 0).astype(np.float64) @ (R > 0)) > 0
-    lost = _flushes(n) * arithmetic.eta * np.where(met, system.solved, 0.0)
-    return size @ (inner + u * formed_R) + u * np.abs(Z) + lost, factors @ (size @ R)
-
-
-def _adjoint_bound(
-    system: _System, G: Float, H: Float, alpha: float, arithmetic: Arithmetic
-) -> tuple[Float, Float]:
-    """Bound the solve with Wᴴ in the same way, and what it reaches; the cotangent is exact."""
-    u, n = arithmetic.u, H.shape[-2]
-    size = _transpose(np.abs(system.inverse))
-    formed = u * (np.abs(system.W.hi) + 3 * alpha * np.abs(system.X))
-    formed = formed + _flushed_in_forming(system, alpha, arithmetic)
-    factors = np.maximum(_transpose(_factors(system.W.hi)), _factors(_transpose(system.W.hi)))
-    inner = (3 * (n + 2) * u * factors + _transpose(formed)) @ (size @ np.abs(G))
-    met = ((size > 0).astype(np.float64) @ (np.abs(G) > 0)) > 0
-    lost = _flushes(n) * arithmetic.eta * np.where(met, (1 + size) @ (1 + np.abs(G)), 0.0)
-    return size @ inner + u * np.abs(H) + lost, factors @ (size @ np.abs(G))
-
-
-def _flushed_in_forming(system: _System, alpha: float, arithmetic: Arithmetic) -> Float:
-    """Return what flushing may lose of W = I − αΔA and of its factors; zeros that stay zero are none."""
-    A = system.given[..., : system.X.shape[-1]]
-    formed = np.where(A == 0, 0.0, alpha * flushed(arithmetic, system.step, A))
-    return np.asarray(formed + arithmetic.eta * reachable(system.W.hi))
-
-
-def _flushes(n: int) -> float:
-    """Return how many losses of η a solve by factors may add up, each meeting a row of |W⁻¹||L|, |L| ≤ 1.
-
-    n products in each of n rows of both substitutions; a mode's quotient has one, and its divisor one.
-    """
-    return 2.0 * n * n
-
-
-def _factors(W: Float) -> Float:
-    """Return |L||U| of Gaussian elimination with partial pivoting, rows back in W's order; at least |W|."""
-    from scipy.linalg import lu
-
-    result = np.abs(W)
-    if W.shape[-1] == 1 or _is_complex_number(W):
-        return result
-    for i, one in enumerate(W):
-        P, L, U = lu(one)
-        result[i] = np.maximum(result[i], P @ (np.abs(L) @ np.abs(U)))
-    return np.asarray(result)
-
-
-def _is_complex_number(W: Float) -> bool:
-    """Return whether each W is the real form of one complex number: a mode, which nobody factors."""
-    return W.shape[-1] == 2 and bool(np.all(W[:, 0, 0] == W[:, 1, 1]) and np.all(W[:, 0, 1] == -W[:, 1, 0]))
-
-
 def _gradient_error(
     H: Float, H_error: Float, Z: Float, Z_error: Float, alpha: float, n: int, u: float, count: float
 ) -> Float:
@@ -365,27 +310,25 @@ def _in_range(arithmetic: Arithmetic, system: _System, *arrays: Float) -> Array:
     return inside
 
 
-def _unusable_marked(value: Float, bound: Float, own: Float, usable: Array, judged: Array) -> Parts:
+def _parts(
+    system: _System, value: Float, own: Float, bound: Float | None, usable: Array, judged: Array
+) -> Parts:
+    """Complex again, if the system is; a bound, of moduli, is `own` if there is none."""
+    if system.complex_:
+        value, own = complex_form(value), modulus_form(own)
     bad = ~usable[:, None, None]
+    own = np.where(bad, np.inf, own)
     return Parts(
         np.where(bad, np.nan, value),
-        np.where(bad, np.inf, bound),
-        np.where(bad, np.inf, own),
+        own if bound is None else np.where(bad, np.inf, bound),
+        own,
         np.broadcast_to((usable & judged)[:, None, None], value.shape),
     )
 
 
-def _cut(whole: Parts, columns: slice, A: Array) -> Parts:
-    """Return some columns, complex again if A is."""
-    value, bound, own, judged = (a[..., columns] for a in (whole.value, whole.bound, whole.own, whole.judged))
-    if A.dtype.kind != "c":
-        return Parts(value, bound, own, judged)
-    return Parts(complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2])
-
-
-def _modulus(lost: Float, A: Array) -> Float:
-    """Return a loss by entry, of complex numbers if A is."""
-    return modulus_form(lost) if A.dtype.kind == "c" else lost
+def _cut(whole: Parts, columns: slice) -> Parts:
+    """Return some columns."""
+    return Parts(*(a[..., columns] for a in (whole.value, whole.bound, whole.own, whole.judged)))
 
 
 def _transpose(M: Float) -> Float:

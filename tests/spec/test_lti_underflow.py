@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,69 @@ def test_what_a_short_step_makes_of_a_dense_gradient_may_be_flushed(name: str) -
     assert (found.value > 0).all()
     assert (found.value <= found.bound).all()
     assert (found.bound < 100 * TINY).all()
+
+
+SYSTEMS = 150
+
+
+def by_torch(form: Any, flush: bool, G: Any, *arrays: Any) -> dict[str, Any]:
+    """Outputs and gradients of a form in float32, subnormals flushed or not."""
+    torch = pytest.importorskip("torch")
+    if not torch.set_flush_denormal(flush):
+        pytest.skip("this processor does not flush subnormals")
+    try:
+        leaves = {
+            k: torch.tensor(x, requires_grad=True) for k, x in zip(("A", "B", "delta"), arrays, strict=True)
+        }
+        outputs = form(**leaves)
+        slopes = torch.autograd.grad(
+            list(outputs.values()), list(leaves.values()), [torch.tensor(g) for g in G]
+        )
+    finally:
+        torch.set_flush_denormal(False)
+    found = outputs | {f"d{k}": slope for k, slope in zip(leaves, slopes, strict=True)}
+    return {k: x.detach().numpy() for k, x in found.items()}
+
+
+def wild(rng: Any, complex_: bool, *shape: int) -> Any:
+    """Numbers of either sign, of all sizes or of ordinary ones and one that is huge."""
+
+    def real() -> Any:
+        if rng.random() < 0.5:
+            return rng.choice([-1, 1], shape) * 10 ** rng.uniform(-22, 18, shape)
+        x = rng.standard_normal(shape)
+        x.flat[rng.integers(x.size)] = 10.0**18
+        return x
+
+    return (real() + 1j * real()).astype(np.complex64) if complex_ else real().astype(np.float32)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_a_badly_scaled_solve_is_within_its_bound_or_not_judged(complex_: bool) -> None:
+    torch = pytest.importorskip("torch")
+    from . import lti_forms as forms
+
+    rng, judged = np.random.default_rng(11), 0
+    for _ in range(SYSTEMS):
+        n = int(rng.integers(2, 5))
+        A, B = wild(rng, complex_, n, n), wild(rng, complex_, n, 1)
+        delta = np.float32(10 ** rng.uniform(-2, 1))
+        G = [rng.standard_normal(x.shape).astype(x.dtype) for x in (A, B)]
+        given = {"arithmetic": Arithmetic(), "A": A, "B": B, "delta": delta}
+        try:
+            bounds = ssm_spec.discretize_bilinear_bounds(**given)
+            slopes = ssm_spec.discretize_bilinear_vjp_bounds({"A_bar": G[0], "B_bar": G[1]}, **given)
+        except ssm_spec.DomainError:
+            continue
+        expected = bounds | {f"d{k}": x for k, x in slopes.items()}
+        judged += sum(bool(np.all(x.judged)) for x in expected.values())
+        for form, flush in product((forms.bilinear_solve, forms.bilinear_inverse), (False, True)):
+            try:
+                found = by_torch(form, flush, G, A, B, delta)
+            except torch.linalg.LinAlgError:  # singular, to float32
+                assert not any(np.any(x.judged) for x in expected.values())
+                continue
+            for name, bounded in expected.items():
+                error = np.abs(np.where(bounded.judged, found[name] - bounded.value, 0))
+                assert np.all(error <= bounded.bound + bounded.own), (form, flush, name, given)
+    assert judged > 5 * SYSTEMS / 2  # of two outputs and three gradients
