@@ -97,12 +97,18 @@ class Arithmetic:
 
     def __post_init__(self) -> None:
         for name, words in _WORDS.items():
-            if getattr(self, name) not in words:
-                raise DomainError(f"`{name}` must be one of {words}; got {getattr(self, name)!r}")
+            given = getattr(self, name)
+            if not isinstance(given, str | None) or given not in words:
+                raise DomainError(f"`{name}` must be one of {words}; got {given!r}")
+        if UNIT_ROUNDOFF[self.storage] < self.u:
+            raise DomainError(f"`io` must be at most as wide as `compute`, {self.compute}; got {self.io!r}")
         if self.evaluation == "right_fold" and self.fold_depth is None:
             raise DomainError("`fold_depth` must be given when `evaluation` is 'right_fold'; got None")
-        if not 1 <= self.chunk <= 1024:
-            raise DomainError(f"`chunk` must lie in 1..1024; got {self.chunk}")
+        _check_whole("chunk", self.chunk, 1024)
+        if self.fold_depth is not None:
+            _check_whole("fold_depth", self.fold_depth, 2**31)
+        for name in ("k_exp", "k_log", "k_div", "k_scale"):
+            _check_roundings(name, getattr(self, name))
 
     @property
     def storage(self) -> StorageType:
@@ -197,6 +203,18 @@ def _has_bits(x: NDArray[np.float64], bits: int) -> bool:
     significand, _ = np.frexp(x[np.isfinite(x)])
     whole = np.ldexp(significand, bits)
     return bool((whole == np.rint(whole)).all())
+
+
+def _check_whole(name: str, given: Any, most: int) -> None:
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not whole or not 1 <= given <= most:
+        raise DomainError(f"`{name}` must be an integer in 1..{most}; got {given!r:.80}")
+
+
+def _check_roundings(name: str, given: Any) -> None:
+    real = isinstance(given, int | float | np.integer | np.floating) and not isinstance(given, bool)
+    if not real or not 0 <= given < float("inf"):
+        raise DomainError(f"`{name}` must be a finite number, at least 0; got {given!r:.80}")
 
 
 _WORDS: Final[dict[str, tuple[str | None, ...]]] = {
