@@ -43,7 +43,6 @@ def exponential_bound(
     floor = n * arithmetic.eta * reach
     sizes = np.max(np.sum(np.abs(X), axis=-2), axis=-1, initial=0.0)[:, None, None]
     deepest = len(levels) - 1
-    majorant = positive_exponential(np.abs(X) * 2.0**-deepest)
     error, peak = np.zeros_like(X), np.broadcast_to(sizes, X.shape)
     for i in range(deepest, -1, -1):
         here = sizes * 2.0**-i
@@ -57,11 +56,13 @@ def exponential_bound(
                 started, (size + error) @ error + error @ size + (n + 2) * u * square + floor, 0.0
             )
             peak = np.where(started, np.maximum(peak, square), peak)
-            majorant = majorant @ majorant
         may_start = (here <= LARGEST_ARGUMENT) & ((here > SMALLEST_ARGUMENT) | (i == 0))
-        moved = majorant @ (lost * 2.0**-i) @ majorant
-        start = np.where(may_start, (n + START) * (u * majorant * reach + floor) + moved, 0.0)
-        error = np.maximum(below, start)
+        error = below
+        if np.any(may_start):
+            majorant = _majorant(np.abs(X) * 2.0**-i)
+            moved = majorant @ (lost * 2.0**-i) @ majorant
+            start = (n + START) * (u * majorant * reach + floor) + moved
+            error = np.maximum(below, np.where(may_start, start, 0.0))
     bound = error + u * np.abs(levels[0])
     in_range = np.all(np.nan_to_num(peak, nan=np.inf) + bound < arithmetic.largest, axis=(-2, -1))
     return bound, in_range

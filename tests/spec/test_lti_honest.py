@@ -109,6 +109,15 @@ def test_honest_exponentials_stay_within(kind: str, form: Any, compute: Any) -> 
     assert max(worst.values()) <= 1, worst
 
 
+def test_an_exponential_is_bounded_alike_beside_one_of_many_squarings() -> None:
+    """e^|X| = 19 from |X|/2⁶⁸, of which 1 + |X|/2⁶⁸ keeps nothing."""
+    B = np.array([[[1.0], [1.0]], [[1.0], [3e18]]])
+    given = {"A": -2 * np.eye(2), "delta": 1.5, "arithmetic": Arithmetic()}
+    alone = ssm_spec.discretize_zoh_bounds(B=B[0], **given)["A_bar"]
+    beside = ssm_spec.discretize_zoh_bounds(B=B, **given)["A_bar"]
+    np.testing.assert_allclose(beside.bound[0], alone.bound, rtol=1e-6)
+
+
 @BOTH
 @pytest.mark.parametrize("kind", SYSTEMS)
 @pytest.mark.parametrize("form", [forms.bilinear_solve, forms.bilinear_inverse], ids=["solve", "inverse"])
