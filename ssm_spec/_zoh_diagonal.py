@@ -219,8 +219,8 @@ def _lost_gradients(
     φ₁ + λ Δ ψ if |p| is small.
     """
     a, phi, psi = functions
+    phi1 = 1 + _phi1(phi, step)
     A, step, G_a, G_B, a, psi = (1 + np.abs(x) for x in (A, step, dA_bar, dB_bar, a, psi))
-    phi1 = 1 + _phi1(phi, step - 1)
     source = np.sum((1 + np.abs(B)) * G_B, axis=-1)
     dB = (step * phi1)[..., None] * G_B
     dA = step * a * G_a + step**2 * psi * source

@@ -56,6 +56,7 @@ LOST: dict[str, Call] = {
     ),
     "φ₁ B of Δ φ₁ B": (modes("zoh", -1, SMALL, LARGE), None, "B_bar"),
     "φ₁ G of dB": (modes("zoh", -1, 1, LARGE), of_input(SMALL), "B"),
+    "G of φ G, a short step's φ₁ large": (modes("zoh", 4.4e21, 1, 1.946e-20), of_input(1e-42), "B"),
     "Δ² of dA": (modes("zoh", 0, LARGE, SMALL), of_input(1e10), "A"),
     "a G of dΔ": (modes("zoh", -LARGE, 1, 46 * SMALL), {"A_bar": mode(SMALL)}, "delta"),
     "Δ of Δ A": (modes("zoh", -1e37, 1, 1e-38), None, "A_bar"),
