@@ -2,7 +2,9 @@
 
 Modes. The power a^j is a product of j factors in any bracketing, or exp(j log a):
 
-    ρ_j = max(j u_m, u (k_e + (k_l + k_p) j |log a|)),   e_K = γ Σ_n |C||B̄||a|^j (expm1 ρ_j + n u + 3 u_m).
+    ρ_j = max(j u_m, u (k_e + (k_l + k_p) j |log a|)),   e_K = γ Σ_n |C||B̄||a|^j (expm1 ρ_j + k + 2 u_m),
+
+k = max(n u + u_m, 2n u): the last product may be two real ones that are summed apart.
 
 A full Ā. Sequential powers from either side, or repeated doubling, V_{j+2^i} = P_i V_j with P_i = Ā^{2^i}:
 
@@ -31,6 +33,7 @@ from ssm_spec._kernel import (
     ssm_kernel,
     vandermonde,
 )
+from ssm_spec._products import met
 from ssm_spec._recurrence import adjoint
 from ssm_spec._recurrence_bounds import ssm_recurrence_bounds, ssm_recurrence_vjp_bounds
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
@@ -171,7 +174,7 @@ def _vandermonde_error(call: Kernel, table: Array, rho: Float, arithmetic: Arith
     """Return the error of K (s, p, m, l) for powers with relative errors ρ (s, n, l)."""
     u, u_m, n = arithmetic.u, arithmetic.product(call.paired), call.A.shape[-1]
     B, C = np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], np.abs(call.C)[..., :, None, :]
-    wrong = np.abs(table) * (np.expm1(rho) + n * u + 3 * u_m)
+    wrong = np.abs(table) * (np.expm1(rho) + met(n, 0, call.paired).read * u + 2 * u_m)
     flushed = arithmetic.eta * _product_sizes(call, table)
     return np.asarray(call.gamma * (C * B) @ wrong[..., None, :, :] + flushed)
 

@@ -3,7 +3,7 @@
     λ, 1 − λ       λρ_σ; and of λρ_σ + u(1 − λ), as 1 − λ, and (1 − λ)ρ_σ, as σ(−x), the larger
     S              the recurrence of `_selective_scan._state_errors` with a = exp(adt), whose source
                    is the two outer products
-    y              Σ_n |q̃|e_S + e_q̃(|S| + e_S) + nu|q̃|(m + e_S) + (n + Q)u|D v| + u|y|, before the gate
+    y              Σ_n |q̃|e_S + e_q̃(|S| + e_S) + nu|q̃|(m + e_S) + (n + 2Q)u|D v| + u|y|, before the gate
 
 The angles and what they turn are in `_turns`; all is seen from one of its frames. Arrays of states have heads
 last: (l, p, n, b, h).
@@ -124,7 +124,8 @@ def forward_errors(siso: Siso, path: Path, states: States, turns: Turns, arithme
         reach=flat(source_reach),
     )
     sums = chunk_sums(np.abs(siso.adt), arithmetic.chunk)
-    chunks = Chunks(arithmetic.chunk, chunk_begins(len(sums), arithmetic.chunk), sums, sums, dual=True)
+    begins = chunk_begins(len(sums), arithmetic.chunk)
+    chunks = Chunks(arithmetic.chunk, begins, sums, sums, dual=True, sources=2)
     S = in_order(recurrence, arithmetic, chunks, states.after.shape)
     y = _read(siso, path, states, turns, S, q, arithmetic)
     return Forward(weights, turns, k, q, S, source, source_error, *y)
@@ -171,7 +172,7 @@ def _read(
     terms = q * drift.error + e * (S + drift.error) + (n + 1) * arithmetic.u * (q + e) * mass
     terms += flushed(arithmetic, q, mass) + arithmetic.eta * (1.0 + q) * drift.pairs
     error = terms.sum(axis=2).transpose(0, 2, 3, 1)
-    sums = n + sums_over_times(arithmetic, len(y), dual=True)[:, None, None, None]
+    sums = n + 2.0 * sums_over_times(arithmetic, len(y), dual=True)[:, None, None, None]
     error += arithmetic.u * ((2.0 + sums) * np.abs(skip) + np.abs(y))
     error += flushed(arithmetic, np.abs(siso.D[:, None]), np.abs(siso.v))
     read = np.maximum(reached(arithmetic, mass), drift.meets)

@@ -39,6 +39,8 @@ class Chunks:
         does the way back, whose chunks end before their first step.
     dual
         Whether what reads a state may meet what enters it first, C_t B_s, before there is a state.
+    sources
+        How many terms a step adds, each of which may be summed by itself.
     """
 
     length: int
@@ -47,6 +49,7 @@ class Chunks:
     at_source: Float
     decayed: bool = False
     dual: bool = False
+    sources: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,13 +179,14 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     Shared by all that comes later: f ← (|a| + E)f + E|x⁻| + E_s + |s|τ, where
     E = |a| expm1(|A|(E_s + uS)) is the error of Δ and of the cumulative sum, and
     τ = |A| u ⌈log₂ Q⌉ S that of a sum in another order. Not shared: one exponential, its
-    product and a sum of Q terms, u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
+    product and a sum of Q terms (of each source), u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
     M ← |a|M + |s|, X ← |a|(X + |p|M⁻), and κM where operands of matrix products are rounded to
     a narrower type. At a chunk's end both are carried on; if decayed once more in the weights of
     the sources, with lost + |a|[τ(|x⁻| + e) + (k_p + 1)u|p|M⁻] besides.
     """
     u, u_m = arithmetic.u, arithmetic.product(r.complex)
-    q, k_exp = min(chunks.length, len(r.decay)), arithmetic.exponential(r.complex)
+    steps = min(chunks.length, len(r.decay))
+    q, k_exp = chunks.sources * steps, arithmetic.exponential(r.complex)
     opening = r.fresh | chunks.begins[:, None]
     weight = r.decay * (opening[:, None, :, None] * r.before)
     inside = cuts_of(opening)
@@ -192,7 +196,7 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     stretched[1:] = r.decay[1:] * r.exponent[1:] * mass[:-1]
     stretched = np.where(opening[:, None, :, None], r.exponent * weight, stretched)
     exponents = recur(r.decay, stretched, inside)
-    tau = r.rate * (u * np.ceil(np.log2(max(q, 2))) * chunks.at_source[:, None])
+    tau = r.rate * (u * np.ceil(np.log2(max(steps, 2))) * chunks.at_source[:, None])
     unshared = u * ((k_exp + q) * mass + (arithmetic.k_scale + 1.0) * exponents) + 4.0 * u_m * mass
     products = recur(r.decay, r.decay, cuts_of(r.fresh), join=np.maximum)
     unshared += arithmetic.operand_rounding * mass
