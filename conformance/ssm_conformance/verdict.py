@@ -17,6 +17,11 @@ EDGES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 10.
 """Upper edges of the bins in which ``details["headroom"]`` counts elements by their ratio of error
 to bound; one more bin holds what exceeds the last, and NaN."""
 
+_SHOWN: Final = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"
+}
+"""Control characters, which a terminal would obey, as they are written in Python."""
+
 LIKELY: Final = "; likely mistake: "
 """In a message, what stands between the elements that are wrong and the one mistake that explains them."""
 
@@ -82,6 +87,7 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"`status` must be one of {', '.join(STATUSES)}; got {self.status!r}")
+        object.__setattr__(self, "message", plain(self.message))
 
     @property
     def judged(self) -> bool:
@@ -105,7 +111,7 @@ class Verdict:
             "outputs": [
                 {"name": o.name, "ratio": plain(o.ratio), "where": plain(o.where)} for o in self.outputs
             ],
-            "message": plain(self.message),
+            "message": self.message,
             "expected": self.expected,
             "rerun": self.rerun,
             "seconds": round(self.seconds, 6),
@@ -140,6 +146,8 @@ def _output(data: Mapping[str, Any]) -> OutputRatio:
 def plain(value: Any) -> Any:
     """A value as strict JSON data: plain numbers, non-finite ones as strings, the rest through ``str``.
 
+    Strings show control characters instead of holding them: they may be a plugin's, and go to terminals.
+
     Parameters
     ----------
     value
@@ -148,7 +156,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy's scalars and arrays, without importing NumPy
         value = value.tolist()
     if isinstance(value, str):  # half of a surrogate pair could be written to no file and no terminal
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return value.encode("utf-8", "backslashreplace").decode("utf-8").translate(_SHOWN)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from ssm_conformance.engine.target import LoadError
 from ssm_conformance.verdict import OutputRatio, Verdict, plain
 
 
@@ -43,6 +44,14 @@ def test_details_become_plain_data() -> None:
     details = {"a": np.float32(1.5), "b": (np.int64(2), -math.inf), 3: {"x"}, "c": 1j, "d": np.arange(2)}
     assert plain("ü\ud800") == "ü\\ud800"
     assert plain(details) == {"a": 1.5, "b": [2, "-inf"], "3": ["x"], "c": "1j", "d": [0, 1]}
+
+
+def test_control_characters_are_shown_and_not_obeyed() -> None:
+    text = "\x1b]0;title\x07\x1b[2J\x00 a\tb\nc\x9b1m"
+    shown = "\\x1b]0;title\\x07\\x1b[2J\\x00 a\tb\nc\\x9b1m"
+    assert plain(text) == shown
+    assert Verdict("a/b/c/d", "a", "c", "b", "fail", message=text).message == shown
+    assert str(LoadError("plugin", text)) == shown
 
 
 def test_an_unknown_status_is_refused() -> None:

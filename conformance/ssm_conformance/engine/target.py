@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ssm_backends import Plugin, PluginError, UnknownBackendError, find_plugin
+from ssm_conformance.verdict import plain
 
 FailureKind = Literal["unknown", "unavailable", "plugin", "crash", "timeout"]
 
@@ -26,9 +27,9 @@ class LoadError(RuntimeError):
     """
 
     def __init__(self, kind: FailureKind, message: str, log: str = "") -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.kind: FailureKind = kind
-        self.log = log
+        self.log: str = plain(log)
 
 
 @dataclass(frozen=True)
