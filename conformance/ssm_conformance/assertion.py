@@ -57,8 +57,8 @@ def assert_conforms(
     ShapeError, DTypeError, ArgumentError
         If the inputs are no valid call of the operator, `actual` or `gradients` no arrays of its
         outputs and inputs, or an array has no numbers to read, as on PyTorch's meta device. Also
-        if of one of them no element can be judged: with inputs that hold a NaN or overflow, an
-        assertion would hold of anything.
+        if of all outputs that are given, or of all gradients, no element can be judged: with
+        inputs that hold a NaN or overflow, an assertion would hold of anything.
     """
     asked = question(op, actual, inputs)
     _check_mappings(gradients, cotangents, arithmetic)
@@ -118,22 +118,23 @@ def _check_dtypes(argument: str, arrays: Mapping[str, Stored]) -> None:
 def _complaints(
     argument: str, asked: Question, actual: Mapping[str, Stored], expected: Mapping[str, ssm_spec.Bounded]
 ) -> list[str]:
-    """A line on each array that is wrong; an array of which nothing can be judged is refused."""
+    """A line on each array that is wrong; arrays of which nothing at all can be judged are refused."""
     declared = OPERATORS[asked.op].outputs if asked.op in OPERATORS else ()
     periods = {output.name: output.period for output in declared}
-    lines = []
+    lines, size, excused = [], 0, 0
     for name, (array, dtype) in actual.items():
         if array.shape != expected[name].value.shape:
             lines.append(f"{name} must have shape {expected[name].value.shape}; got {array.shape}")
             continue
         found = judge(array, dtype, asked.compute, expected[name], periods.get(name))
-        if found.excused == found.size > 0:
-            raise ArgumentError(
-                f"`{argument}`: none of the {found.size} elements of {name} can be judged: what is exact "
-                f"there leaves the range of {asked.compute}; give smaller inputs, without NaN and infinities"
-            )
+        size, excused = size + found.size, excused + found.excused
         if not found.passed:
             lines.append(describe(name, found))
+    if excused == size > 0 and not lines:
+        raise ArgumentError(
+            f"`{argument}`: none of the {size} elements of {', '.join(actual)} can be judged: what is exact "
+            f"there leaves the range of {asked.compute}; give smaller inputs, without NaN and infinities"
+        )
     return lines
 
 

@@ -284,8 +284,8 @@ def test_numbers_behind_a_mask_are_nobody_s(where: str) -> None:
         assert_conforms("selective_scan", **asked, **call)
 
 
-def test_an_output_of_which_nothing_can_be_judged_is_no_test() -> None:
-    """Whatever the kernel gave would pass."""
+def test_a_call_of_which_nothing_can_be_judged_is_no_test() -> None:
+    """Whatever the kernel gave would pass; not so where another output can be judged."""
     call = inputs()
     lost = call | {"u": np.full_like(call["u"], np.nan)}
     y = right(call)
@@ -297,5 +297,8 @@ def test_an_output_of_which_nothing_can_be_judged_is_no_test() -> None:
     one = call | {"u": call["u"].copy()}
     one["u"][0, 0, 5] = np.nan
     assert_conforms("selective_scan", right(one), **one)
+    late = call | {"u": call["u"].copy(), "return_last_state": True}
+    late["u"][..., -1] = np.nan
+    assert_conforms("selective_scan", ssm_spec.selective_scan(**late), **late)
     nothing = inputs(l=0)
     assert_conforms("selective_scan", right(nothing), **nothing)
