@@ -150,11 +150,8 @@ def _read(argument: str, which: str, read: Callable[[Any], T], value: Any) -> T:
     """What `read` makes of a value, whose numbers may be nowhere, or laid out as NumPy cannot have them."""
     try:
         return read(value)
-    except (
-        TypeError,
-        RuntimeError,
-        BufferError,
-    ) as error:  # of a fake or a sparse tensor; of DLPack
+    except (TypeError, RuntimeError, BufferError) as error:
+        # PyTorch's, of the meta device, a fake or a sparse tensor; and DLPack's.
         kind = f"{type(value).__name__} on {getattr(value, 'device', 'no device')}{which}"
         raise ArgumentError(f"{argument} must hold numbers that can be read; got {kind}: {error}") from error
 

@@ -115,6 +115,7 @@ def test_an_exponential_is_bounded_alike_beside_one_of_many_squarings() -> None:
     given = {"A": -2 * np.eye(2), "delta": 1.5, "arithmetic": Arithmetic()}
     alone = ssm_spec.discretize_zoh_bounds(B=B[0], **given)["A_bar"]
     beside = ssm_spec.discretize_zoh_bounds(B=B, **given)["A_bar"]
+    # One system's bound, formed in float64 beside another: products of matrices may round otherwise.
     np.testing.assert_allclose(beside.bound[0], alone.bound, rtol=1e-6)
 
 
