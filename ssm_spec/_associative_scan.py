@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil, log2
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -265,9 +264,7 @@ def _errors(a: Array, h: Array, x: Array, call: _Scan, arithmetic: Arithmetic) -
     u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(h))
     n, length, dense = h.shape[-1], len(h), call.dense
     in_order = arithmetic.evaluation == "sequential"
-    rank = float(ceil(log2(length))) if length > 1 else 0.0
-    if arithmetic.fold_depth is not None and arithmetic.evaluation == "right_fold":
-        rank = float(arithmetic.fold_depth)
+    rank = float(arithmetic.tree_depth(length))
     e = np.zeros(h.shape)
     f, previous = np.zeros(h.shape[1:]), np.zeros(h.shape[1:])
     K, J, G, X = (np.zeros(h.shape[1:]) for _ in range(4))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil, log2
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -38,6 +39,10 @@ LARGEST_FINITE: Final = {
     "bfloat16": (2 - 2.0**-7) * 2.0**127,
     "float16": 65504.0,
 }
+COARSEST: Final = 2**14
+"""The largest error of a function, in units of u, that is still arithmetic: the 8192 ulp that OpenCL allows
+half_exp, half_log and half_divide, the coarsest functions of single precision in any standard. It leaves ten
+bits; from 1/u on the error would be as large as the value, and anything would pass."""
 _LARGEST_OPERAND: Final = {"compute": float("inf"), "tf32": (2 - 2.0**-10) * 2.0**127, **LARGEST_FINITE}
 
 
@@ -59,7 +64,8 @@ class Arithmetic:
     chunk
         Q, the length of a chunk, for "chunk" and "matmul_chunk"; at most 1024.
     fold_depth
-        r, for "right_fold": the most tree nodes that share one right end.
+        r, for "right_fold": the most tree nodes that share one right end. Over l steps no tree has
+        more than l.
     softplus
         How log(1 + exp(x)) is computed: "log1p", or "naive" (no guard for small exp(x)).
     decayed_state
@@ -73,7 +79,7 @@ class Arithmetic:
     k_exp, k_log, k_div, k_scale
         Error of exp, log1p, division and the prescaled argument of exp2, in units of
         the unit roundoff. The defaults follow the single-precision limits of the
-        OpenCL specification (3, 2 and 2.5 ulp).
+        OpenCL specification (3, 2 and 2.5 ulp); at most 16384, what it allows half_exp.
 
     Raises
     ------
@@ -137,6 +143,12 @@ class Arithmetic:
     def in_chunks(self) -> bool:
         """Whether time is cut into chunks, by products of matrices or not."""
         return self.evaluation in ("chunk", "matmul_chunk")
+
+    def tree_depth(self, steps: int) -> int:
+        """R, how often a path through the tree over so many steps turns right at most."""
+        if self.evaluation == "right_fold" and self.fold_depth is not None:
+            return min(int(self.fold_depth), steps)  # the leaves are the steps, and what is before them
+        return ceil(log2(max(steps, 1)))
 
     @property
     def operand_rounding(self) -> float:
@@ -213,8 +225,8 @@ def _check_whole(name: str, given: Any, most: int) -> None:
 
 def _check_roundings(name: str, given: Any) -> None:
     real = isinstance(given, int | float | np.integer | np.floating) and not isinstance(given, bool)
-    if not real or not 0 <= given < float("inf"):
-        raise DomainError(f"`{name}` must be a finite number, at least 0; got {given!r:.80}")
+    if not real or not 0 <= given <= COARSEST:
+        raise DomainError(f"`{name}` must be a number in 0..{COARSEST}; got {given!r:.80}")
 
 
 _WORDS: Final[dict[str, tuple[str | None, ...]]] = {

@@ -30,7 +30,6 @@ brackets     any bracketing with a full A: G ← a G + |v|, X ← a X + G, e = f
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil, log2
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -243,10 +242,7 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
 
 def _depth(trace: Trace, arithmetic: Arithmetic) -> float:
     """Return R, how often a path through the declared tree turns right."""
-    if arithmetic.evaluation == "right_fold" and arithmetic.fold_depth is not None:
-        return float(arithmetic.fold_depth)
-    length = len(trace.states) - 1
-    return float(ceil(log2(length))) if length > 1 else 0.0
+    return float(arithmetic.tree_depth(len(trace.states) - 1))
 
 
 def _sums_beside_products(trace: Trace, arithmetic: Arithmetic) -> float:

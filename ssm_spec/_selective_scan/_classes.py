@@ -155,9 +155,7 @@ def _drift(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> St
         return sequential(recurrence, arithmetic)
     if arithmetic.in_chunks:
         return chunked(recurrence, arithmetic, chunks)
-    balanced = int(np.ceil(np.log2(max(len(recurrence.decay), 1))))
-    depth = balanced if arithmetic.fold_depth is None else arithmetic.fold_depth
-    return bracketed(recurrence, arithmetic, depth)
+    return bracketed(recurrence, arithmetic, arithmetic.tree_depth(len(recurrence.decay)))
 
 
 def next_step(array: Any) -> Any:
