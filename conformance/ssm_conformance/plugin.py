@@ -5,6 +5,7 @@ Every pytest session imports this module: it imports pytest and the standard lib
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--ssm-device", metavar="D", help="cpu, cuda, …; the backend's own default if not given")
     group.addoption("--ssm-level", choices=("smoke", "quick", "full"), default="quick", help="default: quick")
     group.addoption("--ssm-expected", type=Path, metavar="FILE", help="announced failures, strictly held to")
-    group.addoption("--ssm-timeout", type=float, default=60.0, metavar="S", help="seconds a case may take")
+    longer = "seconds a case may take; 5 S for a first call, and for the import (30 at least)"
+    group.addoption("--ssm-timeout", type=seconds, default=60.0, metavar="S", help=longer)
+
+
+def seconds(given: str) -> float:
+    """Read a positive, finite number of seconds; argparse.ArgumentTypeError if it is none."""
+    try:
+        number = float(given)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds; got {given!r}")
+    return number
 
 
 def asked_for(config: pytest.Config) -> bool:

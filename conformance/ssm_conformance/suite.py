@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,10 @@ from ssm_conformance.engine import (
     Selection,
     Session,
     find_target,
-    open_session,
     read_expected,
 )
 from ssm_conformance.engine.expected import expectations_for
+from ssm_conformance.engine.opening import opened
 from ssm_conformance.engine.target import module_target
 from ssm_conformance.planning import Planned
 from ssm_conformance.plugin import SESSION
@@ -133,4 +135,13 @@ def _load(config: pytest.Config) -> Session:
         target = module_target(module, device)
     else:
         target = find_target(config.getoption("--ssm-backend"), device)
-    return open_session(target, limits, workers=1)
+    return opened(target, limits, workers=1, tell=partial(_tell, config))
+
+
+def _tell(config: pytest.Config, name: str, what: str) -> None:
+    """Show a line although pytest captures what is printed; an xdist worker has no terminal to show it on."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is not None:
+        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+            reporter.write_line(f"{name}: {what}")

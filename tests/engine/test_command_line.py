@@ -130,13 +130,31 @@ def test_a_plugin_that_hangs_is_named_while_it_is_waited_for(
     ssm_spec: Run, write_plugin: Write, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
     monkeypatch.setattr("ssm_conformance.cli._request.Limits", partial(Limits, load=4.0))
-    monkeypatch.setattr("ssm_conformance.cli._opening.PATIENCE", 1.0 if slow else 60.0)
+    monkeypatch.setattr("ssm_conformance.engine.opening.PATIENCE", 1.0 if slow else 60.0)
     said = ssm_spec("conform", "--plugin", write_plugin("hangs", top="import time; time.sleep(60)\n"))
     told = "hangs: still waiting for hangs to be imported"
     assert (told in said.err) == slow
     assert said.err.count("given up after 4 s") == slow
     assert "the time limit was 4 s" in said.err.partition(told)[2 if slow else 0]
     assert said.status == 2
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--memory", "--search"])
+@pytest.mark.parametrize("given", ["nan", "inf"])
+def test_a_limit_that_is_no_number_is_refused(ssm_spec: Run, option: str, given: str) -> None:
+    said = ssm_spec("conform", "numpy", option, given, "--case", RIGHT, "--fail-fast")
+    assert said.status == 2
+    assert f"Invalid value for '{option}': must be a finite number; got {given}" in said.err
+
+
+def test_a_shorter_timeout_shortens_the_import(
+    ssm_spec: Run, write_plugin: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssm_conformance.engine.limits.SHORTEST_LOAD", 1.0)
+    hangs = write_plugin("hangs", top="import time; time.sleep(60)\n")
+    said = ssm_spec("conform", "--plugin", hangs, "--timeout", "0.4")
+    assert said.status == 2
+    assert "stopped after 2 s: the time limit was 2 s" in said.err
 
 
 def test_several_backends_end_in_one_matrix(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:

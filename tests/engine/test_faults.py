@@ -90,6 +90,13 @@ def test_calls_of_many_kinds_have_time_to_compile(write_plugin: Write) -> None:
     assert found[case].seconds > 1.0
 
 
+def test_an_import_has_the_time_of_a_first_call_and_enough_for_the_libraries() -> None:
+    assert Limits().for_load() == Limits().for_case(first=True) == 300
+    assert Limits(seconds=10.0).for_load() == 50
+    assert Limits(seconds=0.1).for_load() == 30
+    assert Limits(seconds=10.0, load=2.0).for_load() == 2
+
+
 def test_what_is_asked_of_many_sizes_has_time_to_compile_each() -> None:
     assert {case.method for case in catalogue("full") if case.check == "memory"} <= set(MANY_KINDS)
 

@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from ssm_conformance.cases import catalogue
 
 from .conftest import BAD, RIGHT, Write
@@ -90,6 +92,27 @@ def test_a_backend_that_does_not_load_is_an_error(tmp_path: Path) -> None:
     done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-backend", "nobody", "-q")
     assert done.returncode == 2
     assert "no backend is called 'nobody'" in done.stdout
+
+
+@pytest.mark.parametrize("captured", ["--capture=fd", "--capture=no"])
+def test_a_slow_import_is_told_while_it_is_waited_for(
+    write_plugin: Write, tmp_path: Path, captured: str
+) -> None:
+    (tmp_path / "soon.py").write_text("import ssm_conformance.engine.opening as o\no.PATIENCE = 0.5\n")
+    module = write_plugin("slow", top="import time; time.sleep(2)\n")
+    done = run(tmp_path, "--pyargs", f"ssm_conformance.suite::{RIGHT}", "--ssm-plugin", module, captured,
+               "-p", "soon", "--ssm-timeout", "10")  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.count("slow: still waiting for slow to be imported") == 1
+    assert "it is given up after 50 s" in done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
+    done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-backend", "numpy", "--ssm-timeout", given)
+    assert done.returncode == 4
+    assert f"argument --ssm-timeout: must be a positive number of seconds; got '{given}'" in done.stderr
 
 
 def test_it_is_inert_without_the_option(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,13 @@ def worker_count(ctx: click.Context, param: click.Parameter, value: str) -> int 
     return int(value)
 
 
+def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse a number that is none, or has no end."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"must be a finite number; got {value}")
+    return value
+
+
 @click.command(short_help="Judge backends.")
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--all-available", is_flag=True, help="Every backend that can run here; so does NAME all.")
@@ -36,14 +44,16 @@ def worker_count(ctx: click.Context, param: click.Parameter, value: str) -> int 
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
     default=60.0,
     show_default=True,
     metavar="S",
-    help="Seconds a case may take; five times as many where it may compile.",
+    help="Seconds a case may take; 5 S where it may compile, and for the import (30 at least).",
 )
 @click.option(
     "--memory",
     type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
     metavar="GIB",
     help="Resident memory a worker may hold; its share of the machine if not given.",
 )
@@ -59,6 +69,7 @@ def worker_count(ctx: click.Context, param: click.Parameter, value: str) -> int 
 @click.option(
     "--search",
     type=click.FloatRange(min=0),
+    callback=finite,
     default=0.0,
     metavar="SECONDS",
     help="Then draw calls within the claims for so long; what fails is printed as a case.",

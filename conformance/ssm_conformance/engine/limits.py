@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 GIB: Final = 2**30
+SHORTEST_LOAD: Final = 30.0
+"""Seconds that an import has in any case: its libraries are large, and it is no case to be cut short."""
 CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -26,7 +28,8 @@ class Limits:
         How many times as long the first such call may take, and a case whose calls are of many kinds: they
         may compile.
     load
-        Seconds that importing the plugin, and the suite, may take.
+        Seconds that importing the plugin, and the suite, may take; None for those of a first call, and
+        `SHORTEST_LOAD` at least.
     memory
         Resident bytes of the worker and its children; None for the share of this machine.
     threads
@@ -39,7 +42,7 @@ class Limits:
 
     seconds: float = 60.0
     first_call: float = 5.0
-    load: float = 300.0
+    load: float | None = None
     memory: int | None = None
     threads: int = 4096
     gpu_fraction: float = 0.9
@@ -48,6 +51,10 @@ class Limits:
     def for_case(self, first: bool) -> float:
         """Seconds that a case may take."""
         return self.seconds * (self.first_call if first else 1.0)
+
+    def for_load(self) -> float:
+        """Seconds that the import may take, which may compile as a first call may."""
+        return max(self.for_case(first=True), SHORTEST_LOAD) if self.load is None else self.load
 
     def resident(self, workers: int) -> int:
         """Resident bytes that each of several workers may hold."""

@@ -140,7 +140,7 @@ class WorkerProcess:
             "gpu_fraction": self._limits.gpu_fraction,
         }
         try:
-            answer = self._ask(order, self._limits.load)
+            answer = self._ask(order, self._limits.for_load())
         except WorkerLostError as lost:
             what = f"backend {target.plugin.name!r}: loading {target.plugin.module}: {lost}"
             raise LoadError("timeout" if lost.kind == "timeout" else "crash", what, lost.log) from lost
