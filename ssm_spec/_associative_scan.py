@@ -4,9 +4,10 @@
 
 Bounds, E being what is flushed (`_state_error` has the proofs, with a constant in time):
 
-    sequential   e ← |a| e + (k u + u_m) |a| (|h⁻| + e) + u |h| + E,   k = n for matrices, else 1
+    sequential   e ← |a| e + κ u |a| (|h⁻| + e) + u |h| + E,   κ that of a sum of n products, for matrices,
+                 and what x meets if it is a term of it (`step_rounding`)
     scan         f ← |a| f + E,  K ← max(|a| K, |h|),  J ← |a| J + K,  e = f + (3 u_m + 2 u) J + u_m r K
-    brackets     G ← |a| G + |x|,  X ← |a| X + G,  e = f + ((n + 2) u + u_m) X       (matrices)
+    brackets     G ← |a| G + |x|,  X ← |a| X + G,  e = f + (κ + 2) u X + n r u G       (matrices)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import ShapeError
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import given_back, named
+from ssm_spec._products import roundings, step_rounding
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._validate import (
     Array,
@@ -261,8 +263,10 @@ def _own(call: _Scan) -> Arithmetic:
 
 def _errors(a: Array, h: Array, x: Array, call: _Scan, arithmetic: Arithmetic) -> Float:
     """Bound the states h of the recurrence of a and x, all time first."""
-    u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(h))
+    complex_ = np.iscomplexobj(h)
+    u, u_m = arithmetic.u, arithmetic.product(complex_)
     n, length, dense = h.shape[-1], len(h), call.dense
+    terms = n if dense else 1
     in_order = arithmetic.evaluation == "sequential"
     rank = float(arithmetic.tree_depth(length))
     e = np.zeros(h.shape)
@@ -276,13 +280,14 @@ def _errors(a: Array, h: Array, x: Array, call: _Scan, arithmetic: Arithmetic) -
         E = arithmetic.eta * (2 * n + 2 + flushed) if t else np.full_like(f, arithmetic.eta)
         if in_order:
             through = _applied(size, previous + f, dense)
-            f = _applied(size, f, dense) + ((n if dense else 1) * u + u_m) * through + u * now + E
+            rounded = step_rounding(through, np.abs(x[t]), terms, 1, complex_, u)
+            f = _applied(size, f, dense) + rounded + u * now + E
             e[t] = f * (1 + 2 * u)
         elif dense:
             f = _applied(size, f, dense) + E
             G = _applied(size, G, dense) + np.abs(x[t])
             X = _applied(size, X, dense) + G
-            e[t] = f + ((n + 2) * u + u_m) * X
+            e[t] = f + (roundings(n, complex_) + 2) * u * X + (2 if complex_ else 1) * n * rank * u * G
         else:
             f, K = size * f + E, np.maximum(size * K, now)
             J = size * J + K

@@ -11,8 +11,9 @@ A full Ā. Sequential powers from either side, or repeated doubling, V_{j+2^i} =
     ε_{i+1} = |P_i| ε_i + ε_i |P_i| + ε_i² + w |P_i|²,
     e_{j+2^i} = |P_i| e_j + ε_i (|V_j| + e_j) + w |P_i||V_j|,
 
-w = n u + u_m. What declares nothing gets the element-wise maximum of all of them. The gradient likewise from
-either side: dB̄ = Σ_j (C Ā^j)ᴴ G_j by the rows C Ā^j is dC of the mirrored system, Ā, B̄, C transposed.
+w = κ u, κ that of a sum of n products. What declares nothing gets the element-wise maximum of all of them.
+The gradient likewise from either side: dB̄ = Σ_j (C Ā^j)ᴴ G_j by the rows C Ā^j is dC of the mirrored system,
+Ā, B̄, C transposed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ssm_spec._kernel import (
     ssm_kernel,
     vandermonde,
 )
-from ssm_spec._products import met
+from ssm_spec._products import met, roundings
 from ssm_spec._recurrence import adjoint
 from ssm_spec._recurrence_bounds import ssm_recurrence_bounds, ssm_recurrence_vjp_bounds
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
@@ -109,12 +110,11 @@ def vandermonde_gradients(
     """Return the gradients of modes, B̄ and C with their bounds.
 
     With S_pmn = γ Σ_j G_pmj conj(a_n^j) and T_nj = γ Σ_pm conj(C_pn B_nm) G_pmj:
-    dC = Σ_m conj(B) S, dB̄ = Σ_p conj(C) S, dā = Σ_j j conj(a^{j−1}) T. A sum over j or over pm in any order,
-    and whatever joins the powers to it, costs a unit a term.
+    dC = Σ_m conj(B) S, dB̄ = Σ_p conj(C) S, dā = Σ_j j conj(a^{j−1}) T. The terms of all j and of all that is
+    summed with them may be one sum in any order, of either part if they are complex: κ units (`roundings`).
     """
     G = G.reshape(call.A.shape[0], *call.shape[-3:])
     p, m, length = G.shape[-3:]
-    u, u_m = arithmetic.u, arithmetic.product(call.paired)
     with np.errstate(all="ignore"):
         table = powers(call.A, length)
         j = np.arange(length, dtype=np.float64)
@@ -130,18 +130,25 @@ def vandermonde_gradients(
         T_size = call.gamma * np.einsum("sbn,sbj->snj", np.abs(_merged(C * B)), np.abs(_merged(G)))
 
         def errors(rho: Float, unit: float, unit_m: float, eta: float) -> dict[str, Float]:
-            powers_wrong = np.abs(table) * (np.expm1(rho) + (length + 1) * unit + unit_m)
-            e_S = call.gamma * (np.abs(G) @ np.swapaxes(powers_wrong, -1, -2)[..., None, :, :])
+            size = np.abs(table)
+            wrong = [
+                size * (np.expm1(rho) + roundings(joint * length, call.paired) * unit + unit_m)
+                for joint in (p, m)
+            ]
+            of_p, of_m = (
+                call.gamma * (np.abs(G) @ np.swapaxes(one, -1, -2)[..., None, :, :]) for one in wrong
+            )
             joined = np.abs(slope) * T_size[..., 1:]
             lost = _lost_gradients(call, table, G, eta)
-            per_step = np.expm1(rho[..., 1:]) + (length + p * m + 9) * unit + 4 * unit_m
+            sums = roundings(p * m * length, call.paired) + 9
+            per_step = np.expm1(rho[..., 1:]) + sums * unit + 4 * unit_m
             return {
                 "A_bar": np.sum(joined * per_step, axis=-1) + lost["A_bar"],
-                "B_bar": lost["B_bar"]
-                + np.swapaxes(np.sum(np.abs(C) * (e_S + (p * unit + unit_m) * np.abs(S)), axis=-3), -1, -2),
-                "C": lost["C"] + np.sum(np.abs(B) * (e_S + (m * unit + unit_m) * np.abs(S)), axis=-2),
+                "B_bar": lost["B_bar"] + np.swapaxes(np.sum(np.abs(C) * of_p, axis=-3), -1, -2),
+                "C": lost["C"] + np.sum(np.abs(B) * of_m, axis=-2),
             }
 
+        u, u_m = arithmetic.u, arithmetic.product(call.paired)
         bound = errors(_power_error(call, arithmetic), u, u_m, arithmetic.eta)
         own = errors(np.full(table.shape, 4 * UNIT), UNIT, ORACLE.product(call.paired), ORACLE.eta)
         good = np.all(np.abs(table) < arithmetic.largest, axis=-1)
@@ -231,7 +238,7 @@ def _mirrored(call: Kernel, inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> Float:
     """Return the error of K (s, p, m, l) by repeated doubling, as stated above."""
     n, m = call.B.shape[-2:]
-    w, eta = n * arithmetic.u + arithmetic.product(np.iscomplexobj(call.A)), arithmetic.eta
+    w, eta = roundings(n, np.iscomplexobj(call.A)) * arithmetic.u, arithmetic.eta
     V, e = call.B, np.zeros(call.B.shape)
     P, eps = call.A, np.zeros(call.A.shape)
     while V.shape[-1] < m * call.length:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ssm_spec import _recurrence as rec
 from ssm_spec._products import Inexact, beyond, exactly, met, nonzero, product_error
-from ssm_spec._recurrence_bounds import state_errors, through_powers
+from ssm_spec._recurrence_bounds import last_rounding, state_errors, through_powers
 from ssm_spec._recurrence_lost import backward_pairs, forward_pairs, lost_by_gradients, lost_by_output
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._state_error import StateError, read_error
@@ -82,8 +82,9 @@ def backward_errors(
     E_A = np.swapaxes(wrong.A, -1, -2) if dense else wrong.A
     if added.shape[-1]:
         # The last state's cotangent enters the first reversed step.
+        met = added[..., -1], call.C.shape[-2], np.iscomplexobj(r)
+        entering[..., -1] += last_rounding(adjoints[-1], *met, arithmetic.u)
         added[..., -1] += np.abs(adjoints[-1])
-        entering[..., -1] += arithmetic.u * np.abs(adjoints[-1])
     reversed_states = np.concatenate((np.zeros_like(adjoints[:1]), adjoints[:-1][::-1]))
     zero = np.zeros(call.initial.shape)
     r_size = _cotangent_size(r, wrong)
@@ -147,14 +148,14 @@ def _cotangent_size(r: Array, wrong: Wrong) -> Float:
 
 
 def roundings_of_reads(
-    read: int, passing: int, sums: Float | float, complex_: bool, wrong: Wrong
+    read: int, passing: int, sums: Float | float, complex_: bool, wrong: Wrong, whole: bool = False
 ) -> tuple[Float | float, Float | float]:
     """Return what a term C h and one D u meet: `met`, sums over a chunk's times, and all that is joined."""
     if wrong.weighted is None:
-        found = met(read, passing, complex_)
+        found = met(read, passing, complex_, whole)
         return found.read, found.passing + sums
     w = wrong.weighted.joined
-    found = met(w * read, w * passing, complex_)
+    found = met(w * read, w * passing, complex_, whole)
     # One more is the product with a weight.
     return found.read + 1 + (w - 1) * sums, found.passing + 1 + w * sums
 
@@ -164,18 +165,19 @@ def output_error(
 ) -> Float:
     """Bound y = γ Re(C h) + D u, (b, s, p, l): the terms of both in any order, and those of a chunk."""
     h = _in_time(np.maximum(e.size, np.abs(states)), e.error, slice(1, None), call.A)
-    u = Inexact(call.u, wrong.u)
-    wider = exactly(h.value + h.error)
-    rounded = product_error("spn,bsnl->bspl", exactly(call.C), wider, arithmetic)
+    u, C = Inexact(call.u, wrong.u), np.abs(call.C)
+    wider = exactly(np.abs(h.value) + h.error)
+    # Of moduli, as of real numbers; what complex ones meet besides is counted next.
+    rounded = product_error("spn,bsnl->bspl", exactly(C), wider, arithmetic)
     n, passed = call.C.shape[-1], nonzero(call.D, -1)
-    read, passing = roundings_of_reads(n, passed, e.sums, np.iscomplexobj(call.C), wrong)
-    more = beyond(read, call.C, -1, arithmetic)
-    rounded = rounded + more * (np.abs(call.C) @ np.abs(wider.value))
+    whole = not call.diagonal
+    read, passing = roundings_of_reads(n, passed, e.sums, np.iscomplexobj(call.C), wrong, whole)
+    rounded = rounded + beyond(read, C, -1, arithmetic) * (C @ wider.value)
     through = call.gamma * (read_error(call.C, e) + rounded)
     direct = product_error("spm,bsml->bspl", exactly(call.D), u, arithmetic)
     more = beyond(passing, call.D, -1, arithmetic)
     direct = direct + more * (np.abs(call.D) @ (np.abs(call.u) + wrong.u))
-    sizes = call.gamma * (np.abs(call.C) @ np.abs(np.moveaxis(states[1:], 0, -1)))
+    sizes = call.gamma * (C @ np.abs(np.moveaxis(states[1:], 0, -1)))
     sizes = sizes + np.abs(call.D) @ (np.abs(call.u) + wrong.u)
     lost = lost_by_output(call, e, arithmetic)
     return np.asarray(through + direct + arithmetic.u * (sizes + through + direct) + arithmetic.eta + lost)
@@ -202,12 +204,17 @@ def gradient_errors(
         dA = product_error("bsnl,bsnl->sn", lam, before, a) + np.sum(joined, axis=(0, -1))
     else:
         dA = product_error("bsnl,bskl->snk", lam, before, a)
-    du = product_error("snm,bsnl->bsml", Inexact(call.B, wrong.B), lam, a)
+    # Of moduli, as of real numbers; what complex ones meet besides is counted next.
+    moduli = Inexact(np.abs(call.B), wrong.B), Inexact(np.abs(lam.value), lam.error)
+    du = product_error("snm,bsnl->bsml", *moduli, a)
     du = du + product_error("spm,bspl->bsml", exactly(call.D), R, a)
     B, D = np.swapaxes(np.abs(call.B), -1, -2), np.swapaxes(np.abs(call.D), -1, -2)
     n, passed = call.C.shape[-1], nonzero(call.D, -2)
     read, passing = roundings_of_reads(n, passed, back.sums, np.iscomplexobj(call.B), wrong)
-    met_by_read, met_by_passing = a.u + beyond(read, call.B, -2, a), a.u + beyond(passing, call.D, -2, a)
+    met_by_read, met_by_passing = (
+        a.u + beyond(read, moduli[0].value, -2, a),
+        a.u + beyond(passing, call.D, -2, a),
+    )
     du = du + met_by_read * (B @ np.abs(lam.value)) + met_by_passing * (D @ np.abs(r)) + a.u * du
     first = Inexact(lam.value[..., :1], lam.error[..., :1])
     if not call.u.shape[-1]:

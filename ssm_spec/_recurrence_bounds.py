@@ -5,7 +5,7 @@ reads the state. With m(x) = |x| and sums of k terms in any order (Higham 2002, 
 
     E_t = (m u + u_m) |B̄||u_t| + floor              rounding of B̄ u_t
     e_y = γ |C| (e_h + met u (size + e_h)) + (met′ + Q) u |D||u_t| + u |y|
-    e_dA = Σ e_λ (|h⁻| + e_h⁻) + |λ| e_h⁻ + (k u + u_m) Σ |λ||h⁻|, and so for the other sums of products.
+    e_dA = Σ e_λ (|h⁻| + e_h⁻) + |λ| e_h⁻ + (κ + 2) u Σ |λ||h⁻|, and so for the other sums of products.
 
 D u may be the first term of y: `met` (`_products`) counts the roundings of either, and Q the sums over times
 that D u meets in chunks, where products C a^j B come before a state.
@@ -22,7 +22,7 @@ import numpy as np
 
 from ssm_spec import _recurrence as rec
 from ssm_spec._calls import arguments_of
-from ssm_spec._products import met, nonzero
+from ssm_spec._products import met, nonzero, roundings
 from ssm_spec._recurrence import ssm_recurrence
 from ssm_spec._recurrence_lost import backward_pairs, forward_pairs, lost_by_gradients, lost_by_output
 from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
@@ -128,8 +128,8 @@ def _backward(
     # Time reversed; r_last is part of what enters first, so the reversed recurrence starts from nothing.
     reversed_states = np.concatenate((np.zeros_like(adjoints[:1]), adjoints[:-1][::-1]))
     if added.shape[-1]:
+        entering[..., -1] += last_rounding(adjoints[-1], added[..., -1], p, np.iscomplexobj(r), u)
         added[..., -1] += np.abs(adjoints[-1])
-        entering[..., -1] += u * np.abs(adjoints[-1])
     zero = np.zeros(call.initial.shape)
     formed = backward_pairs(call, adjoints, r, arithmetic)
     errors = state_errors(
@@ -146,6 +146,16 @@ def _backward(
         )
         for e in errors
     ]
+
+
+def last_rounding(last: Array, added: Float, p: int, complex_: bool, u: float) -> Float:
+    """Return what the last state's cotangent rounds where it is the first term of C r, of modulus `added`.
+
+    It meets p terms, twice as many in either part if both are complex; a sum loses no more than it adds.
+    """
+    parts = 2 if complex_ else 1
+    size = np.abs(last)
+    return np.asarray(u * size + np.minimum((parts * p - 1) * u * size, parts**0.5 * added))
 
 
 def state_errors(
@@ -177,16 +187,17 @@ def _outputs(
 ) -> tuple[Float, Float]:
     """Bound y (b, s, p, l) and the last state (b, s, n)."""
     u, n, m = arithmetic.u, call.C.shape[-1], call.u.shape[-2]
-    roundings = met(n, nonzero(call.D, -1), np.iscomplexobj(call.C))
+    complex_ = np.iscomplexobj(call.C)
+    each = met(n, nonzero(call.D, -1), complex_, whole=not call.diagonal)
     error, size = np.moveaxis(e.error[1:], 0, -1), np.moveaxis(e.size[1:], 0, -1)
     C, direct = np.abs(call.C), np.abs(call.D) @ np.abs(call.u)
-    y = call.gamma * (read_error(call.C, e) + roundings.read * u * (C @ (size + error)))
+    y = call.gamma * (read_error(call.C, e) + each.read * u * (C @ (size + error)))
     through = call.gamma * (C @ np.abs(np.moveaxis(states[1:], 0, -1)))
     floor = arithmetic.eta * (
         2 * (n + m + 1) + np.sum(C, axis=-1)[..., None] + np.sum(size, axis=-2)[..., None, :]
         + np.sum(np.abs(call.D), axis=-1)[..., None] + np.sum(np.abs(call.u), axis=-2)[..., None, :]
     )  # fmt: skip
-    y = y + (roundings.passing + e.sums) * u * direct + u * (through + direct) + floor
+    y = y + (each.passing + e.sums) * u * direct + u * (through + direct) + floor
     y = y + lost_by_output(call, e, arithmetic)
     return y, e.error[-1]
 
@@ -202,7 +213,6 @@ def _gradient_errors(
 ) -> dict[str, Float]:
     """Bound every gradient, in the flattened shapes of `pull_back`."""
     u, complex_ = arithmetic.u, np.iscomplexobj(call.A)
-    u_m = arithmetic.product(complex_)
     b, length = call.u.shape[0], call.u.shape[-1]
     p, n = call.C.shape[-2:]
     lam, e_lam = (
@@ -211,27 +221,29 @@ def _gradient_errors(
     before, e_before = (np.moveaxis(a[:-1], 0, -1) for a in (np.maximum(np.abs(states), e.size), e.error))
     after, e_after = (np.moveaxis(a[1:], 0, -1) for a in (np.maximum(np.abs(states), e.size), e.error))
     x, r = np.abs(call.u), np.abs(r)
-    count = (b * length + 2) * u + u_m
     floor = arithmetic.eta * (b * length + 1)
 
-    def summed(left: Float, e_left: Float, right: Float, e_right: Float) -> Float:
+    def units(both_complex: bool) -> float:
+        return (roundings(b * length, both_complex) + 2) * u
+
+    def summed(left: Float, e_left: Float, right: Float, e_right: Float, both_complex: bool = False) -> Float:
         """Bound Σ_{b,t} left right, both (b, s, ·, l), as (s, ·, ·)."""
         T = np.swapaxes
         error = (left + e_left) @ T(e_right, -1, -2) + e_left @ T(right, -1, -2)
         spread = np.sum(left, axis=-1)[..., :, None] + np.sum(right, axis=-1)[..., None, :]
-        total = error + count * (left @ T(right, -1, -2)) + arithmetic.eta * spread
+        total = error + units(both_complex) * (left @ T(right, -1, -2)) + arithmetic.eta * spread
         return np.asarray(np.sum(total, axis=0) + floor)
 
     if call.diagonal:
         through = through_powers(e, e_back)
-        per_step = (lam + e_lam) * e_before + e_lam * before + count * lam * before + through
+        per_step = (lam + e_lam) * e_before + e_lam * before + units(complex_) * lam * before + through
         dA = np.sum(per_step + arithmetic.eta * (lam + before), axis=(0, -1)) + floor
     else:
-        dA = summed(lam, e_lam, before, e_before)
+        dA = summed(lam, e_lam, before, e_before, complex_)
     zero_x, zero_r = np.zeros_like(x), np.zeros_like(r)
     B, D = np.abs(np.swapaxes(call.B, -1, -2)), np.abs(np.swapaxes(call.D, -1, -2))
-    roundings = met(n, nonzero(call.D, -2), complex_)
-    rounded = u * ((roundings.read + 1) * B @ (lam + e_lam) + (roundings.passing + e_back.sums + 1) * (D @ r))
+    each = met(n, nonzero(call.D, -2), complex_)
+    rounded = u * ((each.read + 1) * B @ (lam + e_lam) + (each.passing + e_back.sums + 1) * (D @ r))
     du = B @ e_lam + rounded + arithmetic.eta * (
         2 * (n + p + 1) + np.sum(B, axis=-1)[..., None] + np.sum(lam + e_lam, axis=-2)[..., None, :]
         + np.sum(D, axis=-1)[..., None] + np.sum(r, axis=-2)[..., None, :]
@@ -240,7 +252,9 @@ def _gradient_errors(
         first, e_first = np.abs(adjoints[0]), e_back.error[0]
         a = np.conj(np.swapaxes(call.A, -1, -2)) if call.A.ndim == 3 else call.A
         terms = n if call.A.ndim == 3 else 1
-        initial = apply_modulus(a, e_first) + (terms * u + u_m) * apply_modulus(a, first + e_first)
+        initial = apply_modulus(a, e_first) + roundings(terms, complex_) * u * apply_modulus(
+            a, first + e_first
+        )
         initial = initial + arithmetic.eta * (2 * n + apply_modulus(np.ones_like(a), first + 1))
         initial = initial + e_back.once_more
     else:
@@ -248,7 +262,7 @@ def _gradient_errors(
     found = {
         "A_bar": dA,
         "B_bar": summed(lam, e_lam, x, zero_x),
-        "C": call.gamma * summed(r, zero_r, after, e_after),
+        "C": call.gamma * summed(r, zero_r, after, e_after, complex_ and not call.diagonal),
         "D": summed(r, zero_r, x, zero_x),
         "u": du,
         "initial_state": initial,

@@ -234,7 +234,7 @@ def _bounds(call: _Response, arithmetic: Arithmetic) -> dict[str, Bounded]:
             if call.step:
                 # D may be the first term; it has no product.
                 C = call.system.C
-                roundings = met(C.shape[-1], 1, np.iscomplexobj(C))
+                roundings = met(C.shape[-1], 1, np.iscomplexobj(C), whole=not _paired(call))
                 error = error + gamma * beyond(roundings.read, C, -1, a) * (np.abs(C) @ np.abs(held))
                 error = error + a.u * ((roundings.passing - 1) * np.abs(call.D) + 2 * (np.abs(g) + error))
             sides.append(_shaped(call, error))

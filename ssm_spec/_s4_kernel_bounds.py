@@ -24,7 +24,7 @@ from ssm_spec._layer import discretised_bounds, reshaped
 from ssm_spec._layer_bounds import finish, layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import named
 from ssm_spec._norm import euclidean
-from ssm_spec._products import Inexact, exactly, product_error
+from ssm_spec._products import Inexact, exactly, product_error, roundings
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._s4_kernel import Dplr, folded, impulse_response, read_keywords, read_vjp, s4_kernel
 from ssm_spec._validate import Array, Float
@@ -208,7 +208,7 @@ def _power_norm(A_bar: Bounded, length: int, n: int, u: float, u_m: float) -> tu
         for other, e_other in ((power, e_power), (first, e_first))[: 1 + (bit == "1")]:
             # The second factor of a squaring is the square's own argument. ‖|P||O|‖₂ <= ‖P‖_F ‖O‖_F.
             norms = np.linalg.norm(power, 2, axis=(-2, -1)), np.linalg.norm(other, 2, axis=(-2, -1))
-            rounded = (n * u + u_m) * euclidean(power, (-2, -1)) * euclidean(other, (-2, -1))
+            rounded = roundings(n, True) * u * euclidean(power, (-2, -1)) * euclidean(other, (-2, -1))
             e_power = norms[0] * e_other + e_power * (norms[1] + e_other) + rounded
             power = power @ other
     return power, e_power

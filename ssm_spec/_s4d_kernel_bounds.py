@@ -21,6 +21,7 @@ from ssm_spec._layer import System, discretised_bounds, discretised_vjp_bounds
 from ssm_spec._layer_adjoint import majorant
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import named
+from ssm_spec._products import roundings
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._s4d_kernel import (
     Tables,
@@ -147,7 +148,8 @@ def _slope_errors(
     gamma, sizes = (2.0 if complex_ else 1.0), moduli(tables)
     j, size = np.arange(length, dtype=np.float64), np.abs(G)
     spread = np.exp(c0 + c1 * length)
-    fixed = c0 + (length + 4) * arithmetic.u + 4 * arithmetic.product(complex_)
+    # C and b̄ may meet the powers before the sum over them.
+    fixed = c0 + (roundings(length, complex_) + 3) * arithmetic.u + 4 * arithmetic.product(complex_)
     shifted = j[1:] * size[:, 1:]
     S, S_j = (gamma * correlation(sizes, x) for x in (size, j * size))
     T, T_j = (gamma * correlation(sizes, x) for x in (shifted, j[:-1] * shifted))

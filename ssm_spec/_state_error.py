@@ -8,7 +8,8 @@ every step the error of the state and the size of what an output sums:
 Arrays have time first, (l, b, s, n); A is (s, n, n), or (s, n) for independent modes. Written
 with a = |A|, and u_m for the rounding of a product (complex: 2√2 u).
 
-sequential   δ_t = (k u + u_m) a (|h⁻| + e) + E_t + u |h_t|, k = n for a full A, 1 for a mode;
+sequential   δ_t = (κ u) a (|h⁻| + e) + E_t + u |h_t|, κ that of a sum of n products, 1 for a mode, and what
+             it meets of the terms of v, which may be in the same sum (`step_rounding`);
              e_t = Σ_s |A^{t−s}| δ_s + |A^{t+1}| e₋₁: for a full A the modulus of the power, not the
              power of the modulus, which may grow without limit where A^t decays. Every
              W = 64 steps the sum starts anew from e, so that the work stays linear in l;
@@ -21,21 +22,24 @@ scan         any bracketing of (a₁, x₁)∘(a₂, x₂), modes only: f ← a 
 chunk        powers of a within a chunk of Q steps, modes only: M ← a M + |v|, X ← a (X + M),
              e = f + u ((k_e + Q + 4) M + (u_m/u + (k_l + k_p) |log a|) X): every power is
              a product, or exp(j log a). The chunk's last state carries e on. By products of matrices
-             Q m for Q, m being the number of terms of v.
-brackets     any bracketing with a full A: G ← a G + |v|, X ← a X + G, e = f + ((n + 2) u + u_m) X.
-             Each step that a term takes passes through at most one product and one sum. What underflows in
-             products of A is lost besides: `_recurrence_chunks`.
+             Q m for Q, m being the number of terms of v; 2√2 times as many if they are complex.
+brackets     any bracketing with a full A: G ← a G + |v|, X ← a X + G, e = f + (κ + 2) u X, κ that of a sum
+             of n products. Each step that a term takes passes through at most one product and one sum, or
+             the n of one to which it is added. What underflows in products of A is lost besides:
+             `_recurrence_chunks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from ssm_spec._errors import DomainError
 from ssm_spec._norm import euclidean
+from ssm_spec._products import roundings, step_rounding
 from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._validate import Array, Float
 
@@ -104,20 +108,25 @@ def apply_modulus(A: Array, x: Float) -> Float:
 def sequential(trace: Trace, arithmetic: Arithmetic) -> StateError:
     """One step after the other; sums within a step in any order."""
     u, h = arithmetic.u, np.abs(trace.states)
-    terms = trace.A.shape[-1] if trace.dense else 1
-    rounding = terms * u + arithmetic.product(np.iscomplexobj(trace.A))
     if trace.dense:
-        e, whole = _by_powers(trace, rounding, u)
+        e, whole = _by_powers(trace, u)
         return StateError(e, h, whole=whole)
     e = np.empty_like(h)
     e[0] = trace.initial_error
     for t in range(len(h) - 1):
         through = apply_modulus(trace.A, h[t] + e[t])
-        e[t + 1] = apply_modulus(trace.A, e[t]) + rounding * through + trace.entering[t] + u * h[t + 1]
+        rounded = _rounded(trace, through, trace.added[t] + trace.entering[t], u)
+        e[t + 1] = apply_modulus(trace.A, e[t]) + rounded + trace.entering[t] + u * h[t + 1]
     return StateError(e * (1 + 2 * u), h)
 
 
-def _by_powers(trace: Trace, rounding: float, u: float) -> tuple[Float, Float]:
+def _rounded(trace: Trace, through: Float, added: Float, u: float) -> Float:
+    """Return what a step rounds, its terms in any order."""
+    terms = trace.A.shape[-1] if trace.dense else 1
+    return step_rounding(through, added, terms, trace.fan, np.iscomplexobj(trace.A), u)
+
+
+def _by_powers(trace: Trace, u: float) -> tuple[Float, Float]:
     """Carry the local errors of a full A through |A^j|; (l + 1, b, s, n), and their norms (l + 1, b, s).
 
     The local errors contain e itself: a second pass puts the first one's e there.
@@ -131,10 +140,12 @@ def _by_powers(trace: Trace, rounding: float, u: float) -> tuple[Float, Float]:
     # Time last: one product with |A^j| then serves every step of a window.
     h = np.moveaxis(np.abs(trace.states), 0, -1)
     entering = np.moveaxis(trace.entering, 0, -1)
+    added = np.moveaxis(trace.added, 0, -1) + entering
     norm = _norm(trace.A)
     e = np.zeros_like(h)
     for _ in range(2):
-        local = rounding * (size @ (h + e)[..., :-1]) + entering + u * h[..., 1:]
+        rounded = _rounded(trace, size @ (h + e)[..., :-1], added, u)
+        local = rounded + entering + u * h[..., 1:]
         e = np.zeros_like(h)
         e[..., 0] = trace.initial_error
         whole = np.zeros((*e.shape[:2], length + 1))
@@ -184,6 +195,9 @@ def scan(trace: Trace, arithmetic: Arithmetic) -> StateError:
         J = a * J + K
         e[t + 1] = f + (3 * u_m + 2 * u) * J + u_m * depth * K
     lost = _lost_products(trace, arithmetic)
+    if trace.fan > 1 and arithmetic.evaluation != "right_fold":
+        # One step after the other is a bracketing too, where the terms of v need not be summed first.
+        e = np.maximum(e, sequential(trace, arithmetic).error)
     return StateError(e + lost, h, once_more=a * (4 * u_m + 2 * u) * K + (1 + a) * lost[-1])
 
 
@@ -194,7 +208,9 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
     complex_ = np.iscomplexobj(trace.A)
     u_m, k_e = arithmetic.product(complex_), arithmetic.exponential(complex_)
     h, a = np.abs(trace.states), np.abs(trace.A)
-    per_size = k_e + Q * _at_once(trace, arithmetic) + 4
+    # Weights and sources are complex: either part of a product is two real ones, which are summed apart.
+    apart = 2.0 * sqrt(2.0) if complex_ else 1.0
+    per_size = k_e + apart * Q * _at_once(trace, arithmetic) + 4
     per_step = u_m / u + (arithmetic.k_log + arithmetic.k_scale) * log_modulus(trace.A)
     e, size, distance = np.empty_like(h), h.copy(), np.zeros_like(h)
     lost = _lost_products(trace, arithmetic)
@@ -221,8 +237,8 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
     However it is bracketed, what entered d steps ago meets d products. It meets a sum with each of them, and
     with each turn to the right on its way through the tree, or with every term of a chunk.
     """
-    u, u_m = arithmetic.u, arithmetic.product(np.iscomplexobj(trace.A))
-    n = trace.A.shape[-1]
+    u = arithmetic.u
+    per_step = (roundings(trace.A.shape[-1], np.iscomplexobj(trace.A)) + 2) * u
     more = _sums_beside_products(trace, arithmetic)
     h = np.abs(trace.states)
     e, size = np.empty_like(h), np.empty_like(h)
@@ -234,8 +250,8 @@ def brackets(trace: Trace, arithmetic: Arithmetic) -> StateError:
         f = apply_modulus(trace.A, f) + trace.entering[t]
         G = apply_modulus(trace.A, G) + trace.added[t]
         X = apply_modulus(trace.A, X) + G
-        e[t + 1], size[t + 1] = f + ((n + 2) * u + u_m) * X + more * u * G + lost[t + 1], G
-    once_more = ((n + 2) * u + u_m) * apply_modulus(trace.A, G) + lost[-1]
+        e[t + 1], size[t + 1] = f + per_step * X + more * u * G + lost[t + 1], G
+    once_more = per_step * apply_modulus(trace.A, G) + lost[-1]
     sums = _sums_over_times(trace, arithmetic) if arithmetic.in_chunks else 0.0
     return StateError(e, size, once_more=once_more, pairs=trace.pairs, sums=sums)
 
@@ -246,9 +262,10 @@ def _depth(trace: Trace, arithmetic: Arithmetic) -> float:
 
 
 def _sums_beside_products(trace: Trace, arithmetic: Arithmetic) -> float:
-    """Return how many sums a term meets at most without a product: R, or those of a chunk in any order."""
+    """Return how many sums a term meets at most without a product: R of n terms, or those of a chunk."""
     if not arithmetic.in_chunks:
-        return _depth(trace, arithmetic)
+        parts = 2 if np.iscomplexobj(trace.A) else 1
+        return _depth(trace, arithmetic) * parts * float(trace.A.shape[-1])
     return float(min(arithmetic.chunk, len(trace.states) - 1) * _at_once(trace, arithmetic))
 
 

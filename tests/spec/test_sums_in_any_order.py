@@ -1,0 +1,164 @@
+"""All terms of a step are one sum in any order, and so are all parts of complex products.
+
+The first term is 1, and every other 0.9 of a half of an ulp of it: a sum in order stays 1, however many come.
+Of a complex product with `TURNED` the real part is two such terms, and the imaginary one cancels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssm_spec
+from ssm_spec import Arithmetic, Bounded
+
+Arrays = dict[str, Any]
+COUNT = 64
+LOST = np.float32(0.9 * 2.0**-24)
+DIAGONAL, TURNED = np.complex64(1 + 1j), np.complex64(LOST * (1 - 1j))
+
+
+def first(one: Any, others: Any, *shape: int) -> Any:
+    """Numbers of which the first is another one."""
+    array = np.full(shape, others)
+    array.flat[0] = one
+    return array
+
+
+def ones(*shape: int) -> Any:
+    return np.ones(shape, np.float32)
+
+
+def ratio_of_one(bounded: Bounded, where: Any = ...) -> float:
+    """The error of 1 over what is granted."""
+    assert bounded.judged.all()
+    return float(np.max((np.abs(1 - bounded.value) / (bounded.bound + bounded.own))[where]))
+
+
+def last_state(evaluation: Any, A: Any, B: Any, u: Any, initial: Any) -> Bounded:
+    inputs = {"A_bar": A, "B_bar": B, "C": ones(1, len(B)), "u": u, "initial_state": initial}
+    arithmetic = Arithmetic(evaluation=evaluation)
+    return ssm_spec.ssm_recurrence_bounds(arithmetic=arithmetic, **inputs, diagonal=A.ndim == 1)["last_state"]
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential", "scan"])
+def test_the_inputs_of_a_step_may_be_added_to_a_decayed_mode(evaluation: Any) -> None:
+    found = last_state(evaluation, ones(1), ones(1, COUNT), LOST * ones(1, COUNT, 1), ones(1, 1))
+    assert 0.5 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential"])
+def test_the_inputs_of_a_step_may_be_added_to_a_full_matrix_and_it_to_them(evaluation: Any) -> None:
+    found = last_state(evaluation, ones(1, 1), ones(1, COUNT), LOST * ones(1, COUNT, 1), ones(1, 1))
+    assert 0.5 < ratio_of_one(found) <= 1
+    row = np.zeros((COUNT, COUNT), np.float32)
+    row[0] = 1
+    found = last_state(evaluation, row, np.eye(COUNT, 1), ones(1, 1, 1), LOST * ones(1, COUNT))
+    assert 0.5 < ratio_of_one(found, (0, 0)) <= 1
+
+
+def test_inputs_that_add_next_to_nothing_lose_no_more_than_they_are() -> None:
+    """64 of them: what a mode rounds is that of one, and not 64 times."""
+    few = last_state("scan", ones(1), ones(1, 1), 1e-20 * ones(1, 1, 9), ones(1, 1))
+    many = last_state("scan", ones(1), ones(1, COUNT), 1e-20 * ones(1, COUNT, 9), ones(1, 1))
+    assert many.bound <= 1.01 * few.bound
+
+
+def test_the_last_cotangent_may_be_the_first_term_of_what_reads_the_state() -> None:
+    inputs = {"A_bar": ones(1), "B_bar": ones(1, 1), "C": LOST * ones(COUNT, 1), "u": ones(1, 1, 1)}
+    cotangents = {"y": ones(1, COUNT, 1), "last_state": ones(1, 1)}
+    arithmetic = Arithmetic(evaluation="scan")
+    found = ssm_spec.ssm_recurrence_vjp_bounds(
+        cotangents, ["u"], arithmetic=arithmetic, **inputs, diagonal=True
+    )
+    assert 0.25 < ratio_of_one(found["u"]) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential"])
+def test_a_step_with_a_complex_matrix_may_sum_both_parts(evaluation: Any) -> None:
+    row = np.zeros((COUNT, COUNT), np.complex64)
+    row[0] = first(1, DIAGONAL, COUNT)
+    B = np.zeros((COUNT, 1), np.complex64)
+    found = last_state(evaluation, row, B, ones(1, 1, 1), first(1, TURNED, 1, COUNT))
+    assert 0.5 < ratio_of_one(found, (0, 0)) <= 1
+
+
+def test_a_sum_over_rows_of_complex_products_may_sum_both_parts() -> None:
+    inputs = {
+        "A_bar": np.ones((1, 1), np.complex64),
+        "B_bar": np.zeros((1, 1), np.complex64),
+        "C": np.ones((1, 1), np.complex64),
+        "u": np.zeros((COUNT, 1, 1), np.float32),
+        "initial_state": np.conj(first(1, TURNED, COUNT, 1)),
+    }
+    r = first(1, DIAGONAL, COUNT, 1)
+    vjp = ssm_spec.ssm_recurrence_vjp_bounds
+    found = vjp({"last_state": r}, ["A_bar"], arithmetic=Arithmetic(), **inputs)["A_bar"]
+    assert 0.5 < ratio_of_one(found) <= 1
+    found = vjp({"y": r[..., None]}, ["C"], arithmetic=Arithmetic(), **inputs)["C"]
+    assert 0.5 < ratio_of_one(found) <= 1
+    modes = inputs | {"A_bar": np.ones(1, np.complex64), "diagonal": True}
+    found = vjp({"last_state": r}, ["A_bar"], arithmetic=Arithmetic(evaluation="scan"), **modes)["A_bar"]
+    assert 0.5 < ratio_of_one(found) <= 1
+
+
+def test_a_chunk_of_complex_modes_may_sum_both_parts() -> None:
+    """The last source is 1. A power of a has both parts or one: all of the real products are lost."""
+    steps = 4 * COUNT
+    powers = np.exp(0.25j * np.pi * np.arange(steps - 1, 0, -1))
+    # One of the inputs of each step meets both parts of the power with the signs that add up.
+    u = np.zeros((1, 3, steps), np.float32)
+    u[0, 0, -1] = 1
+    same = powers.real * powers.imag > -0.1
+    u[0, 1, :-1], u[0, 2, :-1] = np.where(same, 1, 0), np.where(same, 0, 1)
+    sign = np.sign(powers.real - np.where(same, -1, 1) * powers.imag)
+    u[0, 1:, :-1] *= sign / np.maximum(np.abs(powers.real), np.abs(powers.imag))
+    inputs = {"A_bar": np.array([np.exp(0.25j * np.pi)], np.complex64), "C": ones(1, 1), "diagonal": True}
+    inputs |= {"B_bar": np.array([[1, TURNED, np.conj(TURNED)]]), "u": u}
+    arithmetic = Arithmetic(evaluation="chunk", chunk=steps)
+    found = ssm_spec.ssm_recurrence_bounds(arithmetic=arithmetic, **inputs)["last_state"]
+    lost = abs(1 - found.value.real) / (found.bound + found.own)
+    assert 0.4 < lost.item() <= 1
+
+
+@pytest.mark.parametrize(("outputs", "length"), [(COUNT, 1), (1, COUNT), (16, 16)])
+def test_a_gradient_of_a_kernel_of_modes_may_be_one_sum(outputs: int, length: int) -> None:
+    """Over outputs and times at once; of the gradient of a mode the first time is no term."""
+    inputs = {
+        "A_bar": ones(1),
+        "B_bar": ones(1, 1),
+        "C": ones(outputs, 1),
+        "length": length,
+        "diagonal": True,
+    }
+    vjp = ssm_spec.ssm_kernel_vjp_bounds
+    found = vjp({"K": first(1, LOST, outputs, 1, length)}, ["B_bar"], arithmetic=Arithmetic(), **inputs)
+    assert 0.5 < ratio_of_one(found["B_bar"]) <= 1
+    if length > 1:
+        times = np.arange(1, length, dtype=np.float32)
+        G = np.zeros((outputs, 1, length), np.float32)
+        G[..., 1:] = first(1, LOST, outputs, 1, length - 1) / times
+        found = vjp({"K": G}, ["A_bar"], arithmetic=Arithmetic(), **inputs)
+        assert 0.5 < ratio_of_one(found["A_bar"]) <= 1
+
+
+def scanned(evaluation: Any, fold_depth: int | None, a: Any, x: Any) -> Bounded:
+    arithmetic = Arithmetic(evaluation=evaluation, fold_depth=fold_depth)
+    return ssm_spec.ssm_associative_scan_bounds(arithmetic=arithmetic, a=a, x=x)["h"]
+
+
+def test_a_right_fold_of_matrices_meets_a_sum_at_each_node() -> None:
+    x = LOST * ones(1, COUNT)
+    x[0, -1] = 1
+    found = scanned("right_fold", COUNT - 1, ones(1, 1, COUNT), x)
+    assert 0.5 < ratio_of_one(found, (0, -1)) <= 1
+
+
+def test_what_a_scan_of_matrices_adds_may_be_the_first_term() -> None:
+    a = np.zeros((COUNT, COUNT, 2), np.float32)
+    a[0] = 1
+    x = LOST * ones(COUNT, 2)
+    x[:, 1] = np.eye(COUNT)[0]
+    assert 0.5 < ratio_of_one(scanned("sequential", None, a, x), (0, -1)) <= 1
