@@ -147,10 +147,12 @@ class Analysis:
         siso, L, k, v = self.siso, self.adjoint, self.k[:, None], self.v[:, :, None]
         k_before, v_before = self.k_before[:, None], self.v_before[:, :, None]
         late, early = self.late[:, None], self.early[:, None]
-        own, following = (self._seen((L * x).summed(1)) for x in (v, v_before))
-        dk, k_state = self._with_next(late * own, self._turned(early * following), self._last_key())
+        p, n = L.value.shape[1:3]
+        own, following = (self._seen((L * x).summed(1, beside=p)) for x in (v, v_before))
+        dk, k_state = self._with_next(late * own, self._turned(early * following), self._last_key(), p)
         v_last = near(self.given.v.transpose(2, 0, 1)[None], self.arithmetic, self.arithmetic.eta)
-        dv, v_state = self._with_next(late * (L * k).summed(2), early * (L * k_before).summed(2), v_last)
+        own, following = ((L * x).summed(2, beside=n) for x in (k, k_before))
+        dv, v_state = self._with_next(late * own, early * following, v_last, n)
         dk, dq = self._seen(dk), self._seen((self.S * self.g[:, :, None]).summed(1))
         turned = self._of_angles(dk, self.k, siso.k) + self._of_angles(dq, self.q, siso.q)
         dtheta, angle_state = self._sum_to_end(turned)
@@ -173,8 +175,12 @@ class Analysis:
         }
         return found if siso.z is None else found | {"z": self._gate_gradient(siso.z)}
 
-    def _with_next(self, own: Near, before: Near, last: Near) -> tuple[Near, Near]:
-        """As `_adjoint` does: what t + 1 reads as the step before's is added, but not across a reset."""
+    def _with_next(self, own: Near, before: Near, last: Near, terms: int) -> tuple[Near, Near]:
+        """As `_adjoint` does: what t + 1 reads as the step before's is added, but not across a reset.
+
+        Both, sums of so many terms, may be one; what is given last may be its first term.
+        """
+        last = last.wider(terms * self.arithmetic.u * (last.mass + last.error))
         fresh = self.siso.fresh[:, None, :, None]
 
         def following(array: Float, at_end: Float) -> Float:

@@ -108,6 +108,8 @@ def forward_errors(siso: Siso, path: Path, states: States, turns: Turns, arithme
     before, after = np.abs(states.before), np.abs(states.after)
     alpha = np.exp(siso.adt)[:, None, None] + weights.alpha[:, None, None]
     source_error += alpha * state_moved(before, turns.step)
+    # One of the two may be added before the other.
+    source_error += np.minimum(arithmetic.u * state_seen(after, turns.drift), source)
     recurrence = Recurrence(
         decay=np.exp(siso.adt)[:, None],
         decay_error=weights.alpha[:, None],

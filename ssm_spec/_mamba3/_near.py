@@ -6,6 +6,8 @@ For x and y known within e_x and e_y, with m for what a sum that made one of the
     x + y   e_x + e_y + u(m_x + m_y + e_x + e_y) + η,                       F_x + F_y,      R_x + R_y
     Σ x     Σ e + (k − 1)u Σ(m + e) + kη, k terms in any order,             ΣF,             ΣR
 
+In one sum with k′ terms of another, k + k′ − 1.
+
 The rule of the factors: F is 1 + |x| + e of what is no product, so that in all F = Σ Π(1 + |f|), and η times
 it is lost in any order of the factors, before a sum is taken or after; R = Σ Π(1 + u_m) max(1, |f|) is the
 largest number that any order meets.
@@ -74,12 +76,12 @@ class Near:
         """A part, rows and heads as they are."""
         return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
 
-    def summed(self, *axes: int) -> Near:
-        """The sum over some dimensions but rows and heads, in any order."""
+    def summed(self, *axes: int, beside: int = 0) -> Near:
+        """The sum over some dimensions but rows and heads, in any order, with so many terms of another."""
         k, arithmetic = prod(self.value.shape[axis] for axis in axes), self.arithmetic
         size = self.mass.sum(axes)
         error = self.error.sum(axes)
-        error = error + max(k - 1, 0) * arithmetic.u * (size + error) + k * arithmetic.eta
+        error = error + max(k - 1 + beside, 0) * arithmetic.u * (size + error) + k * arithmetic.eta
         value = self.value.sum(axes)
         factors, reach = self.factors.sum(axes), self.reach.sum(axes)
         return self._made(value, error, np.abs(value), factors, np.maximum(reach, size + error), self)

@@ -63,3 +63,25 @@ def test_a_state_may_sum_both_sources_of_a_step(evaluation: Any) -> None:
     inputs["v"][:, 0], inputs["v"][:, 1], inputs["trap"][..., :2] = 0.5, LOST / 2, 30
     arithmetic = Arithmetic(evaluation=evaluation, chunk=COUNT)
     assert 0.5 < ratio_of_one("mamba3_siso", "ssm_state", arithmetic, inputs) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential", "scan", "chunk"])
+@pytest.mark.parametrize("wanted", ["k", "v"])
+def test_a_gradient_may_sum_both_sources_that_a_key_enters(wanted: str, evaluation: Any) -> None:
+    """The first step's: 1 of its own source, and 127 terms of either that are lost."""
+    inputs, g = mamba3(1, 0, 1), ones(1, 2, 1, 1)
+    inputs = {name: x[..., :2] if name in ("adt", "dt", "trap") else x for name, x in inputs.items()}
+    inputs = {name: x[:, :2] if name in ("q", "k", "v", "angles") else x for name, x in inputs.items()}
+    one_and_lost = np.full((1, 2, 1, COUNT), 2 * LOST, np.float32)
+    one_and_lost[:, 0] = 0
+    one_and_lost[:, 0, :, -1] = 2
+    if wanted == "k":
+        inputs["k"], inputs["v"], g = inputs["k"] / 2, ones(1, 2, 1, COUNT), one_and_lost
+    else:
+        inputs |= {"q": one_and_lost, "k": ones(1, 2, 1, COUNT)}
+        inputs |= {name: 0 * ones(1, COUNT) for name in ("q_bias", "k_bias")}
+    vjp = ssm_spec.mamba3_siso_vjp_bounds
+    found = vjp({"y": g}, [wanted], arithmetic=Arithmetic(evaluation=evaluation), **inputs)[wanted]
+    assert found.judged.all()
+    error = np.abs(1 - found.value) / (found.bound + found.own)
+    assert 0.5 < error[0, 0, 0, -1] <= 1
