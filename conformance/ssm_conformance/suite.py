@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -39,6 +40,10 @@ class NotConformingError(Exception):
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message)
         self.verdict = verdict
+
+
+class SideEffectWarning(UserWarning):
+    """A backend left changed what all code in its process shares."""
 
 
 class SuiteFolder(pytest.Directory):
@@ -88,6 +93,8 @@ class CaseItem(pytest.Item):
         verdict = loaded(self.config).judge_one(self.planned)
         if self.expected is not None:
             verdict = replace(verdict, expected=self.expected.text)
+        if effects := verdict.details.get("side_effects"):
+            _warn(f"the backend changed, and the suite put back: {', '.join(effects)}")
         if verdict.ratio is not None:
             self.user_properties.append(("ratio", show_ratio(verdict.ratio)))
         if verdict.status in ("not_claimed", "unavailable"):
@@ -123,7 +130,13 @@ def loaded(config: pytest.Config) -> Session:
     if session is None:
         session = _load(config)
         config.stash[SESSION] = session
+        if session.at_import:
+            _warn(f"importing the backend changed: {', '.join(session.at_import)}")
     return session
+
+
+def _warn(what: str) -> None:
+    warnings.warn(SideEffectWarning(what), stacklevel=2)
 
 
 def _load(config: pytest.Config) -> Session:

@@ -333,6 +333,18 @@ def test_side_effects_are_told(ssm_spec: Run, write_plugin: Write, tmp_path: Pat
     assert os.getcwd() != "/"
 
 
+def test_what_an_import_changes_is_told(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:
+    top = "import numpy as np; np.seterr(all='ignore')\n"
+    said = ssm_spec("conform", "--plugin", write_plugin("early", top=top), "--case", BAD,
+                    "--report", tmp_path)  # fmt: skip
+    assert said.status == 0
+    told = "NumPy's handling of floating-point errors"
+    assert f"importing the backend changed: {told}" in said.out
+    for name in ("report.md", "report.html"):
+        assert "Importing the backend changed: NumPy" in (tmp_path / "early" / name).read_text()
+    assert json.loads((tmp_path / "early" / "report.json").read_text())["at_import"] == [told]
+
+
 def test_a_reader_that_has_enough_is_no_error() -> None:
     with start("explain", RIGHT) as process:
         assert process.stdout is not None

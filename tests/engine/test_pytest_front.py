@@ -108,6 +108,17 @@ def test_a_slow_import_is_told_while_it_is_waited_for(
     assert "1 passed" in done.stdout
 
 
+def test_what_a_backend_changes_is_a_warning(write_plugin: Write, tmp_path: Path) -> None:
+    module = write_plugin("rude", "os.chdir('/')", top="import numpy as np; np.seterr(all='ignore')\n")
+    asked = ("--pyargs", f"ssm_conformance.suite::{BAD}", "--ssm-plugin", module, "-W", "default")
+    for more in ((), ("-n", "1")):
+        done = run(tmp_path, *asked, *more)
+        assert done.returncode == 0
+        assert "SideEffectWarning: importing the backend changed: NumPy's handling of" in done.stdout
+        assert "SideEffectWarning: the backend changed, and the suite put back: the current" in done.stdout
+        assert "1 passed, 2 warnings" in done.stdout
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "soon"])
 def test_a_time_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
     done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-backend", "numpy", "--ssm-timeout", given)

@@ -36,7 +36,7 @@ def load(order: Mapping[str, Any], *, alone: bool = False) -> tuple[Backend | No
     sys.path[:] = order["path"]
     target = Target.from_json(order["load"])
     try:
-        with manners_kept():
+        with manners_kept(importing=True):
             backend = load_plugin(target.plugin, target.device)
     except UnavailableError as error:
         return None, {"failure": {"kind": "unavailable", "message": str(error)}}
@@ -52,10 +52,9 @@ def load(order: Mapping[str, Any], *, alone: bool = False) -> tuple[Backend | No
         return None, {"failure": {"kind": "plugin", "message": message}}
     import ssm_conformance.checks  # noqa: F401  now, so that no case's time limit pays for it
 
-    noticed()  # an import may settle things as it likes
     devices = list(dict.fromkeys(adapter.device for adapter in backend.adapters))
     limit_gpu_memory(devices, order["gpu_fraction"])
-    return backend, {"claims": claims_as_data(backend), "devices": devices}
+    return backend, {"claims": claims_as_data(backend), "devices": devices, "at_import": noticed()}
 
 
 def limit_gpu_memory(devices: list[str], fraction: float) -> None:

@@ -83,6 +83,7 @@ class WorkerProcess:
         self._reader.start()
         self.claims: dict[str, Any] = {}
         self.devices: list[str] = []
+        self.at_import: list[str] = []
         try:
             self._load(target)
         except BaseException:  # Ctrl-C too: no process is left behind
@@ -149,6 +150,7 @@ class WorkerProcess:
             self._log.wait(10 * POLL)  # the worker ends now, and its last words with it
             raise LoadError(failure["kind"], failure["message"], self._log.tail())
         self.claims, self.devices = answer["claims"], answer["devices"]
+        self.at_import = answer["at_import"]
 
     def _ask(self, message: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         self._log.mark()

@@ -3,7 +3,7 @@
 Parent to worker: first ``{"load": target, "path": […], "gpu_fraction": …}``, then ``{"case": id}``
 as often as it likes, each with "seconds", after which the worker ends itself if nobody has stopped it;
 the end of the stream ends the worker.
-Worker to parent, one answer each: ``{"claims": …, "devices": […]}`` or
+Worker to parent, one answer each: ``{"claims": …, "devices": […], "at_import": […]}`` or
 ``{"failure": {"kind": …, "message": …}}``; then ``{"verdict": …, "retire": …}``, where
 ``retire`` says why this process must not be used again, or is "".
 """

@@ -74,6 +74,8 @@ class Run:
         Versions and machine.
     levels
         Case id → the smallest level that has it; the run's own where it is not in here.
+    at_import
+        What importing the backend changed in its process.
     verdicts
         By id, as they came.
     ended
@@ -94,6 +96,7 @@ class Run:
     planned: Sequence[str]
     environment: Mapping[str, Any] = field(default_factory=dict)
     levels: Mapping[str, Level] = field(default_factory=dict)
+    at_import: Sequence[str] = ()
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ended: str = ""
     searched: dict[str, float] | None = None

@@ -24,10 +24,13 @@ class Seat(Protocol):
         ``ssm_backends.claims_as_data`` of the backend.
     devices
         Where its arrays live.
+    at_import
+        What importing it changed in its process.
     """
 
     claims: dict[str, Any]
     devices: list[str]
+    at_import: list[str]
 
     def judge(self, case: Case) -> Verdict:
         """The verdict of one case; LoadError if no worker can be had any more."""
@@ -54,6 +57,7 @@ class WorkerSeat:
         self._hung: set[tuple[str, str]] = set()  # these were waited for once as if they compiled
         self.claims: dict[str, Any] = {}
         self.devices: list[str] = []
+        self.at_import: list[str] = []
         if start:
             self._seated()
 
@@ -104,6 +108,7 @@ class WorkerSeat:
         if self._worker is None:
             self._worker = WorkerProcess(self._target, self._limits, self._workers)
             self.claims, self.devices = self._worker.claims, self._worker.devices
+            self.at_import = self._worker.at_import
             if self._closed:  # stopped meanwhile from another thread
                 self._vacate()
                 raise LoadError("crash", "the seat was stopped")
@@ -127,6 +132,7 @@ class LocalSeat:
         self._backend = backend
         self.claims: dict[str, Any] = answer["claims"]
         self.devices: list[str] = answer["devices"]
+        self.at_import: list[str] = answer["at_import"]
 
     def judge(self, case: Case) -> Verdict:
         """See :class:`Seat`."""

@@ -59,6 +59,11 @@ class Session:
         """Where its arrays live."""
         return ", ".join(self.first.devices)
 
+    @property
+    def at_import(self) -> list[str]:
+        """What importing it changed in its process."""
+        return self.first.at_import
+
     def plan(self, level: Level, selection: Selection) -> list[Planned]:
         """The cases that it is asked, in catalogue order.
 

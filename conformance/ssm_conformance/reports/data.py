@@ -28,6 +28,7 @@ def report_data(run: Run) -> dict[str, Any]:
         "backend": {"name": run.backend, "version": run.version},
         "device": run.device,
         "environment": plain(run.environment),
+        "at_import": plain(run.at_import),
         "level": run.level,
         "filters": run.selection.to_json(),
         "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),

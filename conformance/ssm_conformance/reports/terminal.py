@@ -138,6 +138,9 @@ def print_run(out: Console, run: Run) -> None:
         out.print(Text(f"beyond their bounds in {failing}"), soft_wrap=True)
     if missing := unverified(verdicts):
         out.print(Text(f"unverified: {missing}", "yellow"), soft_wrap=True)
+    if run.at_import:
+        told = f"importing the backend changed: {', '.join(run.at_import)}"
+        out.print(Text(told, "yellow"), soft_wrap=True)
     effects = side_effects(verdicts)
     if effects:
         out.print(Text(f"the backend changed, and the suite put back: {effects}", "yellow"), soft_wrap=True)

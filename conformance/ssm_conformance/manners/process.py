@@ -1,4 +1,4 @@
-"""What a backend may change in its process behind the suite's back: noticed, and put back."""
+"""What all code in a process shares of Python, of NumPy and of the processor."""
 
 from __future__ import annotations
 
@@ -8,59 +8,14 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from operator import ne
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
 
+from ssm_conformance.manners.part import Part
+
 SIGNALS: Final = tuple(map(int, signal.valid_signals()))
-_noticed: dict[str, None] = {}
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of the state of a process.
-
-    Attributes
-    ----------
-    name
-        As a report calls it.
-    read
-        Its present value.
-    write
-        Put a value back; None where that would hide what a check looks for.
-    changed
-        Whether two values differ in a way that matters.
-    """
-
-    name: str
-    read: Callable[[], Any]
-    write: Callable[[Any], None] | None
-    changed: Callable[[Any, Any], bool] = ne
-
-
-@contextmanager
-def manners_kept() -> Iterator[None]:
-    """Let a backend work; what it leaves changed is noted for :func:`noticed` and put back."""
-    before = [(part, part.read()) for part in PARTS]
-    try:
-        yield
-    finally:
-        for part, value in before:
-            if part.changed(value, part.read()):
-                _noticed[part.name] = None
-                if part.write is not None:
-                    part.write(value)
-
-
-def noticed() -> list[str]:
-    """Names of the parts that were found changed since this was last asked."""
-    names = list(_noticed)
-    _noticed.clear()
-    return names
 
 
 def _folder() -> str | None:
@@ -103,9 +58,18 @@ def _fill(descriptor: int) -> None:
             os.close(nothing)
 
 
-def _stricter(before: list[Any], after: list[Any]) -> bool:
-    """Whether a warning would now be raised, or filters are lost; imports add filters that ignore."""
-    return any(entry[0] == "error" and entry not in before for entry in after) or len(after) < len(before)
+def _other_filters(before: list[Any], after: list[Any]) -> bool:
+    """Whether filters are lost, or one is new that raises, or that is about every warning.
+
+    Imports add others, which ignore one kind of warning.
+    """
+    new = [entry for entry in after if entry not in before]
+    return len(after) < len(before) or any(entry[0] == "error" or _about_all(entry) for entry in new)
+
+
+def _about_all(entry: Any) -> bool:
+    _, message, category, module, line = entry
+    return message is None and module is None and category is Warning and not line
 
 
 def _set_filters(filters: list[Any]) -> None:
@@ -150,6 +114,22 @@ def _set_float_unit(before: tuple[bool, bool, bool]) -> None:
         library.fesetenv(ctypes.c_void_p(-1))
 
 
+def _variables() -> dict[str, str]:
+    """The environment, without what PyTorch's compiler notes there for itself."""
+    return {name: value for name, value in os.environ.items() if "TORCHINDUCTOR_" not in name}
+
+
+def _set_variables(before: dict[str, str]) -> None:
+    for name in _variables().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _which_variables(before: dict[str, str], after: dict[str, str]) -> str:
+    names = sorted(before.keys() | after.keys())
+    return ", ".join(name for name in names if before.get(name) != after.get(name))
+
+
 def _random_states() -> tuple[Any, ...]:
     kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  the state that a backend may share
     return (random.getstate(), kind, np.asarray(keys).tobytes(), *rest)
@@ -157,8 +137,9 @@ def _random_states() -> tuple[Any, ...]:
 
 PARTS: Final = (
     Part("the current directory", _folder, _change_folder),
+    Part("the environment", _variables, _set_variables, told=_which_variables, settled=True),
     Part("the standard streams", _streams, _open_streams),
-    Part("the filters of warnings", lambda: list(warnings.filters), _set_filters, _stricter),
+    Part("the filters of warnings", lambda: list(warnings.filters), _set_filters, _other_filters),
     Part("the handlers of signals", _handlers, _set_handlers),
     Part("NumPy's handling of floating-point errors", np.geterr, _set_errors),
     Part("the processor's floating-point mode", _float_unit, _set_float_unit),
