@@ -32,7 +32,6 @@ brackets     any bracketing with a full A: G ← a G + |v|, X ← a X + G, e = f
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -208,9 +207,8 @@ def chunk(trace: Trace, arithmetic: Arithmetic) -> StateError:
     complex_ = np.iscomplexobj(trace.A)
     u_m, k_e = arithmetic.product(complex_), arithmetic.exponential(complex_)
     h, a = np.abs(trace.states), np.abs(trace.A)
-    # Weights and sources are complex: either part of a product is two real ones, which are summed apart.
-    apart = 2.0 * sqrt(2.0) if complex_ else 1.0
-    per_size = k_e + apart * Q * _at_once(trace, arithmetic) + 4
+    # Of complex products either part is a sum of twice as many real ones.
+    per_size = k_e + u_m / u * Q * _at_once(trace, arithmetic) + 4
     per_step = u_m / u + (arithmetic.k_log + arithmetic.k_scale) * log_modulus(trace.A)
     e, size, distance = np.empty_like(h), h.copy(), np.zeros_like(h)
     lost = _lost_products(trace, arithmetic)

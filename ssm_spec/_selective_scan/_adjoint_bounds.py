@@ -54,8 +54,9 @@ class Sums:
     """One gradient's bound under one order of evaluation, block by block.
 
     A sum of k terms in any order adds (k − 1)u Σ|terms| to the terms' own errors
-    (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2). The terms' reaches are joined by
-    their maximum; by their sum where terms may be summed before a factor that they share.
+    (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2), and (2√2 k − 1)u Σ|terms| where
+    they are products of complex numbers, of which either part is two real ones. The terms' reaches are joined
+    by their maximum; by their sum where terms may be summed before a factor that they share.
     """
 
     name: str
@@ -75,13 +76,16 @@ class Sums:
             projection = _projection(scan, name)
             shape, k = projection.array.shape, summands(projection, d, l, b)
         elif name == "A":
-            shape, k = scan.A.shape, l * b
+            # Under zoh a step has two terms, by way of a and of φ.
+            shape, k = scan.A.shape, (2 if scan.zoh else 1) * l * b
         elif name in ("D", "delta_bias"):
             shape, k = (d,), l * b
         elif name == "initial_state":
             shape = (n, scan.sequences.slots, d)
         error = np.full(shape, k * flushed(arithmetic))
-        return cls(name, error, np.zeros(shape), np.zeros(shape), (k - 1) * arithmetic.u)
+        of_products = scan.complex and (name == "A" or (name == "B" and scan.zoh))
+        rounding = k * arithmetic.product(of_products) - arithmetic.u
+        return cls(name, error, np.zeros(shape), np.zeros(shape), rounding)
 
     @property
     def peak(self) -> Float:

@@ -213,7 +213,7 @@ class Analysis:
         Where sums over n and over channels come first, (n + p)u(c̄M + M^λ|b|) more.
         """
         f, c, q = self.f, self.reads, self.arithmetic.chunk
-        rounding = (min(q, len(c)) + 1) * self.u + 2.0 * (self.u_m - self.u)
+        rounding = (min(q, len(c)) + 1) * self.u_m + 2.0 * (self.u_m - self.u)
         rounding += (f.scan.sizes[3] + self.width) * self.u if self.dual else 0.0
         terms = c * (self.h.unshared + rounding * self.h.mass)
         terms += f.source * (self.adjoint.unshared + rounding * self.adjoint.mass)
@@ -265,7 +265,9 @@ class Analysis:
     def step_terms(self) -> Terms:
         """dΔ = Re Σ_n u λ conj(B a^(zoh)) + Re Σ_n dp conj(A): Σ|terms|, and the error of their sum."""
         f, g = self.f, self.g
-        n, u_t = f.scan.sizes[3], f.u[:, None]
+        u_t = f.u[:, None]
+        # Real parts of complex products are two terms each.
+        count = 2 * f.scan.sizes[3] * (2 if f.scan.complex else 1)
         weight, e_weight = (f.a, self.local.decay) if f.scan.zoh else (1.0, 0.0)
         terms = u_t * f.B * weight * g.adjoint + f.A * g.dp
         error = u_t * f.B * (weight * self.adjoint.error + e_weight * (g.adjoint + self.adjoint.error))
@@ -273,7 +275,7 @@ class Analysis:
         error += self._flushed(u_t, f.B, weight, g.adjoint) + self._flushed(f.A, g.dp)
         error += self.arithmetic.eta * all_of(u_t, f.B, weight) * self.adjoint.pairs
         size = terms.sum(axis=1)
-        e_step = error.sum(axis=1) + ((2 * n - 1) * self.u + 3.0 * self.u_m) * size
+        e_step = error.sum(axis=1) + ((count - 1) * self.u + 3.0 * self.u_m) * size
         reach = self._reached(u_t, f.B, weight + e_weight) * self._adjoint_reach
         through = np.maximum(self._reached(f.A, *self._decayed_product), self._reached(f.A) * self.dp_reach)
         reach = (reach + through).sum(axis=1)

@@ -179,14 +179,16 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     Shared by all that comes later: f ← (|a| + E)f + E|x⁻| + E_s + |s|τ, where
     E = |a| expm1(|A|(E_s + uS)) is the error of Δ and of the cumulative sum, and
     τ = |A| u ⌈log₂ Q⌉ S that of a sum in another order. Not shared: one exponential, its
-    product and a sum of Q terms (of each source), u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
+    product and a sum of Q terms (of each source; 2√2 times that if complex),
+    u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
     M ← |a|M + |s|, X ← |a|(X + |p|M⁻), and κM where operands of matrix products are rounded to
     a narrower type. At a chunk's end both are carried on; if decayed once more in the weights of
     the sources, with lost + |a|[τ(|x⁻| + e) + (k_p + 1)u|p|M⁻] besides.
     """
     u, u_m = arithmetic.u, arithmetic.product(r.complex)
     steps = min(chunks.length, len(r.decay))
-    q, k_exp = chunks.sources * steps, arithmetic.exponential(r.complex)
+    # Of complex products either part is a sum of twice as many real ones.
+    q, k_exp = u_m / u * chunks.sources * steps, arithmetic.exponential(r.complex)
     opening = r.fresh | chunks.begins[:, None]
     weight = r.decay * (opening[:, None, :, None] * r.before)
     inside = cuts_of(opening)

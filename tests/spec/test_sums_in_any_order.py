@@ -162,3 +162,75 @@ def test_what_a_scan_of_matrices_adds_may_be_the_first_term() -> None:
     x = LOST * ones(COUNT, 2)
     x[:, 1] = np.eye(COUNT)[0]
     assert 0.5 < ratio_of_one(scanned("sequential", None, a, x), (0, -1)) <= 1
+
+
+def test_the_step_of_a_complex_scan_may_sum_real_parts_of_two_gradients_a_state() -> None:
+    """dΔ: 1 of the first state, and four real terms of each other, by way of its source and of its decay."""
+    initial = ones(1, 1, COUNT)
+    initial[..., 0] = 0
+    inputs = {
+        "u": ones(1, 1, 1),
+        "delta": np.full((1, 1, 1), 1e-12, np.float32),
+        "A": np.full((1, COUNT), DIAGONAL),
+        "B": first(np.complex64(1), DIAGONAL, 1, COUNT, 1),
+        "C": first(np.complex64(0.5), TURNED / np.float32(2), 1, COUNT, 1),
+        "initial_state": initial,
+    }
+    for rule in ("euler", "zoh"):
+        found = scan_gradient({"y": ones(1, 1, 1)}, "delta", "sequential", b_discretization=rule, **inputs)
+        assert 0.5 < ratio_of_one(found) <= 1
+
+
+def scan_gradient(cotangents: Arrays, wanted: str, evaluation: Any, **inputs: Any) -> Bounded:
+    arithmetic = Arithmetic(evaluation=evaluation)
+    return ssm_spec.selective_scan_vjp_bounds(cotangents, [wanted], arithmetic=arithmetic, **inputs)[wanted]
+
+
+@pytest.mark.parametrize("evaluation", ["sequential", "scan"])
+def test_a_sum_over_the_rows_of_a_complex_scan_may_sum_both_parts(evaluation: Any) -> None:
+    """dA of one step from a given state: λ times the state's conjugate."""
+    inputs = {
+        "u": 0 * ones(COUNT, 1, 1),
+        "delta": ones(COUNT, 1, 1),
+        "A": np.full((1, 1), -1e-12 + 1e-12j, np.complex64),
+        "B": ones(COUNT, 1, 1),
+        "C": ones(COUNT, 1, 1),
+        "initial_state": np.conj(first(1, TURNED, COUNT, 1, 1)),
+    }
+    cotangents = {"last_state": first(1, DIAGONAL, COUNT, 1, 1)}
+    # The imaginary part of 1 is that of A.
+    assert 0.4 < ratio_of_one(scan_gradient(cotangents, "A", evaluation, **inputs)) <= 1
+
+
+def test_a_zero_order_hold_gives_a_mode_two_terms_a_step() -> None:
+    """dA: 1 of the first row, and of each other one Δ dp and Δ²ψ uλB, both lost; a small step has ψ = ½."""
+    rows = COUNT
+    initial, u = ones(rows, 1, 1), 2 * ones(rows, 1, 1)
+    u[0] = 0
+    inputs = {"u": u, "delta": ones(rows, 1, 1), "A": np.full((1, 1), -1e-12, np.float32)}
+    inputs |= {"B": ones(rows, 1, 1), "C": ones(rows, 1, 1), "initial_state": initial}
+    cotangents = {"last_state": first(1, LOST, rows, 1, 1)}
+    found = scan_gradient(cotangents, "A", "sequential", b_discretization="zoh", **inputs)
+    assert 0.5 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["chunk", "matmul_chunk"])
+def test_a_chunk_of_a_complex_scan_may_sum_both_parts(evaluation: Any) -> None:
+    """The last source is 1. Weights turn by a quarter, and both real products of other sources are lost."""
+    steps = 8 * COUNT
+    turn = 0.5 * np.pi / steps
+    weights = np.exp(1j * turn * np.arange(steps - 1, 0, -1))
+    larger = np.maximum(weights.real, weights.imag)
+    inputs = {
+        "u": ones(1, 1, steps),
+        "delta": ones(1, 1, steps),
+        "A": np.full((1, 1), 1j * turn, np.complex64),
+        "B": np.append(TURNED / larger, 1)[None, None].astype(np.complex64),
+        "C": ones(1, 1, steps),
+    }
+    arithmetic = Arithmetic(evaluation=evaluation, chunk=steps)
+    found = ssm_spec.selective_scan_bounds(arithmetic=arithmetic, **inputs, return_last_state=True)[
+        "last_state"
+    ]
+    error = np.abs(1 - found.value.real) / (found.bound + found.own)
+    assert 0.4 < error.item() <= 1
