@@ -17,7 +17,7 @@ from ssm_spec._causal_conv1d import causal_conv1d_vjp
 from ssm_spec._causal_conv1d_bounds import Given, gradient_errors
 from ssm_spec._mamba._block import DIFFERENTIABLE, mamba_block, mamba_block_vjp, read_cotangents
 from ssm_spec._mamba._perturbed_adjoint import perturbed_gradients
-from ssm_spec._mamba._propagate import linear, operand_floor, operand_unit, propagate, stored
+from ssm_spec._mamba._propagate import begun_with, linear, operand_floor, operand_unit, propagate, stored
 from ssm_spec._mamba._stages import Block, Stages, follow, read
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan import selective_scan_vjp
@@ -94,6 +94,7 @@ def _errors(
     through = block.x_proj.T @ low
     filtered = exact["u"] + through
     e_filtered = e["u"] + linear(block.x_proj.T, low, e_low, arithmetic)
+    e_filtered += begun_with(np.abs(exact["u"]) + e["u"], block.x_proj.T, low, e_low, arithmetic)
     e_filtered += arithmetic.u * (np.abs(filtered) + e_filtered)
     e_filtered = stored(filtered, e_filtered, arithmetic)
 

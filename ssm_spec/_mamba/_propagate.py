@@ -1,6 +1,7 @@
 """How the errors of a Mamba block grow from stage to stage.
 
-    linear        e_y = |W|e + ((k + 1)u + 2u_op)|W|(|x| + e) + (η + η_op)(...), k terms in any order
+    linear        e_y = |W|e + ((k + 1)u + 2u_op)|W|(|x| + e) + (η + η_op)(...), k terms in any order;
+                  a bias, or what is there before, may be the first of them: min(ku|bias|, |W|(|x| + e))
     convolution   `_causal_conv1d_bounds.output_error`, whose line is given within e
     scan          `_perturbed.perturbed_scan`, whose arguments are given within their e
 
@@ -74,6 +75,8 @@ def propagate(block: Block, stages: Stages, arithmetic: Arithmetic) -> Propagate
     low = stages.low_rank
     e_low = stored(low, linear(block.x_proj, filtered, e_filtered, arithmetic), arithmetic)
     e_delta = linear(block.dt_proj_weight, low[:, :r], e_low[:, :r], arithmetic)
+    bias = block.dt_proj_bias[:, None]
+    e_delta += begun_with(bias, block.dt_proj_weight, low[:, :r], e_low[:, :r], arithmetic)
 
     scan = read_scan(**stages.scan)
     given = Perturbation(
@@ -113,6 +116,12 @@ def linear(W: Float, x: Float, error: Float, arithmetic: Arithmetic) -> Float:
     total: Float = carried + rounding * (size @ np.abs(x) + carried)
     total += (arithmetic.eta + operand_floor(arithmetic)) * (1.0 + lost)
     return total
+
+
+def begun_with(first: Float, W: Float, x: Float, error: Float, arithmetic: Arithmetic) -> Float:
+    """What a number loses that is the first term of W x, which no addition to it may lose more than."""
+    lost: Float = np.minimum(W.shape[1] * arithmetic.u * np.abs(first), summed(W, x, error))
+    return lost
 
 
 def summed(W: Float, x: Float, error: Float) -> Float:

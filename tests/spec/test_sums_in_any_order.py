@@ -234,3 +234,44 @@ def test_a_chunk_of_a_complex_scan_may_sum_both_parts(evaluation: Any) -> None:
     ]
     error = np.abs(1 - found.value.real) / (found.bound + found.own)
     assert 0.4 < error.item() <= 1
+
+
+def mamba_block(states: int, x_proj: Any, dt_proj: Any, bias: float, D: float) -> Arrays:
+    """One step of one channel, whose filter and gate have 1 before their activation; decays are 1."""
+    column, row = np.asarray(x_proj, np.float32)[:, None], np.asarray(dt_proj, np.float32)[None]
+    found = {"x": ones(1, 1, 1), "in_proj": ones(2, 1), "conv1d_weight": ones(1, 1), "conv1d_bias": None}
+    found |= {"x_proj": column, "dt_proj_weight": row, "dt_proj_bias": np.full(1, bias, np.float32)}
+    return found | {
+        "A_log": np.full((1, states), -30, np.float32),
+        "D": np.full(1, D, np.float32),
+        "out_proj": ones(1, 1),
+    }
+
+
+SILU_OF_ONE = 1 / (1 + np.exp(-1.0))
+
+
+def test_the_bias_of_a_blocks_step_may_be_the_first_of_its_terms() -> None:
+    """A bias of −8 loses all that is added to it."""
+    rank, bias = 512, -8.0
+    ranks = np.full(rank, 8 * LOST / SILU_OF_ONE)
+    inputs = mamba_block(1, np.ones(rank + 2), -ranks, bias, 0)
+    bounded = ssm_spec.mamba_block_bounds(arithmetic=Arithmetic(), **inputs)["y"]
+    alone = ssm_spec.mamba_block(**mamba_block(1, np.ones(rank + 2), 0 * ranks, bias, 0))
+    assert bounded.judged.all()
+    assert 0.5 < np.abs(alone - bounded.value) / (bounded.bound + bounded.own) <= 1
+
+
+def test_a_blocks_gradient_may_begin_with_the_scans() -> None:
+    """The scan hands 1 to its input, by way of D; B and C hand back 128 terms, each of which is lost."""
+    hold = np.log(2.0) * SILU_OF_ONE**2
+    inputs = mamba_block(
+        2 * COUNT, np.append(np.ones(2 * COUNT + 1), np.full(2 * COUNT, LOST / hold)), [0], 0, 1
+    )
+    inputs["conv1d_bias"] = 0 * ones(1)
+    vjp = ssm_spec.mamba_block_vjp_bounds
+    found = vjp({"y": ones(1, 1, 1)}, ["conv1d_bias"], arithmetic=Arithmetic(), **inputs)["conv1d_bias"]
+    lost = 2 * COUNT * LOST
+    begun = found.value * (1 + lost) / (1 + 3 * lost)
+    assert found.judged.all()
+    assert 0.5 < np.abs(begun - found.value) / (found.bound + found.own) <= 1
