@@ -84,6 +84,7 @@ class WorkerProcess:
         self.claims: dict[str, Any] = {}
         self.devices: list[str] = []
         self.at_import: list[str] = []
+        self.answered = 0
         try:
             self._load(target)
         except BaseException:  # Ctrl-C too: no process is left behind
@@ -113,6 +114,7 @@ class WorkerProcess:
         self._called.add((op, dtype))
         answer = self._ask({"case": case_id}, self._limits.for_case(first))
         self._last = f"it had answered {case_id}"
+        self.answered += 1
         if answer["verdict"]["id"] != case_id:
             message = f"the worker answered for {answer['verdict']['id']}: did the backend fork it?"
             raise WorkerLostError("crash", message, self._log.tail())

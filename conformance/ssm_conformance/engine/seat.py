@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ssm_conformance.case import Case
 from ssm_conformance.engine import answering
+from ssm_conformance.engine.again import AGAIN, ALONE, Allowance, differing, explained, worth_asking_again
 from ssm_conformance.engine.limits import Limits
 from ssm_conformance.engine.process import WorkerLostError, WorkerProcess
 from ssm_conformance.engine.target import LoadError, Target
@@ -55,6 +56,8 @@ class WorkerSeat:
         self._worker: WorkerProcess | None = None
         self._closed = False
         self._hung: set[tuple[str, str]] = set()  # these were waited for once as if they compiled
+        self._alone: WorkerProcess | None = None
+        self._allowance = Allowance()
         self.claims: dict[str, Any] = {}
         self.devices: list[str] = []
         self.at_import: list[str] = []
@@ -64,6 +67,7 @@ class WorkerSeat:
     def judge(self, case: Case) -> Verdict:
         """See :class:`Seat`."""
         present = self._seated()
+        first = not present.answered
         start = time.monotonic()
         try:
             patient = (case.op, case.dtype) not in self._hung
@@ -84,9 +88,12 @@ class WorkerSeat:
                 seconds=time.monotonic() - start,
                 details=details,
             )
+        verdict = Verdict.from_json(data)
         if retire:
             self._vacate()
-        return Verdict.from_json(data)
+        elif worth_asking_again(verdict):
+            return self._once_more(case, verdict, first)
+        return verdict
 
     def share(self, workers: int) -> None:
         """Say how many seats there are on this machine."""
@@ -97,7 +104,46 @@ class WorkerSeat:
     def stop(self) -> None:
         """See :class:`Seat`."""
         self._closed = True
+        self._dismiss()
         self._vacate()
+
+    def _once_more(self, case: Case, verdict: Verdict, first: bool) -> Verdict:
+        """The failure, and whether the calls before it have a part in it; `first`: there were none."""
+        told = self._again(case, verdict)
+        if told:
+            return explained(verdict, f"made again, {told}", AGAIN)
+        if not first and self._allowance.spend(case):
+            told = self._judged_alone(case, verdict)
+        return explained(verdict, f"judged alone, in a new process, {told}", ALONE) if told else verdict
+
+    def _again(self, case: Case, verdict: Verdict) -> str:
+        """How the verdict of the same worker differs."""
+        try:
+            data, retire = self._seated().judge(case.id, case.op, case.dtype)
+        except WorkerLostError as lost:
+            self._vacate()
+            return str(lost)
+        if retire:
+            self._vacate()
+            return retire
+        told = differing(verdict, Verdict.from_json(data))
+        return told and f"the same calls give another result: {told}"
+
+    def _judged_alone(self, case: Case, verdict: Verdict) -> str:
+        """How the verdict of another worker differs, which was asked nothing before."""
+        try:
+            self._alone = WorkerProcess(self._target, self._limits, self._workers)
+            data, _ = self._alone.judge(case.id, case.op, case.dtype)
+        except (LoadError, WorkerLostError):  # there is no room for a second one: nothing was found out
+            return ""
+        finally:
+            self._dismiss()
+        return differing(verdict, Verdict.from_json(data))
+
+    def _dismiss(self) -> None:
+        other, self._alone = self._alone, None
+        if other is not None:
+            other.stop()
 
     def _vacate(self) -> None:
         present, self._worker = self._worker, None
