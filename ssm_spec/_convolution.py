@@ -170,7 +170,7 @@ def _kernel_parts(r: Float, u: Float, K: Float, arithmetic: Arithmetic) -> Parts
     ]
     bound, judged = errors[0], sizes < arithmetic.largest
     if arithmetic.evaluation == "fft":
-        rows = [fft_error(r[i : i + 1], u[i], arithmetic)[0] for i in range(b)]
+        rows = [fft_error(r[i : i + 1], u[i], arithmetic, rows=b)[0] for i in range(b)]
         bound = np.maximum(bound, (np.sum(rows, axis=0) if b else np.zeros(u.shape[1]))[:, None])
         bound = bound + b * arithmetic.u * sizes
         reach = sum((fft_reach(r[i : i + 1], u[i])[0] for i in range(b)), np.zeros(u.shape[1]))
@@ -188,12 +188,15 @@ def _direct_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     return np.asarray((terms + 1) * arithmetic.u * sizes + arithmetic.eta * flushed)
 
 
-def fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
+def fft_error(u: Float, K: Float, arithmetic: Arithmetic, rows: int = 1) -> Float:
     """Bound y = F⁻¹(F u ∘ F K) by norm, (b, d): every element of a row may be wrong by this.
 
     An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K| <= ‖K‖₁; one of F K by at most ‖u‖₁;
     the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= ‖K‖₁ ‖u‖₂ (Higham 2002, section 24.2). Flushing loses at most
     2 N η of a point of F u and of F K, which meet ‖K‖₁ and ‖u‖₁, and as much in their product's inverse.
+
+    One of several `rows` whose products are summed before they are brought back loses (rows − 1) u_m ‖K‖₂‖u‖₂
+    more: the mean of |F u||F K| is no larger than ‖K‖₂‖u‖₂.
     """
     eps = transform_error(u.shape[-1] + K.shape[-1], arithmetic.u)
     u1, u2 = np.sum(np.abs(u), axis=-1), euclidean(u)
@@ -201,7 +204,9 @@ def fft_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     # Of each transform's N points every one sums N numbers, twice as many with the roots' products.
     points = 2.0 ** transform_levels(u.shape[-1] + K.shape[-1])
     lost = 4.0 * points * ComplexArithmetic.of(arithmetic).eta * (1.0 + u1) * (1.0 + K1)
-    return np.asarray((2 * eps + arithmetic.product(complex_=True)) * K1 * u2 + eps * K2 * u1 + lost)
+    product = arithmetic.product(complex_=True)
+    summed = (rows - 1) * product * K2 * u2
+    return np.asarray((2 * eps + product) * K1 * u2 + eps * K2 * u1 + summed + lost)
 
 
 def fft_reach(u: Float, K: Float) -> Float:

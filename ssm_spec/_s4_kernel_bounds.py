@@ -172,7 +172,7 @@ def _generating_error(call: Dplr, A_bar: Bounded, arithmetic: Arithmetic) -> Flo
     moved = np.abs(c)[..., None] * np.abs(call.Lambda)[:, None, :]
     step = 0.5 * np.abs(call.delta)[:, None, None] * np.abs(call.Lambda)[:, None, :]
     e_D = k_exp * u * (1.0 + step) + 4 * u_m * (np.abs(1.0 - omega)[:, None] + moved)
-    relative = (n + arithmetic.k_div * 4) * u + 4 * u_m + e_D / np.abs(D)
+    relative = (roundings(n, True) + arithmetic.k_div * 4) * u + 4 * u_m + e_D / np.abs(D)
     power, e_power = _power_norm(A_bar, length, n, u, u_m)
     truncated = call.C - (call.C[:, None, :] @ power)[:, 0]
     e_C = euclidean(call.C) * (e_power + (n + 2) * u_m)

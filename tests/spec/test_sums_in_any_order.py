@@ -275,3 +275,20 @@ def test_a_blocks_gradient_may_begin_with_the_scans() -> None:
     begun = found.value * (1 + lost) / (1 + 3 * lost)
     assert found.judged.all()
     assert 0.5 < np.abs(begun - found.value) / (found.bound + found.own) <= 1
+
+
+def test_rows_may_be_summed_before_they_are_transformed_back() -> None:
+    """dK of rows whose input is an impulse: what is lost of their cotangents differs from point to point."""
+    rows, length = 1024, 4
+    small = np.float32(0.45 * 2.0**-24)
+    r, u = np.full((rows, 1, length), 0, np.float32), np.zeros((rows, 1, length), np.float32)
+    u[..., 0], r[1:, 0, 0], r[0, 0, 1] = 1, small, 1
+    total = np.exp(-1j * np.pi * np.arange(2 * length) / length).astype(np.complex64)
+    for _ in range(rows - 1):
+        total = total + small
+    honest = np.fft.ifft(total.astype(np.complex128)).real[:length]
+    vjp = ssm_spec.causal_convolution_vjp_bounds
+    arithmetic = Arithmetic(evaluation="fft")
+    found = vjp({"y": r}, ["K"], arithmetic=arithmetic, u=u, K=ones(1, length))["K"]
+    assert found.judged.all()
+    assert 0.1 < np.max(np.abs(honest - found.value) / (found.bound + found.own)) <= 1
