@@ -97,11 +97,13 @@ def bilinear_gradients(
     dA_bar: Array,
     dB_bar: Array,
     arithmetic: Arithmetic | None,
+    sharing: int = 1,
 ) -> dict[str, Parts]:
     """Return the gradients of A, B and delta for cotangents G_A (s, n, n) and G_B (s, n, m).
 
     With S = W⁻ᴴ G_A, V = W⁻ᴴ G_B:  dX = (1 − α) S + α (S Āᴴ + V B̄ᴴ),  dA = Δ dX,  dB = Δ V,
-    dΔ = Re Σ conj(A) dX + conj(B) V. (From W dĀ = (1−α) dX + α dX Ā and W dB̄ = dY + α dX B̄.)
+    dΔ = Re Σ conj(A) dX + conj(B) V. (From W dĀ = (1−α) dX + α dX Ā and W dB̄ = dY + α dX B̄.) Its terms may
+    be one sum with those of all systems `sharing` a step.
     """
     system, usable = _prepare(A, B, delta, alpha)
     Z, Z_error = _solve(system.W, system.R, system.inverse, system.scales)
@@ -121,7 +123,7 @@ def bilinear_gradients(
             _parts(system, value, error, None, usable, usable)
             for value, error in ((dX, own), (H.hi, H_error))
         )
-        return _chain(A, B, delta, dX_parts, _cut(H_parts, columns), UNIT)
+        return _chain(A, B, delta, dX_parts, _cut(H_parts, columns), UNIT, sharing)
     solve, g, h, z = system.solve(alpha), system.moduli(G), system.moduli(H.hi), system.moduli(Z.hi)
     factors = factorings(solve, arithmetic)
     Z_bound, Z_met, Z_solvable = solve_bound(solve, factors, z, arithmetic)
@@ -141,7 +143,7 @@ def bilinear_gradients(
     judged = usable & Z_solvable & H_solvable & inside
     dX_parts = _parts(system, dX, own, bound, usable, judged)
     dY_parts = _cut(_parts(system, H.hi, H_error, H_bound, usable, judged), columns)
-    return _chain(A, B, delta, dX_parts, dY_parts, u, (lost_X, lost_Y))
+    return _chain(A, B, delta, dX_parts, dY_parts, u, sharing, (lost_X, lost_Y))
 
 
 def _prepare(A: Array, B: Array, delta: Float, alpha: float) -> tuple[_System, Array]:
@@ -270,6 +272,7 @@ def _chain(
     dX: Parts,
     dY: Parts,
     u: float,
+    sharing: int,
     lost: tuple[Float, Float] = (_NOTHING, _NOTHING),
 ) -> dict[str, Parts]:
     """Return dA = Δ dX, dB = Δ dY and dΔ. What is `lost`, η Π(1 + |f|), meets one factor more."""
@@ -286,7 +289,9 @@ def _chain(
 
     axes = (-2, -1)
     pairs = ((A, dX), (B, dY))
-    count = 2 + sum(M.shape[-2] * M.shape[-1] for M, _ in pairs)
+    # A real part has two terms of each product.
+    parts = 2 if A.dtype.kind == "c" else 1
+    count = 2 + parts * sharing * sum(M.shape[-2] * M.shape[-1] for M, _ in pairs)
     size = sum(np.sum(np.abs(M) * np.abs(part.value), axis=axes) for M, part in pairs)
     d_step = Parts(
         sum(np.sum((np.conj(M) * part.value).real, axis=axes) for M, part in pairs),

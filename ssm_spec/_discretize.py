@@ -297,7 +297,7 @@ def _bilinear_gradients(alpha: float, diagonal: bool) -> RuleGradients:
         if not diagonal:
             return bilinear_gradients(A, B, delta, alpha, dA_bar, dB_bar, arithmetic)
         G = (dA_bar.reshape(-1, 1, 1), dB_bar.reshape(-1, 1, B.shape[-1]))
-        parts = bilinear_gradients(*_modes_apart(A, B, delta), alpha, *G, arithmetic)
+        parts = bilinear_gradients(*_modes_apart(A, B, delta), alpha, *G, arithmetic, sharing=A.shape[-1])
         u = OWN_UNIT if arithmetic is None else arithmetic.u
         # One step length serves n modes: bring n to the front, and sum over it as over a broadcast dimension.
         by_mode = parts["delta"].reshape(A.shape)

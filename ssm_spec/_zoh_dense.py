@@ -184,7 +184,8 @@ def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, asked: Arithmetic) -> Pa
     value = np.zeros(len(A))
     size, bound, own = np.zeros(len(A)), np.zeros(len(A)), np.zeros(len(A))
     judged = np.ones(len(A), dtype=bool)
-    count = 2
+    # A real part has two terms of each product.
+    parts, count = (2 if A.dtype.kind == "c" else 1), 2
     with np.errstate(over="ignore", invalid="ignore"):
         for M, dX in ((A, dX_A), (B, dX_B)):
             given, found = np.abs(M), np.abs(dX.value)
@@ -193,7 +194,7 @@ def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, asked: Arithmetic) -> Pa
             bound += np.sum(given * dX.bound + flushed(asked, given, found + dX.bound), axis=axes)
             own += np.sum(given * dX.own + flushed(ORACLE, given, found + dX.own), axis=axes)
             judged &= np.all(dX.judged, axis=axes)
-            count += M.shape[-2] * M.shape[-1]
+            count += parts * M.shape[-2] * M.shape[-1]
         bound, own = bound + count * asked.u * size, own + count * UNIT * size
         judged &= size + bound < asked.largest
     return Parts(value, _known(bound), _known(own), judged)

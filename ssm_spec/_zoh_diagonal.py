@@ -78,10 +78,12 @@ def zoh_diagonal_gradients(
             per_mode = (np.abs(A) * np.abs(dA_bar) + weight) * (a_error + r * np.abs(a)) + np.abs(a) * s_error
             size = np.abs(a) * (np.abs(A) * np.abs(dA_bar) + weight)
             lost = (eta * part for part in _lost_gradients(A, B, step, dA_bar, dB_bar, (a, phi, psi)))
-            errors = dB, dA, per_mode + 2 * A.shape[-1] * u * size
+            errors = dB, dA, per_mode + terms * u * size
             dB, dA, per_mode = (error + part for error, part in zip(errors, lost, strict=True))
             return dB, dA, np.sum(per_mode, axis=-1)
 
+        # dΔ may be one sum; a real part has two terms of each product.
+        terms = (2 if _is_complex(p) else 1) * A.shape[-1] * (1 + B.shape[-1])
         s = np.sum(np.conj(B) * dB_bar, axis=-1)
         weight = np.sum(np.abs(B) * np.abs(dB_bar), axis=-1)
         dB_value = np.conj(phi)[..., None] * dB_bar

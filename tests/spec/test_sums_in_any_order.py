@@ -292,3 +292,26 @@ def test_rows_may_be_summed_before_they_are_transformed_back() -> None:
     found = vjp({"y": r}, ["K"], arithmetic=arithmetic, u=u, K=ones(1, length))["K"]
     assert found.judged.all()
     assert 0.1 < np.max(np.abs(honest - found.value) / (found.bound + found.own)) <= 1
+
+
+@pytest.mark.parametrize("op", ["discretize_zoh", "discretize_bilinear"])
+def test_the_slope_of_a_step_that_modes_share_may_be_one_sum(op: str) -> None:
+    """dΔ of modes, so small a step that Ā is 1 + ΔA: a term of each A and B, all lost but the first."""
+    inputs = {"A": -ones(COUNT), "B": ones(COUNT, 8), "delta": np.float32(1e-12), "diagonal": True}
+    cotangents = {"A_bar": -first(1, LOST, COUNT), "B_bar": np.full((COUNT, 8), LOST)}
+    cotangents["B_bar"][0] = 0
+    vjp = ssm_spec.REFERENCES[op].vjp_bounds
+    assert vjp is not None
+    found = vjp(cotangents, ["delta"], arithmetic=Arithmetic(), **inputs)["delta"]
+    assert 0.5 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("diagonal", [True, False], ids=["modes", "full"])
+def test_the_slope_of_a_complex_step_may_sum_both_parts(diagonal: bool) -> None:
+    """The bilinear rule's, whose own rounding is small beside that of 2304 terms, or of 192 modes."""
+    shape = (192,) if diagonal else (48, 48)
+    A, G = first(np.complex64(1), DIAGONAL, *shape), first(np.complex64(1), np.conj(TURNED), *shape)
+    inputs = {"A": A, "B": np.zeros((len(A), 1), np.complex64), "delta": np.float32(1e-12)}
+    vjp = ssm_spec.discretize_bilinear_vjp_bounds
+    found = vjp({"A_bar": G}, ["delta"], arithmetic=Arithmetic(), **inputs, diagonal=diagonal)["delta"]
+    assert 0.5 < ratio_of_one(found) <= 1
