@@ -9,6 +9,7 @@ from typing import Final
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
     _ask,
+    _crossed,
     _duality,
     _ends,
     _float16,
@@ -16,6 +17,7 @@ from ssm_conformance.cases import (
     _layers,
     _linear,
     _mamba3,
+    _numbers,
     _options,
     _packed,
     _questions,
@@ -64,6 +66,8 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_ends.ENDS,
     *_float16.FLOAT16,
     *_with.WITH,
+    *_crossed.CROSSED,
+    *_numbers.NUMBERS,
 )
 
 

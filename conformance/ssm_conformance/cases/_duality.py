@@ -347,11 +347,13 @@ OPTIONS: Final = ("z", "bias", "softplus", "limits", "initial", "seq_idx", "grou
 def _with(row: str, kind: str = "", level: Level = "quick") -> Recipe:
     """A call that has exactly the options named.
 
-    A "long" one goes past chunks of 64 and of 128; a "whole" one is two chunks of 64, or one of 128.
+    A "long" one goes past chunks of 64 and of 128; a "whole" one is two chunks of 64, or one of 128; a "wide"
+    one has more heads, channels and states than a block.
     """
     words = row.split()
-    b, l, h, p, n = 2, {"": 11, "long": 150, "whole": 128}[kind], 4, 2, 3
-    first, second = {"": (3, 6), "long": (64, 129), "whole": (64, 32)}[kind]
+    b, l = 2, {"": 11, "long": 150, "whole": 128, "wide": 7}[kind]
+    h, p, n = (12, 33, 65) if kind == "wide" else (4, 2, 3)
+    first, second = {"": (3, 6), "long": (64, 129), "whole": (64, 32), "wide": (3, 5)}[kind]
     inputs = _plain(b, l, h, p, n, g=2 if "groups" in words else 1)
     inputs["return_final_states"] = "last" in words
     given: dict[str, dict[str, Any]] = {
@@ -384,5 +386,6 @@ SSD: Final = (
     *(_with(row) for row in ROWS),
     *(_with(row, "long", "full") for row in ROWS),
     *(_with(row, "whole", "quick" if row in _SOON else "full") for row in ROWS),
+    *(_with(row, "wide", "quick" if row in _SOON else "full") for row in ROWS),
 )
 SSD_UPDATE: Final = STEPS

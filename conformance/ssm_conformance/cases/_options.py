@@ -87,8 +87,8 @@ def _matrix(words: list[str], name: str, b: int, d: int, n: int, time: tuple[int
 
 
 @dataclass(frozen=True)
-class _Length:
-    """How long a call is, where its packed sequences begin, and how its recipe is told apart.
+class _Size:
+    """How long and how wide a call is, where its packed sequences begin, and how its recipe is told apart.
 
     Attributes
     ----------
@@ -100,6 +100,8 @@ class _Length:
         Where the second sequence begins in the first row and in the second, by index.
     offsets
         The first bounds of sequences by offsets; the last one is l.
+    d, n
+        Channels, a multiple of four, and states.
     """
 
     kind: str
@@ -107,20 +109,24 @@ class _Length:
     first: int
     second: int
     offsets: tuple[int, ...]
+    d: int = 4
+    n: int = 2
 
 
-_SHORT: Final = _Length("", 11, 3, 6, (0, 4, 4))
-_LONG: Final = _Length("long", 330, 256, 129, (0, 270, 270))
+_SHORT: Final = _Size("", 11, 3, 6, (0, 4, 4))
+_LONG: Final = _Size("long", 330, 256, 129, (0, 270, 270))
 """Past blocks of 64 and of 256."""
-_WHOLE: Final = _Length("whole", 128, 64, 32, (0, 64, 64))
+_WHOLE: Final = _Size("whole", 128, 64, 32, (0, 64, 64))
 """Whole blocks of any size up to 128, and sequences that begin with one."""
+_WIDE: Final = _Size("wide", 7, 3, 5, (0, 4, 4), d=68, n=33)
+"""More channels, and more states, than a block."""
 
 
-def _scan(row: str, length: _Length = _SHORT, level: Level = "quick") -> Recipe:
+def _scan(row: str, size: _Size = _SHORT, level: Level = "quick") -> Recipe:
     """A call that has exactly the options named."""
     words = row.split()
     packed = "cu_seqlens" in words
-    b, d, l, n, complex_ = 1 if packed else 2, 4, length.l, 2, "complex" in words
+    b, d, l, n, complex_ = 1 if packed else 2, size.d, size.l, size.n, "complex" in words
     inputs = scan_inputs(
         b, d, l, n, complex_=complex_, gate="z" in words, feedthrough="D" in words, softplus=False
     )
@@ -128,22 +134,22 @@ def _scan(row: str, length: _Length = _SHORT, level: Level = "quick") -> Recipe:
     inputs["B"], inputs["C"] = (_matrix(words, name, b, d, n, (l,), g) for name, g in (("B", 2), ("C", 4)))
     inputs["return_last_state"] = "last" in words
     if packed:
-        inputs["cu_seqlens"] = fixed([*length.offsets, l], dtype="int32")
+        inputs["cu_seqlens"] = fixed([*size.offsets, l], dtype="int32")
     if "seq_idx" in words:
-        first, second = length.first, length.second
+        first, second = size.first, size.second
         resets = [[0] * first + [1] * (l - first), [5] * second + [4] * (l - second)]
         inputs["seq_idx"] = fixed(resets, dtype="int32")
     if "initial" in words:
         inputs["initial_state"] = Draw((3 if packed else b, d, n), complex=complex_)
-    name = "-".join(filter(None, [length.kind, "with", *words]))
-    if length is _SHORT:
+    name = "-".join(filter(None, [size.kind, "with", *words]))
+    if size is _SHORT:
         return Recipe("selective_scan", name, inputs, OUTPUT, first=("float32",))
     return Recipe("selective_scan", name, inputs, OUTPUT, level, dtypes=("float32",))
 
 
-def _step(row: str) -> Recipe:
+def _step(row: str, size: _Size = _SHORT) -> Recipe:
     words = row.split()
-    b, d, n = 3, 4, 2
+    b, d, n = 3, size.d, size.n
     inputs = step_inputs(b, d, n, complex_="complex" in words, gate="z" in words, softplus=False)
     if "D" not in words:
         del inputs["D"]
@@ -154,12 +160,16 @@ def _step(row: str) -> Recipe:
         inputs["state_indices"] = fixed([3, -1, 0], dtype="int32")
     if "inplace" in words:
         inputs["inplace"] = True
-    return Recipe("selective_state_update", f"with-{'-'.join(words)}", inputs, GROUPS, first=("float32",))
+    name = "-".join(filter(None, [size.kind, "with", *words]))
+    if size is _SHORT:
+        return Recipe("selective_state_update", name, inputs, GROUPS, first=("float32",))
+    return Recipe("selective_state_update", name, inputs, GROUPS, "full", dtypes=("float32",))
 
 
 SCAN: Final = (
     *(_scan(row) for row in (*PLAIN_ROWS, *SCAN_ROWS)),
     *(_scan(row, _LONG, "full") for row in SCAN_ROWS),
     *(_scan(row, _WHOLE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
+    *(_scan(row, _WIDE, "quick" if row in _SOON else "full") for row in (*PLAIN_ROWS, *SCAN_ROWS)),
 )
-STEP: Final = tuple(_step(row) for row in STEP_ROWS)
+STEP: Final = (*(_step(row) for row in STEP_ROWS), *(_step(row, _WIDE) for row in STEP_ROWS))

@@ -36,6 +36,8 @@ _EMPTY: Final = fixed([0, 0, 0, 64, 128, 128, 128, 256, 320, 320, 320], dtype="i
 _SLOTS: Final = step_inputs(4, 3, 2, slots=6, state_indices=fixed([5, 0, 3, 1], dtype="int64"))
 _IDLE: Final = step_inputs(2, 3, 2, slots=3, state_indices=fixed([-1, -1], dtype="int32"))
 _POOL: Final = "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same"
+_AGAIN: Final = fixed([[9] * 30 + [5] * 10 + [9] * 170, [9] * 140 + [5] * 10 + [9] * 60], dtype="int32")
+"""An id, not zero, that comes back within a block of 64: the first, and the third."""
 _DECAYS: Final = {"low": 0.05, "high": 0.3, "sign": -1.0}
 
 
@@ -44,7 +46,20 @@ def _slowly(inputs: dict[str, Any], d: int, n: int) -> dict[str, Any]:
     return inputs | {"A": Draw((d, n), "log_uniform", parameters=_DECAYS)}
 
 
+_SLOW_HEADS: Final = {"A": Draw((2,), "log_uniform", parameters=_DECAYS)}
+
 PACKED: Final = (
+    *(
+        Recipe(op, "packed-again", inputs | {"seq_idx": _AGAIN}, clause, dtypes=_SINGLE)
+        for op, clause, inputs in (
+            (
+                "selective_scan",
+                RESET,
+                _slowly(scan_inputs(2, 2, 210, 2, initial_state=states(2, 2, 2)), 2, 2),
+            ),
+            ("ssd", SSD_RESET, ssd_inputs(2, 210, 2, 2, 2, initial_states=Draw((2, 2, 2, 2))) | _SLOW_HEADS),
+        )
+    ),
     *(
         Recipe(op, "packed-wide-ids", inputs | {"seq_idx": _WIDE_IDS}, clause, dtypes=_SINGLE)
         for op, clause, inputs in (

@@ -8,12 +8,33 @@ from typing import Any, Final
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._duality import SKIP, ssd_inputs, update_inputs
 from ssm_conformance.cases._duality import VALUE as SSD
-from ssm_conformance.cases._linear import CONVOLUTION, RECURRENCE, diagonal_system
+from ssm_conformance.cases._layers import (
+    COMPRESS,
+    H3,
+    LSSL,
+    S4_KERNEL,
+    S4D,
+    S4D_KERNEL,
+    S5,
+    dplr_inputs,
+    h3_inputs,
+    lssl_inputs,
+    modal_inputs,
+    s4d_inputs,
+    s5_inputs,
+)
+from ssm_conformance.cases._linear import (
+    CONVOLUTION,
+    KERNEL,
+    RECURRENCE,
+    diagonal_system,
+    system_inputs,
+)
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
-from ssm_conformance.cases._selective import EDGE, fixed, scan_inputs
-from ssm_conformance.cases._short_convolution import OUTPUT, STEP_OUTPUT, conv_inputs
+from ssm_conformance.cases._selective import EDGE, fixed, scan_inputs, states
+from ssm_conformance.cases._short_convolution import LAST, OUTPUT, STEP_OUTPUT, conv_inputs
 from ssm_conformance.cases._short_convolution import step_inputs as conv_step_inputs
 from ssm_conformance.cases._step import step_inputs
 from ssm_conformance.draw import Draw
@@ -30,6 +51,8 @@ _FILTERS: Final[tuple[tuple[int, Level], ...]] = (
     (3, "quick"),
     *((w, "full") for w in (5, 6, 7, 8, 9, 12, 16, 17)),
 )
+_DENSE: Final = system_inputs(n=3, m=2, p=2)
+_WHOLE: Final[tuple[tuple[int, Level], ...]] = ((64, "quick"), (256, "full"))
 _CHUNKS: Final[tuple[tuple[int, Level], ...]] = ((64, "quick"), (32, "full"), (128, "full"), (256, "full"))
 
 
@@ -54,8 +77,12 @@ def _filters() -> Iterator[Row]:
     for w, level in _FILTERS:
         yield "causal_conv1d", f"taps-{w}", OUTPUT, level, conv_inputs(2, 3, 19, w, initial=True)
         yield "causal_conv1d_update", f"taps-{w}", STEP_OUTPUT, level, conv_step_inputs(2, 3, w)
+    swish = conv_step_inputs(2, 3, 4) | {"activation": "swish"}
+    yield "causal_conv1d_update", "swish", STEP_OUTPUT, "quick", swish
     for name, l, k in (("one-lag", 9, 1), ("a-lag-more", 16, 17), ("a-lag-less", 17, 16)):
         yield "causal_convolution", name, CONVOLUTION, "quick", {"u": Draw((2, 3, l)), "K": Draw((3, k))}
+    more = {"u": Draw((2, 67, 9)), "K": Draw((67, 20))}
+    yield "causal_convolution", "more-lags-of-many", CONVOLUTION, "quick", more
 
 
 def _chunks() -> Iterator[Row]:
@@ -75,6 +102,73 @@ def _chunks() -> Iterator[Row]:
     yield "causal_conv1d", "long-initial", OUTPUT, "full", plain | {"initial_state": Draw((1, 2, 3))}
     yield "causal_conv1d", "long-packed", OUTPUT, "full", plain | {"seq_idx": late}
     yield "ssd", "layer-64-128", SSD, "full", ssd_inputs(1, 70, 2, 64, 128)
+
+
+def _whole_layers() -> Iterator[Row]:
+    """Whole chunks of the layers, of their kernels and of dense systems."""
+    for l, level in _WHOLE:
+        last = {"return_last_state": True}
+        yield "s4d", f"length-{l}", S4D, level, s4d_inputs(2, 3, l, 4, True) | last
+        yield "s5", f"length-{l}", S5, level, s5_inputs(2, 3, l, 4, True) | last
+        yield "h3", f"length-{l}", H3, level, h3_inputs(1, 4, l, 2, 3, True)
+        yield (
+            "lssl",
+            f"length-{l}",
+            LSSL,
+            level,
+            lssl_inputs(2, 2, l, 3, 2) | {"A": Draw((2, 3, 3), "legs")} | last,
+        )
+        yield "s4d_kernel", f"length-{l}", S4D_KERNEL, level, modal_inputs(3, 4, True, length=l)
+        yield "s4_kernel", f"length-{l}", S4_KERNEL, level, dplr_inputs(3, 4, True, l, paired=True)
+        yield "hippo_legs_compress", f"length-{l}", COMPRESS, level, {"f": Draw((2, l)), "n": 6}
+        dense = system_inputs(n=4) | {"u": Draw((2, 1, l)), "D": Draw((1, 1)), "initial_state": Draw((2, 4))}
+        yield "ssm_recurrence", f"dense-{l}", RECURRENCE, level, dense | last
+        yield "ssm_kernel", f"dense-{l}", KERNEL, level, system_inputs(n=4) | {"length": l}
+
+
+def _ends_of_chunks() -> Iterator[Row]:
+    """Whole chunks of a short convolution, and one step more: the last state then lies in two of them."""
+    for l in (64, 128, 129, 256, 257, 512, 513, 1024, 1025):
+        level: Level = "quick" if l in (64, 129) else "full"
+        yield "causal_conv1d", f"length-{l}", LAST, level, conv_inputs(2, 3, l, 4)
+
+
+def _ones() -> Iterator[Row]:
+    """One row, one channel, one mode and one tap, in more than one step: axes that are squeezed away."""
+    last = {"return_last_state": True}
+    scan = scan_inputs(1, 1, 9, 1, initial_state=states(1, 1, 1))
+    yield "selective_scan", "one-of-each", EDGE, "quick", scan
+    dual = ssd_inputs(1, 9, 1, 1, 1, initial_states=Draw((1, 1, 1, 1)))
+    yield "ssd", "one-of-each", EDGE, "quick", dual
+    yield "mamba3_siso", "one-of-each", EDGE, "quick", siso_inputs(1, 9, 1, 1, 1, a=0, initial=True)
+    yield "mamba3_siso", "heads-of-one", EDGE, "quick", siso_inputs(2, 9, 3, 1, 3, initial=True)
+    yield "mamba3_siso_step", "heads-of-one", EDGE, "quick", siso_step_inputs(2, 3, 1, 3)
+    yield "causal_conv1d", "one-of-each", EDGE, "quick", conv_inputs(1, 1, 9, 4, initial=True)
+    yield "causal_conv1d_update", "one-of-each", STEP_OUTPUT, "quick", conv_step_inputs(1, 1, 4)
+    for name, l, k in (("one-of-each", 9, 9), ("one-step", 1, 9)):
+        yield "causal_convolution", name, CONVOLUTION, "quick", {"u": Draw((1, 1, l)), "K": Draw((1, k))}
+    dense = system_inputs(n=1) | {"u": Draw((1, 1, 9)), "initial_state": Draw((1, 1))}
+    yield "ssm_recurrence", "one-of-each", RECURRENCE, "quick", dense | last
+    yield "ssm_kernel", "one-of-each", KERNEL, "quick", system_inputs(n=1) | {"length": 9}
+    yield "s4d", "one-of-each", S4D, "quick", s4d_inputs(1, 1, 9, 1, True) | last
+    yield "s5", "one-of-each", S5, "quick", s5_inputs(1, 1, 9, 1, True) | last
+    yield "h3", "one-of-each", H3, "quick", h3_inputs(1, 1, 9, 1, 1, True, s=1)
+    yield "lssl", "one-of-each", LSSL, "quick", lssl_inputs(1, 1, 9, 1, 1) | last
+    yield "s4d_kernel", "one-of-each", S4D_KERNEL, "quick", modal_inputs(1, 1, False, length=9)
+    yield "s4_kernel", "one-of-each", S4_KERNEL, "quick", dplr_inputs(1, 1, False, 9)
+
+
+def _systems() -> Iterator[Row]:
+    """Systems of no other call: modes with several inputs and outputs, complex matrices, a shared B."""
+    last = {"return_last_state": True}
+    modes = diagonal_system(2, 3, n=4, m=2, p=3, complex_=True)
+    yield "ssm_recurrence", "modes-of-two", RECURRENCE, "quick", modes | {"u": Draw((2, 2, 3, 2, 9))} | last
+    yield "ssm_kernel", "modes-of-two", KERNEL, "quick", modes | {"length": 9}
+    dense = {name: Draw(draw.shape, complex=True, parameters={"scale": 0.3}) for name, draw in _DENSE.items()}
+    yield "ssm_recurrence", "dense-complex", RECURRENCE, "quick", dense | {"u": Draw((2, 2, 9))} | last
+    yield "ssm_kernel", "dense-complex", KERNEL, "quick", dense | {"length": 9}
+    shared = system_inputs(n=3, m=2) | {"A_bar": system_inputs(2, n=3)["A_bar"], "u": Draw((2, 2, 2, 9))}
+    yield "ssm_recurrence", "shared-input", RECURRENCE, "quick", shared | last
 
 
 def _nothings() -> Iterator[Row]:
@@ -114,7 +208,8 @@ def _grids() -> Iterator[Row]:
 
 
 def _recipes() -> Iterator[Recipe]:
-    for rows in (_squares(), _filters(), _chunks(), _nothings(), _grids()):
+    whole = (_chunks(), _whole_layers(), _ends_of_chunks())
+    for rows in (_squares(), _filters(), *whole, _ones(), _systems(), _nothings(), _grids()):
         for op, name, clause, level, inputs in rows:
             yield Recipe(op, name, inputs, clause, level, "robustness", dtypes=("float32",))
 

@@ -12,6 +12,7 @@ from typing import Final
 from ssm_backends import ArgumentError, Backend
 from ssm_conformance.mutants.defects.apart import APART
 from ssm_conformance.mutants.defects.convolution import CONVOLUTION
+from ssm_conformance.mutants.defects.crossed import CROSSED
 from ssm_conformance.mutants.defects.customs import CUSTOMS
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
 from ssm_conformance.mutants.defects.duality import DUALITY
@@ -30,6 +31,7 @@ from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.modal import MODAL
 from ssm_conformance.mutants.defects.nothing import NOTHING
+from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packing import PACKING
@@ -47,6 +49,7 @@ from ssm_conformance.mutants.defects.systems import SYSTEMS
 from ssm_conformance.mutants.defects.templates import TEMPLATES
 from ssm_conformance.mutants.defects.tiles import TILES
 from ssm_conformance.mutants.defects.unlike import UNLIKE
+from ssm_conformance.mutants.defects.wholes import WHOLES
 from ssm_conformance.mutants.honest import HONEST, Variant
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -88,6 +91,9 @@ TABLES: Final = (
     UNLIKE,
     LASTING,
     OPTIONAL,
+    CROSSED,
+    WHOLES,
+    NUMBERS,
     PYTORCH,
     FAULTS,
 )

@@ -1,0 +1,130 @@
+"""Optional arguments, each present and absent, in calls that are wide or long, or of another filter.
+
+Elsewhere options meet small sizes, and large sizes meet the options of one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ssm_conformance.case import Level, Recipe
+from ssm_conformance.cases._duality import LIMITS, update_inputs
+from ssm_conformance.cases._layers import (
+    H3,
+    LSSL,
+    S4_KERNEL,
+    S4D,
+    S4D_KERNEL,
+    S5,
+    dplr_inputs,
+    h3_inputs,
+    lssl_inputs,
+    modal_inputs,
+    s4d_inputs,
+    s5_inputs,
+)
+from ssm_conformance.cases._linear import RECURRENCE, diagonal_system
+from ssm_conformance.cases._mamba3 import STEP as SISO_STEP
+from ssm_conformance.cases._mamba3 import VALUE as SISO
+from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
+from ssm_conformance.cases._selective import fixed
+from ssm_conformance.cases._short_convolution import OUTPUT, STEP_OUTPUT, conv_inputs, step_inputs
+from ssm_conformance.cases._with import every_pair
+from ssm_conformance.draw import Draw
+
+Row = tuple[str, str, Mapping[str, Any], tuple[str, ...]]
+"""Operator, clause, inputs, and which of them are optional."""
+
+_LAST: Final = {"return_last_state": True}
+_STATES: Final = ("angle_state", "ssm_state", "k_state", "v_state")
+_CONV: Final = ("bias", "activation", "initial_state", "seq_idx", "return_last_state")
+_RULES: Final = ("bilinear", "forward_euler", "backward_euler")
+_SLOW: Final = {"low": 1e-4, "high": 1e-2, "sign": -1.0}
+
+
+def back_again(l: int, first: int, second: int) -> Draw:
+    """Ids of two rows in each of which a short sequence lies between two of one id, which is not zero."""
+    rows = [[9] * start + [5] * 10 + [9] * (l - start - 10) for start in (first, second)]
+    return fixed(rows, dtype="int32")
+
+
+def _filters() -> Iterator[tuple[str, Row]]:
+    """Filters of two and three taps, for which kernels are compiled apart, and many channels in long rows."""
+    for w in (2, 3):
+        conv = conv_inputs(2, 3, 40, w, initial=True, seq_idx=back_again(40, 7, 20))
+        yield f"taps-{w}", ("causal_conv1d", OUTPUT, conv, _CONV)
+        yield f"taps-{w}", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 3, w), ("bias", "activation"))
+    wide = conv_inputs(2, 72, 600, 4, initial=True, seq_idx=back_again(600, 480, 530))
+    yield "large", ("causal_conv1d", OUTPUT, wide, _CONV)
+    yield "large", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 72, 4), ("bias", "activation"))
+
+
+def _heads() -> Iterator[tuple[str, Row]]:
+    """Heads, widths and states past a block, every pair turned or a state left over, and chunks of 64."""
+    update = update_inputs(2, 12, 33, 65, g=2, D=Draw((12, 33)), dt_limit=(0.05, 0.2))
+    names = ("D", "z", "dt_bias", "dt_softplus", "dt_limit")
+    yield "large", ("ssd_update", LIMITS, update, names)
+    slow = Draw((2, 6, 100), "log_uniform", parameters=_SLOW)
+    siso = siso_inputs(2, 100, 6, 9, 18, a=9, g=2, initial=True, adt=slow, seq_idx=back_again(100, 30, 75))
+    yield "large", ("mamba3_siso", SISO, siso, ("D", "z", "return_final_states", *_STATES, "seq_idx"))
+    step = siso_step_inputs(2, 6, 33, 67, a=20, g=2)
+    yield "large", ("mamba3_siso_step", SISO_STEP, step, ("D", "z"))
+
+
+def _layers() -> Iterator[tuple[str, Row]]:
+    """More channels and modes than a block, and more than two chunks of 64."""
+    run = ("D", "initial_state", "return_last_state")
+    for complex_ in (False, True):
+        kind = "large-complex" if complex_ else "large"
+        state = Draw((2, 34, 17), complex=complex_)
+        system = diagonal_system(34, n=17, complex_=complex_) | {"u": Draw((2, 34, 1, 130))}
+        system |= {"D": Draw((34, 1, 1)), "initial_state": state}
+        yield kind, ("ssm_recurrence", RECURRENCE, system | _LAST, run)
+        s4d = s4d_inputs(2, 34, 130, 17, complex_, initial_state=state)
+        yield kind, ("s4d", S4D, s4d | _LAST, run)
+        s5 = s5_inputs(2, 34, 130, 17, complex_) | {"initial_state": Draw((2, 17), complex=complex_)}
+        yield kind, ("s5", S5, s5 | _LAST, run)
+        h3 = h3_inputs(2, 34, 130, 17, 9, complex_, D=Draw((17,)), out_proj=Draw((3, 34)))
+        yield kind, ("h3", H3, h3, ("D", "out_proj"))
+    lssl = lssl_inputs(2, 34, 130, 17, 2) | {"A": Draw((34, 17, 17), "legs")}
+    yield "large", ("lssl", LSSL, lssl | _LAST | {"initial_state": Draw((2, 34, 17))}, run)
+
+
+def _rules() -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """Every rule of discretisation in large calls; a step of forward Euler there must not grow."""
+    damped = Draw((34, 17), "uniform", complex=True, parameters={"low": -1.8, "high": -0.05})
+    for rule in _RULES:
+        given = {"discretization": rule}
+        yield "s4d", rule, S4D, s4d_inputs(2, 34, 130, 17, True, A=damped) | given
+        yield "s4d_kernel", rule, S4D_KERNEL, modal_inputs(34, 17, False, length=130) | given
+        yield "s5", rule, S5, s5_inputs(2, 34, 130, 17, False) | given
+        yield "h3", rule, H3, h3_inputs(1, 34, 130, 17, 9, False) | given
+    for rule in ("zoh", "backward_euler"):
+        legs = lssl_inputs(1, 34, 130, 17, 2) | {"A": Draw((34, 17, 17), "legs"), "discretization": rule}
+        yield "lssl", rule, LSSL, legs
+    yield "s4d_kernel", "zoh", S4D_KERNEL, modal_inputs(34, 17, False, length=130)
+    yield "s4_kernel", "real", S4_KERNEL, dplr_inputs(34, 9, False, 130)
+    yield "s4_kernel", "complex", S4_KERNEL, dplr_inputs(34, 9, True, 130)
+
+
+def _chosen(kind: str, row: Row) -> Iterator[Recipe]:
+    op, clause, inputs, options = row
+    needed = {name: value for name, value in inputs.items() if name not in options}
+    for place, chosen in enumerate(dict.fromkeys(every_pair(options))):
+        name = "-".join((kind, "with", *(chosen or ("none",))))
+        level: Level = "full" if place else "quick"
+        given = {option: inputs[option] for option in chosen}
+        yield Recipe(op, name, needed | given, clause, level, dtypes=("float32",))
+
+
+def _recipes() -> Iterator[Recipe]:
+    for rows in (_filters(), _heads(), _layers()):
+        for kind, row in rows:
+            yield from _chosen(kind, row)
+    for op, rule, clause, inputs in _rules():
+        yield Recipe(op, f"large-{rule.replace('_', '-')}", inputs, clause, "full", dtypes=("float32",))
+
+
+CROSSED: Final = tuple(_recipes())
