@@ -302,6 +302,7 @@ def _chain(
         + count * u * size,
         sum(np.sum(np.abs(M) * part.own, axis=axes) for M, part in pairs) + count * UNIT * size,
         np.all(dX.judged, axis=axes) & np.all(dY.judged, axis=axes),
+        count * u * size,
     )
     return {"A": times(dX, lost[0]), "B": times(dY, lost[1]), "delta": d_step}
 

@@ -7,6 +7,7 @@ arguments; `_zoh_dense`, `_zoh_diagonal` and `_bilinear` have the mathematics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -234,7 +235,7 @@ def _both(system: _System, rule: Rule, arithmetic: Arithmetic | None) -> tuple[B
     fields = in_blocks(work, arrays, _systems_at_once(system, 1))
     shapes = [system.systems.shape + flat.shape[1:] for flat in (system.A, system.B)]
     largest = np.inf if arithmetic is None else arithmetic.largest
-    parts = (Parts(*fields[4 * i : 4 * i + 4]).within(largest).reshape(shapes[i]) for i in range(2))
+    parts = (Parts(*fields[5 * i : 5 * i + 5]).within(largest).reshape(shapes[i]) for i in range(2))
     a, b = (part.bounded() for part in parts)
     return a, b
 
@@ -255,14 +256,15 @@ def _pulled_back(
     parts = {}
     for i, (name, flat) in enumerate(zip(_DIFFERENTIABLE, (system.A, system.B, system.delta), strict=True)):
         shape = system.systems.shape + flat.shape[1:]
-        parts[name] = Parts(*fields[4 * i : 4 * i + 4]).reshape(shape)
+        parts[name] = Parts(*fields[5 * i : 5 * i + 5]).reshape(shape)
     if arithmetic is None:
         return gradients(parts, inputs, names, OWN_UNIT)
     return gradients(parts, inputs, names, arithmetic.u, arithmetic.largest)
 
 
 def _fields(part: Parts) -> tuple[Array, ...]:
-    return part.value, part.bound, part.own, np.broadcast_to(part.judged, part.value.shape)
+    judged, rounded = (np.broadcast_to(field, part.value.shape) for field in (part.judged, part.rounded))
+    return part.value, part.bound, part.own, judged, rounded
 
 
 def _systems_at_once(system: _System, copies: int) -> int:
@@ -301,11 +303,12 @@ def _bilinear_gradients(alpha: float, diagonal: bool) -> RuleGradients:
         u = OWN_UNIT if arithmetic is None else arithmetic.u
         # One step length serves n modes: bring n to the front, and sum over it as over a broadcast dimension.
         by_mode = parts["delta"].reshape(A.shape)
-        front = Parts(*(np.asarray(field).T for field in _fields(by_mode)))
+        front = replace(Parts(*(np.asarray(field).T for field in _fields(by_mode))), rounded=0.0)
+        shared = replace(front.summed_to(delta.shape, u), rounded=np.sum(by_mode.rounded, axis=-1))
         return {
             "A": parts["A"].reshape(A.shape),
             "B": parts["B"].reshape(B.shape),
-            "delta": front.summed_to(delta.shape, u),
+            "delta": shared,
         }
 
     return rule

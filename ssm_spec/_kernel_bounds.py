@@ -151,6 +151,7 @@ def vandermonde_gradients(
         u, u_m = arithmetic.u, arithmetic.product(call.paired)
         bound = errors(_power_error(call, arithmetic), u, u_m, arithmetic.eta)
         own = errors(np.full(table.shape, 4 * UNIT), UNIT, ORACLE.product(call.paired), ORACLE.eta)
+        rounded = _rounded_by_sums(call, table, G, T_size, u)
         good = np.all(np.abs(table) < arithmetic.largest, axis=-1)
         # Π(1 + |f|), over η what may be lost, is no less than what is reached.
         most = {name: lost / ORACLE.eta for name, lost in _lost_gradients(call, table, G, ORACLE.eta).items()}
@@ -159,8 +160,21 @@ def vandermonde_gradients(
         per_mode = {"A_bar": good, "B_bar": good[..., None], "C": good[..., None, :]}[name]
         value = values[name]
         judged = np.broadcast_to(per_mode, value.shape) & (most[name] < arithmetic.largest)
-        parts[name] = Parts(value, bound[name], own[name], judged).reshape(lead + value.shape[1:])
+        of_system = Parts(value, bound[name], own[name], judged, rounded[name])
+        parts[name] = of_system.reshape(lead + value.shape[1:])
     return gradients(parts, inputs, names, u)
+
+
+def _rounded_by_sums(call: Kernel, table: Array, G: Array, T_size: Float, u: float) -> dict[str, Float]:
+    """Return what the sums round that the gradients of modes are."""
+    p, m, length = G.shape[-3:]
+    S = call.gamma * (np.abs(G) @ np.swapaxes(np.abs(table), -1, -2)[..., None, :, :])
+    B, C = np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], np.abs(call.C)[..., :, None, :]
+    j = np.arange(1.0, length)
+    dA = np.sum(j * np.abs(table)[..., : max(length - 1, 0)] * T_size[..., 1:], axis=-1)
+    found = {"A_bar": dA, "B_bar": np.swapaxes(np.sum(C * S, axis=-3), -1, -2), "C": np.sum(B * S, axis=-2)}
+    joined = {"A_bar": p * m, "B_bar": p, "C": m}
+    return {name: roundings(joined[name] * length, call.paired) * u * size for name, size in found.items()}
 
 
 def _from_impulses(response: Array) -> Array:

@@ -85,6 +85,9 @@ def ssm_recurrence_vjp_bounds(
         )
         errors, back = _forward(call, states, arithmetic), _backward(call, adjoints, r, arithmetic)
         reach = reach_of_gradients(call, Sizes.of(call, r), states, adjoints, errors, back, arithmetic)
+        rounded = _rounded_by_sums(
+            call, adjoints, states, r, list(zip(errors, back, strict=True)), arithmetic.u
+        )
     parts = {
         name: Parts(
             values[name],
@@ -92,6 +95,7 @@ def ssm_recurrence_vjp_bounds(
             _shaped_like(_largest([one[name] for one in own]), values[name]),
             _shaped_like(reach[name] < arithmetic.largest, values[name])
             & (np.abs(values[name]) < arithmetic.largest),
+            _shaped_like(rounded[name], values[name]) if name in rounded else 0.0,
         )
         for name in names
     }
@@ -270,6 +274,34 @@ def _gradient_errors(
     for name, lost in lost_by_gradients(call, states, r, e, e_back, arithmetic).items():
         found[name] = found[name] + lost
     return found
+
+
+def _rounded_by_sums(
+    call: rec.Recurrence,
+    adjoints: Array,
+    states: Array,
+    r: Array,
+    errors: list[tuple[StateError, StateError]],
+    u: float,
+) -> dict[str, Float]:
+    """Return what the sums over rows and times round that a gradient is which systems may share."""
+    b, length, T = call.u.shape[0], call.u.shape[-1], np.swapaxes
+    x, size_r, complex_ = np.abs(call.u), np.abs(r), np.iscomplexobj(call.A)
+    found: list[dict[str, Float]] = []
+    for e, back in errors:
+        h, lam = (np.maximum(np.abs(y), z.size) for y, z in ((states, e), (adjoints, back)))
+        before, after, lam = (np.moveaxis(part, 0, -1) for part in (h[:-1], h[1:], lam[:-1]))
+        dA = np.sum(lam * before, axis=(0, -1)) if call.diagonal else np.sum(lam @ T(before, -1, -2), axis=0)
+        whole = complex_ and not call.diagonal
+        found.append(
+            {
+                "A_bar": roundings(b * length, complex_) * dA,
+                "B_bar": roundings(b * length, False) * np.sum(lam @ T(x, -1, -2), axis=0),
+                "C": roundings(b * length, whole) * call.gamma * np.sum(size_r @ T(after, -1, -2), axis=0),
+                "D": roundings(b * length, False) * np.sum(size_r @ T(x, -1, -2), axis=0),
+            }
+        )
+    return {name: u * _largest([one[name] for one in found]) for name in found[0]}
 
 
 def through_powers(e: StateError, e_back: StateError) -> Float:

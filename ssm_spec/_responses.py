@@ -18,7 +18,7 @@ from ssm_spec._errors import DomainError, ShapeError
 from ssm_spec._layer import System, discretised, discretised_bounds, discretised_vjp_bounds
 from ssm_spec._layer_adjoint import majorant
 from ssm_spec._layer_bounds import finish
-from ssm_spec._products import Inexact, beyond, exactly, met, product_error, summed
+from ssm_spec._products import Inexact, beyond, exactly, met, product_error, roundings, summed
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._systems import Parts, Systems, as_matrix_like, gradients
 from ssm_spec._validate import (
@@ -289,7 +289,8 @@ def _vjp_bounds(
     parts["B"] = Parts(
         inside.value + direct, inside.bound + e_direct[0], inside.own + e_direct[1], inside.judged
     )
-    parts["C"] = Parts(dC, e_dC[0], e_dC[1], everywhere)
+    rounded = gamma * arithmetic.u * roundings(m, complex_) * (np.abs(r) @ np.abs(_adjoint(held)))
+    parts["C"] = Parts(dC, e_dC[0], e_dC[1], everywhere, rounded)
     parts["D"] = Parts(r.real, np.zeros(r.shape), np.zeros(r.shape), everywhere)
     spread = {name: _by_system(call, part) for name, part in parts.items()}
     return gradients(spread, inputs, names, arithmetic.u)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,13 +72,15 @@ class Parts:
     """What one formula gives, element by element, before anything is summed over broadcast dimensions.
 
     `value`, and bounds on its error for the arithmetic asked about (`bound`) and for this
-    package (`own`); `judged` as in `Bounded`.
+    package (`own`); `judged` as in `Bounded`. `rounded` is that part of the bound which a sum of terms loses,
+    if each is one.
     """
 
     value: Array
     bound: Float
     own: Float
     judged: Array
+    rounded: Float | float = 0.0
 
     def where_judged(self) -> Parts:
         """Return the same with bounds that overflowed marked as not judged."""
@@ -89,21 +91,22 @@ class Parts:
         """Return the same, not judged where a value or its bound leaves the range."""
         with np.errstate(invalid="ignore", over="ignore"):
             inside = np.abs(self.value) + self.bound < largest
-        return Parts(self.value, self.bound, self.own, self.judged & inside)
+        return replace(self, judged=self.judged & inside)
 
     def reshape(self, shape: tuple[int, ...]) -> Parts:
         """Return all four in another shape."""
-        judged = np.broadcast_to(self.judged, self.value.shape)
-        return Parts(*(a.reshape(shape) for a in (self.value, self.bound, self.own, judged)))
+        judged, rounded = (np.broadcast_to(a, self.value.shape) for a in (self.judged, self.rounded))
+        return Parts(*(a.reshape(shape) for a in (self.value, self.bound, self.own, judged, rounded)))
 
     def real_part(self) -> Parts:
         """Return the part that belongs to a real input."""
-        return Parts(self.value.real, self.bound, self.own, self.judged)
+        return replace(self, value=self.value.real)
 
     def summed_to(self, shape: tuple[int, ...], u: float) -> Parts:
         """Return the gradient of an input that was broadcast from `shape`.
 
-        A sum of k terms in any order adds (k - 1) u Σ|terms| (Higham 2002, (4.4)).
+        A sum of k terms in any order adds (k - 1) u Σ|terms| (Higham 2002, (4.4)). Where each is a sum and
+        all are taken as one, its terms meet k times as many: what `rounded` says, k − 1 times more.
         """
         value = np.asarray(self.value)
         lead = tuple(range(value.ndim - len(shape)))
@@ -115,9 +118,10 @@ class Parts:
             return self
         count = max(int(np.prod([value.shape[i] for i in axes])) - 1, 0)
         size = np.sum(np.abs(value), axis=axes).reshape(shape)
+        met = np.sum(np.broadcast_to(self.rounded, value.shape), axis=axes).reshape(shape)
         return Parts(
             np.sum(value, axis=axes).reshape(shape),
-            np.sum(self.bound, axis=axes).reshape(shape) + count * u * size,
+            np.sum(self.bound, axis=axes).reshape(shape) + count * (u * size + met),
             np.sum(self.own, axis=axes).reshape(shape) + count * OWN_UNIT * size,
             np.all(np.broadcast_to(self.judged, value.shape), axis=axes).reshape(shape),
         )

@@ -195,9 +195,10 @@ def _step(A: Array, B: Array, dX_A: Parts, dX_B: Parts, asked: Arithmetic) -> Pa
             own += np.sum(given * dX.own + flushed(ORACLE, given, found + dX.own), axis=axes)
             judged &= np.all(dX.judged, axis=axes)
             count += parts * M.shape[-2] * M.shape[-1]
-        bound, own = bound + count * asked.u * size, own + count * UNIT * size
+        rounded = count * asked.u * size
+        bound, own = bound + rounded, own + count * UNIT * size
         judged &= size + bound < asked.largest
-    return Parts(value, _known(bound), _known(own), judged)
+    return Parts(value, _known(bound), _known(own), judged, _known(rounded))
 
 
 def _known(bound: Float) -> Float:

@@ -99,11 +99,12 @@ def zoh_diagonal_gradients(
         ) * source
         judged_B = judged[..., None] & _in_range(asked, most[0], bounds[0])
         judged_A = judged & _in_range(asked, most_A, bounds[1])
+        along = np.sum(np.abs(a) * (np.abs(A) * np.abs(dA_bar) + weight), axis=-1)
         judged_step = np.all(judged, axis=-1) & _in_range(asked, np.sum(most[2], axis=-1), bounds[2])
     return {
         "A": Parts(dA_value, bounds[1], own[1], judged_A),
         "B": Parts(dB_value, bounds[0], own[0], judged_B),
-        "delta": Parts(d_step, bounds[2], own[2], judged_step),
+        "delta": Parts(d_step, bounds[2], own[2], judged_step, terms * asked.u * along),
     }
 
 

@@ -316,3 +316,37 @@ def test_the_slope_of_a_complex_step_may_sum_both_parts(diagonal: bool) -> None:
     found = vjp({"A_bar": G}, ["delta"], arithmetic=Arithmetic(), **inputs, diagonal=diagonal)["delta"]
     # Modes are granted their terms of B too, of which there are none here.
     assert 0.3 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential", "scan"])
+def test_a_gradient_that_systems_share_may_be_one_sum(evaluation: Any) -> None:
+    """dB̄ over 16 systems and 16 times: 1 of the first, and 255 terms that are lost."""
+    u = first(1, LOST, 1, 16, 1, 16)
+    inputs = {"A_bar": 0 * ones(16, 1), "B_bar": ones(1, 1), "C": ones(16, 1, 1), "u": u, "diagonal": True}
+    vjp = ssm_spec.ssm_recurrence_vjp_bounds
+    found = vjp({"y": ones(1, 16, 1, 16)}, ["B_bar"], arithmetic=Arithmetic(evaluation=evaluation), **inputs)
+    assert 0.5 < ratio_of_one(found["B_bar"]) <= 1
+
+
+def test_a_gradient_of_a_kernel_that_systems_share_may_be_one_sum() -> None:
+    inputs = {"A_bar": ones(16, 1), "B_bar": ones(1, 1), "C": ones(16, 1, 1), "length": 16, "diagonal": True}
+    vjp = ssm_spec.ssm_kernel_vjp_bounds
+    found = vjp({"K": first(1, LOST, 16, 1, 1, 16)}, ["B_bar"], arithmetic=Arithmetic(), **inputs)["B_bar"]
+    assert 0.5 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("diagonal", [True, False], ids=["modes", "full"])
+@pytest.mark.parametrize("op", ["discretize_zoh", "discretize_bilinear"])
+def test_the_slope_of_a_step_that_systems_share_may_be_one_sum(op: str, diagonal: bool) -> None:
+    """dΔ over 16 systems of 16 modes, or of 4 states."""
+    shape = (16, 16) if diagonal else (16, 4, 4)
+    inputs = {
+        "A": ones(*shape),
+        "B": 0 * ones(*shape[:2], 1),
+        "delta": np.float32(1e-12),
+        "diagonal": diagonal,
+    }
+    vjp = ssm_spec.REFERENCES[op].vjp_bounds
+    assert vjp is not None
+    found = vjp({"A_bar": first(1, LOST, *shape)}, ["delta"], arithmetic=Arithmetic(), **inputs)["delta"]
+    assert 0.3 < ratio_of_one(found) <= 1
