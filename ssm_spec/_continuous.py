@@ -10,6 +10,7 @@ approximation is made: this is the meaning that zero-order hold and the recurren
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import ShapeError
 from ssm_spec._layer import System, pull_back, run
-from ssm_spec._layer_bounds import layer_bounds, layer_vjp_bounds
+from ssm_spec._layer_bounds import layer_bounds, layer_vjp_bounds, sums_of_systems
 from ssm_spec._layer_views import cotangents_as
 from ssm_spec._roundoff import Arithmetic, Bounded
 from ssm_spec._systems import Parts, Systems, as_matrix_like, gradients
@@ -104,8 +105,16 @@ def continuous_response_vjp_bounds(
     """Return the gradients with what honest arithmetic may do to each element."""
     system = _read_keywords(inputs)
     names = differentiated(wrt, inputs, DIFFERENTIABLE)
-    found = layer_vjp_bounds(system, _cotangents(cotangents, system), arithmetic)
+    given = _cotangents(cotangents, system)
+    found = layer_vjp_bounds(system, given, arithmetic)
     parts = {name: _parts(bounded) for name, bounded in found.items()}
+    shared = {name for name, part in parts.items() if np.size(inputs[name]) != part.value.size}
+    if not shared >= {"A", "B"}:
+        # Each system has its own way back to Δ: there is no sum over them before that.
+        shared -= {"delta"}
+    rounded = sums_of_systems(system, given, arithmetic) if shared else {}
+    for name in shared:
+        parts[name] = replace(parts[name], rounded=rounded[name].reshape(parts[name].value.shape))
     return gradients(_by_system(parts), inputs, names, arithmetic.u)
 
 

@@ -28,6 +28,7 @@ from ssm_spec._layer_errors import (
     output_error,
 )
 from ssm_spec._layer_fft import gradients_by_fft, output_by_fft
+from ssm_spec._recurrence_bounds import rounded_by_sums
 from ssm_spec._recurrence_range import Sizes, forward_reach, output_reach, reach_of_gradients
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._validate import Array, Float
@@ -163,6 +164,26 @@ def analysed_back(
             bounds = (rounded.bound + sides[0][name], rounded.own + sides[1][name])
         result[name] = finish(value, *bounds, judged, arithmetic)
     return Analysed(result, (lost_back[0], lost_back[1]), reach["u"])
+
+
+def sums_of_systems(
+    system: System, cotangents: Mapping[str, Array | None], arithmetic: Arithmetic
+) -> dict[str, Float]:
+    """Return what the sums over rows and times round that gradients are, for arguments that systems share.
+
+    Of Ā and B̄ they are taken before the rule is gone back through.
+    """
+    call, _, r, r_last = rec.read_vjp(cotangents, None, recurrence_arguments(system))
+    states = rec.run(call)
+    adjoints = rec.run_back(call, r, r_last)
+    with np.errstate(all="ignore"):
+        wrong = _wrong(call, *discretised_bounds(system, arithmetic), False, None, None)
+        ahead = forward_errors(call, states, wrong, arithmetic, own=False)
+        back = backward_errors(call, adjoints, r, wrong, arithmetic, own=False)
+        pairs = list(zip(ahead, back, strict=True))
+        found = rounded_by_sums(call, adjoints, states, r, pairs, arithmetic.u)
+        of_A, of_B = found.pop("A_bar").reshape(system.A.shape), found.pop("B_bar").reshape(system.B.shape)
+        return found | majorant(system, of_A, of_B)
 
 
 def finish(value: Array, bound: Float, own: Float, judged: Array, arithmetic: Arithmetic) -> Bounded:

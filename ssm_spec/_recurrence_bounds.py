@@ -85,7 +85,7 @@ def ssm_recurrence_vjp_bounds(
         )
         errors, back = _forward(call, states, arithmetic), _backward(call, adjoints, r, arithmetic)
         reach = reach_of_gradients(call, Sizes.of(call, r), states, adjoints, errors, back, arithmetic)
-        rounded = _rounded_by_sums(
+        rounded = rounded_by_sums(
             call, adjoints, states, r, list(zip(errors, back, strict=True)), arithmetic.u
         )
     parts = {
@@ -276,7 +276,7 @@ def _gradient_errors(
     return found
 
 
-def _rounded_by_sums(
+def rounded_by_sums(
     call: rec.Recurrence,
     adjoints: Array,
     states: Array,

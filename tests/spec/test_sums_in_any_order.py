@@ -350,3 +350,21 @@ def test_the_slope_of_a_step_that_systems_share_may_be_one_sum(op: str, diagonal
     assert vjp is not None
     found = vjp({"A_bar": first(1, LOST, *shape)}, ["delta"], arithmetic=Arithmetic(), **inputs)["delta"]
     assert 0.3 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("wanted", ["B", "C"])
+def test_a_gradient_that_systems_in_continuous_time_share_may_be_one_sum(wanted: str) -> None:
+    """Nothing is left of a state. Of 16 systems and 16 times all terms but one are lost."""
+    inputs = {
+        "A": -128 * ones(1),
+        "B": 128 * ones(1, 1),
+        "C": ones(1, 1),
+        "delta": ones(16),
+        "diagonal": True,
+    }
+    inputs["u"] = first(1, LOST, 1, 16, 1, 16)
+    vjp = ssm_spec.continuous_response_vjp_bounds
+    found = vjp({"y": ones(1, 16, 1, 16)}, [wanted], arithmetic=Arithmetic(), **inputs)[wanted]
+    assert found.judged.all()
+    honest = found.value / (1 + 255 * float(LOST))
+    assert 0.5 < np.abs(honest - found.value) / (found.bound + found.own) <= 1
