@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssm_backends.arrays import Arrays
@@ -137,11 +137,19 @@ def run_vjp(
         raise ContractError(
             f"`vjp` of {call.operator.name} must return a mapping by argument; got {type(gradients).__name__}"
         )
-    if set(gradients) != set(wrt):
+    missing, more = sorted(set(wrt) - set(gradients)), sorted(set(gradients) - set(wrt))
+    if missing or more:
+        said = [f"none came for {_quoted(missing)}"] if missing else []
+        said += [f"one of {_quoted(more)} came, which was not asked for"] if more else []
         raise ContractError(
-            f"`vjp` of {call.operator.name} must return {sorted(wrt)}; got {sorted(gradients)}"
+            f"`vjp` of {call.operator.name} must return the gradients of `wrt` alone and wholly: "
+            f"{'; '.join(said)}"
         )
     return dict(gradients)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def run_forward(op: Op, call: Call) -> tuple[Any, Any]:

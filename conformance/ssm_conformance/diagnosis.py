@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ssm_spec
-from ssm_conformance.mistakes import changed_array, changed_inputs, changed_outputs, values, without_the_slope
+from ssm_conformance.mistaken_steps import cut_off, slopes_cut_off, without_the_slope
+from ssm_conformance.mistakes import changed_array, changed_inputs, changed_outputs, swapped, values
 
 CLOSER: Final = 100.0
 """A mistake explains a failure if it brings the worst error down at least this far."""
@@ -77,7 +79,8 @@ def _distance(actual: Outputs, expected: Outputs, exact: Mapping[str, ssm_spec.B
 
 
 def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[str, Outputs]]:
-    for mistake, call in changed_inputs(op, inputs):
+    exchanged = ((mistake, call) for mistake, call, _ in swapped(inputs))
+    for mistake, call in chain(cut_off(op, inputs), changed_inputs(op, inputs), exchanged):
         try:
             wrong = values(op, tuple(right), call)
         except REFUSED:
@@ -107,6 +110,14 @@ def _mistaken_gradients(
         kept = {name: value for name, value in cotangents.items() if name != output}
         yield f"the cotangent of {output} is ignored", vjp(kept, names, **inputs)
     yield from without_the_slope(op, inputs, cotangents, names)
+    yield from slopes_cut_off(op, inputs, cotangents, names)
+    for mistake, call, stands_for in swapped(inputs):
+        places = {name: stands_for.get(name, name) for name in names}
+        try:
+            wrong = vjp(cotangents, tuple(places.values()), **call)
+        except REFUSED:
+            continue
+        yield mistake, {name: wrong[place] for name, place in places.items()}
     for mistake, call in changed_inputs(op, inputs):
         try:
             wrong = vjp(cotangents, tuple(name for name in names if name in call), **call)

@@ -31,6 +31,8 @@ GROUPED: Final[Mapping[str, tuple[tuple[str, ...], int, str]]] = {
     "mamba3_siso_step": (("q", "k"), 1, "q_bias"),
 }
 """Operator → its grouped arguments, their axis of groups, an argument whose first size they divide."""
+PAIRS: Final = (("B", "C"), ("q", "k"))
+"""Arguments of one shape that are taken for each other."""
 TIME_SECOND: Final = ("ssd", "mamba_block", "mamba3_siso")
 """Operators whose outputs are (b, l, ...); elsewhere time comes last."""
 
@@ -75,22 +77,12 @@ def changed_outputs(op: str, inputs: Inputs, right: Mapping[str, Array]) -> Iter
         yield from _gates(op, inputs, dict(right))
 
 
-def without_the_slope(
-    op: str, inputs: Inputs, cotangents: Inputs, names: tuple[str, ...]
-) -> Iterator[tuple[str, Outputs]]:
-    """The gradient of softplus's value, not of its argument: of the step, and of its bias."""
-    step, channels = ("dt", -1) if "dt_softplus" in inputs else ("delta", 1)
-    bias, vjp = f"{step}_bias", ssm_spec.REFERENCES[op].vjp
-    if not inputs.get(f"{step}_softplus") or step not in inputs or vjp is None:
-        return
-    given, x = dict(inputs), np.asarray(inputs[step])
-    shift = given.pop(bias, None)
-    if shift is not None:
-        x = x + np.expand_dims(shift, tuple(range(1, x.ndim - channels % x.ndim)))
-    slopes = vjp(cotangents, (step,), **given | {step: np.logaddexp(x, 0), f"{step}_softplus": False})[step]
-    others = tuple(axis for axis in range(x.ndim) if axis != channels % x.ndim)
-    wrong = {step: slopes, bias: slopes.sum(others)}
-    yield "the slope of softplus is left out", {name: wrong[name] for name in names if name in wrong}
+def swapped(inputs: Inputs) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
+    """Two inputs in each other's place: in words, with that call, and with which name stands for which."""
+    for one, other in PAIRS:
+        if one in inputs and other in inputs and np.ndim(inputs[one]) == np.ndim(inputs[other]):
+            call = dict(inputs) | {one: inputs[other], other: inputs[one]}
+            yield f"`{one}` and `{other}` are swapped", call, {one: other, other: one}
 
 
 def values(op: str, names: tuple[str, ...], call: Inputs) -> Outputs:

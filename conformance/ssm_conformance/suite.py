@@ -31,7 +31,7 @@ from ssm_conformance.engine.target import module_target
 from ssm_conformance.planning import Planned
 from ssm_conformance.plugin import SESSION
 from ssm_conformance.reports.matrix import show_ratio
-from ssm_conformance.verdict import Verdict
+from ssm_conformance.verdict import Verdict, told_apart
 
 
 class NotConformingError(Exception):
@@ -112,8 +112,8 @@ class CaseItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         verdict = excinfo.value.verdict
         message = verdict.message or f"it passed, but was expected to fail: {verdict.expected}"
-        lines = [message, f"clause: {verdict.details['clause']}", f"rerun: {verdict.rerun}"]
-        if verdict.ratio is not None and isfinite(verdict.ratio):
+        lines = [*told_apart(message), f"clause: {verdict.details['clause']}", f"rerun: {verdict.rerun}"]
+        if verdict.ratio is not None and isfinite(verdict.ratio) and verdict.ratio > 1:
             lines.insert(1, f"{show_ratio(verdict.ratio)} times the bound")
         if verdict.details.get("log"):
             lines += ["what it printed:", str(verdict.details["log"])]

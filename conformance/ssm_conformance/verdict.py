@@ -166,3 +166,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return str(value)
+
+
+def told_apart(message: str) -> list[str]:
+    """The lines of a message; the mistake that the first one ends with has a line of its own."""
+    first, *rest = message.splitlines() or [""]
+    said, _, likely = first.partition(LIKELY)
+    return [line for line in (said, likely and f"likely mistake: {likely}", *rest) if line]

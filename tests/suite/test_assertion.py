@@ -113,6 +113,7 @@ def tiled(call: dict) -> dict:
         (lambda c: right(c | {"delta_softplus": False}), "softplus is not applied"),
         (lambda c: right(c | {"b_discretization": "zoh"}), "discretised by the rule 'zoh'"),
         (lambda c: right(tiled(c)), "groups are repeated"),
+        (lambda c: right(c | {"B": c["C"], "C": c["B"]}), "`B` and `C` are swapped"),
         (lambda c: np.concatenate([0 * right(c)[..., :1], right(c)[..., :-1]], axis=-1), "one step late"),
         (lambda c: 2 * right(c), "twice"),
         (lambda c: 0 * right(c), "all zero"),
@@ -126,6 +127,35 @@ def test_the_likely_mistake_is_named(wrong, mistake: str) -> None:
 
 def slopes(cotangents: dict, **call: object) -> dict:
     return ssm_spec.selective_scan_vjp(cotangents, **call)
+
+
+@pytest.mark.parametrize("threshold", [20, 5])
+def test_a_softplus_that_is_cut_off_is_named(threshold: int) -> None:
+    call = inputs("float64", delta_bias=np.linspace(-1, 1, 6))
+    call["delta"] = 12 * call["delta"]
+    x = call["delta"] + call["delta_bias"][:, None]
+    soft, slope = np.logaddexp(x, 0), 1 / (1 + np.exp(-x))
+    cut = call | {"delta": np.where(x > threshold, x, soft), "delta_bias": None, "delta_softplus": False}
+    said = "likely mistake: softplus is cut off: a large argument is taken for Δ itself$"
+    with pytest.raises(ConformanceError, match=said):
+        assert_conforms("selective_scan", right(cut), **call)
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
+    gradients = slopes(cotangents, **cut)
+    for slopes_used in (np.where(x > threshold, 1, slope), slope):
+        given = gradients | {"delta": gradients["delta"] * slopes_used}
+        given["delta_bias"] = given["delta"].sum((0, 2))
+        with pytest.raises(ConformanceError, match=said):
+            assert_conforms("selective_scan", {}, gradients=given, cotangents=cotangents, **call)
+
+
+def test_inputs_in_each_other_s_place_are_named_by_the_gradients_too() -> None:
+    call = inputs(dtype := "float32")
+    call["C"] = call["B"][:, ::-1] + np.asarray(1, dtype)
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
+    gradients = slopes(cotangents, **call | {"B": call["C"], "C": call["B"]})
+    gradients["B"], gradients["C"] = gradients["C"], gradients["B"]
+    with pytest.raises(ConformanceError, match=r"likely mistake: `B` and `C` are swapped$"):
+        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
 
 
 def of_the_value(cotangents: dict, call: dict) -> np.ndarray:

@@ -56,7 +56,7 @@ def _explained(found: Finding, mistake: str) -> Finding:
 
 def judge_outputs(subject: Subject, outputs: Mapping[str, Stored], what: str = "") -> Finding:
     """Shapes, dtypes and values of every output that a call returned; `what` says whose, in a message."""
-    _check_types(outputs, subject.output_types(), what)
+    _check_types(outputs, subject.output_types(), subject.case.dtype, what)
     return _judged(subject, outputs, subject.exact_outputs)
 
 
@@ -97,14 +97,14 @@ def check_types(subject: Subject) -> None:
 
     Whatever is done with such a one afterwards is at its mercy.
     """
-    _check_types(subject.forward(subject.call), subject.output_types())
+    _check_types(subject.forward(subject.call), subject.output_types(), subject.case.dtype)
     if subject.takes_gradients:
         _check_gradient_types(subject, subject.gradients(subject.call), subject.wrt)
 
 
 def _check_gradient_types(subject: Subject, gradients: Mapping[str, Stored], names: tuple[str, ...]) -> None:
     types = {name: (subject.stored[name].array.shape, subject.stored[name].dtype) for name in names}
-    _check_types(gradients, types, "the gradient of ")
+    _check_types(gradients, types, subject.case.dtype, "the gradient of ")
 
 
 def _kept(subject: Subject) -> dict[str, Stored]:
@@ -114,15 +114,26 @@ def _kept(subject: Subject) -> dict[str, Stored]:
 
 
 def _check_types(
-    actual: Mapping[str, Stored], expected: Mapping[str, tuple[tuple[int, ...], str]], what: str = ""
+    actual: Mapping[str, Stored],
+    expected: Mapping[str, tuple[tuple[int, ...], str]],
+    call: str,
+    what: str = "",
 ) -> None:
     for name, (shape, dtype) in expected.items():
-        found = actual[name]
-        if found.array.shape != shape or found.dtype != dtype:
-            raise CheckFailed(
-                f"{what}`{name}` must have shape {shape} and dtype {dtype}; "
-                f"got shape {found.array.shape} and dtype {found.dtype}"
-            )
+        said, got = f"{what}`{name}`", actual[name].array.shape
+        if got != shape:
+            raise CheckFailed(f"{said} must have shape {shape}; got {got}{_misshaped(said, shape, got)}")
+        if actual[name].dtype != dtype:
+            raise CheckFailed(f"{said} must have dtype {dtype} in a call of {call}; got {actual[name].dtype}")
+
+
+def _misshaped(said: str, shape: tuple[int, ...], got: tuple[int, ...]) -> str:
+    """What may have gone wrong with the axes; "" if it is no usual slip."""
+    if sorted(got) == sorted(shape):
+        return f"{LIKELY}the axes of {said} are in another order"
+    if said.startswith("the gradient of") and len(got) > len(shape):
+        return f"{LIKELY}{said} is not summed over the axes that the argument lacks"
+    return ""
 
 
 def _judged(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ssm_conformance.judge import Judgement
+
+DESCRIBED: Final = 3
+"""Outputs of which a message tells the worst element: a wrong gradient is often wrong in all arguments."""
 
 
 @dataclass(frozen=True)
@@ -53,5 +56,10 @@ def describe(name: str, judgement: Judgement) -> str:
 
 
 def worst_message(judgements: Mapping[str, Judgement]) -> str:
-    """A sentence for each output that is out of its bound; empty if none is."""
-    return "; ".join(describe(name, found) for name, found in judgements.items() if not found.passed)
+    """A sentence for each of the worst outputs that are out of their bounds, and the names of the others."""
+    failed = {name: found for name, found in judgements.items() if not found.passed}
+    ranked = sorted(failed, key=lambda name: np.nan_to_num(failed[name].ratio, nan=np.inf), reverse=True)
+    told = [describe(name, found) for name, found in failed.items() if name in ranked[:DESCRIBED]]
+    others = ", ".join(name for name in failed if name in ranked[DESCRIBED:])
+    are = "are beyond their bounds too" if len(failed) > DESCRIBED + 1 else "is beyond its bound too"
+    return "; ".join([*told, f"{others} {are}"] if others else told)

@@ -11,6 +11,7 @@ from ssm_backends import Call, Layout
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.perturb import bits
 from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.verdict import LIKELY
 
 
 def unchanged(subject: Subject) -> Finding:
@@ -96,12 +97,17 @@ def written(subject: Subject, stored: Mapping[str, Stored], arrays: Mapping[str,
     what
         Who may have written, as a message says it.
     """
-    changed = [
-        difference(f"`{name}`", item, Stored(subject.arrays.to_numpy(arrays[name]), item.dtype))
+    compared = {
+        f"`{name}`": difference(f"`{name}`", item, Stored(subject.arrays.to_numpy(arrays[name]), item.dtype))
         for name, item in stored.items()
         if name in arrays
-    ]
-    return f"{what} changed {'; '.join(filter(None, changed))}" if any(changed) else ""
+    }
+    changed = {name: said for name, said in compared.items() if said}
+    if not changed:
+        return ""
+    are = "are" if len(changed) > 1 else "is"
+    likely = f"{' and '.join(changed)} {are} written in place"
+    return f"{what} changed {'; '.join(changed.values())}{LIKELY}{likely}"
 
 
 def difference(name: str, before: Stored, after: Stored) -> str:

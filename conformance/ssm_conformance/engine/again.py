@@ -14,7 +14,7 @@ QUICK: Final = 5.0
 """Seconds beyond which a case is not judged again."""
 OF_AN_OPERATOR: Final = 2
 OF_ALL: Final = 8
-"""Failures of one operator, and of all, that are judged alone: each costs the start of a process."""
+"""Failures of one operator that are judged alone in vain, and all: each costs the start of a process."""
 MOVED: Final = 2.0
 """How far apart two ratios may be of results that are each within one bound of the same."""
 AGAIN: Final = "state is left from one call to the next, memory is read that nobody wrote, or threads race"
@@ -25,13 +25,16 @@ class Allowance:
     """How many failures may still be judged alone."""
 
     def __init__(self) -> None:
-        self._spent: Counter[str] = Counter()
+        self._spent, self._in_vain = 0, Counter[str]()
 
-    def spend(self, case: Case) -> bool:
+    def left(self, case: Case) -> bool:
         """Whether this one may."""
-        allowed = self._spent[case.op] < OF_AN_OPERATOR and self._spent.total() < OF_ALL
-        self._spent[case.op] += allowed
-        return allowed
+        return self._spent < OF_ALL and self._in_vain[case.op] < OF_AN_OPERATOR
+
+    def spend(self, case: Case, told: str) -> None:
+        """Count one, and what it told; "" if nothing."""
+        self._spent += 1
+        self._in_vain[case.op] += not told
 
 
 def worth_asking_again(verdict: Verdict) -> bool:

@@ -112,8 +112,9 @@ class WorkerSeat:
         told = self._again(case, verdict)
         if told:
             return explained(verdict, f"made again, {told}", AGAIN)
-        if not first and self._allowance.spend(case):
+        if not first and self._allowance.left(case):
             told = self._judged_alone(case, verdict)
+            self._allowance.spend(case, told)
         return explained(verdict, f"judged alone, in a new process, {told}", ALONE) if told else verdict
 
     def _again(self, case: Case, verdict: Verdict) -> str:

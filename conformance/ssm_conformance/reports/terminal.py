@@ -30,7 +30,7 @@ from ssm_conformance.reports.matrix import (
     tabulate,
     unverified,
 )
-from ssm_conformance.verdict import Status, Verdict
+from ssm_conformance.verdict import Status, Verdict, told_apart
 
 STYLE: Final[dict[Mark, str]] = {
     "pass": "green",
@@ -218,9 +218,10 @@ def print_finding(out: Console, members: Sequence[Verdict], *, whole: bool) -> N
     else:
         title = "unexpected pass" if verdict.status == "pass" else "expected"
     style = "bold red" if verdict.unexpected else "yellow"
-    ratio = f"  {_size(verdict.ratio)}" if verdict.ratio is not None else ""
+    beyond = verdict.ratio is not None and not verdict.ratio <= 1  # it may have failed for something else
+    ratio = f"  {_size(verdict.ratio)}" if verdict.ratio is not None and beyond else ""
     out.print(Text.assemble((f"{title}  ", style), (verdict.id, "bold"), (ratio, style)), soft_wrap=True)
-    lines = verdict.message.splitlines()[: None if whole else 1]
+    lines = told_apart(verdict.message if whole else verdict.message.partition("\n")[0])
     if verdict.expected is not None:
         lines.append(f"expected to fail: {verdict.expected}")
     if verdict.details.get("clause"):
