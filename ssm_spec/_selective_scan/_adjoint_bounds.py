@@ -85,6 +85,9 @@ class Sums:
         error = np.full(shape, k * flushed(arithmetic))
         of_products = scan.complex and (name == "A" or (name == "B" and scan.zoh))
         rounding = k * arithmetic.product(of_products) - arithmetic.u
+        if name == "delta_bias" and not scan.softplus:
+            # No slope comes between: the terms of dΔ, 2n a step, meet those of all other steps.
+            rounding = 2 * n * (2 if scan.complex else 1) * (k - 1) * arithmetic.u
         return cls(name, error, np.zeros(shape), np.zeros(shape), rounding)
 
     @property

@@ -282,7 +282,7 @@ class Analysis:
         return Terms(size, e_step, np.maximum(self.peak_both.max(axis=1), reach))
 
     def delta_terms(self) -> Terms:
-        """dx = σ(x) dΔ."""
+        """dx = σ(x) dΔ; without a softplus dΔ itself, of size Σ|terms|."""
         f, g, step = self.f, self.g, self.step_terms()
         e_step = step.error
         e_x = f.slope * e_step + self.local.slope * (g.d_step + e_step)
@@ -290,7 +290,7 @@ class Analysis:
         if f.scan.softplus:
             e_x += self.u * f.slope * g.d_step + self._flushed(f.slope, g.d_step)
             peak = np.maximum(peak, softplus_slope_reach(f.step, g.d_step + e_step, self.arithmetic))
-        return Terms(f.slope * g.d_step, e_x, peak)
+        return Terms(f.slope * g.d_step if f.scan.softplus else step.size, e_x, peak)
 
     def A_terms(self) -> Terms:  # noqa: N802 — the matrix's name
         """dA = Σ Δ dp, and conj(∂φ/∂A) u λ conj(B) under the zero-order hold."""

@@ -71,8 +71,8 @@ def gradient_bounds(
 
 def _by_channel(
     given: Ssd, cotangents: Cotangents, names: set[str], order: Arithmetic
-) -> dict[str, tuple[Float, Float, Float]]:
-    """The error and the range of each gradient as the scan lays it out, and |dΔ| for "delta"."""
+) -> dict[str, tuple[Float, Float, Float, Float]]:
+    """The error and the range of each gradient as the scan lays it out, |dΔ| for "delta", and Σ|terms|."""
     b, l, h, p = given.shape
     scan, n = given.scan, given.scan.sizes[3]
     # How many terms are summed in free order, over heads and states as well as over times and rows.
@@ -91,17 +91,17 @@ def _by_channel(
         for name, total in sums.items():
             total.add(block, batch, channels, analysis.terms(name))
         size[:, batch, channels] = backward.d_step
-    return {name: (total.error, total.peak, size) for name, total in sums.items()}
+    return {name: (total.error, total.peak, size, total.size) for name, total in sums.items()}
 
 
 def _in_shape(
-    given: Ssd, name: str, found: tuple[Float, Float, Float], order: Arithmetic
+    given: Ssd, name: str, found: tuple[Float, Float, Float, Float], order: Arithmetic
 ) -> tuple[Float, Float]:
     """Sum a channel's errors over what shares the input.
 
     The range too, where a sum over states or channels may be taken before a factor that they share.
     """
-    error, peak, size = found
+    error, peak, size, terms = found
     b, l, h, p = given.shape
     layouts: dict[str, Callable[[Array], Array]] = {
         "x": given.from_stream,
@@ -127,7 +127,13 @@ def _in_shape(
     e_dt, size = _slope_error(given, e_step, size, order)
     if name == "dt":
         return e_dt.swapaxes(0, 1), peak.swapaxes(0, 1)
-    summed = e_dt.sum((0, 1)) + l * b * (order.u * size.sum((0, 1)) + flushed(order))
+    met = order.u * size.sum((0, 1))
+    if not given.steps.softplus:
+        # No slope comes between: the terms of dΔ meet those of all other steps.
+        passed = given.steps.inside | (undecided(given.steps, order) > 0)
+        terms = np.where(passed, terms.reshape(wide).sum(-1), 0.0)
+        met = 2 * given.scan.sizes[3] * p * order.u * terms.sum((0, 1))
+    summed = e_dt.sum((0, 1)) + l * b * (met + flushed(order))
     return summed, peak.max((0, 1), initial=0.0)
 
 

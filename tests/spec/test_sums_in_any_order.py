@@ -368,3 +368,23 @@ def test_a_gradient_that_systems_in_continuous_time_share_may_be_one_sum(wanted:
     assert found.judged.all()
     honest = found.value / (1 + 255 * float(LOST))
     assert 0.5 < np.abs(honest - found.value) / (found.bound + found.own) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential", "scan"])
+def test_a_bias_that_no_softplus_follows_has_the_terms_of_all_states(evaluation: Any) -> None:
+    """Over 8 rows and 16 states, or channels: each Δ's terms need not be summed by themselves."""
+    inputs = {"u": ones(8, 1, 1), "delta": ones(8, 1, 1), "A": np.full((1, 16), -1e-12, np.float32)}
+    inputs |= {"B": ones(8, 16, 1), "C": first(1, LOST, 8, 16, 1), "delta_bias": 0 * ones(1)}
+    found = scan_gradient({"y": ones(8, 1, 1)}, "delta_bias", evaluation, **inputs)
+    assert 0.3 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential", "chunk"])
+def test_a_bias_of_heads_has_the_terms_of_all_states_and_channels(evaluation: Any) -> None:
+    """Over 32 rows and 16 channels of one head."""
+    inputs = {"x": ones(32, 1, 1, 16), "dt": ones(32, 1, 1), "A": np.full(1, -1e-12, np.float32)}
+    inputs |= {"B": ones(32, 1, 1, 1), "C": ones(32, 1, 1, 1), "dt_bias": 0 * ones(1)}
+    arithmetic = Arithmetic(evaluation=evaluation)
+    cotangents = {"y": first(1, LOST, 32, 1, 1, 16)}
+    found = ssm_spec.ssd_vjp_bounds(cotangents, ["dt_bias"], arithmetic=arithmetic, **inputs)["dt_bias"]
+    assert 0.3 < ratio_of_one(found) <= 1
