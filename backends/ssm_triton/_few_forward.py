@@ -1,10 +1,11 @@
 """The forward pass in Gluon where there are few warps, a few for each scheduler, and time in one piece.
 
 The equations of `_lanes_forward`, for up to sixteen states. A warp that is alone on its scheduler has to fill
-its own waits: lanes of two states make four times as many warps, a block of 64 steps is walked without
+its own waits: lanes of two states make four times as many warps, a block of 32 steps is walked without
 a jump, what four steps read is asked for four steps ahead, and the partial sums over the states go to shared
-memory once a block. The next block is copied to shared memory meanwhile: a load to registers would hold
-a scoreboard, and what shares it would wait for memory.
+memory once a block. Between the steps of a block the next one is prepared and the last one finished, with no
+barrier in between. The one after the next is copied to shared memory meanwhile: a load to registers would
+hold a scoreboard, and what shares it would wait for memory.
 """
 
 from __future__ import annotations
@@ -34,42 +35,58 @@ from ssm_triton._few_layouts import (
 from ssm_triton._lanes_layouts import seen_as, sigmoid, stacked, stream
 from ssm_triton._math import LOG2_E, softplus
 
+# While a block is walked, four steps at a time, after which four the others come: B and C of the next block,
+# its Δ and Δu, and y of the last one.
+AT_PROJECTIONS: gl.constexpr = gl.constexpr(1)
+AT_STREAMS: gl.constexpr = gl.constexpr(3)
+AT_LAST: gl.constexpr = gl.constexpr(6)
+
 _NEWER = hasattr(async_copy, "async_load")
 copy_to_shared = async_copy.async_load if _NEWER else async_copy.async_copy_global_to_shared
 """Triton 3.9 has another name for it."""
 
 
 @gluon.jit
-def asked(memory, x, x_d, x_l, channel, now, t, live, stop, COPY: gl.constexpr):
-    """Ask for one block of a stream, zero from `stop` on: by a copy to shared memory, or in registers."""
+def ask(memory, x, x_d, x_l, channel, now, t, live, stop):
+    """Ask for a copy of one block of a stream to shared memory, zero from `stop` on."""
+    at = x + channel[None, :] * x_d + (now + t).to(gl.int64)[:, None] * x_l
+    copy_to_shared(memory, at, mask=(now + t < stop)[:, None] & live)
+
+
+@gluon.jit
+def arrived(memory, x, x_d, x_l, channel, now, t, live, stop, layout: gl.constexpr, COPY: gl.constexpr):
+    """That block: what was copied, when the copy has been waited for, or a load."""
     if COPY:
-        at = x + channel[None, :] * x_d + (now + t).to(gl.int64)[:, None] * x_l
-        copy_to_shared(memory, at, mask=(now + t < stop)[:, None] & live)
-        block = 0.0  # a number that nobody reads
+        block = memory.load(layout)
     else:
         block = stream(x, x_d, x_l, channel, now, t, stop, live)
     return block
 
 
 @gluon.jit
-def arrived(memory, block, layout: gl.constexpr, COPY: gl.constexpr):
-    """What was asked for, when copies have been waited for."""
-    if COPY:
-        block = memory.load(layout)
-    return block
-
-
-@gluon.jit
-def prepare(u_t, x_t, B_t, C_t, shift, valid, s_block, w_block, B_block, C_block, SOFTPLUS: gl.constexpr):
-    """Δ, Δu, B and C of a block to shared memory."""
+def prepare(u_t, x_t, shift, valid, s_block, w_block, SOFTPLUS: gl.constexpr):
+    """Δ and Δu of a block to shared memory."""
     s = x_t.to(gl.float32) + shift[None, :]
     if SOFTPLUS:
         s = softplus(s)
     s = gl.where(valid, s, 0.0)
     s_block.store(by_fours(s))
     w_block.store(by_fours(s * u_t.to(gl.float32)))
-    B_block.store(by_fours(B_t.to(gl.float32)))
-    C_block.store(by_fours(C_t.to(gl.float32)))
+
+
+@gluon.jit
+def finish(
+    y_block, u_t, z_t, skip, to, mask, E: gl.constexpr, SUMS: gl.constexpr,
+    HAS_D: gl.constexpr, HAS_Z: gl.constexpr,
+):  # fmt: skip
+    """y of a block: the partial sums added up, D u and the gate."""
+    y_t = in_order_of_time(gl.sum(y_block.load(SUMS), 3), E)
+    if HAS_D:
+        y_t += skip[None, :] * u_t.to(gl.float32)
+    if HAS_Z:
+        g = z_t.to(gl.float32)
+        y_t *= g * sigmoid(g)
+    gl.store(to, y_t.to(to.dtype.element_ty), mask=mask)
 
 
 @gluon.jit
@@ -94,7 +111,7 @@ def forward_few(
     INITIAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr, COPY: gl.constexpr,
 ):  # fmt: skip
     """One row, 4 W channels, all of time; one saved state in SAVE steps (0: none)."""
-    gl.static_assert(SAVE == 0 or BLOCK % SAVE == 0)
+    gl.static_assert(SAVE == 0 or SAVE == BLOCK)
     DT: gl.constexpr = 4 * W
     S: gl.constexpr = few_states(N, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
@@ -149,79 +166,104 @@ def forward_few(
     of_channels: gl.constexpr = [BLOCK // 4, DT, 4]
     of_states: gl.constexpr = [BLOCK // 4, N, 4]
     of_sums: gl.constexpr = [BLOCK // 4, W, 2, G, 2, 4]
-    s_block = gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels))
-    w_block = gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels))
-    B_block = gl.allocate_shared_memory(gl.float32, of_states, rows_of_four(of_states))
-    C_block = gl.allocate_shared_memory(gl.float32, of_states, rows_of_four(of_states))
-    y_block = gl.allocate_shared_memory(gl.float32, of_sums, rows_of_sums(of_sums))
-    s_rows = seen_as(s_block, of_channels, rows_of_four(of_channels[1:]))
-    w_rows = seen_as(w_block, of_channels, rows_of_four(of_channels[1:]))
-    B_rows = seen_as(B_block, of_states, rows_of_four(of_states[1:]))
-    C_rows = seen_as(C_block, of_states, rows_of_four(of_states[1:]))
+    of_rows: gl.constexpr = rows_of_four(of_channels[1:])
+    of_projections: gl.constexpr = rows_of_four(of_states[1:])
     IN_TIME: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0, 1])
-    u_memory = gl.allocate_shared_memory(u.dtype.element_ty, [BLOCK, DT], IN_TIME)
-    x_memory = gl.allocate_shared_memory(delta.dtype.element_ty, [BLOCK, DT], IN_TIME)
-    B_memory = gl.allocate_shared_memory(B.dtype.element_ty, [BLOCK, N], IN_TIME)
-    C_memory = gl.allocate_shared_memory(C.dtype.element_ty, [BLOCK, N], IN_TIME)
-    if HAS_Z:
-        z_memory = gl.allocate_shared_memory(z.dtype.element_ty, [BLOCK, DT], IN_TIME)
+    # Of each two, for this block and the next one by turns: what is written meanwhile is not what is read.
+    s_blocks, w_blocks, B_blocks, C_blocks, y_blocks = (), (), (), (), ()
+    u_memory, x_memory, B_memory, C_memory, z_memory = (), (), (), (), ()
+    for _ in gl.static_range(2):
+        s_blocks += (gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels)),)
+        w_blocks += (gl.allocate_shared_memory(gl.float32, of_channels, rows_of_four(of_channels)),)
+        B_blocks += (gl.allocate_shared_memory(gl.float32, of_states, rows_of_four(of_states)),)
+        C_blocks += (gl.allocate_shared_memory(gl.float32, of_states, rows_of_four(of_states)),)
+        y_blocks += (gl.allocate_shared_memory(gl.float32, of_sums, rows_of_sums(of_sums)),)
+        u_memory += (gl.allocate_shared_memory(u.dtype.element_ty, [BLOCK, DT], IN_TIME),)
+        x_memory += (gl.allocate_shared_memory(delta.dtype.element_ty, [BLOCK, DT], IN_TIME),)
+        B_memory += (gl.allocate_shared_memory(B.dtype.element_ty, [BLOCK, N], IN_TIME),)
+        C_memory += (gl.allocate_shared_memory(C.dtype.element_ty, [BLOCK, N], IN_TIME),)
+        if HAS_Z:
+            z_memory += (gl.allocate_shared_memory(z.dtype.element_ty, [BLOCK, DT], IN_TIME),)
 
     u_1 = stream(u, u_d, u_l, channel, 0, t, length, live)
     z_1 = u_1
     if HAS_Z:
         z_1 = stream(z, z_d, z_l, channel, 0, t, length, live)
+    u_0, z_0 = u_1, z_1
     x_1 = stream(delta, delta_d, delta_l, channel, 0, t, length, live)
-    B_1 = stream(B, B_n, B_l, ip_at, 0, tp, length, known)
-    C_1 = stream(C, C_n, C_l, ip_at, 0, tp, length, known)
-    valid = (t < length)[:, None] & live
-    prepare(u_1, x_1, B_1, C_1, shift, valid, s_block, w_block, B_block, C_block, SOFTPLUS)
-    for now in range(0, length, BLOCK):
-        u_t, z_t = u_1.to(gl.float32), z_1.to(gl.float32)
-        coming = next_steps(s_rows, w_rows, B_rows, C_rows, 0, OF_CHANNELS, OF_STATES)
-        ahead = now + BLOCK
-        u_2 = asked(u_memory, u, u_d, u_l, channel, ahead, t, live, length, COPY)
-        x_2 = asked(x_memory, delta, delta_d, delta_l, channel, ahead, t, live, length, COPY)
+    B_blocks[0].store(by_fours(stream(B, B_n, B_l, ip_at, 0, tp, length, known).to(gl.float32)))
+    C_blocks[0].store(by_fours(stream(C, C_n, C_l, ip_at, 0, tp, length, known).to(gl.float32)))
+    prepare(u_1, x_1, shift, (t < length)[:, None] & live, s_blocks[0], w_blocks[0], SOFTPLUS)
+    if COPY:
+        ask(u_memory[1], u, u_d, u_l, channel, BLOCK, t, live, length)
+        ask(x_memory[1], delta, delta_d, delta_l, channel, BLOCK, t, live, length)
         if HAS_Z:
-            z_2 = asked(z_memory, z, z_d, z_l, channel, ahead, t, live, length, COPY)
-        B_2 = asked(B_memory, B, B_n, B_l, ip_at, ahead, tp, known, length, COPY)
-        C_2 = asked(C_memory, C, C_n, C_l, ip_at, ahead, tp, known, length, COPY)
-        if COPY:
-            async_copy.commit_group()
-
-        if SAVE:
-            to_saved = saved + (row * blocks + now // SAVE).to(gl.int64) * n * dim + state_at
-        sums = ()
-        for k in gl.static_range(BLOCK // 4):
-            if SAVE and 4 * k % SAVE == 0:
-                gl.store(to_saved + 4 * k // SAVE * (n * dim), h, mask=both & (now + 4 * k < length))
-            s_v, w_v, B_v, C_v = coming
-            if k + 1 < BLOCK // 4:
-                coming = next_steps(s_rows, w_rows, B_rows, C_rows, k + 1, OF_CHANNELS, OF_STATES)
-            ss, ws = four(s_v, SD), four(w_v, SD)
-            Bs, Cs = four(B_v, SN), four(C_v, SN)
-            for v in gl.static_range(4):
-                h = gl.fma(gl.exp2(ss[v][None, :] * a2), h, ws[v][None, :] * Bs[v][:, None])
-                sums += (gl.sum((Cs[v][:, None] * h).reshape([2, G, DT]), 0),)
-        y_block.store(in_order_of_lanes(stacked(sums), W, WALK))
-
-        if COPY:
-            async_copy.wait_group(0)
-        y_t = in_order_of_time(gl.sum(y_block.load(SUMS), 3), E)
-        if HAS_D:
-            y_t += skip[None, :] * u_t
-        if HAS_Z:
-            y_t *= z_t * sigmoid(z_t)
-        to = y + channel[None, :] * y_d + (now + t).to(gl.int64)[:, None] * y_l
-        gl.store(to, y_t.to(y.dtype.element_ty), mask=(now + t < length)[:, None] & live)
-        u_1 = arrived(u_memory, u_2, E, COPY)
-        x_1 = arrived(x_memory, x_2, E, COPY)
-        if HAS_Z:
-            z_1 = arrived(z_memory, z_2, E, COPY)
-        else:
-            z_1 = u_1
-        B_1 = arrived(B_memory, B_2, P, COPY)
-        C_1 = arrived(C_memory, C_2, P, COPY)
-        valid = (ahead + t < length)[:, None] & live
-        prepare(u_1, x_1, B_1, C_1, shift, valid, s_block, w_block, B_block, C_block, SOFTPLUS)
+            ask(z_memory[1], z, z_d, z_l, channel, BLOCK, t, live, length)
+        ask(B_memory[1], B, B_n, B_l, ip_at, BLOCK, tp, known, length)
+        ask(C_memory[1], C, C_n, C_l, ip_at, BLOCK, tp, known, length)
+        async_copy.commit_group()
+    for pair in range(0, length, 2 * BLOCK):
+        for p in gl.static_range(2):
+            now = pair + p * BLOCK
+            following = now + BLOCK
+            if COPY:
+                ahead = following + BLOCK
+                ask(u_memory[p], u, u_d, u_l, channel, ahead, t, live, length)
+                ask(x_memory[p], delta, delta_d, delta_l, channel, ahead, t, live, length)
+                if HAS_Z:
+                    ask(z_memory[p], z, z_d, z_l, channel, ahead, t, live, length)
+                ask(B_memory[p], B, B_n, B_l, ip_at, ahead, tp, known, length)
+                ask(C_memory[p], C, C_n, C_l, ip_at, ahead, tp, known, length)
+                async_copy.commit_group()
+                async_copy.wait_group(1)
+            s_rows = seen_as(s_blocks[p], of_channels, of_rows)
+            w_rows = seen_as(w_blocks[p], of_channels, of_rows)
+            B_rows = seen_as(B_blocks[p], of_states, of_projections)
+            C_rows = seen_as(C_blocks[p], of_states, of_projections)
+            sums = ()
+            coming = next_steps(s_rows, w_rows, B_rows, C_rows, 0, OF_CHANNELS, OF_STATES)
+            if SAVE:
+                slot = (row * blocks + now // BLOCK).to(gl.int64) * n * dim
+                gl.store(saved + slot + state_at, h, mask=both & (now < length))
+            for k in gl.static_range(BLOCK // 4):
+                s_v, w_v, B_v, C_v = coming
+                if k + 1 < BLOCK // 4:
+                    coming = next_steps(s_rows, w_rows, B_rows, C_rows, k + 1, OF_CHANNELS, OF_STATES)
+                ss, ws = four(s_v, SD), four(w_v, SD)
+                Bs, Cs = four(B_v, SN), four(C_v, SN)
+                for v in gl.static_range(4):
+                    h = gl.fma(gl.exp2(ss[v][None, :] * a2), h, ws[v][None, :] * Bs[v][:, None])
+                    sums += (gl.sum((Cs[v][:, None] * h).reshape([2, G, DT]), 0),)
+                if k == AT_PROJECTIONS:
+                    B_2 = arrived(B_memory[1 - p], B, B_n, B_l, ip_at, following, tp, known, length, P, COPY)
+                    C_2 = arrived(C_memory[1 - p], C, C_n, C_l, ip_at, following, tp, known, length, P, COPY)
+                    B_blocks[1 - p].store(by_fours(B_2.to(gl.float32)))
+                    C_blocks[1 - p].store(by_fours(C_2.to(gl.float32)))
+                if k == AT_STREAMS:
+                    u_2 = arrived(u_memory[1 - p], u, u_d, u_l, channel, following, t, live, length, E, COPY)
+                    x_2 = arrived(
+                        x_memory[1 - p], delta, delta_d, delta_l, channel, following, t, live, length, E, COPY
+                    )
+                    z_2 = u_2
+                    if HAS_Z:
+                        z_2 = arrived(
+                            z_memory[1 - p], z, z_d, z_l, channel, following, t, live, length, E, COPY
+                        )
+                    valid = (following + t < length)[:, None] & live
+                    prepare(u_2, x_2, shift, valid, s_blocks[1 - p], w_blocks[1 - p], SOFTPLUS)
+                if k == AT_LAST:
+                    past = now - BLOCK + t
+                    to = y + channel[None, :] * y_d + past.to(gl.int64)[:, None] * y_l
+                    here = ((past >= 0) & (past < length))[:, None] & live
+                    finish(y_blocks[1 - p], u_0, z_0, skip, to, here, E, SUMS, HAS_D, HAS_Z)
+            y_blocks[p].store(in_order_of_lanes(stacked(sums), W, WALK))
+            u_0, z_0 = u_1, z_1
+            u_1, z_1 = u_2, z_2
+    if COPY:
+        async_copy.wait_group(0)
+    past = gl.cdiv(length, 2 * BLOCK) * (2 * BLOCK) - BLOCK + t
+    to = y + channel[None, :] * y_d + past.to(gl.int64)[:, None] * y_l
+    here = ((past >= 0) & (past < length))[:, None] & live
+    finish(y_blocks[1], u_0, z_0, skip, to, here, E, SUMS, HAS_D, HAS_Z)
     if LAST:
         gl.store(last + batch * n * dim + user_at, h, mask=both)

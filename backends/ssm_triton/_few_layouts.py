@@ -17,7 +17,7 @@ N: gl.constexpr = gl.constexpr(16)
 """States, padded."""
 G: gl.constexpr = gl.constexpr(8)
 """Lanes of a channel: states g and g + 8 lie in lane g."""
-BLOCK: gl.constexpr = gl.constexpr(64)
+BLOCK: gl.constexpr = gl.constexpr(32)
 """Steps of a block: their walk is unrolled."""
 
 
@@ -57,9 +57,9 @@ def steps_of_states(N, W):
 
 @constexpr_function
 def few_streams(BLOCK, W):
-    """(BLOCK, channels): eight steps of a lane, eight lanes over time."""
-    lanes = [[8, 0], [16, 0], [32, 0], [0, 1], [0, 2]]
-    registers = [[1, 0], [2, 0], [4, 0]]
+    """(BLOCK, channels): four steps of a lane, eight lanes over time."""
+    lanes = [[4, 0], [8, 0], [16, 0], [0, 1], [0, 2]]
+    registers = [[1, 0], [2, 0]]
     return gl.DistributedLinearLayout(registers, lanes, few_warps(W, [0, 1]), [], [BLOCK, 4 * W])
 
 
@@ -67,7 +67,7 @@ def few_streams(BLOCK, W):
 def few_projections(BLOCK, N, W):
     """(BLOCK, N), of B and C: four steps of a lane, eight lanes over time."""
     lanes = [[4, 0], [8, 0], [16, 0], [0, 1], [0, 2]]
-    others = [[0, 8], [0, 4], [32, 0]]
+    others = [[0, 8], [0, 4]]
     warps = len(powers(W))
     registers = [[1, 0], [2, 0], *others[warps:]]
     return gl.DistributedLinearLayout(registers, lanes, others[:warps], [], [BLOCK, N])
@@ -86,17 +86,17 @@ def sums_of_walk(BLOCK, G, W):
 @constexpr_function
 def sums_of_streams(BLOCK, G, W):
     """(rows of four steps, warps, 2, G, 2, 4): `few_streams`, the partial sums of a step in registers."""
-    registers = [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2], [1, 0, 0, 0, 0, 0]]
+    registers = [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2]]
     registers += [[0, 0, 0, x, 0, 0] for x in powers(G)]
-    lanes = [[x, 0, 0, 0, 0, 0] for x in (2, 4, 8)] + [[0, 0, 0, 0, 1, 0], [0, 0, 1, 0, 0, 0]]
+    lanes = [[x, 0, 0, 0, 0, 0] for x in (1, 2, 4)] + [[0, 0, 0, 0, 1, 0], [0, 0, 1, 0, 0, 0]]
     warps = [[0, x, 0, 0, 0, 0] for x in powers(W)]
     return gl.DistributedLinearLayout(registers, lanes, warps, [], [BLOCK // 4, W, 2, G, 2, 4])
 
 
 @constexpr_function
 def rows_of_sums(shape):
-    """Shared memory for them, four numbers more after every two rows: lanes over time meet other banks."""
-    return padded(shape, 32 * shape[1] * shape[3], 4)
+    """Shared memory for them, four numbers more after each row: lanes over time meet other banks."""
+    return padded(shape, 16 * shape[-5] * shape[-3], 4)
 
 
 @constexpr_function

@@ -222,7 +222,7 @@ class Copies:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Shared, Tensor]] = []
-        self.committed: list[tuple[Shared, Tensor]] = []
+        self.committed: list[list[tuple[Shared, Tensor]]] = []
 
     def async_copy_global_to_shared(self, memory: Shared, at: Pointer, mask: Any) -> None:
         """Ask for one; zero where the mask is not set."""
@@ -231,15 +231,14 @@ class Copies:
 
     def commit_group(self) -> None:
         """What was asked for is one group."""
-        self.committed += self.asked
+        self.committed.append(self.asked)
         self.asked = []
 
     def wait_group(self, outstanding: int) -> None:
-        """All groups are there."""
-        assert outstanding == 0
-        for memory, given in self.committed:
-            memory.store(given)
-        self.committed = []
+        """All groups are there but the last `outstanding`."""
+        while len(self.committed) > outstanding:
+            for memory, given in self.committed.pop(0):
+                memory.store(given)
 
 
 def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
