@@ -115,7 +115,7 @@ def continuous_response_vjp_bounds(
     rounded = sums_of_systems(system, given, arithmetic) if shared else {}
     for name in shared:
         parts[name] = replace(parts[name], rounded=rounded[name].reshape(parts[name].value.shape))
-    return gradients(_by_system(parts), inputs, names, arithmetic.u)
+    return gradients(_by_system(parts), inputs, names, arithmetic.u, arithmetic.largest)
 
 
 def _read(

@@ -162,7 +162,7 @@ def vandermonde_gradients(
         judged = np.broadcast_to(per_mode, value.shape) & (most[name] < arithmetic.largest)
         of_system = Parts(value, bound[name], own[name], judged, rounded[name])
         parts[name] = of_system.reshape(lead + value.shape[1:])
-    return gradients(parts, inputs, names, u)
+    return gradients(parts, inputs, names, u, arithmetic.largest)
 
 
 def _rounded_by_sums(call: Kernel, table: Array, G: Array, T_size: Float, u: float) -> dict[str, Float]:

@@ -99,7 +99,7 @@ def ssm_recurrence_vjp_bounds(
         )
         for name in names
     }
-    return gradients(parts, inputs, names, arithmetic.u)
+    return gradients(parts, inputs, names, arithmetic.u, arithmetic.largest)
 
 
 def _forward(

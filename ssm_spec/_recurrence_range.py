@@ -146,7 +146,8 @@ def _follow(
     size = size + np.maximum.reduce([e.error for e in errors])
     reach = size.copy()
     if len(entering):
-        reach[1:] = np.maximum(reach[1:], np.maximum(entering, _decayed(A, size[:-1], arithmetic)))
+        # The terms of A h and of B u may be one sum, in any order, and count before they cancel.
+        reach[1:] = np.maximum(reach[1:], entering + _decayed(A, size[:-1], arithmetic))
     if A.ndim == 2:
         powers = A ** np.arange(len(size)).reshape(-1, 1, 1)
         reach = np.maximum(reach, powers[:, None])

@@ -293,7 +293,7 @@ def _vjp_bounds(
     parts["C"] = Parts(dC, e_dC[0], e_dC[1], everywhere, rounded)
     parts["D"] = Parts(r.real, np.zeros(r.shape), np.zeros(r.shape), everywhere)
     spread = {name: _by_system(call, part) for name, part in parts.items()}
-    return gradients(spread, inputs, names, arithmetic.u)
+    return gradients(spread, inputs, names, arithmetic.u, arithmetic.largest)
 
 
 def _through(

@@ -102,11 +102,12 @@ class Parts:
         """Return the part that belongs to a real input."""
         return replace(self, value=self.value.real)
 
-    def summed_to(self, shape: tuple[int, ...], u: float) -> Parts:
+    def summed_to(self, shape: tuple[int, ...], u: float, largest: float = float("inf")) -> Parts:
         """Return the gradient of an input that was broadcast from `shape`.
 
         A sum of k terms in any order adds (k - 1) u Σ|terms| (Higham 2002, (4.4)). Where each is a sum and
-        all are taken as one, its terms meet k times as many: what `rounded` says, k − 1 times more.
+        all are taken as one, its terms meet k times as many: what `rounded` says, k − 1 times more. The terms
+        count before they cancel: Σ(|terms| + errors) has to stay below `largest`.
         """
         value = np.asarray(self.value)
         lead = tuple(range(value.ndim - len(shape)))
@@ -119,11 +120,13 @@ class Parts:
         count = max(int(np.prod([value.shape[i] for i in axes])) - 1, 0)
         size = np.sum(np.abs(value), axis=axes).reshape(shape)
         met = np.sum(np.broadcast_to(self.rounded, value.shape), axis=axes).reshape(shape)
+        with np.errstate(invalid="ignore", over="ignore"):
+            inside = size + np.sum(self.bound, axis=axes).reshape(shape) < largest
         return Parts(
             np.sum(value, axis=axes).reshape(shape),
             np.sum(self.bound, axis=axes).reshape(shape) + count * (u * size + met),
             np.sum(self.own, axis=axes).reshape(shape) + count * OWN_UNIT * size,
-            np.all(np.broadcast_to(self.judged, value.shape), axis=axes).reshape(shape),
+            np.all(np.broadcast_to(self.judged, value.shape), axis=axes).reshape(shape) & inside,
         )
 
     def bounded(self) -> Bounded:
@@ -148,7 +151,7 @@ def gradients(
     for name in wrt:
         given = np.asarray(inputs[name])
         part = parts[name] if given.dtype.kind == "c" else parts[name].real_part()
-        result[name] = part.within(largest).summed_to(given.shape, u).within(largest).bounded()
+        result[name] = part.within(largest).summed_to(given.shape, u, largest).within(largest).bounded()
     return result
 
 

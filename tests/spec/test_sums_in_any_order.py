@@ -388,3 +388,29 @@ def test_a_bias_of_heads_has_the_terms_of_all_states_and_channels(evaluation: An
     cotangents = {"y": first(1, LOST, 32, 1, 1, 16)}
     found = ssm_spec.ssd_vjp_bounds(cotangents, ["dt_bias"], arithmetic=arithmetic, **inputs)["dt_bias"]
     assert 0.3 < ratio_of_one(found) <= 1
+
+
+LARGEST = np.finfo(np.float32).max
+
+
+def parts_of_the_largest(*shares: float) -> Any:
+    return (np.array(shares) * LARGEST).astype(np.float32)
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential"])
+def test_the_terms_of_a_step_stay_in_range_before_they_cancel(evaluation: Any) -> None:
+    """0.9 and 0.5 of the largest number, less 0.45 of it: in this order infinite."""
+    u, initial = parts_of_the_largest(0.5, -0.45).reshape(1, 2, 1), parts_of_the_largest(0.9)[None]
+    for A in (ones(1), ones(1, 1)):
+        assert not last_state(evaluation, A, ones(1, 2), u, initial).judged.any()
+        assert last_state(evaluation, A, ones(1, 2), u / 2, initial / 2).judged.all()
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.6), (0.6, 0.6, -0.6)])
+def test_a_gradient_that_systems_share_stays_in_range_before_it_cancels(shares: tuple[float, ...]) -> None:
+    inputs = {"A": -128 * ones(1), "B": 128 * ones(1, 1), "C": ones(1, 1), "delta": ones(len(shares))}
+    u, r = parts_of_the_largest(*shares).reshape(1, -1, 1, 1), ones(1, len(shares), 1, 1)
+    vjp = ssm_spec.continuous_response_vjp_bounds
+    for scale, within in ((1, False), (np.float32(0.25), True)):
+        found = vjp({"y": r}, ["C"], arithmetic=Arithmetic(), **inputs, u=scale * u, diagonal=True)["C"]
+        assert found.judged.all() == within
