@@ -17,6 +17,7 @@ from ssm_conformance.cases import (
     _layers,
     _linear,
     _mamba3,
+    _mixed,
     _numbers,
     _options,
     _packed,
@@ -68,6 +69,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_with.WITH,
     *_crossed.CROSSED,
     *_numbers.NUMBERS,
+    *_mixed.MIXED_ALONE,
 )
 
 

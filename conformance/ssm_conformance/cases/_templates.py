@@ -150,10 +150,12 @@ def _ones() -> Iterator[Row]:
     dense = system_inputs(n=1) | {"u": Draw((1, 1, 9)), "initial_state": Draw((1, 1))}
     yield "ssm_recurrence", "one-of-each", RECURRENCE, "quick", dense | last
     yield "ssm_kernel", "one-of-each", KERNEL, "quick", system_inputs(n=1) | {"length": 9}
-    yield "s4d", "one-of-each", S4D, "quick", s4d_inputs(1, 1, 9, 1, True) | last
-    yield "s5", "one-of-each", S5, "quick", s5_inputs(1, 1, 9, 1, True) | last
+    first = {"initial_state": Draw((1, 1, 1))}
+    yield "s4d", "one-of-each", S4D, "quick", s4d_inputs(1, 1, 9, 1, False) | first | last
+    s5 = s5_inputs(1, 1, 9, 1, True) | {"initial_state": Draw((1, 1), complex=True)}
+    yield "s5", "one-of-each", S5, "quick", s5 | last
     yield "h3", "one-of-each", H3, "quick", h3_inputs(1, 1, 9, 1, 1, True, s=1)
-    yield "lssl", "one-of-each", LSSL, "quick", lssl_inputs(1, 1, 9, 1, 1) | last
+    yield "lssl", "one-of-each", LSSL, "quick", lssl_inputs(1, 1, 9, 1, 1) | first | last
     yield "s4d_kernel", "one-of-each", S4D_KERNEL, "quick", modal_inputs(1, 1, False, length=9)
     yield "s4_kernel", "one-of-each", S4_KERNEL, "quick", dplr_inputs(1, 1, False, 9)
 

@@ -32,6 +32,32 @@ def _beside(given: Mapping[str, Any], first: str, *wider: str) -> dict[str, Any]
     return {**given, **narrow} if dtype in HALF else dict(given)
 
 
+def _alone(given: Mapping[str, Any], first: str, *wider: str) -> dict[str, Any]:
+    """The arguments, one that alone is wider than the first one rounded to its dtype."""
+    found = [name for name in wider if name in given and dtype_name(given[name]) not in HALF]
+    return _beside(given, first, *found) if len(found) == 1 else dict(given)
+
+
+class _FilterAloneNarrowed(ShortConvolution):
+    def __call__(self, **given: Any) -> Any:
+        return super().__call__(**_alone(given, "x", "weight", "bias"))
+
+
+class _KeyAloneNarrowed(H3):
+    def __call__(self, **given: Any) -> Any:
+        return super().__call__(**_alone(given, "q", "k", "v"))
+
+
+class _DualAloneNarrowed(Dual):
+    def __call__(self, **given: Any) -> Any:
+        return super().__call__(**_alone(given, "x", "dt", "B", "C", "z"))
+
+
+class _SisoAloneNarrowed(SisoAdjoint):
+    def __call__(self, **given: Any) -> Any:
+        return super().__call__(**_alone(given, "v", "q", "k", "adt", "dt", "trap", "angles", "z"))
+
+
 class _FilterNarrowed(ShortConvolution):
     def __call__(self, **given: Any) -> Any:
         return super().__call__(**_beside(given, "x", "weight", "bias"))
@@ -144,11 +170,13 @@ def _of_float16() -> tuple[Mutant, ...]:
     return tuple(found)
 
 
-def _narrowed(name: str, summary: str, kernel: Kernel) -> Mutant:
-    return Mutant(name, 32, summary, "value/mixed", kernel, only=HALF)
+def _narrowed(name: str, summary: str, kernel: Kernel, alone: str = "") -> Mutant:
+    case = "-".join(filter(None, ("mixed", alone)))
+    return Mutant(name, 32, summary, f"value/{case}", kernel, only=HALF)
 
 
 _FILTER: Final = "Where the filter or its bias is wider than x, it is rounded to x's dtype."
+_ALONE: Final = "What alone is in float32 is read in the 16 bits of what stands beside it."
 _STREAM: Final = "Where a stream is wider than {0} it is rounded to {0}'s dtype."
 HALVES: Final = (
     *_of_float16(),
@@ -165,6 +193,14 @@ HALVES: Final = (
     _narrowed(
         "h3-keys-narrowed", "Where k or v is wider than q it is rounded to q's dtype.", _KeysNarrowed()
     ),
+    _narrowed("conv1d-filter-alone-narrowed", _ALONE, _FilterAloneNarrowed(), "weight"),
+    _narrowed(
+        "conv1d-step-filter-alone-narrowed", _ALONE, ShortConvolutionStep(_FilterAloneNarrowed()), "weight"
+    ),
+    _narrowed("ssd-step-stream-alone-narrowed", _ALONE, DualStep(_DualAloneNarrowed()), "B"),
+    _narrowed("mamba3-stream-alone-narrowed", _ALONE, _SisoAloneNarrowed(), "k"),
+    _narrowed("mamba3-step-stream-alone-narrowed", _ALONE, SisoAdjointStep(_SisoAloneNarrowed()), "dt"),
+    _narrowed("h3-key-alone-narrowed", _ALONE, _KeyAloneNarrowed(), "k"),
     Mutant(
         "input-gradient-in-parts", 12,
         "Parts of the gradient of u, through D and through the state, are rounded before they are added.",
