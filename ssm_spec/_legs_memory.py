@@ -199,14 +199,18 @@ def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -
             found = _product(lam, both, twice)
             df[:, t] = found[:, n]
             if wrong is not None:
-                local = _rounding(np.abs(lam) @ np.abs(both), found, terms, a, is_own and twice)
+                size = np.abs(lam) @ np.abs(both)
+                local = _rounding(size, found, terms, a, is_own and twice)
                 local += _step_error(a, is_own) * np.abs(lam @ steps.by_step[i]) + 4.0 * a.eta * (n + 1)
                 missed = wrong.backward(i, lam)
                 grown = _grown(steps, wrong, i, a, is_own)
                 error[:, t] = local[:, n] + missed[:, 1] + grown[1] * eps
                 eps = grown[0] * eps + euclidean(local[:, :n]) + missed[:, 0]
             lam = found[:, :n] + r[t - 1]
-            eps = eps + (a.u * euclidean(lam) if measured is not None else 0.0)
+            if wrong is not None:
+                eps = eps + a.u * euclidean(lam)
+                if not is_own:  # r may be the first term, and loses no more than what is added to it
+                    eps += euclidean(np.minimum((terms[:n] - 1.0) * a.u * np.abs(r[t - 1]), size[:, :n]))
     df[:, 0], error[:, 0] = lam[:, 0], eps
     return df, error
 

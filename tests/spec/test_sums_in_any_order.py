@@ -414,3 +414,21 @@ def test_a_gradient_that_systems_share_stays_in_range_before_it_cancels(shares: 
     for scale, within in ((1, False), (np.float32(0.25), True)):
         found = vjp({"y": r}, ["C"], arithmetic=Arithmetic(), **inputs, u=scale * u, diagonal=True)["C"]
         assert found.judged.all() == within
+
+
+@pytest.mark.parametrize("method", ["exact", "bilinear"])
+def test_a_cotangent_of_the_memory_may_be_the_first_term_of_its_adjoint(method: str) -> None:
+    """df₁ is r₁ + (Ā₂ᵀ r₂)₀: here 1, and a term of each coefficient, all of which are lost."""
+    n = 16
+    only = {"f": np.zeros(2), "n": n, "method": method, "prefixes": True}
+    column = np.zeros(n)
+    for i in range(n):
+        r = np.zeros((n, 2))
+        r[i, 1] = 1
+        column[i] = ssm_spec.hippo_legs_compress_vjp({"c": r}, **only)["f"][0]
+    r = np.zeros((n, 2), np.float32)
+    there = np.abs(column) > 1e-3
+    r[0, 0], r[there, 1] = 1, LOST / column[there]
+    found = ssm_spec.hippo_legs_compress_vjp_bounds({"c": r}, arithmetic=Arithmetic(), **only)["f"]
+    assert found.judged.all()
+    assert 0.3 < (np.abs(1 - found.value) / (found.bound + found.own))[0] <= 1
