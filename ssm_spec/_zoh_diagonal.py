@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from ssm_spec._double_double import UNIT, two_product
+from ssm_spec._products import roundings
 from ssm_spec._roundoff import ORACLE, Arithmetic
 from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
@@ -69,12 +70,15 @@ def zoh_diagonal_gradients(
         def combine(
             u: float, eta: float, a_error: Float, phi_error: Float, psi_error_: Float
         ) -> tuple[Float, ...]:
-            s_error = (B.shape[-1] + 2) * u * weight
+            s_error = (roundings(B.shape[-1], _is_complex(p)) + 1) * u * weight
             r = 8 * u
             dB = phi_error[..., None] * np.abs(dB_bar) + r * np.abs(dB_value)
             dA = np.abs(step) * (a_error + r * np.abs(a)) * np.abs(dA_bar) + step**2 * (
                 (psi_error_ + r * np.abs(psi)) * weight + np.abs(psi) * s_error
             )
+            # The first part may be the first term of the sum over inputs, and loses no more than that is.
+            begun = np.minimum(inputs * u * np.abs(step * a) * np.abs(dA_bar), step**2 * np.abs(psi) * weight)
+            dA = dA + begun
             per_mode = (np.abs(A) * np.abs(dA_bar) + weight) * (a_error + r * np.abs(a)) + np.abs(a) * s_error
             size = np.abs(a) * (np.abs(A) * np.abs(dA_bar) + weight)
             lost = (eta * part for part in _lost_gradients(A, B, step, dA_bar, dB_bar, (a, phi, psi)))
@@ -82,7 +86,8 @@ def zoh_diagonal_gradients(
             dB, dA, per_mode = (error + part for error, part in zip(errors, lost, strict=True))
             return dB, dA, np.sum(per_mode, axis=-1)
 
-        # dΔ may be one sum; a real part has two terms of each product.
+        # dΔ may be one sum; a part of a complex product has two terms.
+        inputs = (2 if _is_complex(p) else 1) * B.shape[-1]
         terms = (2 if _is_complex(p) else 1) * A.shape[-1] * (1 + B.shape[-1])
         s = np.sum(np.conj(B) * dB_bar, axis=-1)
         weight = np.sum(np.abs(B) * np.abs(dB_bar), axis=-1)

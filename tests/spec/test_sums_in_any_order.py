@@ -432,3 +432,23 @@ def test_a_cotangent_of_the_memory_may_be_the_first_term_of_its_adjoint(method: 
     found = ssm_spec.hippo_legs_compress_vjp_bounds({"c": r}, arithmetic=Arithmetic(), **only)["f"]
     assert found.judged.all()
     assert 0.3 < (np.abs(1 - found.value) / (found.bound + found.own))[0] <= 1
+
+
+def slope_of_mode(cotangents: Arrays, A: Any, B: Any) -> Bounded:
+    inputs = {"A": A, "B": B, "delta": np.float32(1), "diagonal": True}
+    return ssm_spec.discretize_zoh_vjp_bounds(cotangents, ["A"], arithmetic=Arithmetic(), **inputs)["A"]
+
+
+def test_a_slope_of_a_mode_may_begin_with_the_part_of_its_decay() -> None:
+    """1 by way of ā; of each input ψ B G, ψ = ½, which is lost."""
+    cotangents = {"A_bar": ones(1), "B_bar": np.full((1, COUNT), 2 * LOST)}
+    found = slope_of_mode(cotangents, -1e-12 * ones(1), ones(1, COUNT))
+    assert 0.5 < ratio_of_one(found) <= 1
+
+
+def test_a_slope_of_a_complex_mode_may_sum_both_parts_over_inputs() -> None:
+    inputs = 4 * COUNT
+    cotangents = {"B_bar": 2 * first(np.complex64(1), np.conj(TURNED), 1, inputs)}
+    B = first(np.complex64(1), DIAGONAL, 1, inputs)
+    found = slope_of_mode(cotangents, np.full(1, -1e-12 + 1e-13j, np.complex64), B)
+    assert 0.3 < ratio_of_one(found) <= 1
