@@ -156,7 +156,7 @@ class Analysis:
         dk, dq = self._seen(dk), self._seen((self.S * self.g[:, :, None]).summed(1))
         turned = self._of_angles(dk, self.k, siso.k) + self._of_angles(dq, self.q, siso.q)
         dtheta, angle_state = self._sum_to_end(turned)
-        d_late, d_early = (L * k * v).summed(1, 2), (L * k_before * v_before).summed(1, 2)
+        d_late, d_early = (x.summed(1, 2, beside=p * n) for x in (L * k * v, L * k_before * v_before))
         share, rest, step = self._share(), self._rest(), near(siso.dt, self.arithmetic)
         turn, slope = self._turn()
         found = {
@@ -243,9 +243,10 @@ class Analysis:
         return Near(**parts, peak=np.maximum(first.peak, second.peak), arithmetic=self.arithmetic)
 
     def _decay_gradient(self) -> Near:
-        """⟨Λ, α S⁻⟩, and in a chunk what its cumulative sum adds."""
+        """⟨Λ, α S⁻⟩, one sum with the early source's, and in a chunk what its cumulative sum adds."""
         decayed, chunk = self._decayed_state(), self.arithmetic.evaluation == "chunk"
-        found = (self.adjoint * decayed).summed(1, 2)
+        count = self.adjoint.value.shape[1] * self.adjoint.value.shape[2]
+        found = (self.adjoint * decayed).summed(1, 2, beside=count)
         if not chunk:
             return found
         rounded = self._kappa() * (self.adjoint.mass * decayed.mass).sum((1, 2))

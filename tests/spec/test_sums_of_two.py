@@ -85,3 +85,52 @@ def test_a_gradient_may_sum_both_sources_that_a_key_enters(wanted: str, evaluati
     assert found.judged.all()
     error = np.abs(1 - found.value) / (found.bound + found.own)
     assert 0.5 < error[0, 0, 0, -1] <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["sequential", "scan"])
+def test_a_decays_gradient_may_sum_what_it_has_of_the_state_and_of_a_source(evaluation: Any) -> None:
+    """Of the state 1 and 127 terms that are lost, of the early source 128."""
+    keys = ones(1, 1, 1, 2)
+    inputs = {
+        "q": keys,
+        "k": 0 * keys,
+        "v": ones(1, 1, 1, COUNT),
+        "dt": ones(1, 1, 1),
+        "trap": 0 * ones(1, 1, 1),
+    }
+    inputs |= {"q_bias": 0 * ones(1, 2), "k_bias": 0 * ones(1, 2), "angles": 0 * ones(1, 1, 1, 1)}
+    inputs |= {"adt": np.full((1, 1, 1), -1e-12, np.float32), "angle_state": 0 * ones(1, 1, 1)}
+    inputs |= {"k_state": 2 * LOST * keys[0], "v_state": inputs["v"][0]}
+    inputs["ssm_state"] = np.full((1, 1, COUNT, 2), LOST)
+    inputs["ssm_state"][0, 0, 0, 0] = 1
+    arithmetic = Arithmetic(evaluation=evaluation, decayed_state="direct")
+    vjp = ssm_spec.mamba3_siso_vjp_bounds
+    found = vjp({"y": inputs["v"]}, ["adt"], arithmetic=arithmetic, **inputs)["adt"]
+    assert found.judged.all()
+    assert 0.5 < (np.abs(1 - found.value) / (found.bound + found.own)).item() <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential", "scan", "chunk"])
+def test_a_steps_gradient_may_sum_both_sources(evaluation: Any) -> None:
+    """Half of 1 and of 191 terms that are lost, of which the late source has 63 and the early one 128."""
+    keys, v = ones(1, 1, 1, 2), np.full((1, 1, 1, COUNT), 2 * LOST)
+    v[..., 0] = 2
+    inputs = {
+        "q": keys / 2,
+        "k": keys * np.float32([1, 0]),
+        "v": v,
+        "dt": ones(1, 1, 1),
+        "trap": 0 * ones(1, 1, 1),
+    }
+    inputs |= {"q_bias": 0 * ones(1, 2), "k_bias": 0 * ones(1, 2), "angles": 0 * ones(1, 1, 1, 1)}
+    inputs |= {"adt": np.full((1, 1, 1), -1e-12, np.float32), "angle_state": 0 * ones(1, 1, 1)}
+    inputs |= {
+        "k_state": 4 * LOST * keys[0],
+        "v_state": ones(1, 1, COUNT),
+        "ssm_state": 0 * ones(1, 1, COUNT, 2),
+    }
+    vjp = ssm_spec.mamba3_siso_vjp_bounds
+    cotangents = {"y": ones(1, 1, 1, COUNT)}
+    found = vjp(cotangents, ["dt"], arithmetic=Arithmetic(evaluation=evaluation), **inputs)["dt"]
+    assert found.judged.all()
+    assert 0.5 < (np.abs(0.5 - found.value) / (found.bound + found.own)).item() <= 1
