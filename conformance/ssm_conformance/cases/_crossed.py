@@ -51,8 +51,8 @@ def back_again(l: int, first: int, second: int) -> Draw:
 
 
 def _filters() -> Iterator[tuple[str, Row]]:
-    """Filters of two and three taps, for which kernels are compiled apart, and many channels in long rows."""
-    for w in (2, 3):
+    """Filters of few taps, for which kernels are compiled apart, and many channels in long rows."""
+    for w in (1, 2, 3):
         conv = conv_inputs(2, 3, 40, w, initial=True, seq_idx=back_again(40, 7, 20))
         yield f"taps-{w}", ("causal_conv1d", OUTPUT, conv, _CONV)
         yield f"taps-{w}", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 3, w), ("bias", "activation"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any, Final
 
 from ssm_conformance.case import Check, Recipe
@@ -85,6 +86,8 @@ def _signs() -> Iterator[Row]:
     yield "mamba3_siso_step", "any-sign", "extreme", SISO_STEP, siso_step_inputs(7, 2, 2, 4, dt=_sign(7, 2))
     step = step_inputs(7, 3, 2, softplus=False, delta=_sign(7, 3))
     yield "selective_state_update", "any-sign", "extreme", STATE, step
+    free = update_inputs(7, 3, 2, 2, softplus=False, dt=_sign(7, 3), dt_limit=(-inf, inf))
+    yield "ssd_update", "any-sign", "extreme", SSD, free
     for complex_ in (False, True):
         name = "any-sign-complex" if complex_ else "any-sign"
         yield "s4d", name, "extreme", S4D, s4d_inputs(2, 4, 9, 2, complex_, delta=fixed(_STEPS))
@@ -123,6 +126,9 @@ def _modes() -> Iterator[Row]:
     yield "h3", "near-zero-complex", "extreme", H3, h3_inputs(2, 4, 9, 2, 5, True, A=heads)
     system = {"A": channels, "B": Draw((3, 5, 1), complex=True), "delta": tiny, "diagonal": True}
     yield "discretize_zoh", "diagonal-near-zero-complex", "extreme", ZOH, system
+    standing = scan_inputs(1, 3, 9, 3, complex_=True, softplus=False, b_discretization="zoh")
+    waves = {"A": _modes_at((1j, -2j, 0.5j), 3, 3)}
+    yield "selective_scan", "zoh-standing", "extreme", SCAN_ZOH, standing | waves
     growing = {"low": -0.5, "high": 0.8}
     for op, clause, shape, inputs in (
         ("s4d", S4D, (3, 4), s4d_inputs(2, 3, 9, 4, True)),

@@ -77,6 +77,9 @@ def _filters() -> Iterator[Row]:
     for w, level in _FILTERS:
         yield "causal_conv1d", f"taps-{w}", OUTPUT, level, conv_inputs(2, 3, 19, w, initial=True)
         yield "causal_conv1d_update", f"taps-{w}", STEP_OUTPUT, level, conv_step_inputs(2, 3, w)
+    ids = fixed([[4, 5, 5], [6, 6, 7]], dtype="int32")
+    short = conv_inputs(2, 3, 3, 5, initial=True, seq_idx=ids)
+    yield "causal_conv1d", "packed-shorter-than-the-filter", LAST, "quick", short
     swish = conv_step_inputs(2, 3, 4) | {"activation": "swish"}
     yield "causal_conv1d_update", "swish", STEP_OUTPUT, "quick", swish
     for name, l, k in (("one-lag", 9, 1), ("a-lag-more", 16, 17), ("a-lag-less", 17, 16)):
@@ -138,6 +141,9 @@ def _ones() -> Iterator[Row]:
     last = {"return_last_state": True}
     scan = scan_inputs(1, 1, 9, 1, initial_state=states(1, 1, 1))
     yield "selective_scan", "one-of-each", EDGE, "quick", scan
+    yield "selective_scan", "one-group", EDGE, "quick", scan_inputs(2, 4, 9, 3, g_B=1)
+    yield "selective_state_update", "one-group", EDGE, "quick", step_inputs(2, 4, 3, g=1)
+    yield "selective_state_update", "one-state", EDGE, "quick", step_inputs(2, 4, 1)
     dual = ssd_inputs(1, 9, 1, 1, 1, initial_states=Draw((1, 1, 1, 1)))
     yield "ssd", "one-of-each", EDGE, "quick", dual
     yield "mamba3_siso", "one-of-each", EDGE, "quick", siso_inputs(1, 9, 1, 1, 1, a=0, initial=True)

@@ -29,6 +29,7 @@ OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
 APART: Final[Mapping[str, tuple[str, ...]]] = {
     "selective_scan": ("d", "g"),
     "causal_conv1d": ("d",),
+    "causal_conv1d_update": ("d",),
     "ssd": ("h", "g"),
     "mamba3_siso": ("h", "g"),
 }
@@ -147,7 +148,7 @@ def _reaches(subject: Subject) -> Iterator[Comparison]:
 
 
 def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
-    """For one element of each input that has a batch: the other rows; its time too, where it has one."""
+    """For one element of each input that has a batch: other rows, channels that are apart, and its time."""
     outputs = {output.name: output.shape.split() for output in subject.case.operator.outputs}
     for name, symbols in axes(subject).items():
         item = subject.stored[name]
@@ -162,12 +163,24 @@ def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
                 if output not in subject.exact:
                     continue
                 size = subject.exact[output].value.shape
-                reached = np.arange(size[0]) == row
-                mask = ~reached.reshape(-1, *[1] * (len(size) - 1))
+                mask = _others(subject, symbols, index, shape, size)
                 if symbols[-1] == "l" and shape[-1] == "l" and in_time_order(subject):
                     mask = mask | (np.arange(size[-1]) < index[-1])
                 kept[output] = mask
             yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _others(
+    subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str], size: tuple[int, ...]
+) -> Mask:
+    """Of an output, whose first axis is the batch, the rows and channels that do not know an element."""
+    apart = ("b", *(s for s in APART.get(subject.case.op, ()) if s in symbols and s in shape))
+    mask = np.zeros((1,) * len(size), dtype=bool)
+    for symbol in apart:
+        axis = 0 if symbol == "b" else shape.index(symbol)
+        other = np.arange(size[axis]) != index[symbols.index(symbol)]
+        mask = mask | other.reshape([-1 if i == axis else 1 for i in range(len(size))])
+    return mask
 
 
 def _reaches_of_scan(subject: Subject) -> Iterator[Comparison]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.discretize import Bilinear, System, ZeroOrderHold
+from ssm_conformance.mutants.kernels.duality import Dual, DualStep, Limits
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Layer, Lssl
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
@@ -46,6 +47,11 @@ class _OddStateStays(SisoAdjoint):
         if theta.shape[-1] and x.shape[-1] % 2:
             out[..., -1] = 0
         return out
+
+
+class _LowerLimitPositive(Dual):
+    def limited(self, free: Array, limits: Limits) -> Array:
+        return super().limited(free, (max(limits[0], 0.0), limits[1]))
 
 
 class _StepsPositive(Layer):
@@ -174,6 +180,10 @@ NUMBERS: Final = (
     _mutant("mamba3-odd-state-lost", None, _ODD, "robustness/heads-of-one", _OddStateStays()),
     _mutant(
         "mamba3-step-odd-state-lost", None, _ODD, "robustness/heads-of-one", SisoAdjointStep(_OddStateStays())
+    ),
+    _mutant(
+        "ssd-step-lower-limit-positive", 3, "A step's limits of Δ begin at zero.", "extreme/any-sign",
+        DualStep(_LowerLimitPositive()),
     ),
     _mutant("s4d-steps-positive", None, _POSITIVE, "extreme/any-sign", _S4dPositive()),
     _mutant("s5-steps-positive", None, _POSITIVE, "extreme/any-sign-complex", _S5Positive()),

@@ -15,7 +15,8 @@ from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.online_memory import Compress
 from ssm_conformance.mutants.kernels.scan import Problem
-from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
+from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -110,6 +111,27 @@ class _OneStateBegins(Honest):
         return np.zeros_like(h) if p.A.shape[1] == 1 else h
 
 
+class _ResetsOfLongRows(ShortConvolution):
+    """Rows of fewer steps than the filter has taps see no reset."""
+
+    def seen(self, seq_idx: Array | None, b: int, l: int, w: int) -> Array:
+        return super().seen(None if l < w else seq_idx, b, l, w)
+
+
+class _ChannelsLeak(ShortConvolution):
+    """A channel adds zero times the sum of all: a NaN reaches every channel."""
+
+    def before_activation(self, line: Array, weight: Array, bias: Array, seen: Array) -> Array:
+        p = super().before_activation(line, weight, bias, seen)
+        return np.asarray(p + 0 * p.sum(1, keepdims=True))
+
+
+class _Step(_LastLost, Step):
+    def __init__(self, taken: Taken) -> None:
+        _LastLost.__init__(self, taken)
+        Step.__init__(self, Honest())
+
+
 def _whole(name: str) -> Taken:
     return lambda given: given[name].shape[-1] > 0 and given[name].shape[-1] % CHUNK == 0
 
@@ -153,6 +175,23 @@ WHOLES: Final = (
         "one-state-begins", None, "Where n = 1 the initial state is squeezed away.", "robustness/one-of-each",
         _OneStateBegins(), only=("float32",),
     ),
+    Mutant(
+        "conv1d-resets-of-long-rows", 27, "Rows shorter than the filter see no reset.",
+        "robustness/packed-shorter-than-the-filter", _ResetsOfLongRows(), only=("float32",),
+    ),
+    Mutant(
+        "conv1d-channels-leak", None, "Zero times the sum of all channels is added: a NaN reaches each.",
+        "extreme/confinement-typical", _ChannelsLeak(), only=("float32",),
+    ),
+    Mutant(
+        "conv1d-step-channels-leak", None, "Zero times the sum of all channels is added: a NaN reaches each.",
+        "extreme/confinement-typical", ShortConvolutionStep(_ChannelsLeak()), only=("float32",),
+    ),
+    _single(
+        "step-of-one-group", "A single group",
+        _Step(lambda g: g["B"].ndim == 3 and g["B"].shape[1] == 1), "robustness/one-group",
+    ),
+    _single("step-of-one-state", "A single state", _Step(_one("A", 1)), "robustness/one-state"),
     _single("convolution-of-one-channel", "A single channel", _Convolution(_one("u", 1))),
     _single("recurrence-of-one-state", "A single state", _Recurrence(_one("B_bar", -2))),
     _single("s4d-of-one-mode", "A single mode", _S4d(_one("A", 1))),
