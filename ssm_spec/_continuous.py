@@ -109,10 +109,7 @@ def continuous_response_vjp_bounds(
     found = layer_vjp_bounds(system, given, arithmetic)
     parts = {name: _parts(bounded) for name, bounded in found.items()}
     shared = {name for name, part in parts.items() if np.size(inputs[name]) != part.value.size}
-    if not shared >= {"A", "B"}:
-        # Each system has its own way back to Δ: there is no sum over them before that.
-        shared -= {"delta"}
-    rounded = sums_of_systems(system, given, arithmetic) if shared else {}
+    rounded = sums_of_systems(system, given, arithmetic, shared) if shared else {}
     for name in shared:
         parts[name] = replace(parts[name], rounded=rounded[name].reshape(parts[name].value.shape))
     return gradients(_by_system(parts), inputs, names, arithmetic.u, arithmetic.largest)

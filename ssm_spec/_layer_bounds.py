@@ -167,11 +167,12 @@ def analysed_back(
 
 
 def sums_of_systems(
-    system: System, cotangents: Mapping[str, Array | None], arithmetic: Arithmetic
+    system: System, cotangents: Mapping[str, Array | None], arithmetic: Arithmetic, shared: set[str]
 ) -> dict[str, Float]:
     """Return what the sums over rows and times round that gradients are, for arguments that systems share.
 
-    Of Ā and B̄ they are taken before the rule is gone back through.
+    Of Ā and B̄ they are taken before the rule is gone back through, if A and B are shared. Else each system
+    has its own way back to Δ, and what is one sum over them is that of its terms of A and B.
     """
     call, _, r, r_last = rec.read_vjp(cotangents, None, recurrence_arguments(system))
     states = rec.run(call)
@@ -183,7 +184,16 @@ def sums_of_systems(
         pairs = list(zip(ahead, back, strict=True))
         found = rounded_by_sums(call, adjoints, states, r, pairs, arithmetic.u)
         of_A, of_B = found.pop("A_bar").reshape(system.A.shape), found.pop("B_bar").reshape(system.B.shape)
-        return found | majorant(system, of_A, of_B)
+        moved = majorant(system, of_A, of_B)
+        if not shared >= {"A", "B"}:
+            values, (n, m) = rec.pull_back(call, states, adjoints, r), system.B.shape[-2:]
+            slopes = (
+                np.abs(values[bar]).reshape(like.shape)
+                for bar, like in (("A_bar", system.A), ("B_bar", system.B))
+            )
+            terms = (2 if np.iscomplexobj(call.A) else 1) * n * (m + (1 if system.diagonal else n))
+            moved["delta"] = terms * arithmetic.u * majorant(system, *slopes)["delta"]
+        return found | moved
 
 
 def finish(value: Array, bound: Float, own: Float, judged: Array, arithmetic: Arithmetic) -> Bounded:

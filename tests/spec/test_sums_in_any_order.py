@@ -452,3 +452,15 @@ def test_a_slope_of_a_complex_mode_may_sum_both_parts_over_inputs() -> None:
     B = first(np.complex64(1), DIAGONAL, 1, inputs)
     found = slope_of_mode(cotangents, np.full(1, -1e-12 + 1e-13j, np.complex64), B)
     assert 0.3 < ratio_of_one(found) <= 1
+
+
+@pytest.mark.parametrize("evaluation", ["any", "sequential"])
+def test_the_slope_of_a_step_in_continuous_time_may_be_one_sum_over_systems(evaluation: Any) -> None:
+    """16 systems of 16 modes, each of which hands on a state of 1; Δ is so small that Ā is 1 + ΔA."""
+    shape = (16, 16)
+    inputs = {"A": -ones(*shape), "B": 0 * ones(*shape, 1), "C": ones(16, 1, 16), "delta": np.float32(1e-12)}
+    inputs |= {"u": 0 * ones(1, 16, 1, 1), "initial_state": ones(1, *shape), "diagonal": True}
+    cotangents = {"last_state": -first(1, LOST, 1, *shape)}
+    vjp = ssm_spec.continuous_response_vjp_bounds
+    found = vjp(cotangents, ["delta"], arithmetic=Arithmetic(evaluation=evaluation), **inputs)["delta"]
+    assert 0.3 < ratio_of_one(found) <= 1
