@@ -464,3 +464,11 @@ def test_the_slope_of_a_step_in_continuous_time_may_be_one_sum_over_systems(eval
     vjp = ssm_spec.continuous_response_vjp_bounds
     found = vjp(cotangents, ["delta"], arithmetic=Arithmetic(evaluation=evaluation), **inputs)["delta"]
     assert 0.3 < ratio_of_one(found) <= 1
+
+
+def test_a_gradient_of_a_response_may_be_one_sum_over_times_and_inputs() -> None:
+    """dC of exp(tA) B, which is 1 at each of 16 times for each of 16 inputs."""
+    inputs = {"A": -1e-12 * ones(1), "B": ones(1, 16), "C": ones(1, 1), "times": ones(16), "diagonal": True}
+    vjp = ssm_spec.impulse_response_vjp_bounds
+    found = vjp({"g": first(1, LOST, 1, 16, 16)}, ["C"], arithmetic=Arithmetic(), **inputs)["C"]
+    assert 0.5 < ratio_of_one(found) <= 1
