@@ -10,7 +10,7 @@ import ssm_spec
 from ssm_backends import OPERATORS, ArgumentError, DTypeError
 from ssm_backends.dtypes import REAL, real_of
 from ssm_conformance.checks.finding import describe
-from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake
+from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake, mistaken_shape
 from ssm_conformance.judge import judge
 from ssm_conformance.question import Question, Stored, all_exact, all_stored, question
 from ssm_conformance.storage import widen
@@ -124,7 +124,10 @@ def _complaints(
     lines, size, excused = [], 0, 0
     for name, (array, dtype) in actual.items():
         if array.shape != expected[name].value.shape:
-            lines.append(f"{name} must have shape {expected[name].value.shape}; got {array.shape}")
+            shape = expected[name].value.shape
+            what = f"the gradient of {name}" if argument == "gradients" else name
+            lines.append(f"{name} must have shape {shape}; got {array.shape}")
+            lines[-1] += "".join(f"\n  {line}" for line in _likely(mistaken_shape(what, shape, array.shape)))
             continue
         found = judge(array, dtype, asked.compute, expected[name], periods.get(name))
         size, excused = size + found.size, excused + found.excused

@@ -49,6 +49,15 @@ def likely_gradient_mistake(
     return _closest(actual, right, exact, _wrong_gradients(op, inputs, cotangents, right, failed))
 
 
+def mistaken_shape(what: str, shape: tuple[int, ...], got: tuple[int, ...]) -> str:
+    """Name the mistake that gives `what` another shape; "" if it is no usual one."""
+    if sorted(got) == sorted(shape):
+        return f"the axes of {what} are in another order"
+    if what.startswith("the gradient of ") and len(got) > len(shape):
+        return f"{what} is not summed over the axes that the argument lacks"
+    return ""
+
+
 def _closest(
     actual: Outputs,
     right: Outputs,

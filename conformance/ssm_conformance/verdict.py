@@ -25,6 +25,9 @@ _SHOWN: Final = {
 LIKELY: Final = "; likely mistake: "
 """In a message, what stands between the elements that are wrong and the one mistake that explains them."""
 
+LEFT: Final = "state is left from one call to the next, memory is read that nobody wrote, or threads race"
+"""What explains that the same call gives another result."""
+
 
 @dataclass(frozen=True)
 class OutputRatio:

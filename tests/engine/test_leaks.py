@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ssm_conformance.engine import Limits, Selection, open_session
-from ssm_conformance.engine.again import AGAIN, ALONE, differing
+from ssm_conformance.engine.again import ALONE, differing
 from ssm_conformance.engine.target import module_target
 from ssm_conformance.reports.matrix import alike
-from ssm_conformance.verdict import OutputRatio, Verdict
+from ssm_conformance.verdict import LEFT, OutputRatio, Verdict
 
 from .conftest import BAD, Write
 
@@ -35,7 +35,7 @@ def test_another_result_of_the_same_call_is_told(write_plugin: Write) -> None:
     message = later(judge(write_plugin("counting", fault, top=TOP))).message
     assert message.startswith("y[")
     assert "; made again, the same calls give another result: y is " in message
-    assert message.endswith(f"; likely mistake: {AGAIN}")
+    assert message.endswith(f"; likely mistake: {LEFT}")
 
 
 def test_what_another_case_left_behind_is_told(write_plugin: Write) -> None:
@@ -57,6 +57,22 @@ def test_a_crash_of_the_same_call_is_told_and_the_failure_stays(write_plugin: Wr
     verdict = later(judge(write_plugin("dying", fault, top=TOP)))
     assert "made again, the worker was ended by SIGABRT" in verdict.message
     assert verdict.ratio is not None
+
+
+def test_of_many_outputs_that_differ_one_is_told() -> None:
+    one, other = (
+        Verdict(
+            BAD,
+            "o",
+            "float64",
+            "value",
+            "fail",
+            ratio=r,
+            outputs=tuple(OutputRatio(x, r, None) for x in "yzw"),
+        )
+        for r in (7.0, 70.0)
+    )
+    assert differing(one, other) == "y is 70 times the bound off, not 7; z, w differ too"
 
 
 def test_what_is_always_wrong_has_no_such_hint_and_few_new_processes(

@@ -80,6 +80,19 @@ def test_it_takes_outputs_by_name_or_in_order() -> None:
         assert_conforms("selective_scan", (y, state * 1.001), **call)
 
 
+def test_a_shape_that_is_a_slip_is_told_as_one() -> None:
+    call = inputs()
+    said = r"got \(2, 23, 6\)\n  likely mistake: the axes of y are in another order$"
+    with pytest.raises(ConformanceError, match=said):
+        assert_conforms("selective_scan", right(call).swapaxes(1, 2), **call)
+    cotangents = {"y": np.ones_like(call["u"])}
+    unsummed = {"D": np.ones((2, 6), "float32")}
+    with pytest.raises(ConformanceError, match="mistake: the gradient of D is not summed over the axes"):
+        assert_conforms("selective_scan", {}, gradients=unsummed, cotangents=cotangents, **call)
+    with pytest.raises(ConformanceError, match=r"got \(2, 6, 22\)$"):
+        assert_conforms("selective_scan", right(call)[..., 1:], **call)
+
+
 def test_gradients_are_judged_with_their_cotangents() -> None:
     call = inputs("float64")
     cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}

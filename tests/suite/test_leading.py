@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ssm_backends import Backend
 from ssm_conformance.cases import find_case
@@ -69,6 +70,20 @@ def test_an_input_that_is_written_is_one_finding() -> None:
     found = failures(wrong.backend(written), *VALUES)
     assert all(v.message.endswith("; likely mistake: `delta` is written in place") for v in found)
     assert len(alike(found)) == 1
+
+
+@pytest.mark.parametrize("case", ["property/float32/causality-typical", "property/float32/packing-packed"])
+def test_what_moves_where_nothing_was_changed_says_that_state_is_left(case: str) -> None:
+    calls: list[int] = []
+
+    def adds_up(y: np.ndarray, _: dict[str, Any]) -> np.ndarray:
+        calls.append(1)
+        return y + np.float32(len(calls))
+
+    (found,) = failures(wrong.backend(wrong.outputs(adds_up)), case)
+    assert "; so it does where the same call is made again; likely mistake: state is left" in found.message
+    (found,) = failures(wrong.backend(wrong.outputs(lambda y, _: y + y.sum())), case)
+    assert "likely" not in found.message
 
 
 def test_of_many_wrong_outputs_the_worst_are_told_and_the_others_named() -> None:

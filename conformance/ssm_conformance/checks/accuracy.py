@@ -14,7 +14,7 @@ from ssm_backends.vocabulary import facts_for
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.inputs import written
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
-from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake
+from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake, mistaken_shape
 from ssm_conformance.judge import EXCUSED_AT_MOST, Judgement, judge
 from ssm_conformance.verdict import EDGES, LIKELY
 
@@ -51,7 +51,11 @@ def _exact(arrays: Mapping[str, Stored]) -> dict[str, Any]:
 
 
 def _explained(found: Finding, mistake: str) -> Finding:
-    return replace(found, message=f"{found.message}{LIKELY}{mistake}") if mistake else found
+    return replace(found, message=found.message + _likely(mistake))
+
+
+def _likely(mistake: str) -> str:
+    return f"{LIKELY}{mistake}" if mistake else ""
 
 
 def judge_outputs(subject: Subject, outputs: Mapping[str, Stored], what: str = "") -> Finding:
@@ -122,18 +126,11 @@ def _check_types(
     for name, (shape, dtype) in expected.items():
         said, got = f"{what}`{name}`", actual[name].array.shape
         if got != shape:
-            raise CheckFailed(f"{said} must have shape {shape}; got {got}{_misshaped(said, shape, got)}")
+            raise CheckFailed(
+                f"{said} must have shape {shape}; got {got}{_likely(mistaken_shape(said, shape, got))}"
+            )
         if actual[name].dtype != dtype:
             raise CheckFailed(f"{said} must have dtype {dtype} in a call of {call}; got {actual[name].dtype}")
-
-
-def _misshaped(said: str, shape: tuple[int, ...], got: tuple[int, ...]) -> str:
-    """What may have gone wrong with the axes; "" if it is no usual slip."""
-    if sorted(got) == sorted(shape):
-        return f"{LIKELY}the axes of {said} are in another order"
-    if said.startswith("the gradient of") and len(got) > len(shape):
-        return f"{LIKELY}{said} is not summed over the axes that the argument lacks"
-    return ""
 
 
 def _judged(

@@ -12,6 +12,7 @@ from ssm_conformance.checks.agreement import apart
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.storage import store
+from ssm_conformance.verdict import LEFT, LIKELY
 from ssm_spec import Bounded
 
 NOT_IN_TIME_ORDER: Final = ("fft", "matmul_chunk")
@@ -126,5 +127,12 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
             after = subject.forward(subject.into(spoil(subject.stored, chosen, other)))
             complaint = changed(subject, before, after, kept, subject.exact)
             if complaint:
-                return Finding(message=f"{other} {place}: {complaint}")
+                return Finding(message=f"{other} {place}: {complaint}{_unrepeated(subject, before, kept)}")
     return Finding()
+
+
+def _unrepeated(subject: Subject, before: Mapping[str, Stored], kept: Mapping[str, Mask]) -> str:
+    """What explains that something moved, if it moves where nothing was changed; "" if it does not."""
+    again = subject.forward(subject.call)
+    moved = changed(subject, before, again, kept, subject.exact)
+    return f"; so it does where the same call is made again{LIKELY}{LEFT}" if moved else ""

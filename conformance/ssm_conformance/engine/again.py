@@ -17,7 +17,6 @@ OF_ALL: Final = 8
 """Failures of one operator that are judged alone in vain, and all: each costs the start of a process."""
 MOVED: Final = 2.0
 """How far apart two ratios may be of results that are each within one bound of the same."""
-AGAIN: Final = "state is left from one call to the next, memory is read that nobody wrote, or threads race"
 ALONE: Final = "state is left from one call to the next, in a cache, a buffer or a global"
 
 
@@ -49,11 +48,12 @@ def differing(first: Verdict, second: Verdict) -> str:
         return "it passes"
     before = {output.name: output.ratio for output in first.outputs}
     after = {output.name: output.ratio for output in second.outputs}
-    return "; ".join(
-        f"{name} is {after[name]:.3g} times the bound off, not {before[name]:.3g}"
-        for name in before
-        if name in after and _apart(before[name], after[name])
-    )
+    moved = [name for name in before if name in after and _apart(before[name], after[name])]
+    if not moved:
+        return ""
+    name, *others = moved
+    told = f"{name} is {after[name]:.3g} times the bound off, not {before[name]:.3g}"
+    return f"{told}; {', '.join(others)} differ too" if others else told
 
 
 def explained(verdict: Verdict, told: str, likely: str) -> Verdict:

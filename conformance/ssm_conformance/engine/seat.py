@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from ssm_conformance.case import Case
 from ssm_conformance.engine import answering
-from ssm_conformance.engine.again import AGAIN, ALONE, Allowance, differing, explained, worth_asking_again
+from ssm_conformance.engine.again import ALONE, Allowance, differing, explained, worth_asking_again
 from ssm_conformance.engine.limits import Limits
 from ssm_conformance.engine.process import WorkerLostError, WorkerProcess
 from ssm_conformance.engine.target import LoadError, Target
 from ssm_conformance.planning import MANY_KINDS
-from ssm_conformance.verdict import Verdict
+from ssm_conformance.verdict import LEFT, Verdict
 
 
 class Seat(Protocol):
@@ -111,7 +111,7 @@ class WorkerSeat:
         """The failure, and whether the calls before it have a part in it; `first`: there were none."""
         told = self._again(case, verdict)
         if told:
-            return explained(verdict, f"made again, {told}", AGAIN)
+            return explained(verdict, f"made again, {told}", LEFT)
         if not first and self._allowance.left(case):
             told = self._judged_alone(case, verdict)
             self._allowance.spend(case, told)
