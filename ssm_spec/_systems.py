@@ -94,7 +94,7 @@ class Parts:
         return replace(self, judged=self.judged & inside)
 
     def reshape(self, shape: tuple[int, ...]) -> Parts:
-        """Return all four in another shape."""
+        """Return the same, every array in another shape."""
         judged, rounded = (np.broadcast_to(a, self.value.shape) for a in (self.judged, self.rounded))
         return Parts(*(a.reshape(shape) for a in (self.value, self.bound, self.own, judged, rounded)))
 
