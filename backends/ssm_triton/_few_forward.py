@@ -1,11 +1,11 @@
 """The forward pass in Gluon where there are few warps, a few for each scheduler, and time in one piece.
 
 The equations of `_lanes_forward`, for up to sixteen states. A warp that is alone on its scheduler has to fill
-its own waits: lanes of two states make four times as many warps, a block of 32 steps is walked without
-a jump, what four steps read is asked for four steps ahead, and the partial sums over the states go to shared
-memory once a block. Between the steps of a block the next one is prepared and the last one finished, with no
-barrier in between. The one after the next is copied to shared memory meanwhile: a load to registers would
-hold a scoreboard, and what shares it would wait for memory.
+its own waits: lanes of two states, or four, make four times as many warps as eight do, or twice, a block of
+32 steps is walked without a jump, what four steps read is asked for four steps ahead, and the partial sums
+over the states go to shared memory once a block. Between the steps of a block the next one is prepared and
+the last one finished, with no barrier in between. The one after the next is copied to shared memory
+meanwhile: a load to registers would hold a scoreboard, and what shares it would wait for memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from triton.experimental.gluon.language.nvidia.ampere import async_copy
 
 from ssm_triton._few_layouts import (
     BLOCK,
-    G,
     N,
     by_fours,
     few_projections,
@@ -106,23 +105,24 @@ def forward_few(
     length, dim, n, per_B, per_C, tiles, rows, tiles_per_cell, cell, blocks,
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, y_b, y_d, y_l, initial_b, initial_d, initial_n,
-    W: gl.constexpr,
+    K: gl.constexpr, W: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
     INITIAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr, COPY: gl.constexpr,
 ):  # fmt: skip
-    """One row, 4 W channels, all of time; one saved state in SAVE steps (0: none)."""
+    """One row, 2 K W channels, all of time; one saved state in SAVE steps (0: none)."""
     gl.static_assert(SAVE == 0 or SAVE == BLOCK)
-    DT: gl.constexpr = 4 * W
-    S: gl.constexpr = few_states(N, W)
+    DT: gl.constexpr = 2 * K * W
+    G: gl.constexpr = N // K
+    S: gl.constexpr = few_states(N, K, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
     SD: gl.constexpr = gl.SliceLayout(0, S)
-    E: gl.constexpr = few_streams(BLOCK, W)
+    E: gl.constexpr = few_streams(BLOCK, K, W)
     ED: gl.constexpr = gl.SliceLayout(0, E)
     P: gl.constexpr = few_projections(BLOCK, N, W)
-    WALK: gl.constexpr = sums_of_walk(BLOCK, G, W)
-    SUMS: gl.constexpr = sums_of_streams(BLOCK, G, W)
-    OF_CHANNELS: gl.constexpr = steps_of_channels(W)
-    OF_STATES: gl.constexpr = steps_of_states(N, W)
+    WALK: gl.constexpr = sums_of_walk(BLOCK, G, K, W)
+    SUMS: gl.constexpr = sums_of_streams(BLOCK, G, K, W)
+    OF_CHANNELS: gl.constexpr = steps_of_channels(N, K, W)
+    OF_STATES: gl.constexpr = steps_of_states(N, K, W)
 
     tile = gl.program_id(0) % tiles
     row = gl.program_id(0) // tiles
@@ -165,7 +165,7 @@ def forward_few(
     C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
     of_channels: gl.constexpr = [BLOCK // 4, DT, 4]
     of_states: gl.constexpr = [BLOCK // 4, N, 4]
-    of_sums: gl.constexpr = [BLOCK // 4, W, 2, G, 2, 4]
+    of_sums: gl.constexpr = [BLOCK // 4, W, K, G, 2, 4]
     of_rows: gl.constexpr = rows_of_four(of_channels[1:])
     of_projections: gl.constexpr = rows_of_four(of_states[1:])
     IN_TIME: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0, 1])
@@ -233,7 +233,7 @@ def forward_few(
                 Bs, Cs = four(B_v, SN), four(C_v, SN)
                 for v in gl.static_range(4):
                     h = gl.fma(gl.exp2(ss[v][None, :] * a2), h, ws[v][None, :] * Bs[v][:, None])
-                    sums += (gl.sum((Cs[v][:, None] * h).reshape([2, G, DT]), 0),)
+                    sums += (gl.sum((Cs[v][:, None] * h).reshape([K, G, DT]), 0),)
                 if k == AT_PROJECTIONS:
                     B_2 = arrived(B_memory[1 - p], B, B_n, B_l, ip_at, following, tp, known, length, P, COPY)
                     C_2 = arrived(C_memory[1 - p], C, C_n, C_l, ip_at, following, tp, known, length, P, COPY)
@@ -256,7 +256,7 @@ def forward_few(
                     to = y + channel[None, :] * y_d + past.to(gl.int64)[:, None] * y_l
                     here = ((past >= 0) & (past < length))[:, None] & live
                     finish(y_blocks[1 - p], u_0, z_0, skip, to, here, E, SUMS, HAS_D, HAS_Z)
-            y_blocks[p].store(in_order_of_lanes(stacked(sums), W, WALK))
+            y_blocks[p].store(in_order_of_lanes(stacked(sums), K, W, WALK))
             u_0, z_0 = u_1, z_1
             u_1, z_1 = u_2, z_2
     if COPY:

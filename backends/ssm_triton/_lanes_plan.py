@@ -33,14 +33,15 @@ class ForwardLanes:
 
 @dataclass(frozen=True)
 class ForwardFew:
-    """What the forward kernel in Gluon for few warps is launched with: W warps and 4 W channels a program."""
+    """What the forward kernel in Gluon for few warps is launched with: W warps a program, K states a lane."""
 
     W: int
+    K: int = 2
 
     @property
     def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
-        """Channels of a program."""
-        return 4 * self.W
+        """Channels of a program, of 16 states."""
+        return 2 * self.K * self.W
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,13 @@ def forward_lanes_plan(
 
 
 def _few(shape: Shape, warps: int, lean: bool) -> ForwardFew | None:
-    """Two states a lane and time in one piece, where that is fastest.
+    """Two states a lane, or four, and time in one piece, where that is fastest.
 
     Where time would be cut, a step takes 20, 22 or 33 ns with up to 2, 4 or 6 warps of two states on
     a multiprocessor. Cut, it takes 1 ns and 0.19 more for each of `warps`, and 11 µs come on top.
 
-    Else it takes 37, 54, 73 or 87 ns with two, three, four or five of them on a scheduler. Of four states
-    a lane half as many, rounded up, take 45, 67, 67 or 93. Wide streams keep pace up to two.
+    Else it takes 34, 52, 70 or 84 ns with two, three, four or five of them on a scheduler. Two of four states
+    take 57 where streams are of 16 bits. In the other kernel two or three of four states take 63 or 89.
     """
     if warps < LANES_CUT_BELOW:
         pairs, fours = 2 * -(-2 * warps // PROCESSORS), 4 * -(-warps // PROCESSORS)
@@ -114,7 +115,9 @@ def _few(shape: Shape, warps: int, lean: bool) -> ForwardFew | None:
         within = shape.length * (step - 1 - 0.19 * warps) <= 11_000
         return ForwardFew(2 if pairs < fours else 4) if within else None
     each = -(-warps // PROCESSORS)
-    return ForwardFew(4) if each <= 2 or (lean and each in (3, 5)) else None
+    if lean and each == 4:
+        return ForwardFew(2, K=4)
+    return ForwardFew(4) if each in (1, 2, 3, 5) else None
 
 
 def _lanes(warps: int, lean: bool, along_time: bool, save: int) -> tuple[int, int]:

@@ -156,7 +156,7 @@ def _run_few(
     forward_few[(tiles * shape.rows,)](
         x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, y, state, saved,
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell, shape.cell,
-        blocks, *_steps(x, y), W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,
+        blocks, *_steps(x, y), K=plan.K, W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,
         HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None,
         LAST=state is not None, SAVE=save, COPY=can_be_copied(x), num_warps=plan.W, enable_fp_fusion=FUSED,
     )  # fmt: skip

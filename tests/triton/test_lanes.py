@@ -52,9 +52,9 @@ fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=Fa
 wide = dict(N=64, SAVE=64)
 kernels = [(backward_lanes, {}), (backward_lanes, wide | dict(CHAINED=False)), (messages_lanes, wide),
            (forward_lanes, {}), (forward_lanes, dict(K=2, LOCAL=True)),
-           (forward_lanes, wide | dict(R=2, W=8)), (forward_few, {}),
-           (forward_few, dict(W=1, HAS_D=False, HAS_Z=False)),
-           (forward_few, dict(COPY=True))]
+           (forward_lanes, wide | dict(R=2, W=8)), (forward_few, dict(K=2)),
+           (forward_few, dict(K=4, W=1, HAS_D=False, HAS_Z=False)),
+           (forward_few, dict(K=2, COPY=True)), (forward_few, dict(K=4, W=2, COPY=True))]
 for capability in map(int, sys.argv[1:]):
     for kernel, other in kernels:
         names = kernel.arg_names
@@ -80,7 +80,7 @@ def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-    assert len(built) == 18
+    assert len(built) == 20
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
 
 
@@ -158,35 +158,40 @@ def test_forward_plans_cover_time_and_the_states(shape: tuple[int, int, int], n:
 
 
 @pytest.mark.parametrize(
-    ("shape", "lean", "warps"),
+    ("shape", "lean", "expected"),
     [
-        ((1, 16, 1, 16), True, 2),
-        ((1, 64, 512, 16), True, 2),
+        ((1, 16, 1, 16), True, ForwardFew(2)),
+        ((1, 64, 512, 16), True, ForwardFew(2)),
         ((1, 64, 1024, 16), True, None),
-        ((1, 768, 1024, 9), True, 2),
+        ((1, 768, 1024, 9), True, ForwardFew(2)),
         ((1, 768, 2048, 16), True, None),
-        ((1, 1536, 2048, 16), True, 4),
+        ((1, 1536, 2048, 16), True, ForwardFew(4)),
         ((1, 1536, 65536, 16), True, None),
-        ((1, 2048, 2048, 16), True, 4),
-        ((1, 2048, 65536, 16), False, 4),
+        ((1, 2048, 2048, 16), True, ForwardFew(4)),
+        ((1, 2048, 65536, 16), False, ForwardFew(4)),
         ((1, 2048, 2048, 17), True, None),
-        ((1, 2816, 2048, 16), True, 2),  # three programs of two warps on a multiprocessor, or two of four
-        ((2, 2048, 2048, 16), False, 4),
-        ((3, 2112, 65536, 16), True, 4),
-        ((3, 2048, 2048, 16), False, None),
-        ((4, 2048, 2048, 16), True, None),
-        ((2, 5120, 2048, 16), True, 4),
-        ((2, 5120, 2048, 16), False, None),
+        (
+            (1, 2816, 2048, 16),
+            True,
+            ForwardFew(2),
+        ),  # three programs of two warps on a multiprocessor, or two of four
+        ((2, 2048, 2048, 16), False, ForwardFew(4)),
+        ((3, 2112, 65536, 16), True, ForwardFew(4)),
+        ((3, 2048, 2048, 16), False, ForwardFew(4)),
+        ((4, 2048, 2048, 16), True, ForwardFew(2, K=4)),
+        ((4, 2048, 2048, 16), False, None),
+        ((2, 5120, 2048, 16), True, ForwardFew(4)),
+        ((2, 5120, 2048, 16), False, ForwardFew(4)),
         ((8, 1536, 2048, 16), True, None),
     ],
 )
 def test_few_warps_take_time_in_one_piece(
-    shape: tuple[int, int, int, int], lean: bool, warps: int | None
+    shape: tuple[int, int, int, int], lean: bool, expected: ForwardFew | None
 ) -> None:
     b, d, length, n = shape
     for save in (0, 32):
         plan = forward_lanes_plan(Shape(b, d, length, n, 1, 1, b), lean, along_time=True, save=save)
-        assert (plan.W if isinstance(plan, ForwardFew) else None) == warps
+        assert (plan if isinstance(plan, ForwardFew) else None) == expected
 
 
 def test_a_tensor_on_a_cpu_takes_the_plain_kernel() -> None:
@@ -269,9 +274,12 @@ def test_forward_agrees_with_the_plain_twin(tiling: ForwardLanes, segment: int, 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("length", [1, 33, 64, 300])
 @pytest.mark.parametrize("n", [9, 16])
+@pytest.mark.parametrize("states", [2, 4])
 @pytest.mark.parametrize("warps", [1, 2, 4])
-def test_few_warps_agree_with_the_plain_twin(warps: int, n: int, length: int, transposed: bool) -> None:
-    assert_agrees_with_the_plain_twin(forward_call(n, length, transposed), ForwardFew(warps))
+def test_few_warps_agree_with_the_plain_twin(
+    warps: int, states: int, n: int, length: int, transposed: bool
+) -> None:
+    assert_agrees_with_the_plain_twin(forward_call(n, length, transposed), ForwardFew(warps, states))
 
 
 SIXTEEN_BITS = {
@@ -284,8 +292,9 @@ SIXTEEN_BITS = {
 
 
 @pytest.mark.skipif(not torch.cuda.is_available() or OLD, reason="Gluon runs on a GPU only")
+@pytest.mark.parametrize("plan", [ForwardFew(4), ForwardFew(2, K=4)], ids=str)
 @pytest.mark.parametrize("name", SIXTEEN_BITS)
-def test_few_warps_copy_sixteen_bits_or_load_them(name: str) -> None:
+def test_few_warps_copy_sixteen_bits_or_load_them(name: str, plan: ForwardFew) -> None:
     (b, d, length), copied = SIXTEEN_BITS[name]
     call = problem("cuda", torch.bfloat16, b=b, d=d, l=length, n=16, groups=(1, 1))
     for key in ("A", "D", "delta_bias", "initial_state"):
@@ -297,7 +306,7 @@ def test_few_warps_copy_sixteen_bits_or_load_them(name: str) -> None:
         call |= {key: call[key].mT.contiguous().mT for key in ("B", "C")}
     x = Inputs(**call, softplus=softplus)
     assert can_be_copied(x) is copied
-    few = run_forward(x, last=True, save=32, plan=ForwardFew(4))
+    few = run_forward(x, last=True, save=32, plan=plan)
     plain = run_forward(x, last=True, save=32, plan=forward_plan(x.shape))
     for actual, expected, rtol in zip(few, plain, (2**-7, 1e-4, 1e-4), strict=True):
         # Two orders of float32 sums over the states; y is rounded to bfloat16, whose numbers lie 2⁻⁷ apart.

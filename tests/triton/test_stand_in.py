@@ -27,6 +27,8 @@ FORWARD: list[tuple[Any, int, int]] = [
     (ForwardFew(4), 16, 129),
     (ForwardFew(2), 16, 1),
     (ForwardFew(1), 16, 192),
+    (ForwardFew(2, K=4), 13, 70),
+    (ForwardFew(1, K=4), 16, 192),
     (ForwardLanes(16, 8, 1, 2), 16, 70),
     (ForwardLanes(16, 4, 1, 2, 2, 64, first=ForwardLanes(16, 2, 1, 4)), 13, 100),
     (ForwardLanes(64, 8, 2, 8), 40, 70),
