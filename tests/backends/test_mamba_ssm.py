@@ -224,3 +224,19 @@ def test_the_block_normalises_what_it_is_given_weights_for() -> None:
     assert torch.equal(
         first, mamba_ssm.mamba_inner_fn(**scaled, c_rms_weight=torch.ones(n), b_c_dt_rms_eps=0.0)
     )
+
+
+def test_float64_takes_a_decay_of_float32() -> None:
+    b, d, l, n = 2, 4, 7, 3
+    u, B, A = randn(b, d, l, dtype=torch.float64), randn(b, n, l, dtype=torch.float64), -torch.ones(d, n)
+    D = randn(d)
+    y, last = mamba_ssm.selective_scan_fn(u, u.abs(), A, B, B, D, return_last_state=True)
+    wide = ssm_backends.selective_scan(u, u.abs(), A.double(), B, B, D.double(), return_last_state=True)
+    assert torch.equal(y, wide[0])
+    assert torch.equal(last, wide[1])
+    state = torch.zeros(b, d, n, dtype=torch.float64)
+    for t in range(l):
+        step = u[..., t], u[..., t].abs(), A, B[..., t], B[..., t], D
+        mamba_ssm.selective_state_update(state, *step)
+    assert_conforms("selective_scan", {"last_state": state}, u=u, delta=u.abs(), A=A.double(), B=B, C=B,
+        D=D.double(), return_last_state=True)  # fmt: skip

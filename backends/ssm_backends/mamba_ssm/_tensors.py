@@ -69,6 +69,35 @@ def widened(name: str, x: Tensor | None, A: Tensor) -> Tensor | None:
     return x.to(A.dtype.to_real() if A.is_complex() else A.dtype)
 
 
+def wide_as(x: Tensor, A: Tensor) -> Tensor:
+    """A in float64 or complex128 where x is float64, which loses nothing; else A as it is."""
+    import torch
+
+    return A.to(torch.promote_types(A.dtype, x.dtype)) if x.dtype == torch.float64 else A
+
+
+def computed(x: Tensor) -> Tensor:
+    """What is 16 bits wide in float32, the type that it is computed in; else as it is."""
+    import torch
+
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def of_dtype(x: Tensor, **states: Tensor | None) -> None:
+    """Refuse states that are not in the dtype, or not on the device, of the inputs that they hold.
+
+    Raises
+    ------
+    DTypeError, DeviceError
+        Naming the first one, the rule, and what it has.
+    """
+    for name, state in states.items():
+        if state is not None and state.dtype != x.dtype:
+            raise DTypeError(f"`{name}` must have the dtype of `x`, {x.dtype}; got {state.dtype}")
+        if state is not None and state.device != x.device:
+            raise DeviceError(f"`{name}` must be on the device of `x`, {x.device}; got {state.device}")
+
+
 def sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mapping[str, int]:
     """The size of each letter, from shapes that agree; remembered, since a step has no time to look again.
 

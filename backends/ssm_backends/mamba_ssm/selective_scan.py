@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front.functions import selective_scan
-from ssm_backends.mamba_ssm._tensors import only_tensors, widened
+from ssm_backends.mamba_ssm._tensors import only_tensors, wide_as, widened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ def selective_scan_fn(
     u, delta, z
         (b, d, l); float32, bfloat16, float16 or float64.
     A
-        (d, n), float32 or complex64 (float64, complex128).
+        (d, n), float32 or complex64 (float64, complex128); widened where u is float64.
     B, C
         (d, n), (b, n, l) or (b, g, n, l). With complex A, variable ones may be interleaved reals
         (…, 2l): real and imaginary part of each step, as in mamba-ssm; or complex (…, l).
@@ -95,6 +95,7 @@ def _scan(
     only_tensors({"u": u, "delta": delta, "A": A, "B": B, "C": C}, {"D": D, "z": z, "delta_bias": delta_bias})
     if u.ndim != 3:
         raise ShapeError(f"`u` must have shape (b, d, l); got {tuple(u.shape)}")
+    A = wide_as(u, A)
     if A.is_complex():
         B, C = _complex(B, u.shape[-1]), _complex(C, u.shape[-1])
     return selective_scan(

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front import functions
-from ssm_backends.mamba_ssm._tensors import only_pythons, only_tensors, shapes_of, sized, under_names, widened
+from ssm_backends.mamba_ssm._tensors import (
+    only_pythons,
+    only_tensors,
+    shapes_of,
+    sized,
+    under_names,
+    wide_as,
+    widened,
+)
 from ssm_backends.writable import check_writable
 
 if TYPE_CHECKING:
@@ -52,7 +60,7 @@ def selective_state_update(
     x, dt, z
         (b, d) or (b, h, p).
     A
-        (d, n) or (h, p, n).
+        (d, n) or (h, p, n); widened where x is float64.
     B, C
         (b, n) or (b, g, n); groups of heads, or of channels.
     D, dt_bias
@@ -123,6 +131,7 @@ def _step(
     copied = channels == 2 and state.stride(1) != state.shape[2] * state.stride(2)
     if copied and not torch.compiler.is_compiling():
         check_writable("state", state)
+    A = wide_as(x, A)
     D, dt_bias = widened("D", D, A), widened("dt_bias", dt_bias, A)
     flat = _channels(state, 1, channels)
     y: Tensor
