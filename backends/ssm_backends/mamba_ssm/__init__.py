@@ -9,6 +9,7 @@ from ssm_backends.mamba_ssm.convolution import causal_conv1d_fn
 from ssm_backends.mamba_ssm.convolution_update import causal_conv1d_update
 from ssm_backends.mamba_ssm.inner import mamba_inner_fn, mamba_inner_ref
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn, selective_scan_ref
+from ssm_backends.mamba_ssm.split import mamba_split_conv1d_scan_combined
 from ssm_backends.mamba_ssm.state_update import selective_state_update, selective_state_update_ref
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "mamba_chunk_scan_combined",
     "mamba_inner_fn",
     "mamba_inner_ref",
+    "mamba_split_conv1d_scan_combined",
     "selective_scan_fn",
     "selective_scan_ref",
     "selective_state_update",

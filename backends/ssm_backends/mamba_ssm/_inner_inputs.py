@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import DeviceError, DTypeError, ShapeError
@@ -52,20 +52,28 @@ def check(**given: Any) -> None:
     for name, x in given.items():
         if x is not None and x.device != xz.device:
             raise DeviceError(f"`{name}` must be on the device of `xz`, {xz.device}; got {x.device}")
-    _check_dtypes(given)
-
-
-def _check_dtypes(given: Mapping[str, Any]) -> None:
-    """What is multiplied is of one type, unless autocast casts it, as all but float64; weights are real."""
-    xz = given["xz"]
     for name in (*_PROJECTIONS, *_ADDED):
         x = given.get(name)
         if x is not None and not x.is_floating_point():
             raise DTypeError(f"`{name}` must have a real floating dtype; got {x.dtype}")
-        if x is None or name not in _PROJECTIONS or x.dtype == xz.dtype:
-            continue
-        if not _are_cast(x, xz):
-            raise DTypeError(f"`{name}` must have the dtype of `xz`, {xz.dtype}; got {x.dtype}")
+    check_projections(given, _PROJECTIONS, "xz")
+
+
+def check_projections(given: Mapping[str, Any], names: Iterable[str], primary: str) -> None:
+    """What is multiplied is of one type, unless autocast casts it, as all but float64.
+
+    Raises
+    ------
+    DTypeError
+        Naming the first projection that has another.
+    """
+    multiplied = given[primary]
+    for name in names:
+        x = given.get(name)
+        if x is not None and x.dtype != multiplied.dtype and not _are_cast(x, multiplied):
+            raise DTypeError(
+                f"`{name}` must have the dtype of `{primary}`, {multiplied.dtype}; got {x.dtype}"
+            )
 
 
 def _are_cast(x: Any, y: Any) -> bool:
