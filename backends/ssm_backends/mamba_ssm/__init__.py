@@ -10,6 +10,7 @@ from ssm_backends.mamba_ssm.convolution_update import causal_conv1d_update
 from ssm_backends.mamba_ssm.inner import mamba_inner_fn, mamba_inner_ref
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn, selective_scan_ref
 from ssm_backends.mamba_ssm.split import mamba_split_conv1d_scan_combined
+from ssm_backends.mamba_ssm.stand_in import stand_in
 from ssm_backends.mamba_ssm.state_update import selective_state_update, selective_state_update_ref
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "selective_scan_ref",
     "selective_state_update",
     "selective_state_update_ref",
+    "stand_in",
 ]
