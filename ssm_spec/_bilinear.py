@@ -64,12 +64,16 @@ class _System(NamedTuple):
 
     def moduli(self, X: Float) -> Float:
         """Return |X|, of complex numbers if they are."""
-        return np.abs(complex_form(X) if self.complex_ else X)
+        return np.abs(self.numbers(X))
+
+    def numbers(self, X: Float) -> Array:
+        """Return X, of complex numbers if they are."""
+        return np.asarray(complex_form(X) if self.complex_ else X)
 
     def solve(self, alpha: float) -> Solve:
         """What the bounds know of it."""
-        W = complex_form(self.W.hi) if self.complex_ else self.W.hi
-        R, inverse, X, Y, given = map(self.moduli, (self.R.hi, self.inverse, self.X, self.Y, self.given))
+        W, R = self.numbers(self.W.hi), self.numbers(self.R.hi)
+        inverse, X, Y, given = map(self.moduli, (self.inverse, self.X, self.Y, self.given))
         return Solve(W, R, inverse, X, Y, self.step, given, alpha)
 
 
@@ -127,7 +131,7 @@ def bilinear_gradients(
     solve, g, h, z = system.solve(alpha), system.moduli(G), system.moduli(H.hi), system.moduli(Z.hi)
     factors = factorings(solve, arithmetic)
     Z_bound, Z_met, Z_solvable = solve_bound(solve, factors, z, arithmetic)
-    H_bound, H_met, H_solvable = adjoint_bound(solve, factors, g, h, arithmetic)
+    H_bound, H_met, H_solvable = adjoint_bound(solve, factors, system.numbers(G), h, arithmetic)
     u, inverse = arithmetic.u, _transpose(solve.inverse)
     count = (H.hi.shape[-1] + 2) * u
     # dX is a sum of products of W⁻ᴴ G and W⁻¹ Δ [A, B].
@@ -135,7 +139,7 @@ def bilinear_gradients(
     most_X = most_H @ _transpose(solve.solved)
     lost_X, lost_Y = (solve.eta(arithmetic) * most for most in (most_X, most_H[..., columns]))
     # An explicit inverse gives −W⁻ᴴ(G Rᴴ)W⁻ᴴ, whose products are rounded before they cancel.
-    before = (inverse @ g) @ _transpose(solve.inverse @ solve.R)
+    before = (inverse @ g) @ _transpose(solve.inverse @ np.abs(solve.R))
     bound = _gradient_error(h, H_bound, z, Z_bound, alpha, A.shape[-1], u, count) + lost_X
     bound = bound + alpha * count * before
     # Π(1 + |f|) is no less than what products reach in any order.

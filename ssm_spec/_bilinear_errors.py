@@ -1,9 +1,10 @@
 """What honest solves, or an explicit inverse, may do to each entry of the bilinear rule and of its adjoint.
 
-Gaussian elimination with partial pivoting, W = P L U, leaves (W + δ) Z = R + ρ with δ and ρ of roundings
-(Higham 2002, theorem 9.4). (W + δ)⁻¹ = (I + W⁻¹δ)⁻¹ W⁻¹, so that what W⁻¹ makes of δ and ρ is wrong by
-(I − |W⁻¹||δ|)⁻¹ as much at most. Where that series diverges the arithmetic cannot tell W from a
-singular matrix, and nothing is judged.
+Gaussian elimination with partial pivoting finds P L U = W + δ, δ of roundings (Higham 2002, theorem 9.3), and
+(W + δ)⁻¹ R is off W⁻¹R = Z by (W + δ)⁻¹ δ Z; what substitutions do besides is in `_elimination_errors`.
+(W + δ)⁻¹ = (I + W⁻¹δ)⁻¹ W⁻¹, so that all that is wrong by (I − |W⁻¹||δ|)⁻¹ as much at most, δ then of the
+substitutions too. Where that series diverges the arithmetic cannot tell W from a singular matrix, and nothing
+is judged.
 
 Flushing subnormals loses η, the smallest normal number, absolutely, in each product, and η |u_jj| in what
 is divided by u_jj. What becomes of it depends on where: `Factors.lost` follows it through the
@@ -13,12 +14,14 @@ loses so what no entry of W, of W⁻¹ or of Z tells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from ssm_spec._elimination_errors import Counts, Triangles, factoring
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._validate import Array, Float
@@ -32,13 +35,13 @@ to be taken, it was 78.
 
 
 class Solve(NamedTuple):
-    """W Z = R, W = I − αΔA real or complex, and by modulus R = [I + (1−α)ΔA, ΔB] and the others.
+    """W Z = R, W = I − αΔA and R = [I + (1−α)ΔA, ΔB] real or complex, and the others by modulus.
 
     `inverse` is W⁻¹, `X` and `Y` are ΔA and ΔB, `step` is Δ and `given` [A, B].
     """
 
     W: Array
-    R: Float
+    R: Array
     inverse: Float
     X: Float
     Y: Float
@@ -58,20 +61,46 @@ class Solve(NamedTuple):
 
 @dataclass(frozen=True)
 class Factors:
-    """P L U = W by modulus: |L||U| in W's order, no less than |W|; P|L|, |L⁻¹|, |L⁻¹|Pᵀ, |U⁻¹|, |U|.
+    """P L U = W, by modulus: P|L||U|, no less than |W|; P, |L|, |L⁻¹|, |U⁻¹| and |U|.
 
-    Of complex numbers each counts twice: a product rounds by 2√2 u (Higham, lemma 3.5), n of them and a
-    sum by less than 2n u, and no part of it loses more than √2 η a term.
+    `forth` and `back` are L⁻¹Pᵀ and U⁻¹ themselves; an arithmetic makes at most lower |L⁻¹PᵀR| of R, and so
+    for Uᵀ. Of complex numbers no part of a sum of n products loses more than √2 η a term.
     """
 
     product: Float
+    P: Float
     L: Float
     L_inverse: Float
-    L_inverse_P: Float
     U_inverse: Float
     U: Float
-    diagonal: Float
+    forth: Array
+    back: Array
+    lower: Float
+    upper: Float
     complex_: bool
+
+    @property
+    def L_inverse_P(self) -> Float:  # noqa: N802 - the papers' names of the matrices
+        """|L⁻¹|Pᵀ."""
+        return np.asarray(self.L_inverse @ _transpose(self.P))
+
+    @property
+    def diagonal(self) -> Float:
+        """The pivots."""
+        return np.asarray(np.diagonal(self.U, axis1=-2, axis2=-1))
+
+    def substitutions(self, inverse: Float, arithmetic: Arithmetic) -> Triangles:
+        """Solve with W: with L, then U."""
+        counts, one = Counts.of(arithmetic, self.complex_), _identity(self.P)
+        return Triangles(
+            self.P, self.L, self.L_inverse, self.U, self.U_inverse, one, inverse, counts, upper_divides=True
+        )
+
+    def substitutions_of_transpose(self, inverse: Float, arithmetic: Arithmetic) -> Triangles:
+        """Solve with Wᵀ, of which |W⁻ᵀ| is given: with Uᵀ, then Lᵀ."""
+        counts, one = Counts.of(arithmetic, self.complex_), _identity(self.P)
+        L, M, U, V = map(_transpose, (self.U, self.U_inverse, self.L, self.L_inverse))
+        return Triangles(one, L, M, U, V, self.P, inverse, counts, upper_divides=False)
 
     @property
     def n(self) -> int:
@@ -98,7 +127,7 @@ class Factors:
     @cached_property
     def lost_of_inverse(self) -> Float:
         """What an inverse may lose, over η: by substitution, or U⁻¹ by rows or columns times L⁻¹Pᵀ."""
-        V, identity = self.U_inverse, np.broadcast_to(np.eye(self.U.shape[-1]), self.U.shape)
+        V, identity = self.U_inverse, _identity(self.U)
         entries = (V > 0).astype(np.float64)
         inverted = V @ (self.row * entries) + (entries * _transpose(self.row)) @ V
         return np.asarray((inverted + (self.n + 1) * entries) @ self.L_inverse_P + self.lost(identity))
@@ -113,7 +142,7 @@ class Factors:
 
         Of the reciprocal of a complex pivot one part may be flushed, and with it η |u_jj| of a quotient.
         """
-        rounded = 3 * (self.n + 2) * arithmetic.u * self.product
+        rounded = arithmetic.u * (self.P @ factoring(self.L, self.U, Counts.of(arithmetic, self.complex_)))
         if self.complex_:
             rounded = rounded + 2 * arithmetic.eta * self.diagonal[..., None, :] * self.product
         flushed_away = arithmetic.eta * np.swapaxes(2 * self.row, -1, -2)
@@ -132,15 +161,15 @@ class Factors:
         T, exist = _series(self.L_inverse_P @ moved @ self.U_inverse)
         lower, upper = np.tril(T), np.triu(T)
         L, U = self.L @ lower, upper @ self.U
-        found = Factors(
-            np.maximum(self.product, L @ U),
-            L,
-            lower @ self.L_inverse,
-            lower @ self.L_inverse_P,
-            self.U_inverse @ upper,
-            U,
-            np.diagonal(U, axis1=-2, axis2=-1),
-            self.complex_,
+        found = replace(
+            self,
+            product=np.maximum(self.product, self.P @ L @ U),
+            L=L,
+            L_inverse=lower @ self.L_inverse,
+            U_inverse=self.U_inverse @ upper,
+            U=U,
+            lower=lower,
+            upper=upper,
         )
         pivots = np.all(L < _LARGEST_MULTIPLIER, axis=(-2, -1))
         # LAPACK multiplies by the reciprocal of a pivot, which may be flushed if it is subnormal.
@@ -160,20 +189,23 @@ def factors_of(W: Array) -> Factors:
     from scipy.linalg import lu
 
     size, complex_ = np.abs(W), W.dtype.kind == "c"
+    one = _identity(size)
     with np.errstate(all="ignore"):
         if not len(W) or W.shape[-1] == 1:  # a mode, which nobody factors
-            one = np.broadcast_to(np.eye(W.shape[-1]), W.shape)
-            return Factors(size, one, one, one, 1 / size, size, size[..., 0], complex_)
+            return Factors(size, one, one, one, 1 / size, size, one, 1 / W, one, one, complex_)
         P, L, U = (np.stack(part) for part in zip(*(lu(one) for one in W), strict=True))
-        lower, back, upper = P @ np.abs(L), np.abs(np.linalg.inv(L)), np.abs(U)
+        forth, back = np.linalg.inv(L), np.linalg.inv(U)
         return Factors(
-            np.maximum(size, lower @ upper),
-            lower,
+            np.maximum(size, P @ (np.abs(L) @ np.abs(U))),
+            P.real,
+            np.abs(L),
+            np.abs(forth),
+            np.abs(back),
+            np.abs(U),
+            forth @ _transpose(P),
             back,
-            back @ _transpose(P),
-            np.abs(np.linalg.inv(U)),
-            upper,
-            np.diagonal(upper, axis1=-2, axis2=-1),
+            one,
+            one,
             complex_,
         )
 
@@ -200,45 +232,75 @@ def factorings(solve: Solve, arithmetic: Arithmetic) -> Factorings:
 def solve_bound(solve: Solve, factors: Factorings, Z: Float, arithmetic: Arithmetic) -> Bound:
     """Bound a solve in this arithmetic, by LU factors or by an explicit inverse.
 
-    (I − |W⁻¹|g)⁻¹ ( |W⁻¹| ( g |W⁻¹||R| + u (|R| + 3 |I + X|, |ΔB|) ) + u |Z| + what is flushed ),
-    g = 3 (n + 2) u |L||U| + u (|W| + 3 α |X|) + what W loses.
+    (I − |W⁻¹|g)⁻¹ ( |W⁻¹| ( δ |Z| + u (|R| + 3 |I + X|, |ΔB|) ) + s + u |Z| + what is flushed ),
 
-    (Higham 2002, theorem 9.4 and section 14.1; |W⁻¹||R| for the |Z| of a plain solve covers inversion).
+    δ of forming W and factoring it, g of the substitutions' L and U besides, and s what they lose.
     """
-    u, R = arithmetic.u, solve.R
+    u, R = arithmetic.u, np.abs(solve.R)
     explicit = np.concatenate((3 * (1 - solve.alpha) * solve.X, 2 * solve.Y), axis=-1)
     formed = u * (R + explicit) + _flushed_right(solve, arithmetic)
     any_order = _flushes(factors.direct.n) * solve.solved
-    return _bound(solve, factors, (R, formed, any_order), Z, arithmetic)
+    return _bound(solve, factors, (solve.R, formed, any_order), Z, arithmetic)
 
 
-def adjoint_bound(solve: Solve, factors: Factorings, G: Float, H: Float, arithmetic: Arithmetic) -> Bound:
-    """Bound the solve with Wᴴ in the same way; the cotangent is exact."""
+def adjoint_bound(solve: Solve, factors: Factorings, G: Array, H: Float, arithmetic: Arithmetic) -> Bound:
+    """Bound the solve with Wᴴ in the same way, as Wᵀ H̄ = Ḡ; the cotangent is exact."""
     inverse = _transpose(solve.inverse)
     adjoint = solve._replace(W=_transpose(solve.W), inverse=inverse)
     swapped = Factorings(factors.transposed, factors.direct, _transpose(factors.moved), factors.exist)
-    any_order = _flushes(factors.direct.n) * ((1 + inverse) @ (1 + G))
-    return _bound(adjoint, swapped, (G, np.zeros_like(G), any_order), H, arithmetic)
+    any_order = _flushes(factors.direct.n) * ((1 + inverse) @ (1 + np.abs(G)))
+    return _bound(adjoint, swapped, (np.conj(G), np.zeros(G.shape), any_order), H, arithmetic)
 
 
 def _bound(
-    solve: Solve, factors: Factorings, right: tuple[Float, Float, Float], Z: Float, arithmetic: Arithmetic
+    solve: Solve, factors: Factorings, right: tuple[Array, Float, Float], Z: Float, arithmetic: Arithmetic
 ) -> Bound:
     """Bound W⁻¹ R, R wrong by `formed`, where products in any order lose `any_order` η besides.
 
-    The terms of a substitution are at most |L||U||W⁻¹||R|, before they cancel.
+    The factors are of W, or of Wᵀ; R is as those of W, and not of its conjugate, have it. The terms of a
+    substitution are at most |L||U||W⁻¹||R|, before they cancel.
     """
-    size, (R, formed, any_order) = solve.inverse, right
+    u, size, (given, formed, any_order) = arithmetic.u, solve.inverse, right
     direct, other, moved, exist = factors
+    R = np.abs(given)
     with np.errstate(over="ignore", invalid="ignore"):
         inverse = direct.lost_of_inverse + _transpose(other.lost_of_inverse)
         lost = direct.lost(R) + other.lost_of_transpose(R) + inverse @ R
         lost = solve.eta(arithmetic) * (lost + np.where(_pattern(size, R) > 0, any_order, 0.0))
-        amplified, solvable = _series(size @ moved)
-        error = amplified @ (size @ (moved @ (size @ R) + formed) + arithmetic.u * Z + lost)
+        substituted, all_moved = np.zeros_like(Z), moved
+        for triangles, y, which in _ways(solve, factors, given, Z, arithmetic):
+            more, converges = _series(u * (triangles.L_inverse @ triangles.forward()))
+            lost_there = np.where(which, u * triangles.substituted(more @ y, Z, R), 0.0)
+            substituted = np.maximum(substituted, lost_there)
+            all_moved = np.maximum(all_moved, moved + np.where(which, u * triangles.moved(), 0.0))
+            exist = exist & (converges | ~which[:, 0, 0])
+        amplified, solvable = _series(size @ all_moved)
+        error = amplified @ (size @ (moved @ Z + formed) + substituted + u * Z + lost)
         product = np.maximum(direct.product, _transpose(other.product))
         met = (product @ (size @ R), *direct.met, *other.met)
     return Bound(error, met, exist & solvable)
+
+
+def _ways(
+    solve: Solve, factors: Factorings, given: Array, Z: Float, arithmetic: Arithmetic
+) -> Iterator[tuple[Triangles, Float, Array]]:
+    """Yield the triangles that are solved with, |L⁻¹PᵀR|, and whose they are (s, 1, 1).
+
+    W's factors are everybody's, and those of Wᵀ; where W is triangular, it may be solved with at once.
+    """
+    direct, other = factors.direct, factors.transposed
+    size, W, one = solve.inverse, np.abs(solve.W), _identity(solve.inverse)
+    counts, everybody = Counts.of(arithmetic, direct.complex_), np.ones((len(W), 1, 1), dtype=bool)
+    yield direct.substitutions(size, arithmetic), direct.lower @ np.abs(direct.forth @ given), everybody
+    y = _transpose(other.upper) @ np.abs(_transpose(other.back) @ given)
+    yield other.substitutions_of_transpose(size, arithmetic), y, everybody
+    lower, upper = (np.all(cut(W) == W, axis=(-2, -1))[:, None, None] for cut in (np.tril, np.triu))
+    if np.any(lower):
+        L, M = np.tril(W), np.tril(size)
+        yield Triangles(one, L, M, one, one, one, size, counts, upper_divides=False), Z, lower
+    if np.any(upper):
+        U, V = np.triu(W), np.triu(size)
+        yield Triangles(one, one, one, U, V, one, size, counts, upper_divides=True), np.abs(given), upper
 
 
 def _forming(solve: Solve, arithmetic: Arithmetic) -> Float:
@@ -275,6 +337,10 @@ def _series(G: Float) -> tuple[Float, Array]:
         total = total + total @ power
     left = (power @ power) @ total
     return (1 + 2.0**-9) * total, np.all(left <= 2.0**-10 * total, axis=(-2, -1))
+
+
+def _identity(like: Float) -> Float:
+    return np.broadcast_to(np.eye(like.shape[-1]), like.shape)
 
 
 def _pattern(first: Float, second: Float) -> Float:

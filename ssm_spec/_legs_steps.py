@@ -9,7 +9,6 @@ import numpy as np
 
 from ssm_spec._discretize import discretize_bilinear_bounds, discretize_zoh_bounds
 from ssm_spec._hippo import UNITS, hippo_legs
-from ssm_spec._legs_bilinear_errors import bilinear_errors
 from ssm_spec._legs_exact_errors import exact_errors
 from ssm_spec._norm import euclidean, longest
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
@@ -71,11 +70,9 @@ class Steps(NamedTuple):
         """What is wrong with the matrices of honest arithmetic, which made A and B too."""
         A, B = hippo_legs(self.both.shape[-2])
         entries = np.concatenate([x.bound for x in self.found], axis=-1)
+        norms = _norms(entries)
         if self.method == "exact":
-            norms = np.fmin(_norms(entries), exact_errors(A, B, self.delta, arithmetic))
-        else:
-            entries = np.fmin(entries, bilinear_errors(A, B, self.delta, arithmetic))
-            norms = _norms(entries)
+            norms = np.fmin(norms, exact_errors(A, B, self.delta, arithmetic))
         return Wrong(entries, norms, _stored(A, B, self.delta, arithmetic))
 
 

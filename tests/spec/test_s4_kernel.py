@@ -153,6 +153,43 @@ def test_slips_leave_the_bound():
         assert np.any(np.abs(half - found.value) > found.bound)
 
 
+@pytest.mark.parametrize(("pairs", "delta"), [(8, 0.1), (16, 0.1), (32, 0.01), (32, 0.1)])
+def test_slips_in_a_kernel_of_legs_are_seen_in_float32(pairs, delta):
+    """S4 as it is used: with no order declared none of these is near what float32 may do."""
+    arrays, _ = legs(2 * pairs, 1, np.random.default_rng(pairs))
+    arrays = narrow(arrays | {"delta": np.array([delta])})
+    options = {"length": 64, "paired": True}
+    found = ssm_spec.s4_kernel_bounds(arithmetic=Arithmetic(), **options, **arrays)["K"]
+    assert np.all(found.judged)
+    for name, wrong in slips(arrays, **options).items():
+        assert np.max(np.abs(wrong - found.value) / found.bound) > 2, name
+
+
+def slips(arrays, length, paired):
+    """Plausible slips of a kernel of S4 by the generating function, each in float64."""
+    longer = ssm_spec.s4_kernel(**arrays, length=2 * length, paired=paired)
+    K = longer[:, :length]
+    last_pair = np.arange(arrays["P"].shape[-1]) < arrays["P"].shape[-1] - 1
+    changed = {
+        "the low rank added": {"P": -arrays["P"]},
+        "no low rank": {"P": 0 * arrays["P"]},
+        "C conjugated": {"C": arrays["C"].conj()},
+        "a pair lost from the low rank": {"P": arrays["P"] * last_pair},
+        "Δ for ½Δ": {"delta": 2 * arrays["delta"]},
+    }
+    found = {
+        name: ssm_spec.s4_kernel(**(arrays | change), length=length, paired=paired)
+        for name, change in changed.items()
+    }
+    return found | {
+        "half of each pair": K / 2,
+        "no Δ": K / arrays["delta"][:, None],
+        "a lag too many": longer[:, 1 : length + 1],
+        "a lag too few": np.concatenate((0 * K[:, :1], K[:, :-1]), axis=-1),
+        "C for C − C Āˡ": K + longer[:, length:],
+    }
+
+
 def test_a_root_of_unity_is_refused():
     """(C4): λ = 0 makes Ā = 1, which is one."""
     ones = np.ones((1, 1), dtype=complex)
