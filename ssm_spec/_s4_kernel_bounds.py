@@ -6,7 +6,11 @@ Forming A = diag(Λ) − P Q* leaves it wrong by E_A = u (2 |P||Q|ᵀ·√2 + |A
 
 beside its own rounding; the rest is the dense layer's analysis. Declared "fft", the generating function
 too. Its error at each root of unity is a running one, and a term of the kernel takes their mean, plus the
-transform's. The power Āˡ in C̃ is bounded in the 2-norm: its squarings decay there, not by entry.
+transform's. C̃ and the roots ω are wrong as wholes, and move the kernel as another C̃ and other ω would:
+
+    |δK_j| <= ‖δC̃‖₂ ‖(I − Āˡ)⁻¹ Āʲ B̄‖₂,    |δK̂(ω)| <= k_e u |∂K̂/∂ω|.
+
+The power Āˡ in C̃ is bounded in the 2-norm: its squarings decay there, not by entry.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from ssm_spec._convolution import transform_error
 from ssm_spec._layer import discretised_bounds, reshaped
 from ssm_spec._layer_bounds import finish, layer_bounds, layer_vjp_bounds
 from ssm_spec._layer_views import named
-from ssm_spec._norm import euclidean
+from ssm_spec._norm import euclidean, longest
 from ssm_spec._products import Inexact, exactly, product_error, roundings
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._s4_kernel import Dplr, folded, impulse_response, read_keywords, read_vjp, s4_kernel
@@ -44,8 +48,8 @@ def s4_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Boun
     bound = K.bound
     if arithmetic.evaluation == "fft" and call.length:
         with np.errstate(all="ignore"):
-            by_roots = _generating_error(call, coefficients[0], arithmetic)
-        bound = np.maximum(bound, by_roots[:, None])
+            by_roots = _generating_error(call, *coefficients, arithmetic)
+        bound = np.maximum(bound, by_roots)
     value = K.value.real if call.paired else K.value
     return {"K": finish(value, bound, K.own, K.judged, arithmetic)}
 
@@ -162,53 +166,99 @@ def _folded_error(error: Float, name: str, call: Dplr, arithmetic: Arithmetic, s
     return np.asarray(total + arithmetic.u * (size[..., :half] + size[..., half:]))
 
 
-def _generating_error(call: Dplr, A_bar: Bounded, arithmetic: Arithmetic) -> Float:
-    """Bound every term of a channel's kernel by the generating function, (d,)."""
+def _generating_error(call: Dplr, A_bar: Bounded, B_bar: Bounded, arithmetic: Arithmetic) -> Float:
+    """Bound every term of each channel's kernel by the generating function, (d, l).
+
+    C̃ is wrong as a whole, and ω at each root: what these do is the exact function of another C̃ and ω.
+    """
     u, u_m, length = arithmetic.u, arithmetic.product(complex_=True), call.length
     n, k_exp = call.Lambda.shape[-1], arithmetic.exponential(complex_=True)
     omega = np.exp(-2j * np.pi * np.arange(length) / length)
     c = 0.5 * call.delta[:, None] * (1.0 + omega)
     D = (1.0 - omega)[:, None] - c[..., None] * call.Lambda[:, None, :]
     moved = np.abs(c)[..., None] * np.abs(call.Lambda)[:, None, :]
-    step = 0.5 * np.abs(call.delta)[:, None, None] * np.abs(call.Lambda)[:, None, :]
-    e_D = k_exp * u * (1.0 + step) + 4 * u_m * (np.abs(1.0 - omega)[:, None] + moved)
+    e_D = (4 * u_m + k_exp * u) * (np.abs(1.0 - omega)[:, None] + moved)
     relative = (roundings(n, True) + arithmetic.k_div * 4) * u + 4 * u_m + e_D / np.abs(D)
-    power, e_power = _power_norm(A_bar, length, n, u, u_m)
+    power, e_power = _power_norm(A_bar, length, n, u)
+    rows = _powers(call.C[:, None, :], A_bar.value, length)
     truncated = call.C - (call.C[:, None, :] @ power)[:, 0]
-    e_C = euclidean(call.C) * (e_power + (n + 2) * u_m)
+    e_C = np.maximum(euclidean(call.C) * e_power, _step_by_step(A_bar, rows, n, u))
+    e_C = e_C + euclidean(call.C) * (n + 2) * u_m
+    most_C = np.abs(truncated) + e_C[:, None]
 
-    def cauchy(x: Array, y: Array, e_x: Float | None = None) -> tuple[Array, Float]:
-        terms = (x * y)[:, None, :] / D
-        error = np.sum(np.abs(terms) * relative, axis=-1)
-        if e_x is not None:
-            error = error + e_x[:, None] * euclidean(y[:, None, :] / np.abs(D))
-        return np.sum(terms, axis=-1), error
+    def cauchy(x: Array, y: Array, size: Float) -> tuple[Array, Float]:
+        terms, moduli = (x * y)[:, None, :] / D, (size * np.abs(y))[:, None, :] / np.abs(D)
+        return np.sum(terms, axis=-1), np.sum(moduli * relative, axis=-1)
 
     Q = np.conj(call.Q)
-    (k_CB, e_CB), (k_CP, e_CP) = (cauchy(truncated, y, e_C) for y in (call.B, call.P))
-    (k_QB, e_QB), (k_QP, e_QP) = (cauchy(Q, y) for y in (call.B, call.P))
+    (k_CB, e_CB), (k_CP, e_CP) = (cauchy(truncated, y, most_C) for y in (call.B, call.P))
+    (k_QB, e_QB), (k_QP, e_QP) = (cauchy(Q, y, np.abs(Q)) for y in (call.B, call.P))
+    k_CP_size = np.abs(k_CP) + e_C[:, None] * euclidean(call.P[:, None, :] / np.abs(D))
     size = np.abs(1.0 + c * k_QP)
     e_size = np.abs(c) * (e_QP + 8 * u_m * np.abs(k_QP)) + u * size
-    product = np.abs(c * k_CP * k_QB) / size
-    e_product = np.abs(c) * (e_CP * np.abs(k_QB) + (np.abs(k_CP) + e_CP) * e_QB) / size
+    product = np.abs(c) * k_CP_size * np.abs(k_QB) / size
+    e_product = np.abs(c) * (e_CP * np.abs(k_QB) + (k_CP_size + e_CP) * e_QB) / size
     e_product = e_product + product * (e_size / size + 16 * u_m + 4 * arithmetic.k_div * u)
     spread = np.abs(call.delta)[:, None] * (e_CB + e_product + 4 * u_m * (np.abs(k_CB) + product))
     K_hat = np.abs(call.delta)[:, None] * (np.abs(k_CB) + product)
+    by_C, by_omega = _moved_function(rows, A_bar.value, B_bar.value, power)
+    spread = spread + k_exp * u * by_omega
     # A term is the mean of the transform: so are its errors; the transform itself adds ε ‖K̂‖₂ / √l.
-    return np.asarray(
-        np.mean(spread, axis=-1) + transform_error(length, u) * np.sqrt(np.mean(K_hat**2, axis=-1))
-    )
+    mean = np.mean(spread, axis=-1) + transform_error(length, u) * np.sqrt(np.mean(K_hat**2, axis=-1))
+    return np.asarray(_COVER * (mean[:, None] + e_C[:, None] * by_C))
 
 
-def _power_norm(A_bar: Bounded, length: int, n: int, u: float, u_m: float) -> tuple[Array, Float]:
+def _powers(row: Array, A: Array, length: int) -> Array:
+    """Return C Āʲ (d, l, n) for C (d, 1, n)."""
+    found = []
+    for _ in range(length):
+        found.append(row[:, 0])
+        row = row @ A
+    return np.stack(found, axis=1)
+
+
+def _moved_function(rows: Array, A_bar: Array, B_bar: Array, power: Array) -> tuple[Float, Float]:
+    """Return ‖(I − Āˡ)⁻¹ Āʲ B̄‖₂, what a wrong C̃ does to K_j, and |∂K̂/∂ω| at the roots of unity, both (d, l).
+
+    K̂(ω) = r (I − ωĀ) s with r(ω) = C̃ (I − ωĀ)⁻¹ and s(ω) = (I − ωĀ)⁻¹ B̄, the transforms of C Āʲ and of
+    (I − Āˡ)⁻¹ Āʲ B̄; hence ∂K̂/∂ω = r Ā s. Infinite where Ā has an l-th root of unity.
+    """
+    try:
+        column = np.linalg.solve(np.eye(A_bar.shape[-1]) - power, B_bar)
+    except np.linalg.LinAlgError:
+        nowhere = np.full(rows.shape[:2], np.inf)
+        return nowhere, nowhere
+    columns = _powers(np.swapaxes(column, -1, -2), np.swapaxes(A_bar, -1, -2), rows.shape[1])
+    r, s = (np.fft.fft(part, axis=1) for part in (rows, columns))
+    return euclidean(columns), np.abs(np.sum((r @ A_bar) * s, axis=-1))
+
+
+def _step_by_step(A_bar: Bounded, rows: Array, n: int, u: float) -> Float:
+    """Bound ‖δ(C Āˡ)‖₂ (d,) where l products of a row make it: Σ_t ‖Āˡ⁻¹⁻ᵗ‖ (‖E‖ + κu‖|Ā|‖) ‖C Āᵗ‖.
+
+    ‖Āʲ‖ is at most the product of ‖Ā^(2^i)‖ over the bits of j.
+    """
+    length, square = rows.shape[1], A_bar.value
+    norms = np.ones((len(rows), 1))
+    while norms.shape[-1] < length:
+        of_square = np.linalg.norm(square, 2, axis=(-2, -1))[:, None]
+        norms, square = np.concatenate((norms, of_square * norms), axis=-1), square @ square
+    each = longest(A_bar.bound) + roundings(n, True) * u * longest(np.abs(A_bar.value))
+    return np.asarray(each * np.sum(norms[:, :length][:, ::-1] * euclidean(rows), axis=-1))
+
+
+def _power_norm(A_bar: Bounded, length: int, n: int, u: float) -> tuple[Array, Float]:
     """Return Āˡ, and a bound on its error in the 2-norm, by repeated squaring from the top bit down."""
-    first, e_first = A_bar.value, euclidean(A_bar.bound, (-2, -1))
+    first, e_first = A_bar.value, longest(A_bar.bound)
     power, e_power = first, e_first
     for bit in bin(length)[3:]:
         for other, e_other in ((power, e_power), (first, e_first))[: 1 + (bit == "1")]:
-            # The second factor of a squaring is the square's own argument. ‖|P||O|‖₂ <= ‖P‖_F ‖O‖_F.
+            # The second factor of a squaring is the square's own argument.
             norms = np.linalg.norm(power, 2, axis=(-2, -1)), np.linalg.norm(other, 2, axis=(-2, -1))
-            rounded = roundings(n, True) * u * euclidean(power, (-2, -1)) * euclidean(other, (-2, -1))
+            sizes = [longest(np.abs(X)) + np.sqrt(n) * e for X, e in ((power, e_power), (other, e_other))]
+            # What is rounded has its errors already: a matrix of norm e is at most √n e as long by moduli.
+            more = sizes[0] * sizes[1] - longest(np.abs(power)) * longest(np.abs(other))
+            rounded = roundings(n, True) * u * (longest(np.abs(power) @ np.abs(other)) + more)
             e_power = norms[0] * e_other + e_power * (norms[1] + e_other) + rounded
             power = power @ other
     return power, e_power

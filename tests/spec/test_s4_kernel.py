@@ -12,7 +12,9 @@ import ssm_spec
 from ssm_spec import Arithmetic
 from ssm_spec._layer import System, discretised, discretised_vjp
 from ssm_spec._layer_adjoint import step_error
-from ssm_spec._roundoff import ORACLE
+from ssm_spec._roundoff import ORACLE, Bounded
+from ssm_spec._s4_kernel import impulse_response, read_keywords
+from ssm_spec._s4_kernel_bounds import _moved_function, _powers, _step_by_step
 
 from . import layer_check as check
 from . import lti_exact as exact
@@ -76,7 +78,7 @@ def test_the_generating_function_is_the_dense_kernel(paired, length, record_prop
     ratio = float(np.max(np.abs(K - found.value) / (found.bound + found.own)))
     record_property("units of the bound", ratio)
     assert ratio <= 1.0
-    # The bound alone is very loose here, and would pass a wrong term.
+    # The bound is of the worst case, and would pass a wrong last digit.
     np.testing.assert_allclose(K, found.value, atol=1e-11 * np.max(np.abs(found.value)))
 
 
@@ -130,8 +132,9 @@ def narrow(arrays):
     return {k: v.astype(np.complex64 if np.iscomplexobj(v) else np.float32) for k, v in arrays.items()}
 
 
-def test_an_honest_generating_function_in_complex64_stays_within(record_property):
-    arrays = narrow(legs(16, 3, np.random.default_rng(1))[0])
+@pytest.mark.parametrize("n", [4, 16, 64])
+def test_an_honest_generating_function_in_complex64_stays_within(n, record_property):
+    arrays = narrow(legs(n, 3, np.random.default_rng(1))[0])
     found = ssm_spec.s4_kernel_bounds(
         arithmetic=Arithmetic(evaluation="fft"), length=128, paired=True, **arrays
     )
@@ -153,13 +156,21 @@ def test_slips_leave_the_bound():
         assert np.any(np.abs(half - found.value) > found.bound)
 
 
-@pytest.mark.parametrize(("pairs", "delta"), [(8, 0.1), (16, 0.1), (32, 0.01), (32, 0.1)])
-def test_slips_in_a_kernel_of_legs_are_seen_in_float32(pairs, delta):
-    """S4 as it is used: with no order declared none of these is near what float32 may do."""
+@pytest.mark.parametrize(
+    ("pairs", "delta", "facts"),
+    [
+        *((pairs, 0.1, {}) for pairs in (8, 16, 32)),
+        (32, 0.01, {}),
+        (8, 0.01, {"evaluation": "fft"}),
+        (32, 0.01, {"evaluation": "fft"}),
+    ],
+)
+def test_slips_in_a_kernel_of_legs_are_seen_in_float32(pairs, delta, facts):
+    """S4 as it is used: none of these is near what float32 may do, by a recurrence or by the function."""
     arrays, _ = legs(2 * pairs, 1, np.random.default_rng(pairs))
     arrays = narrow(arrays | {"delta": np.array([delta])})
     options = {"length": 64, "paired": True}
-    found = ssm_spec.s4_kernel_bounds(arithmetic=Arithmetic(), **options, **arrays)["K"]
+    found = ssm_spec.s4_kernel_bounds(arithmetic=Arithmetic(**facts), **options, **arrays)["K"]
     assert np.all(found.judged)
     for name, wrong in slips(arrays, **options).items():
         assert np.max(np.abs(wrong - found.value) / found.bound) > 2, name
@@ -188,6 +199,51 @@ def slips(arrays, length, paired):
         "a lag too few": np.concatenate((0 * K[:, :1], K[:, :-1]), axis=-1),
         "C for C − C Āˡ": K + longer[:, length:],
     }
+
+
+def matrices(arrays, length):
+    """Ā (d, n, n), B̄ (d, n, 1), Āˡ and the rows C Āʲ of unpaired systems."""
+    call = read_keywords(arrays | {"length": length})
+    A_bar, B_bar = discretised(impulse_response(call))
+    return A_bar, B_bar, np.linalg.matrix_power(A_bar, length), _powers(call.C[:, None], A_bar, length)
+
+
+def test_a_wrong_truncation_is_granted_what_it_does_to_each_term():
+    """C̃ + δ is that of C + δ (I − Āˡ)⁻¹, and no δ of that length moves a term further than these do."""
+    length, arrays = 9, low_rank(np.random.default_rng(3), 2, 3)
+    A_bar, B_bar, power, rows = matrices(arrays, length)
+    granted, _ = _moved_function(rows, A_bar, B_bar, power)
+    K, rest = ssm_spec.s4_kernel(**arrays, length=length), np.linalg.inv(np.eye(3) - power)
+    for j in range(length):
+        toward = np.conj(rest @ np.linalg.matrix_power(A_bar, j) @ B_bar)[..., 0]
+        moved = toward / np.linalg.norm(toward, axis=-1, keepdims=True)
+        C = arrays["C"] + (moved[:, None] @ rest)[:, 0]
+        moved_K = ssm_spec.s4_kernel(**(arrays | {"C": C}), length=length)
+        np.testing.assert_allclose((moved_K - K)[:, j], granted[:, j], rtol=1e-9)
+
+
+def test_a_wrong_root_of_unity_is_granted_the_slope_there():
+    length, arrays = 9, low_rank(np.random.default_rng(3), 2, 3)
+    A_bar, B_bar, power, rows = matrices(arrays, length)
+    _, slope = _moved_function(rows, A_bar, B_bar, power)
+    truncated = arrays["C"][:, None] @ (np.eye(3) - power)
+
+    def function(omega):
+        return (truncated @ np.linalg.solve(np.eye(3) - omega * A_bar, B_bar))[:, 0, 0]
+
+    for k, omega in enumerate(np.exp(-2j * np.pi * np.arange(length) / length)):
+        measured = (function(omega * (1 + 1e-6)) - function(omega * (1 - 1e-6))) / 2e-6
+        np.testing.assert_allclose(np.abs(measured), slope[:, k], rtol=1e-7)
+
+
+def test_products_of_a_row_are_granted_what_they_reach():
+    """Of a turning state E = εI moves C Āˡ by l ε ‖C‖, along itself."""
+    length, turning = 11, np.exp(1j * np.array([0.3, 2.0]))
+    A_bar, C = np.diag(turning)[None], np.array([[[3.0, 4.0 + 0j]]])
+    E = 1e-3 * np.eye(2)[None]
+    bars = Bounded(A_bar, E, E, np.ones(A_bar.shape, dtype=bool))
+    granted = _step_by_step(bars, _powers(C, A_bar, length), 2, 0.0)
+    np.testing.assert_allclose(granted, length * 1e-3 * 5.0, rtol=1e-5)
 
 
 def test_a_root_of_unity_is_refused():
