@@ -238,6 +238,18 @@ def outcomes(data: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{data['device']}; {versions}. {how}."])
 
 
+def in_transformers(data: dict[str, Any]) -> str:
+    """Models and tasks down: median milliseconds of the slow path and of the drop-ins, and their ratio."""
+    lines = ["| model | task | slow path, ms | drop-ins, ms | times as fast |", "|---|---|--:|--:|--:|"]
+    for row in data["rows"]:
+        slow, ours = (1e3 * row["median_s"][who] for who in ("slow path", "drop-ins"))
+        times = " | ".join(map(_three_digits, (slow, ours, slow / ours)))
+        lines.append(f"| {row['model']} | {row['task']} | {times} |")
+    made_of = data["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in made_of["versions"].items() if version)
+    return "\n".join([*lines, "", f"`{data['command']}` on {_machine(made_of)}; {versions}."])
+
+
 PASS_NAMES = {"forward": "forward", "both": "forward and backward", "step": "step"}
 
 
@@ -322,6 +334,7 @@ TABLES = {
     "beside": beside,
     "beside-in-short": beside_in_short,
     "outcomes": outcomes,
+    "in-transformers": in_transformers,
     "certification": certification,
     "teeth-summary": outcome,
     "teeth-checks": _lines(pages.by_check),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +36,8 @@ MODELS: dict[str, dict[str, Any]] = {
     | {"num_experts_per_tok": 1},
     "nemotron_h": HEADS | {"head_dim": 16, "mamba_num_heads": 4, "mamba_head_dim": 16, "n_groups": 1}
     | {"ssm_state_size": 8, "chunk_size": 8, "layers_block_type": ["mamba", "attention"]},
+    "zamba": HEADS | MAMBA | {"num_key_value_heads": 2, "n_mamba_heads": 2, "num_hidden_layers": 5}
+    | {"layers_block_type": ["mamba", "mamba", "hybrid", "mamba", "hybrid"]},
     "zamba2": HEADS | {"n_mamba_heads": 4, "mamba_headdim": 16, "mamba_d_state": 8, "mamba_ngroups": 1}
     | {"chunk_size": 8, "layers_block_type": ["mamba", "hybrid"], "adapter_rank": 4, "num_mem_blocks": 1},
 }  # fmt: skip
@@ -150,3 +155,21 @@ def test_bfloat16_generates_and_trains(kind: str) -> None:
     assert model.generate(ids, max_new_tokens=3, min_new_tokens=3).shape == (2, 24)
     model.train()(ids, labels=ids, use_cache=False).loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def run_of_the_docs(*left_out: str) -> subprocess.CompletedProcess[str]:
+    """The snippet of the page on transformers, without some of its words, in a process of its own."""
+    page = (Path(__file__).resolve().parents[3] / "front-door.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    for words in left_out:
+        assert words in snippet
+        snippet = snippet.replace(words, "")
+    return subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=False)
+
+
+def test_the_snippet_of_the_docs_runs_and_nothing_falls_back() -> None:
+    run = run_of_the_docs()
+    assert run.returncode == 0, run.stderr
+    assert "falling back to its reference PyTorch implementation" not in run.stderr
+    without = run_of_the_docs("stand_in()")
+    assert "falling back to its reference PyTorch implementation" in without.stderr
