@@ -23,14 +23,13 @@ from triton.experimental.gluon import language as gl
 
 from ssm_triton._lanes_layouts import (
     BLOCK,
-    K,
     T,
     awaited,
-    halves,
+    fours,
     handed_on,
     in_registers,
+    over_channels,
     over_states,
-    pairs,
     projections,
     rows,
     seen_as,
@@ -43,7 +42,7 @@ from ssm_triton._lanes_layouts import (
     turned,
     widened,
 )
-from ssm_triton._lanes_pairs import by_channels, by_pairs, numbers_of, of_a_lane, paired_rows, single_rows
+from ssm_triton._lanes_pairs import by_channels, by_lanes, numbers_of, of_a_lane, paired_rows, single_rows
 from ssm_triton._math import LN_2, LOG2_E
 
 
@@ -89,21 +88,21 @@ def backward_lanes(
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, dy_b, dy_d, dy_l,
     du_b, du_d, du_l, ddelta_b, ddelta_d, ddelta_l, dz_b, dz_d, dz_l, dlast_b, dlast_d, dlast_n,
-    N: gl.constexpr, W: gl.constexpr, SAVE: gl.constexpr, TURNS: gl.constexpr,
+    N: gl.constexpr, R: gl.constexpr, W: gl.constexpr, SAVE: gl.constexpr, TURNS: gl.constexpr,
     TIME: gl.constexpr, TIME_B: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
     INITIAL: gl.constexpr, SPLIT: gl.constexpr, CHAINED: gl.constexpr, LAST: gl.constexpr,
 ):  # fmt: skip
-    """One row, DT = 32 W K / N channels, one segment of time, from its end to its start.
+    """One row, DT = 128 R W / N channels, R of a lane, one segment of time, from its end to its start.
 
     turns (1 + 2 programs,) int32, zero: tickets, so that programs come in the order in which they start;
     how many blocks each has written; and which have ended. Unused without TURNS and CHAINED.
     """
-    DT: gl.constexpr = 32 * W * K // N
+    DT: gl.constexpr = 128 * R * W // N
     TILES: gl.constexpr = BLOCK // T
-    HALF: gl.constexpr = DT // 2
+    PART: gl.constexpr = DT // R
     PAD_B: gl.constexpr = 4 if TIME_B else 0
-    S: gl.constexpr = pairs(N, W)
+    S: gl.constexpr = fours(N, R, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
     SD: gl.constexpr = gl.SliceLayout(0, S)
     E: gl.constexpr = streams(DT, BLOCK, W, TIME)
@@ -111,8 +110,8 @@ def backward_lanes(
     P: gl.constexpr = projections(N, W, TIME_B)
     X: gl.constexpr = in_registers(N, T, W)
     Q: gl.constexpr = turned(N, T, W)
-    R: gl.constexpr = projections(N, W, False)
-    OF: gl.constexpr = of_a_lane(N, W)
+    OUT: gl.constexpr = projections(N, W, False)
+    OF: gl.constexpr = of_a_lane(N, R, W)
     FLAT: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0, 1])
     FLAT_T: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 2, 0])
 
@@ -182,8 +181,8 @@ def backward_lanes(
     ip = gl.arange(0, N, gl.SliceLayout(0, P))
     B += batch * B_b + (d0 // per_B).to(gl.int64) * B_g
     C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
-    tr = gl.arange(0, BLOCK, gl.SliceLayout(1, R))
-    ir = gl.arange(0, N, gl.SliceLayout(0, R))
+    tr = gl.arange(0, BLOCK, gl.SliceLayout(1, OUT))
+    ir = gl.arange(0, N, gl.SliceLayout(0, OUT))
     slice_ = group * gl.cdiv(tiles_per_cell, each) + member // each
     slices = (slice_.to(gl.int64) * batches + batch) * length * N
     dB += slices
@@ -192,14 +191,14 @@ def backward_lanes(
     seen = count * (member % each == 0).to(gl.int32)
 
     # Side by side, what a step needs or gives together: Δ with Δu, then Σ λB; q, then y, with Σ Aλah⁻.
-    whole: gl.constexpr = paired_rows([BLOCK, HALF, 2, 2], DT, TIME)
-    x_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
-    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2, 2], whole)
-    slope_block = gl.allocate_shared_memory(gl.float32, [BLOCK, HALF, 2], single_rows(DT, TIME))
-    x_rows = seen_as(x_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
-    q_rows = seen_as(q_block, [BLOCK, HALF, 2, 2], paired_rows([HALF, 2, 2], DT, TIME))
-    x_tiles = seen_as(x_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
-    q_tiles = seen_as(q_block, [TILES, T, HALF, 2, 2], paired_rows([T, HALF, 2, 2], DT, TIME))
+    whole: gl.constexpr = paired_rows([BLOCK, PART, R, 2], DT, TIME)
+    x_block = gl.allocate_shared_memory(gl.float32, [BLOCK, PART, R, 2], whole)
+    q_block = gl.allocate_shared_memory(gl.float32, [BLOCK, PART, R, 2], whole)
+    slope_block = gl.allocate_shared_memory(gl.float32, [BLOCK, PART, R], single_rows(DT, R, TIME))
+    x_rows = seen_as(x_block, [BLOCK, PART, R, 2], paired_rows([PART, R, 2], DT, TIME))
+    q_rows = seen_as(q_block, [BLOCK, PART, R, 2], paired_rows([PART, R, 2], DT, TIME))
+    x_tiles = seen_as(x_block, [TILES, T, PART, R, 2], paired_rows([T, PART, R, 2], DT, TIME))
+    q_tiles = seen_as(q_block, [TILES, T, PART, R, 2], paired_rows([T, PART, R, 2], DT, TIME))
     B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
     C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_B, BLOCK))
     B_rows = seen_as(B_block, [BLOCK, N], rows(N, PAD_B, 0))
@@ -210,10 +209,10 @@ def backward_lanes(
     dC_tiles = seen_as(dC_block, [TILES, T, N], rows(N, 0, T))
     starts = gl.allocate_shared_memory(gl.float32, [TILES, N, DT], FLAT)
     starts_of_two = seen_as(starts, [TILES // 2, 2, N, DT], FLAT_T)
-    turn_B = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
-    turn_C = gl.allocate_shared_memory(gl.float32, [T, N, DT // 2], FLAT_T)
+    turn_B = gl.allocate_shared_memory(gl.float32, [T, N, PART], FLAT_T)
+    turn_C = gl.allocate_shared_memory(gl.float32, [T, N, PART], FLAT_T)
 
-    none = by_pairs(gl.zeros([BLOCK, DT], gl.float32, E))
+    none = by_lanes(gl.zeros([BLOCK, DT], gl.float32, E), R)
     PAIRED: gl.constexpr = none.type.layout
     JOINED: gl.constexpr = gl.join(none, none).type.layout
     for block in range(count):
@@ -235,7 +234,7 @@ def backward_lanes(
             s = widened(x_0) + shift[None, :]
             if SOFTPLUS:
                 s, slope = softplus_and_slope(s)
-                slope_block.store(by_pairs(slope))
+                slope_block.store(by_lanes(slope, R))
             s = gl.where(there, s, 0.0)
             q = widened(r_0)
             if HAS_Z:
@@ -243,8 +242,8 @@ def backward_lanes(
                 q *= z_t * sigmoid(z_t)
             B_block.store(widened(B_0))
             C_block.store(widened(C_0))
-            x_block.store(gl.join(by_pairs(s), by_pairs(s * widened(u_0))))
-            q_block.store(gl.join(by_pairs(q), by_pairs(q)))
+            x_block.store(gl.join(by_lanes(s, R), by_lanes(s * widened(u_0), R)))
+            q_block.store(gl.join(by_lanes(q, R), by_lanes(q, R)))
 
             # Two tiles between barriers. The last two, below: after them the sweep need not go on.
             for two in range(TILES // 2 - 1 + gl.minimum(half, 1)):
@@ -270,12 +269,11 @@ def backward_lanes(
                 a += (gl.exp2(ss[v] * a2),)
                 past += (a[v] * h,)
                 h = past[v] + ws[v] * Bs[v]
-                c0, c1 = halves(qs[v] * h)
-                by_C += (c0 + c1,)
+                by_C += (over_channels(qs[v] * h, R),)
                 if HAS_Z:
                     ys += (over_states(Cs[v] * h),)
             if HAS_Z:
-                y = sums_of_steps(ys[0], ys[1], ys[2], ys[3])
+                y = sums_of_steps(ys[0], ys[1], ys[2], ys[3], R)
             turn_C.store(gl.convert_layout(stacked(by_C), X))
             bs, es, by_B = (), (), ()
             for k in gl.static_range(T):
@@ -285,17 +283,16 @@ def backward_lanes(
                 acc_A += ss[T - 1 - k] * through_A
                 bs += (over_states(lam * Bs[T - 1 - k]),)
                 es += (over_states(a2 * through_A),)
-                b0, b1 = halves(ws[T - 1 - k] * lam)
-                by_B += (b0 + b1,)
-            through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0])
-            through_a = sums_of_steps(es[3], es[2], es[1], es[0])
+                by_B += (over_channels(ws[T - 1 - k] * lam, R),)
+            through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0], R)
+            through_a = sums_of_steps(es[3], es[2], es[1], es[0], R)
             turn_B.store(gl.convert_layout(stacked((by_B[3], by_B[2], by_B[1], by_B[0])), X))
             dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
             dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
             if not HAS_Z:
                 y = through_a  # a number that nobody reads
-            x_tiles.index(tile).slice(1, 1, 3).store(by_pairs(through_b).reshape([T, HALF, 2, 1]))
-            q_tiles.index(tile).store(gl.join(by_pairs(y), by_pairs(through_a)))
+            x_tiles.index(tile).slice(1, 1, 3).store(by_lanes(through_b, R).reshape([T, PART, R, 1]))
+            q_tiles.index(tile).store(gl.join(by_lanes(y, R), by_lanes(through_a, R)))
 
         u_1 = stream(u, u_d, u_l, channel, now, t, stop, live)
         r_1 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
@@ -325,8 +322,8 @@ def backward_lanes(
         )
         to = (now + tr).to(gl.int64)[:, None] * N + ir[None, :]
         written = (now + tr < stop)[:, None]
-        dB_t = dB_block.load(R)
-        dC_t = dC_block.load(R)
+        dB_t = dB_block.load(OUT)
+        dC_t = dC_block.load(OUT)
         if TURNS:
             while seen <= block:
                 seen = awaited(turn - 1)

@@ -14,8 +14,6 @@ from ssm_triton._math import LOG2_E, log1p_ratio
 
 T: gl.constexpr = gl.constexpr(4)
 """Steps of a tile: the backward pass keeps the decay and the past of each state and step in registers."""
-K: gl.constexpr = gl.constexpr(8)
-"""Numbers of a lane in the backward pass: four states of two channels."""
 BLOCK: gl.constexpr = gl.constexpr(32)
 """Steps of a block: there is one saved state for each, or for two."""
 
@@ -41,27 +39,27 @@ def lanes_over(N, states, channels, otherwise):
 
 
 @constexpr_function
-def pairs_lanes(N, state, channel):
-    """The lanes of `pairs`, given the bases of four states and of a channel."""
+def lanes_of_fours(N, state, channel):
+    """The lanes of `fours`, given the bases of four states and of a channel."""
     states = [[x * y for y in state] for x in powers(N // 4)]
     channels = [[x * y for y in channel] for x in powers(128 // N)]
     return lanes_over(N, states, channels, states + channels)
 
 
 @constexpr_function
-def pairs(N, W):
-    """(N, channels): four states of a lane, of one channel in either half."""
-    registers = [[1, 0], [2, 0], [0, 128 // N * W]]
+def fours(N, R, W):
+    """(N, channels): four states of a lane, of one channel in each R-th part."""
+    registers = [[1, 0], [2, 0]] + [[0, 128 // N * W * x] for x in powers(R)]
     warps = [[0, 128 // N * x] for x in powers(W)]
-    lanes = pairs_lanes(N, [4, 0], [0, 1])
-    return gl.DistributedLinearLayout(registers, lanes, warps, [], [N, 256 // N * W])
+    lanes = lanes_of_fours(N, [4, 0], [0, 1])
+    return gl.DistributedLinearLayout(registers, lanes, warps, [], [N, 128 // N * R * W])
 
 
 @constexpr_function
 def in_registers(N, T, W):
-    """(T, N, channels): the same of one half, with the steps in registers, slowest."""
+    """(T, N, channels): the same of one part, with the steps in registers, slowest."""
     registers = [[0, 1, 0], [0, 2, 0]] + [[x, 0, 0] for x in powers(T)]
-    lanes = pairs_lanes(N, [0, 4, 0], [0, 0, 1])
+    lanes = lanes_of_fours(N, [0, 4, 0], [0, 0, 1])
     warps = [[0, 0, 128 // N * x] for x in powers(W)]
     return gl.DistributedLinearLayout(registers, lanes, warps, [], [T, N, W * 128 // N])
 
@@ -155,6 +153,15 @@ def halves(x):
 
 
 @gluon.jit
+def over_channels(x, R: gl.constexpr):
+    """(N, channels) to (N, channels / R): sums of the R channels of a lane."""
+    if R == 2:
+        a, b = halves(x)
+        x = a + b
+    return x
+
+
+@gluon.jit
 def exchanged(a, b, BIT: gl.constexpr, LANE: gl.constexpr):
     """Of two tensors (lanes of states, ...), sums across `BIT`: of b where the bit is set, else of a.
 
@@ -179,24 +186,29 @@ def over_states(x):
 
 
 @gluon.jit
-def sums_of_steps(x0, x1, x2, x3):
+def sums_of_steps(x0, x1, x2, x3, R: gl.constexpr):
     """Four of (lanes of states, channels) to (T, channels): the sums over the lanes.
 
-    Every exchange halves what a lane holds, first by channels, then by steps.
+    Every exchange halves what a lane holds, first by channels if it has two, then by steps.
     """
     G: gl.constexpr = x0.shape[0]
     DT: gl.constexpr = x0.shape[1]
     FIRST: gl.constexpr = 2 if G == 4 else 1  # as `lanes_over` lays them
-    a0, b0 = halves(x0)
-    a1, b1 = halves(x1)
-    a2, b2 = halves(x2)
-    a3, b3 = halves(x3)
-    early = exchanged(exchanged(a0, b0, 1, FIRST), exchanged(a1, b1, 1, FIRST), 2, 2 * FIRST)
-    late = exchanged(exchanged(a2, b2, 1, FIRST), exchanged(a3, b3, 1, FIRST), 2, 2 * FIRST)
-    if G == 4:
-        both = gl.join(early.reshape([2, DT]), late.reshape([2, DT])).permute((2, 0, 1)).reshape([4, DT])
+    if R == 1:
+        gl.static_assert(G == 4)
+        both = exchanged(exchanged(x0, x1, 1, FIRST), exchanged(x2, x3, 1, FIRST), 2, 2 * FIRST)
     else:
-        both = gl.sum(exchanged(early, late, 4, 4).reshape([G // 8, 4, DT]), 0)
+        a0, b0 = halves(x0)
+        a1, b1 = halves(x1)
+        a2, b2 = halves(x2)
+        a3, b3 = halves(x3)
+        early = exchanged(exchanged(a0, b0, 1, FIRST), exchanged(a1, b1, 1, FIRST), 2, 2 * FIRST)
+        late = exchanged(exchanged(a2, b2, 1, FIRST), exchanged(a3, b3, 1, FIRST), 2, 2 * FIRST)
+        if G == 4:
+            steps = gl.join(early.reshape([2, DT]), late.reshape([2, DT]))
+            both = steps.permute((2, 0, 1)).reshape([4, DT])
+        else:
+            both = gl.sum(exchanged(early, late, 4, 4).reshape([G // 8, 4, DT]), 0)
     return both
 
 

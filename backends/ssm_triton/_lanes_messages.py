@@ -14,7 +14,7 @@ from triton.experimental.gluon import language as gl
 from ssm_triton._lanes_layouts import (
     BLOCK,
     all_stored,
-    pairs,
+    fours,
     projections,
     rows,
     seen_as,
@@ -23,10 +23,11 @@ from ssm_triton._lanes_layouts import (
     streams,
     widened,
 )
-from ssm_triton._lanes_pairs import by_pairs, numbers_of, of_a_lane, paired_rows
+from ssm_triton._lanes_pairs import by_lanes, numbers_of, of_a_lane, paired_rows
 from ssm_triton._math import LOG2_E, softplus
 
 AT_ONCE: gl.constexpr = gl.constexpr(16)  # steps unrolled
+R: gl.constexpr = gl.constexpr(2)  # channels of a lane
 
 
 @gluon.jit
@@ -38,15 +39,15 @@ def messages_lanes(
     HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
 ):  # fmt: skip
     """m_t = a_t λ_t at a segment's start, from a zero message into its end, and its product of decays."""
-    DT: gl.constexpr = 256 * W // N
+    DT: gl.constexpr = 128 * R * W // N
     PAD_C: gl.constexpr = 4 if TIME_C else 0
-    S: gl.constexpr = pairs(N, W)
+    S: gl.constexpr = fours(N, R, W)
     SN: gl.constexpr = gl.SliceLayout(1, S)
     SD: gl.constexpr = gl.SliceLayout(0, S)
     E: gl.constexpr = streams(DT, BLOCK, W, TIME)
     ED: gl.constexpr = gl.SliceLayout(0, E)
     P: gl.constexpr = projections(N, W, TIME_C)
-    OF: gl.constexpr = of_a_lane(N, W)
+    OF: gl.constexpr = of_a_lane(N, R, W)
 
     tile = gl.program_id(0) % tiles
     row = (gl.program_id(0) // tiles) % batches
@@ -84,7 +85,7 @@ def messages_lanes(
     known = (ip < n)[None, :]
     C += batch * C_b + (d0 // per_C).to(gl.int64) * C_g
 
-    both_rows: gl.constexpr = [BLOCK, DT // 2, 2, 2]
+    both_rows: gl.constexpr = [BLOCK, DT // R, R, 2]
     x_block = gl.allocate_shared_memory(gl.float32, both_rows, paired_rows(both_rows, DT, TIME))
     x_rows = seen_as(x_block, both_rows, paired_rows(both_rows[1:], DT, TIME))
     C_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], rows(N, PAD_C, BLOCK))
@@ -109,7 +110,7 @@ def messages_lanes(
         if HAS_Z:
             z_t = widened(z_1)
             q *= z_t * sigmoid(z_t)
-        x_block.store(gl.join(by_pairs(s), by_pairs(q)))
+        x_block.store(gl.join(by_lanes(s, R), by_lanes(q, R)))
         C_block.store(widened(C_1))
         ahead = now - BLOCK
         x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, stop, live)

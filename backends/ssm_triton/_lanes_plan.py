@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,7 +51,7 @@ class LanesPlan:
 
     N states, padded; W warps a program; time cut into segments, which wait for one another if `chained`; one
     saved state in `save` steps. The slices of dB and dC serve the channels of `each` programs, which add to
-    them in turn.
+    them in turn. A lane has four states of R channels.
     """
 
     N: int
@@ -60,11 +61,17 @@ class LanesPlan:
     save: int = 32
     each: int = 1
     chained: bool = False
+    R: int = 2
 
     @property
     def DT(self) -> int:  # noqa: N802 -- the name of the kernel's constant
-        """Channels of a program: four states of two channels a lane."""
-        return 256 * self.W // self.N
+        """Channels of a program."""
+        return 128 * self.R * self.W // self.N
+
+    @property
+    def registers(self) -> int | None:
+        """Of a lane, at most: of one channel three warps fit a scheduler, of two, which need all, two."""
+        return 168 if self.R == 1 else None
 
 
 LANES_CUT_BELOW = 192
@@ -170,7 +177,13 @@ def lanes_plan(shape: Shape) -> LanesPlan:
     programs = per_cell * (shape.dim // max(shape.cell, 1)) * shape.rows
     places = LANES_WARPS // W
     chained = programs >= places
-    segment = (_chain if chained else _even)(shape.length, programs, W, save)
+    if chained:
+        segment = _chain(shape.length, programs, W, save)
+    else:
+        segment, time = _even(shape.length, programs, W, save)
+        alone, time_alone = _alone(shape.length, programs, save)
+        if N == 16 and time_alone < time:
+            return LanesPlan(N, 4, max(-(-shape.length // alone), 1), alone, save, R=1)
     segments = max(-(-shape.length // segment), 1)
     channels = 4 * N if N > 16 or (not chained and _many_short(segments, segment)) else 2 * N
     each = max(min(channels // plan.DT, per_cell), 1)
@@ -204,33 +217,56 @@ def _many_short(segments: int, segment: int) -> bool:
     return segments > 4 and segment < 2048
 
 
+def _messages(length: int, programs: int, segment: int, W: int) -> float:
+    """Time of the messages, of all segments but the first: a fifth of the work."""
+    later = max(length - segment, 0)
+    return 0.2 * programs * later / (LANES_WARPS // W) + 0.002 * length * -(-length // segment)
+
+
 @lru_cache(maxsize=256)
-def _even(length: int, programs: int, W: int, save: int) -> int:
-    """Length of segments that give every place a program; the last segment may be shorter.
+def _even(length: int, programs: int, W: int, save: int) -> tuple[int, float]:
+    """Length of segments that give every place a program, and their time; the last segment may be shorter.
 
     The short ones go where whole ones leave places, one after another. Where a program of two warps ends as
     the only short one of four on a multiprocessor, an H100 was seen to put none there before a long one ends:
-    two rounds of them came in time, three did not. The messages, of all segments but the first, take a fifth
-    of the work.
+    beside three long ones there is time for one, beside two for two rounds of two.
     """
     places = LANES_WARPS // W
 
     def steps(segment: int) -> float:
+        if segment >= length:
+            return _waves(programs, places) * length
         whole, rest = divmod(length, segment)
         if not rest:
             return _waves(programs * whole, places) * segment
         full, left = divmod(programs * whole, places)
         rounds = -(-programs // (places - left))
-        beside = segment + rest if W == 2 and rounds > 2 else max(segment if left else 0, rounds * rest)
+        three = max(left - 2 * PROCESSORS, 0)
+        crowded = rounds > 2 or programs > three + 4 * (PROCESSORS - three)
+        beside = segment + rest if W == 2 and crowded else max(segment if left else 0, rounds * rest)
         return full * segment + beside
 
     def time(segment: int) -> float:
-        segments = -(-length // segment)
-        messages = 0.2 * programs * (length - segment) / places
-        shared = SHARED if _many_short(segments, segment) else 1.0
-        return steps(segment) * shared + messages + 0.002 * length * segments
+        shared = SHARED if _many_short(-(-length // segment), segment) else 1.0
+        return steps(segment) * shared + _messages(length, programs, segment, W)
 
-    return _fastest(time, length, min(length // 128, 64), CUT_ABOVE, save)
+    segment = _fastest(time, length, min(length // 128, 64), CUT_ABOVE, save)
+    return segment, time(segment)
+
+
+def _alone(length: int, programs: int, save: int) -> tuple[int, float]:
+    """Length of segments, and their time, for lanes of one channel; `programs` of 32 channels.
+
+    Three such programs of four warps fit a multiprocessor and give every scheduler three warps, in 0.86 of
+    the time of four of two channels a lane, two warps each. Of those three take as long as four: their warps
+    meet two by two on half of the schedulers.
+    """
+    segments = max(min(3 * PROCESSORS // max(programs, 1), length // 128), 1)
+    segment = max(-(-length // (segments * save)) * save, save)
+    segments = max(-(-length // segment), 1)
+    if not 2 * PROCESSORS < programs * segments <= 3 * PROCESSORS:
+        return segment, math.inf
+    return segment, 0.86 * min(segment, length) + _messages(length, programs, segment, 2)
 
 
 @lru_cache(maxsize=256)

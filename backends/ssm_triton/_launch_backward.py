@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -130,11 +128,11 @@ def _run_lanes(
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, plan.each, shape.batch, tiles_per_cell,
         shape.cell, plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0],
         *_steps(x, out, dy, dlast),
-        N=plan.N, W=plan.W, SAVE=plan.save, TURNS=plan.each > 1,
+        N=plan.N, R=plan.R, W=plan.W, SAVE=plan.save, TURNS=plan.each > 1,
         TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
         HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         INITIAL=x.initial_state is not None, SPLIT=plan.segments > 1, CHAINED=plan.chained,
-        LAST=dlast is not None, num_warps=plan.W, enable_fp_fusion=FUSED,
+        LAST=dlast is not None, num_warps=plan.W, maxnreg=plan.registers, enable_fp_fusion=FUSED,
     )  # fmt: skip
 
 
@@ -143,7 +141,7 @@ def _run_messages_lanes(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor],
     from ssm_triton._lanes_messages import messages_lanes
 
     W = 2
-    DT = replace(plan, W=W).DT
+    DT = 256 * W // plan.N
     tiles_per_cell = -(-shape.cell // DT)
     tiles = tiles_per_cell * (shape.dim // shape.cell)
     messages_lanes[(tiles * shape.rows * (plan.segments - 1),)](

@@ -176,7 +176,9 @@ class Kernel:
         return self.fn(*args, **kwargs)
 
     def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
-        def launch(*args: Any, num_warps: int, enable_fp_fusion: bool, **constants: Any) -> None:
+        def launch(
+            *args: Any, num_warps: int, enable_fp_fusion: bool, maxnreg: int | None = None, **constants: Any
+        ) -> None:
             given = [as_argument(x) for x in args]
             with np.errstate(all="ignore"):
                 for Kernel.program in range(grid[0]):

@@ -50,7 +50,8 @@ kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams}
 flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT CHAINED LAST TURNS".split()
 fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=False, COPY=False)
 wide = dict(N=64, SAVE=64)
-kernels = [(backward_lanes, {}), (backward_lanes, wide | dict(CHAINED=False)), (messages_lanes, wide),
+kernels = [(backward_lanes, {}), (backward_lanes, dict(R=2)),
+           (backward_lanes, wide | dict(R=2, CHAINED=False)), (messages_lanes, wide),
            (forward_lanes, {}), (forward_lanes, dict(K=2, LOCAL=True)),
            (forward_lanes, wide | dict(R=2, W=8)), (forward_few, dict(K=2)),
            (forward_few, dict(K=4, W=1, HAS_D=False, HAS_Z=False)),
@@ -80,8 +81,35 @@ def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-    assert len(built) == 20
+    assert len(built) == 22
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
+
+
+@pytest.mark.parametrize(
+    ("shape", "alone"),
+    [
+        ((8, 1536, 2048, 16), True),
+        ((6, 2048, 100, 9), True),
+        ((8, 1536, 2048, 17), False),
+        ((4, 2048, 2048, 16), False),  # two programs of two channels a lane on a multiprocessor
+        ((8, 2048, 2048, 16), False),  # four
+        ((2, 5120, 2048, 16), False),  # two or three, and short segments beside them
+        ((1, 1536, 2048, 16), True),  # three, in eight segments
+        ((1, 2048, 2048, 16), False),  # four, in eight segments
+    ],
+)
+def test_a_channel_is_alone_in_its_lane_where_three_programs_share_a_multiprocessor(
+    shape: tuple[int, int, int, int], alone: bool
+) -> None:
+    b, d, length, n = shape
+    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
+    assert (plan.R == 1) is alone
+    assert plan.registers == (168 if alone else None)
+
+
+def test_short_segments_beside_three_long_ones_are_not_counted_on_twice() -> None:
+    plan = lanes_plan(Shape(3, 2048, 2048, 16, 1, 1, 3))
+    assert plan.segments * plan.segment == 2048, "192 long ones twice, and 192 short ones in 144 places"
 
 
 @pytest.mark.parametrize("n", [16, 20, 64])
@@ -315,7 +343,7 @@ def test_few_warps_copy_sixteen_bits_or_load_them(name: str, plan: ForwardFew) -
 
 @dataclass(frozen=True)
 class Twin:
-    """A call and a plan: n states, W warps, steps of a segment, programs to a slice; chained or not."""
+    """A call and a plan: n states, W warps, steps of a segment, programs to a slice; chained; R channels."""
 
     n: int
     W: int
@@ -324,6 +352,7 @@ class Twin:
     dtype: torch.dtype = torch.float32
     transposed: bool = False
     chained: bool = False
+    R: int = 2
 
 
 TWINS = [
@@ -342,6 +371,10 @@ TWINS = [
     Twin(16, 4, 96, each=2, dtype=torch.bfloat16, chained=True),
     Twin(64, 4, 64, each=3, chained=True),
     Twin(16, 2, 224),
+    Twin(16, 4, 320, R=1),
+    Twin(16, 4, 320, dtype=torch.bfloat16, transposed=True, R=1),
+    Twin(16, 2, 96, each=2, R=1),
+    Twin(9, 4, 96, chained=True, R=1),
 ]
 
 
@@ -363,7 +396,7 @@ def test_agrees_with_the_plain_twin(twin: Twin) -> None:
     assert saved is not None
     plain = run_backward(x, saved, dy, dlast, plan=backward_plan(x.shape))
     segments = -(-300 // twin.segment)
-    plan = LanesPlan(x.shape.padded, twin.W, segments, twin.segment, save, twin.each, twin.chained)
+    plan = LanesPlan(x.shape.padded, twin.W, segments, twin.segment, save, twin.each, twin.chained, twin.R)
     lanes, again = (run_backward(x, saved, dy, dlast, plan=plan) for _ in range(2))
     close = 1e-4 if twin.dtype == torch.float32 else 2 * torch.finfo(twin.dtype).eps
     for key, expected in plain.items():

@@ -119,6 +119,8 @@ def test_few_warps_copy_sixteen_bits_or_load_them(length: int, copied: bool) -> 
         (LanesPlan(64, 4, 1, 128, 64, each=3), 40, 70),
         (LanesPlan(16, 2, 3, 32, 32, chained=True), 16, 70),
         (LanesPlan(64, 4, 2, 64, 64, each=3, chained=True), 40, 70),
+        (LanesPlan(16, 4, 1, 128, 32, R=1), 16, 100),
+        (LanesPlan(16, 2, 2, 64, 32, each=2, R=1), 11, 70),
     ],
     ids=str,
 )
