@@ -92,6 +92,18 @@ def test_the_convolution_is_within_its_bound(dtype: torch.dtype, packed: bool) -
     )
 
 
+def test_steps_that_fill_up_are_zero_and_give_no_gradient() -> None:
+    given = inputs_of()
+    x = given.pop("x").requires_grad_()
+    packed = torch.tensor([[0] * 4 + [1] * 3 + [-1] * 2, [2] * 9, [3] * 8 + [-1]], dtype=torch.int32)
+    y = mamba_ssm.causal_conv1d_fn(x, **given, seq_idx=packed)
+    filled = (packed < 0).unsqueeze(1).expand_as(y)
+    assert torch.equal(y[~filled], ssm_backends.causal_conv1d(x, **given, seq_idx=packed)[~filled])
+    assert not y[filled].any()
+    (dx,) = torch.autograd.grad(y.sum(), x)
+    assert not dx[filled].any()
+
+
 @pytest.mark.parametrize("length", [1, 2, L])
 def test_final_states_are_the_last_inputs_and_are_written_where_they_are_wanted(length: int) -> None:
     given = inputs_of(torch.bfloat16)

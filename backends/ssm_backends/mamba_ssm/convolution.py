@@ -50,7 +50,8 @@ def causal_conv1d_fn(
     bias
         (d,), x's dtype or float32.
     seq_idx
-        (b, l), int32 or int64: nothing is read across a change along l.
+        (b, l), int32 or int64: nothing is read across a change along l. A negative number marks a step that
+        fills up: y is 0 there.
     initial_states
         (b, d, v), x's dtype: the inputs before the first, newest last; zeros if not given.
     return_final_states
@@ -86,9 +87,11 @@ def causal_conv1d_fn(
         initial_state=None if initial_states is None else computed(initial_states),
         seq_idx=seq_idx, return_last_state=return_final_states,
     )  # fmt: skip
-    if not return_final_states:
-        return found
-    y, last = found
+    y, last = found if return_final_states else (found, None)
+    if seq_idx is not None:
+        y = y.masked_fill((seq_idx < 0).unsqueeze(1), 0)
+    if last is None:
+        return y
     last = last.to(x.dtype)  # not rounded: each of its elements is one of x or of initial_states
     return y, last if final_states_out is None else final_states_out.copy_(last)
 
