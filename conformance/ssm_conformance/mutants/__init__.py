@@ -20,6 +20,7 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
+from ssm_conformance.mutants.defects.generating import GENERATING
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
 from ssm_conformance.mutants.defects.halves import HALVES
@@ -74,6 +75,7 @@ TABLES: Final = (
     LAYERS,
     LAYER_GRADIENTS,
     MODAL,
+    GENERATING,
     DUALITY,
     MAMBA3,
     ONLINE,

@@ -13,6 +13,7 @@ from ssm_conformance.mutants.kernels.convolution import Convolution, Legs, Trans
 from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
 from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
+from ssm_conformance.mutants.kernels.generating import GeneratingFunction
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.mamba3 import Reduced
@@ -114,6 +115,11 @@ HONEST: Final[Mapping[str, Variant]] = {
             "layers",
             "S4 and S4D, LSSL, S5 and H3 from the time-invariant rooms, and HiPPO's matrices; forward alone.",
             (Compress(), S4dKernel(), S4Kernel(), S4d(), Lssl(), S5(), H3(), Legt(), Lagt(), Fout()),
+        ),
+        Variant(
+            "generating-function",
+            "S4's kernel by its generating function, declared.",
+            (GeneratingFunction(),),
         ),
         Variant("ssd-steps", "SSD as a selective scan of h·p channels, and its step.", (Dual(), DualStep())),
         Variant("ssd-chunks", "SSD by products in chunks of 64, declared; forward alone.", (DualForm(),)),

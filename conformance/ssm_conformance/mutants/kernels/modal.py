@@ -89,14 +89,23 @@ class S4Kernel(Layer):
         """P Q*, (d, n, n)."""
         return np.asarray(P[..., None] * Q.conj()[:, None])
 
+    def discrete(self, step: Array, p: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Ā and B̄ of each channel, (d, n, n) and (d, n, 1)."""
+        normal = p["Lambda"][..., None] * np.eye(p["Lambda"].shape[-1])
+        A = (normal - self.low_rank(p["P"], p["Q"])).astype(p["Lambda"].dtype)
+        return Bilinear()(A=A, B=p["B"][..., None], delta=step)
+
+    def kernel(self, step: Array, p: Mapping[str, Array], length: int) -> Array:
+        """K (d, l), complex, of all n states."""
+        A_bar, B_bar = self.discrete(step, p)
+        K = ConvolutionKernel()(A_bar=A_bar, B_bar=B_bar, C=p["C"][:, None], length=length)
+        return np.asarray(K[:, 0, 0])
+
     def __call__(self, *, length: int, paired: bool = False, **inputs: Any) -> Any:
         """The operator."""
         step = self.load(inputs["delta"], dtype_name(inputs["delta"]))
         kind = np.result_type(step.dtype, np.complex64)
         p = {name: np.asarray(x).astype(kind) for name, x in inputs.items() if name != "delta"}
         p = {name: self.mirrored(x, name) for name, x in p.items()} if paired else p
-        n = p["Lambda"].shape[-1]
-        A = (p["Lambda"][..., None] * np.eye(n) - self.low_rank(p["P"], p["Q"])).astype(kind)
-        A_bar, B_bar = Bilinear()(A=A, B=p["B"][..., None], delta=step)
-        K = ConvolutionKernel()(A_bar=A_bar, B_bar=B_bar, C=p["C"][:, None], length=length)[:, 0, 0]
+        K = self.kernel(step, p, length)
         return K.real if paired else K
