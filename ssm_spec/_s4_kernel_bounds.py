@@ -4,9 +4,10 @@ Forming A = diag(Λ) − P Q* leaves it wrong by E_A = u (2 |P||Q|ᵀ·√2 + |A
 
     |δĀ| <= ½|Δ| |W⁻¹| E_A (I + |Ā|),   |δB̄| <= ½|Δ| |W⁻¹| E_A |B̄|,   W = I − ½ΔA,
 
-beside its own rounding; the rest is the dense layer's analysis. Declared "fft", the generating function
-too. Its error at each root of unity is a running one, and a term of the kernel takes their mean, plus the
-transform's. C̃ and the roots ω are wrong as wholes, and move the kernel as another C̃ and other ω would:
+beside its own rounding; Woodbury's identity does otherwise, and the larger counts. The rest is the dense
+layer's analysis. Declared "fft", the generating function too. Its error at each root of unity is a running
+one, and a term of the kernel takes their mean, plus the transform's. C̃ and the roots ω are wrong as wholes,
+and move the kernel as another C̃ and other ω would:
 
     |δK_j| <= ‖δC̃‖₂ ‖(I − Āˡ)⁻¹ Āʲ B̄‖₂,    |δK̂(ω)| <= k_e u |∂K̂/∂ω|.
 
@@ -32,6 +33,7 @@ from ssm_spec._products import Inexact, exactly, product_error, roundings
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._s4_kernel import Dplr, folded, impulse_response, read_keywords, read_vjp, s4_kernel
 from ssm_spec._validate import Array, Float
+from ssm_spec._woodbury_errors import woodbury_errors
 
 _COVER: Final = 1.0 + 2.0**-10
 """Covers second-order terms, and the rounding of these bounds."""
@@ -128,16 +130,19 @@ def _inverse(call: Dplr) -> Float:
 
 
 def _coefficients(call: Dplr, arithmetic: Arithmetic) -> tuple[Bounded, Bounded]:
-    """Return Ā and B̄ with the error of a formed A in both bounds."""
+    """Return Ā and B̄ with the error of a formed A in both bounds, or that of Woodbury's identity."""
     A_bar, B_bar = discretised_bounds(impulse_response(call), arithmetic)
     half, found = _inverse(call), []
-    eye = np.eye(call.Lambda.shape[-1])
-    for bar, grown in ((A_bar, eye + np.abs(A_bar.value)), (B_bar, np.abs(B_bar.value))):
+    eye, formed = np.eye(call.Lambda.shape[-1]), _formed(call, arithmetic.u)
+    with np.errstate(all="ignore"):
+        by_woodbury = woodbury_errors(call, A_bar.value, B_bar.value, formed, arithmetic)
+    growths = eye + np.abs(A_bar.value), np.abs(B_bar.value)
+    for bar, grown, other in zip((A_bar, B_bar), growths, by_woodbury, strict=True):
         bound, own = (
             before + half @ _formed(call, a.u) @ grown
             for before, a in ((bar.bound, arithmetic), (bar.own, ORACLE))
         )
-        found.append(Bounded(bar.value, bound, own, bar.judged))
+        found.append(Bounded(bar.value, np.maximum(bound, other), own, bar.judged))
     return found[0], found[1]
 
 

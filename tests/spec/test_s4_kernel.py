@@ -15,6 +15,7 @@ from ssm_spec._layer_adjoint import step_error
 from ssm_spec._roundoff import ORACLE, Bounded
 from ssm_spec._s4_kernel import impulse_response, read_keywords
 from ssm_spec._s4_kernel_bounds import _moved_function, _powers, _step_by_step
+from ssm_spec._woodbury_errors import woodbury_errors
 
 from . import layer_check as check
 from . import lti_exact as exact
@@ -199,6 +200,38 @@ def slips(arrays, length, paired):
         "a lag too few": np.concatenate((0 * K[:, :1], K[:, :-1]), axis=-1),
         "C for C − C Āˡ": K + longer[:, length:],
     }
+
+
+def by_woodbury(call, moved, e_sigma=0.0):
+    """Ā and B̄ side by side, each 1/(1 − ½Δλ) `moved` times what it is, and 1 + Σ Q̄p less e_σ."""
+    half, n = call.delta[:, None] / 2, call.Lambda.shape[-1]
+    d = moved / (1 - half * call.Lambda)
+    p, q = half * d * call.P, call.Q.conj() * d
+    sigma = 1 + np.sum(call.Q.conj() * p, axis=-1)[:, None, None] - e_sigma
+    inverse = d[..., None] * np.eye(n) - p[..., :, None] * q[..., None, :] / sigma
+    step = call.delta[:, None, None]
+    return inverse @ np.concatenate((np.eye(n) + step * call.A / 2, step * call.B[..., None]), axis=-1)
+
+
+@pytest.mark.parametrize("pairs", [1, 4, 32])
+def test_woodburys_identity_is_granted_what_its_factors_lose(pairs):
+    """Quotients wrong by 12 u, and a sum of n products by 2n u, all to one side, spend some of it."""
+    arrays, _ = legs(2 * pairs, 2, np.random.default_rng(pairs))
+    call = read_keywords(arrays | {"length": 1, "paired": True})
+    A_bar, B_bar = discretised(impulse_response(call))
+    exact = by_woodbury(call, 1.0)
+    np.testing.assert_allclose(exact, np.concatenate((A_bar, B_bar), axis=-1), atol=1e-12)
+    u, half = 2.0**-24, call.delta[:, None] / 2
+    size = np.sum(np.abs(half * call.Q * call.P / (1 - half * call.Lambda)), axis=-1)
+    e_sigma = 4 * pairs * u * size[:, None, None]
+    granted = np.concatenate(
+        woodbury_errors(call, A_bar, B_bar, np.zeros(A_bar.shape), Arithmetic()), axis=-1
+    )
+    shares = np.abs(by_woodbury(call, 1 + 12 * u, e_sigma) - exact) / granted
+    assert 0.15 < np.max(shares) < 1
+    found = ssm_spec.s4_kernel_bounds(arithmetic=Arithmetic(), length=1, paired=True, **arrays)["K"]
+    least = np.abs(call.C[:, None]) @ granted[..., -1:]
+    assert np.all(least[:, 0] <= found.bound)
 
 
 def matrices(arrays, length):

@@ -72,7 +72,8 @@ GENERATING: Final = (
         "s4-function-not-conjugated", None, "Q is not conjugated.", "value/typical", _RightVectorsAsGiven()
     ),
     Mutant(
-        "s4-function-sums-of-48", 7, "Of 64 states the correction sums 48.", "value/layer-pairs", _SumsOf48()
+        "s4-function-sums-of-48", 7, "Of 64 states the correction sums 48.", "value/layer-pairs", _SumsOf48(),
+        only=("float32",),
     ),
     Mutant(
         "s4-function-roots-conjugated", None, "The roots are those of the other transform.", "value/typical",
