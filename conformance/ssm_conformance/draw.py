@@ -117,6 +117,20 @@ def _legs(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.broadcast_to(matrix, shape)
 
 
+def _legs_modes(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Λ of LegS, one of each pair, to ten decimals: whatever eigensolver a machine has, the same numbers."""
+    from ssm_spec import hippo_legs_nplr
+
+    return np.broadcast_to(np.round(hippo_legs_nplr(2 * shape[-1])[0][: shape[-1]], 10), shape)
+
+
+def _legs_low_rank(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> NDArray[Any]:
+    """P of LegS in the basis of its modes, likewise; B is √2 times that."""
+    from ssm_spec import hippo_legs_nplr
+
+    return np.broadcast_to(np.round(scale * hippo_legs_nplr(2 * shape[-1])[1][: shape[-1]], 10), shape)
+
+
 KINDS: Final[Mapping[str, Callable[..., NDArray[Any]]]] = {
     "normal": _normal,
     "uniform": _uniform,
@@ -128,6 +142,8 @@ KINDS: Final[Mapping[str, Callable[..., NDArray[Any]]]] = {
     "s4d_lin": _s4d_lin,
     "stable_matrix": _stable_matrix,
     "legs": _legs,
+    "legs_modes": _legs_modes,
+    "legs_low_rank": _legs_low_rank,
     "text": real.text,
     "signal": real.signal,
     "tokens": real.tokens,

@@ -209,6 +209,20 @@ def dplr_inputs(d: int, n: int, complex_: bool, length: int, **more: Any) -> dic
     )
 
 
+def legs_inputs(d: int, n: int, length: int) -> dict[str, Any]:
+    """S4 as it is used: LegS of 2n states in the basis of its modes, steps from 0.001 to 0.1."""
+    low_rank = {name: Draw((d, n), "legs_low_rank", complex=True) for name in ("P", "Q")}
+    return (
+        dplr_inputs(d, n, True, length, paired=True)
+        | low_rank
+        | {
+            "delta": Draw((d,), "log_uniform", parameters={"low": 1e-3, "high": 1e-1}),
+            "Lambda": Draw((d, n), "legs_modes", complex=True),
+            "B": Draw((d, n), "legs_low_rank", complex=True, parameters={"scale": 2.0**0.5}),
+        }
+    )
+
+
 _S4_ROWS: Final[tuple[Row, ...]] = (
     ("typical", "smoke", "value", dplr_inputs(3, 4, True, 23)),
     ("paired", "smoke", "value", dplr_inputs(3, 4, True, 23, paired=True)),
@@ -225,6 +239,7 @@ _S4_ROWS: Final[tuple[Row, ...]] = (
     ("empty", "quick", "robustness", dplr_inputs(3, 4, True, 0)),
     ("single", "quick", "robustness", dplr_inputs(3, 4, True, 1)),
     ("no-channels", "quick", "robustness", dplr_inputs(0, 4, True, 5)),
+    ("legs", "quick", "value", legs_inputs(3, 16, 100)),
     ("long", "full", "value", dplr_inputs(2, 8, True, 255, paired=True)),
 )
 
