@@ -1,6 +1,6 @@
-"""Models of transformers on the drop-ins of ssm_backends.mamba_ssm, beside their own slow paths, on a CPU.
+"""Models of transformers on the drop-ins of ssm_backends.mamba_ssm, beside their own slow paths.
 
-python docs/benchmarks/in_transformers.py OUT.json [--threads N] [--repeats K]
+python docs/benchmarks/in_transformers.py OUT.json [--threads N] [--repeats K] [--device cuda]
 
 Where transformers is installed, and mamba-ssm is not. Random weights, 4 layers of d_model 768, batch 1. Both
 are measured in turns, and a figure is a median; a backward pass of Mamba's slow path takes so long (minutes)
@@ -40,7 +40,7 @@ FUNCTIONS = (
 )  # fmt: skip
 
 
-def model_of(kind: str) -> Any:
+def model_of(kind: str, device: str) -> Any:
     """A language model of random weights."""
     from transformers import AutoConfig, AutoModelForCausalLM, logging
 
@@ -48,7 +48,8 @@ def model_of(kind: str) -> Any:
     torch.manual_seed(0)
     sizes = {"vocab_size": 256, "hidden_size": 768, "num_hidden_layers": 4}
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **special, **MODELS[kind]))
+    config = AutoConfig.for_model(kind, **sizes, **special, **MODELS[kind])
+    return AutoModelForCausalLM.from_config(config).to(device)
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def slow_paths(model: Any) -> Iterator[None]:
 
 def tasks_of(model: Any) -> dict[str, Callable[[], float]]:
     """What is measured: each returns its seconds."""
-    ids = torch.randint(3, 256, (1, LENGTH), generator=torch.Generator().manual_seed(1))
+    ids = torch.randint(3, 256, (1, LENGTH), generator=torch.Generator().manual_seed(1)).to(model.device)
 
     @torch.no_grad()
     def forward() -> float:
@@ -89,15 +90,19 @@ def tasks_of(model: Any) -> dict[str, Callable[[], float]]:
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    clock = process_time if torch.get_num_threads() == 1 else perf_counter
+    on_gpu = torch.cuda.is_initialized()
+    clock = process_time if torch.get_num_threads() == 1 and not on_gpu else perf_counter
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    wait()
     start = clock()
     call()
+    wait()
     return clock() - start
 
 
-def rows(kind: str, repeats: int) -> Iterator[dict[str, Any]]:
+def rows(kind: str, repeats: int, device: str) -> Iterator[dict[str, Any]]:
     """A row a task of one model: every measurement of both, in seconds."""
-    model = model_of(kind)
+    model = model_of(kind, device)
     for name, task in tasks_of(model).items():
         once = kind == "mamba" and name == "forward and backward"
         found: dict[str, list[float]] = {"slow path": [], "drop-ins": []}
@@ -117,16 +122,18 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     made_of = environment("transformers")
     made_of["versions"]["llvmlite"] = version_of("llvmlite")  # with which the scan is compiled
+    asked = f"--threads {options.threads}" if options.device == "cpu" else "--device cuda"
     data = {
         "schema": 1,
-        "command": f"python docs/benchmarks/in_transformers.py OUT.json --threads {options.threads}",
+        "command": f"python docs/benchmarks/in_transformers.py OUT.json {asked}",
         "environment": made_of,
         "length": LENGTH,
-        "rows": [row for kind in MODELS for row in rows(kind, options.repeats)],
+        "rows": [row for kind in MODELS for row in rows(kind, options.repeats, options.device)],
     }
     options.out.write_text(json.dumps(data, indent=1) + "\n")
 

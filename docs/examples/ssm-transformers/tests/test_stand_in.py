@@ -17,6 +17,7 @@ from ssm_backends.mamba_ssm import stand_in
 
 stand_in()  # before a model is imported, which looks for its functions once
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2}
 SMALL |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64}
@@ -54,11 +55,12 @@ def model_of(kind: str, **changed: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SMALL | MODELS[kind] | changed))
+    config = AutoConfig.for_model(kind, **SMALL | MODELS[kind] | changed)
+    return AutoModelForCausalLM.from_config(config).to(DEVICE)
 
 
 def tokens(length: int = 21) -> torch.Tensor:
-    return torch.randint(3, 64, (2, length), generator=torch.Generator().manual_seed(1))
+    return torch.randint(3, 64, (2, length), generator=torch.Generator().manual_seed(1)).to(DEVICE)
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def test_falcon_mamba_trains_on_mamba_ssms_norm_of_the_step_which_its_slow_path_
 @pytest.mark.parametrize("training", [True, False])
 def test_packed_sequences_are_kept_apart(kind: str, changed: dict[str, Any], training: bool) -> None:
     model, ids = model_of(kind, **changed).train(training), tokens()[:1]
-    packed = torch.tensor([[0] * 9 + [1] * 12], dtype=torch.int32)
+    packed = torch.tensor([[0] * 9 + [1] * 12], dtype=torch.int32, device=DEVICE)
     with torch.no_grad():
         found = model(ids, seq_idx=packed, use_cache=False).logits
         alone = torch.cat([model(part, use_cache=False).logits for part in (ids[:, :9], ids[:, 9:])], 1)
