@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_backends import validate
+from ssm_backends.once import validate_once
 from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._inputs import Inputs, blocks_of
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import saved_every
+from ssm_triton.direct import is_direct
 
 _DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 
 
-@torch.library.custom_op("ssm_triton::scan", mutates_args=())
-def scan(
+def _scan(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -40,6 +40,9 @@ def scan(
     x = Inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens, softplus, zoh)
     y, state, saved = run_forward(x, last=last, save=save)
     return y, A.new_empty(0) if state is None else state, A.new_empty(0) if saved is None else saved
+
+
+scan = torch.library.custom_op("ssm_triton::scan", _scan, mutates_args=())
 
 
 @scan.register_fake
@@ -193,7 +196,7 @@ def selective_scan(
     NotSupportedError
         If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    judge = validate_traced if torch.compiler.is_compiling() else validate
+    judge = validate_traced if torch.compiler.is_compiling() else validate_once
     judge(
         "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
         delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
@@ -203,7 +206,8 @@ def selective_scan(
     D, delta_bias, cu_seqlens = (None if m is None else m.contiguous() for m in (D, delta_bias, cu_seqlens))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     learn = may_be_differentiated("selective_scan", dict(zip(_DIFFERENTIABLE, tensors, strict=True)))
-    y, last, _ = scan(
+    direct = not learn and is_direct((*tensors, seq_idx, cu_seqlens))
+    y, last, _ = (_scan if direct else scan)(
         u, delta, A.contiguous(), B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens,
         delta_softplus, b_discretization == "zoh", return_last_state, saved_every(A.shape[1]) if learn else 0,
     )  # fmt: skip

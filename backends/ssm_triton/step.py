@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssm_backends import validate
+from ssm_backends.once import validate_once
 from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import refuse_tangents
 from ssm_backends.writable import check_writable
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
+from ssm_triton.direct import is_direct
 
 
 @torch.library.custom_op("ssm_triton::step", mutates_args=("new",))
@@ -137,7 +138,7 @@ def selective_state_update(
         If an input has a tangent of forward mode.
     """
     traced = torch.compiler.is_compiling()
-    judge = validate_traced if traced else validate
+    judge = validate_traced if traced else validate_once
     judge(
         "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
         delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
@@ -148,6 +149,8 @@ def selective_state_update(
     streams = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
     given = {name: x for name, x in {"state": state, **streams}.items() if x is not None}
     refuse_tangents("selective_state_update", given)
+    learn = torch.is_grad_enabled() and any(x.requires_grad for x in given.values())
+    direct = not learn and is_direct((*given.values(), state_indices))
     if A.is_complex():
         B, C = B.to(A.dtype), C.to(A.dtype)
     B, C = (m.unsqueeze(1) if m.ndim == 2 else m for m in (B, C))
@@ -166,6 +169,11 @@ def selective_state_update(
         b_discretization == "zoh",
     )
     if inplace:
-        return state_update_inplace(state, *rest), state
+        if not direct:
+            return state_update_inplace(state, *rest), state
+        y = _run(state, state, *rest)
+        if not state.is_inference():  # autograd refuses a gradient that has saved what was there before
+            torch.autograd.graph.increment_version(state)
+        return y, state
     new = torch.empty_like(state) if state_indices is None else state.clone()
-    return state_update(state, new, *rest), new
+    return (_run if direct else state_update)(state, new, *rest), new

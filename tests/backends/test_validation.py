@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 
@@ -19,6 +20,7 @@ from ssm_backends import (
     Operator,
     ShapeError,
     choose_forms,
+    once,
     validate,
 )
 from ssm_backends.operators.linear import SSM_RECURRENCE
@@ -347,3 +349,20 @@ def test_who_made_the_compute_type_wide_is_told() -> None:
     wide = inputs | {"A": Meta(inputs["A"].shape, "float64")}
     message = refused(DTypeError, "B", SELECTIVE_SCAN, wide)
     assert message.endswith("dtype float64, where `u` has float32 and `A` has float64; got float32")
+
+
+def test_a_kind_of_call_that_was_valid_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(once, "_VALID", set())
+    monkeypatch.setattr(once, "validate", lambda op, **inputs: asked.append(inputs["u"].shape))
+
+    def refuse(inputs: Mapping[str, Any]) -> None:
+        raise ArgumentError("another library")
+
+    for length in (3, 4, 3):
+        once.validate_once("causal_convolution", u=np.ones((1, 2, length)), K=np.ones((2, 2)))
+    assert asked == [(1, 2, 3), (1, 2, 4)]
+    for _ in range(2):  # what is refused is not remembered
+        with pytest.raises(ArgumentError):
+            once.validate_once("causal_convolution", refuse, u=np.ones((1, 2, 3)), K=np.ones((2, 2)))
+    assert len(asked) == 4

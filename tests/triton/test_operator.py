@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssm_backends import NotSupportedError, UnavailableError
-from ssm_triton import ssm_backend
+from ssm_triton import selective_scan, selective_state_update, ssm_backend
 from ssm_triton.scan import scan, scan_backward
 
 from .problems import problem
@@ -59,3 +62,43 @@ def test_the_plugin_claims_gradients_and_fused_memory(device: str) -> None:
 def test_a_device_that_it_cannot_serve(device: str) -> None:
     with pytest.raises(UnavailableError, match="GPU"):
         ssm_backend("meta")
+
+
+class Seen(TorchDispatchMode):
+    """The names of the operators that a mode is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def step_of(call: dict[str, Any]) -> dict[str, Any]:
+    """The first step of a scan."""
+    at = {name: x[..., 0] if name in ("u", "delta", "z", "B", "C") else x for name, x in call.items()}
+    return at | {"state": at.pop("initial_state").clone()}
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_mode_sees_the_operators_and_the_results_are_those_without(device: str, inplace: bool) -> None:
+    call = problem(device)
+    plain = selective_scan(**call), *selective_state_update(**step_of(call), inplace=inplace)
+    with Seen() as seen:
+        watched = selective_scan(**call), *selective_state_update(**step_of(call), inplace=inplace)
+    assert {name for name in seen.names if "ssm_triton" in name} == {
+        "ssm_triton.scan.default",
+        "ssm_triton.step_inplace.default" if inplace else "ssm_triton.step.default",
+    }
+    assert all(map(torch.equal, plain, watched))
+
+
+def test_what_is_only_noted_as_conjugated_is_read_so(device: str) -> None:
+    call = problem(device, complex_=True)
+    noted = call | {name: call[name].conj() for name in ("A", "B", "C", "initial_state")}
+    done = {name: x.resolve_conj() if isinstance(x, torch.Tensor) else x for name, x in noted.items()}
+    assert torch.equal(selective_scan(**noted), selective_scan(**done))
+    for found, wanted in zip(*(selective_state_update(**step_of(x)) for x in (noted, done)), strict=True):
+        assert torch.equal(found, wanted)

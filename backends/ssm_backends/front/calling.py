@@ -13,12 +13,10 @@ import numpy as np
 from ssm_backends.errors import REFUSALS, NotSupportedError
 from ssm_backends.front.choice import choose
 from ssm_backends.front.preference import wishes
+from ssm_backends.once import MOST, metadata
 from ssm_backends.schema import Operator
 from ssm_backends.tracing import Described, Patterns, Refused, described, inputs_of
 from ssm_backends.validation import as_python, check_sizes, find, validate, validate_unsized
-
-MOST: Final = 4096
-"""Kinds of call that are remembered."""
 
 Function = Callable[..., Any]
 
@@ -64,14 +62,7 @@ def _with_python_scalars(operator: Operator, inputs: Mapping[str, Any]) -> dict[
 def _metadata(item: tuple[str, Any]) -> tuple[Any, ...]:
     """All that validity and choice depend on, of one argument."""
     name, x = item
-    if getattr(x, "is_nested", False):  # it has no shape, and is never valid
-        return name, type(x), None
-    shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
-    if shape is None or dtype is None or isinstance(x, type):
-        return name, type(x), x if isinstance(x, bool | int | float | str | None) else repr(x)
-    gradient = getattr(x, "requires_grad", None)
-    layout = None if gradient is None else x.layout  # PyTorch's
-    return name, type(x), tuple(shape), dtype, getattr(x, "device", None), layout, gradient
+    return name, *metadata(x), getattr(x, "requires_grad", None)
 
 
 def _recording() -> bool:
