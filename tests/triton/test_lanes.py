@@ -17,17 +17,10 @@ import triton
 from ssm_triton import selective_scan
 from ssm_triton._inputs import Inputs
 from ssm_triton._lanes import FIRST_TRITON, SHARED_BYTES, can_be_copied, lanes_fit
-from ssm_triton._lanes_plan import (
-    LANES_WARPS,
-    ForwardFew,
-    ForwardLanes,
-    LanesPlan,
-    forward_lanes_plan,
-    lanes_plan,
-)
+from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, LanesPlan
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
-from ssm_triton._plan import Shape, backward_plan, forward_plan, saved_every
+from ssm_triton._plan import backward_plan, forward_plan, saved_every
 
 from .problems import problem, verdict
 
@@ -83,143 +76,6 @@ def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
     assert len(built) == 22
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
-
-
-@pytest.mark.parametrize(
-    ("shape", "alone"),
-    [
-        ((8, 1536, 2048, 16), True),
-        ((6, 2048, 100, 9), True),
-        ((8, 1536, 2048, 17), False),
-        ((4, 2048, 2048, 16), False),  # two programs of two channels a lane on a multiprocessor
-        ((8, 2048, 2048, 16), False),  # four
-        ((2, 5120, 2048, 16), False),  # two or three, and short segments beside them
-        ((1, 1536, 2048, 16), True),  # three, in eight segments
-        ((1, 2048, 2048, 16), False),  # four, in eight segments
-    ],
-)
-def test_a_channel_is_alone_in_its_lane_where_three_programs_share_a_multiprocessor(
-    shape: tuple[int, int, int, int], alone: bool
-) -> None:
-    b, d, length, n = shape
-    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
-    assert (plan.R == 1) is alone
-    assert plan.registers == (168 if alone else None)
-
-
-def test_short_segments_beside_three_long_ones_are_not_counted_on_twice() -> None:
-    plan = lanes_plan(Shape(3, 2048, 2048, 16, 1, 1, 3))
-    assert plan.segments * plan.segment == 2048, "192 long ones twice, and 192 short ones in 144 places"
-
-
-@pytest.mark.parametrize("n", [16, 20, 64])
-@pytest.mark.parametrize(
-    "shape",
-    [
-        (1, 1, 1),
-        (1, 2048, 2049),
-        (8, 2048, 2048),
-        (2, 5120, 2048),
-        (1, 24, 9),
-        (32, 768, 512),
-        (1, 1536, 65536),
-    ],
-)
-def test_plans_cover_time_with_few_slices(shape: tuple[int, int, int], n: int) -> None:
-    b, d, length = shape
-    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
-    assert plan.segments * plan.segment >= length > (plan.segments - 1) * plan.segment
-    assert plan.segment % plan.save == 0
-    tiles = -(-d // plan.DT)
-    assert (-(-tiles // plan.each) - 1) * 2 * plan.N < d, "dB and dC take more than two 16-bit streams"
-
-
-@pytest.mark.parametrize(
-    ("shape", "chained"),
-    [
-        ((32, 768, 512, 16), True),
-        ((17, 1024, 256, 16), True),
-        ((3, 2048, 4096, 64), True),
-        ((8, 2048, 2048, 16), False),  # one full wave
-        ((64, 1024, 256, 16), False),  # four full waves
-        ((17, 1024, 128, 16), False),  # too short to cut
-        (
-            (2, 5120, 2048, 16),
-            False,
-        ),  # programs for all places only if cut: none has ended when it is waited for
-    ],
-)
-def test_segments_wait_for_one_another_where_programs_are_more_than_places(
-    shape: tuple[int, int, int, int], chained: bool
-) -> None:
-    b, d, length, n = shape
-    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
-    assert plan.chained is chained
-    assert plan.segments > 1 or not chained
-
-
-@pytest.mark.parametrize("shape", [(2, 5120, 2048, 16), (5, 2048, 8192, 16), (3, 1024, 4096, 64)])
-def test_a_short_last_segment_goes_where_long_ones_leave_places(shape: tuple[int, int, int, int]) -> None:
-    b, d, length, n = shape
-    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
-    rest = length - plan.segment
-    programs, places = b * d // plan.DT, LANES_WARPS // plan.W
-    rounds = -(-programs // (places - programs))
-    assert plan.segments == 2
-    assert 0 < rest * rounds <= plan.segment < 0.8 * length
-
-
-@pytest.mark.parametrize("n", [9, 16, 17, 64])
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (1, 8, 70000), (1, 2048, 2049), (1, 1536, 65536), (8, 2048, 2048)]
-)
-@pytest.mark.parametrize("lean", [False, True])
-def test_forward_plans_cover_time_and_the_states(shape: tuple[int, int, int], n: int, lean: bool) -> None:
-    b, d, length = shape
-    plan = forward_lanes_plan(Shape(b, d, length, n, 1, 1, b), lean)
-    assert isinstance(plan, ForwardLanes)
-    assert plan.segments * plan.segment >= length > (plan.segments - 1) * plan.segment
-    assert plan.segment % 32 == 0
-    for tiling in (plan, plan.first or plan):
-        assert n <= tiling.N <= 32 * tiling.K
-        assert tiling.N % tiling.K == 0
-
-
-@pytest.mark.parametrize(
-    ("shape", "lean", "expected"),
-    [
-        ((1, 16, 1, 16), True, ForwardFew(2)),
-        ((1, 64, 512, 16), True, ForwardFew(2)),
-        ((1, 64, 1024, 16), True, None),
-        ((1, 768, 1024, 9), True, ForwardFew(2)),
-        ((1, 768, 2048, 16), True, None),
-        ((1, 1536, 2048, 16), True, ForwardFew(4)),
-        ((1, 1536, 65536, 16), True, None),
-        ((1, 2048, 2048, 16), True, ForwardFew(4)),
-        ((1, 2048, 65536, 16), False, ForwardFew(4)),
-        ((1, 2048, 2048, 17), True, None),
-        (
-            (1, 2816, 2048, 16),
-            True,
-            ForwardFew(2),
-        ),  # three programs of two warps on a multiprocessor, or two of four
-        ((2, 2048, 2048, 16), False, ForwardFew(4)),
-        ((3, 2112, 65536, 16), True, ForwardFew(4)),
-        ((3, 2048, 2048, 16), False, ForwardFew(4)),
-        ((4, 2048, 2048, 16), True, ForwardFew(2, K=4)),
-        ((4, 2048, 2048, 16), False, None),
-        ((2, 5120, 2048, 16), True, ForwardFew(4)),
-        ((2, 5120, 2048, 16), False, ForwardFew(4)),
-        ((8, 1536, 2048, 16), True, None),
-    ],
-)
-def test_few_warps_take_time_in_one_piece(
-    shape: tuple[int, int, int, int], lean: bool, expected: ForwardFew | None
-) -> None:
-    b, d, length, n = shape
-    for save in (0, 32):
-        plan = forward_lanes_plan(Shape(b, d, length, n, 1, 1, b), lean, along_time=True, save=save)
-        assert (plan if isinstance(plan, ForwardFew) else None) == expected
 
 
 def test_a_tensor_on_a_cpu_takes_the_plain_kernel() -> None:
