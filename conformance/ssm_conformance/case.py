@@ -38,6 +38,8 @@ class Recipe:
         The dtypes asked at ``level``, the others at full; all, if empty.
     dtypes
         The only dtypes that it is asked in; those of the operator, if empty.
+    one_sign
+        Whether cotangents are positive, so that what a gradient sums does not cancel.
     """
 
     op: str
@@ -49,6 +51,7 @@ class Recipe:
     seed: str = ""
     first: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    one_sign: bool = False
 
     def level_in(self, dtype: str) -> Level:
         """The smallest level that asks it in a dtype."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -44,6 +44,10 @@ class Draw:
     def index(self) -> bool:
         """Whether it holds integers."""
         return self.dtype is not None and self.dtype.startswith("int")
+
+    def positive(self) -> Draw:
+        """The same array of positive numbers of about one size."""
+        return replace(self, kind="log_uniform", parameters={"low": 0.25, "high": 2.0})
 
     def values(self, *key: str) -> NDArray[Any]:
         """Draw it: float64, complex128, or the index dtype.

@@ -9,7 +9,7 @@ import pytest
 from ssm_backends import OPERATORS, ArgumentError, Backend, NumpyArrays, Op, claims_as_data
 from ssm_backends.operators import PYTORCH_FEATURES
 from ssm_conformance import real
-from ssm_conformance.case import LEVELS
+from ssm_conformance.case import LEVELS, Case
 from ssm_conformance.cases import RECIPES, _duality, _options, _with, catalogue, find_case
 from ssm_conformance.checks import METHODS
 from ssm_conformance.checks.subject import Subject
@@ -190,3 +190,18 @@ def test_real_data_is_what_it_says() -> None:
     assert lines.max() > 3
     signal = Draw((2, 4, 100), "signal").values("a", "b")
     assert -4 < signal.min() < signal.max() < 4
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in catalogue("quick") if c.recipe.one_sign and c.method == "gradient"],
+    ids=lambda c: c.id,
+)
+def test_sums_of_one_sign_are_judged_in_float32(case: Case) -> None:
+    """Half of every gradient's elements to a twentieth; of either sign a bound may be all of them."""
+    op = Op(lambda **_: None, dtypes=("float32",), gradients="all")
+    subject = Subject(case, None, op, NumpyArrays("cpu"))
+    assert all((x.exact > 0).all() for x in subject.cotangents.values())
+    for name, judged in subject.exact_gradients(subject.arithmetic()).items():
+        with np.errstate(divide="ignore"):
+            assert np.median(judged.bound / abs(judged.value)) < 0.05, name

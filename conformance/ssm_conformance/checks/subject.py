@@ -239,14 +239,18 @@ class Subject:
         if self.given_cotangents is not None:
             return dict(self.given_cotangents)
         claimed = self.op.takes_cotangents(self.case.operator)
-        shapes = self.output_types()
-        return {
-            name: self.draw(
-                Draw(shape, complex=is_complex(dtype)), dtype, *self._stream, f"cotangent of {name}"
-            )
-            for name, (shape, dtype) in shapes.items()
+        draws = {
+            name: (Draw(shape, complex=is_complex(dtype)), dtype)
+            for name, (shape, dtype) in self.output_types().items()
             if name in claimed
         }
+        return {
+            name: self.draw(
+                draw.positive() if self.case.recipe.one_sign else draw,
+                dtype, *self._stream, f"cotangent of {name}",
+            )
+            for name, (draw, dtype) in draws.items()
+        }  # fmt: skip
 
     def output_types(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and dtype that each returned output must have."""

@@ -91,6 +91,17 @@ class _SlotsBeyond(Step):
         return super().held(state, new, inplace)
 
 
+class _BiasBetweenChunks(Dual):
+    """With heads of 64 and many chunks the gradient of dt_bias leaves out the steps at which they begin."""
+
+    def vjp(self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: None, **given: Any) -> Any:
+        found = super().vjp(cotangents, (*wrt, "dt"), saved, **given)
+        _, l, _, p = given["x"].shape
+        if "dt_bias" in wrt and p >= BLOCK and l > 4 * BLOCK:
+            found["dt_bias"] -= found["dt"][:, BLOCK::BLOCK].sum((0, 1))
+        return {name: found[name] for name in wrt}
+
+
 class _HeadsBeyondBlock(Dual):
     def outputs(self, a: Mapping[str, Array], given: Mapping[str, Any]) -> tuple[Array, Array]:
         y, final = super().outputs(a, given)
@@ -211,6 +222,11 @@ def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kern
 
 
 LAYER_SIZES: Final = (
+    _mutant(
+        "ssd-bias-between-chunks", 17,
+        "With heads of 64 and many chunks the gradient of dt_bias leaves out the steps at which they begin.",
+        "gradient/layer-long-of-one-sign", _BiasBetweenChunks(),
+    ),
     _mutant(
         "sixteen-states-block-lost", 2, "With 16 states and 64 channels, step 128 begins from zero.",
         "value/layer", _LayerOf(lambda d, l, n: n == 16 and d >= 64, 128),

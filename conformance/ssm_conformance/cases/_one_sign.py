@@ -1,0 +1,56 @@
+"""Real layers whose sums do not cancel: gradients of parameters, judged in float32 at these sizes too.
+
+A gradient of A, of a bias or of D sums over times, rows and channels. Of terms of either sign little may be
+left, no more than what honest arithmetic in float32 is granted for all of them; only float64 then sees that
+some are missing. Streams and cotangents of one sign leave all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ssm_conformance.case import Level, Recipe
+from ssm_conformance.cases._duality import VALUE as SSD
+from ssm_conformance.cases._duality import ssd_inputs
+from ssm_conformance.cases._mamba3 import VALUE as SISO
+from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._selective import OUTPUT as SCAN
+from ssm_conformance.cases._selective import scan_inputs
+from ssm_conformance.cases._short_convolution import OUTPUT as CONV
+from ssm_conformance.cases._short_convolution import conv_inputs
+
+_STREAMS: Final = {
+    "selective_scan": ("u", "B", "C", "D", "z"),
+    "ssd": ("x", "B", "C", "D", "z"),
+    "mamba3_siso": ("q", "k", "v", "D", "z"),
+    "causal_conv1d": ("x",),
+}
+"""What is drawn of one sign; steps, decays and angles stay as they are."""
+
+Row = tuple[str, str, str, Level, dict[str, Any]]
+
+
+def _rows() -> Iterator[Row]:
+    """More steps than a chunk of 64, of 256, than a program's 1024; more channels than a block."""
+    yield "selective_scan", "layer", SCAN, "quick", scan_inputs(2, 96, 150, 16)
+    yield "selective_scan", "layer-long", SCAN, "quick", scan_inputs(1, 16, 2100, 16)
+    yield "ssd", "layer-groups", SSD, "quick", ssd_inputs(1, 66, 4, 64, 64, g=2)
+    yield "ssd", "layer-long", SSD, "quick", ssd_inputs(1, 261, 2, 64, 16)
+    yield "mamba3_siso", "layer-64-128", SISO, "quick", siso_inputs(1, 70, 1, 64, 128, a=32)
+    yield "mamba3_siso", "layer-long", SISO, "full", siso_inputs(1, 261, 1, 64, 64, a=16)
+    yield "causal_conv1d", "layer-long", CONV, "quick", conv_inputs(2, 72, 1040, 4)
+
+
+ONE_SIGN: Final = tuple(
+    Recipe(
+        op,
+        f"{name}-of-one-sign",
+        inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if stream in inputs},
+        clause,
+        level,
+        dtypes=("float32",),
+        one_sign=True,
+    )
+    for op, name, clause, level, inputs in _rows()
+)
