@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Barrier
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -30,6 +34,10 @@ def nothing_stands() -> Iterator[None]:
     if any(name in sys.modules or find_spec(name) for name in _PACKAGES):
         pytest.skip("one of the packages is installed here, and is not replaced")
     yield
+    forget()
+
+
+def forget() -> None:
     for name in _MODULES:
         sys.modules.pop(name, None)
     _STANDING.clear()
@@ -82,6 +90,36 @@ def test_an_unknown_package_is_refused() -> None:
     message = "^`packages` must be 'mamba_ssm' or 'causal_conv1d'; got 'fla'"
     with pytest.raises(ArgumentError, match=message):
         stand_in("fla")
+
+
+@pytest.mark.parametrize("name", ["mamba_ssm.ops", ["mamba_ssm"], None])
+def test_what_names_no_package_is_refused_before_and_after(name: Any) -> None:
+    message = f"^`packages` must be 'mamba_ssm' or 'causal_conv1d'; got {re.escape(repr(name))}$"
+    for _ in range(2):
+        with pytest.raises(ArgumentError, match=message):
+            stand_in(name)
+        stand_in()
+
+
+def test_threads_may_ask_at_once() -> None:
+    """None finds the packages installed, or half of their modules, while another puts them there."""
+
+    def ask(together: Barrier) -> None:
+        together.wait()
+        stand_in()
+        importlib.import_module("mamba_ssm.ops.triton.ssd_combined")
+
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(100):
+                forget()
+                together = Barrier(4)
+                for asked in [pool.submit(ask, together) for _ in range(4)]:
+                    asked.result()
+    finally:
+        sys.setswitchinterval(often)
 
 
 def test_what_is_installed_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

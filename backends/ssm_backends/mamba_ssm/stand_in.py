@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from threading import Lock
 from types import ModuleType
 from typing import Final
 
@@ -38,6 +39,8 @@ _MODULES: Final = {
 """The modules of both packages, parents first, and the functions that each holds."""
 _PACKAGES: Final = ("mamba_ssm", "causal_conv1d")
 _STANDING: Final[dict[str, ModuleType]] = {}
+_ASKING: Final = Lock()
+"""Held from the look at what is there until all is: another thread finds nothing or everything."""
 
 
 def stand_in(*packages: str) -> None:
@@ -63,18 +66,22 @@ def stand_in(*packages: str) -> None:
     UnavailableError
         If a model of transformers that looks for them has been imported: it looks once.
     """
-    wanted = [name for name in packages or _PACKAGES if not _stands(name)]
-    for name in wanted:
+    for name in packages:
         if name not in _PACKAGES:
             listed = " or ".join(map(repr, _PACKAGES))
             raise ArgumentError(f"`packages` must be {listed}; got {name!r}")
-        if name in sys.modules or find_spec(name) is not None:
-            raise ArgumentError(f"`packages` must name none that is installed here; got {name!r}, which is")
-    if wanted:
-        _refuse_if_late()
-    for name, functions in _MODULES.items():
-        if name.partition(".")[0] in wanted:
-            _register(name, functions)
+    with _ASKING:
+        wanted = [name for name in packages or _PACKAGES if not _stands(name)]
+        for name in wanted:
+            if name in sys.modules or find_spec(name) is not None:
+                raise ArgumentError(
+                    f"`packages` must name none that is installed here; got {name!r}, which is"
+                )
+        if wanted:
+            _refuse_if_late()
+        for name, functions in _MODULES.items():
+            if name.partition(".")[0] in wanted:
+                _register(name, functions)
 
 
 def _stands(name: str) -> bool:
