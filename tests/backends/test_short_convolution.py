@@ -118,6 +118,23 @@ def test_final_states_are_the_last_inputs_and_are_written_where_they_are_wanted(
     assert torch.equal(y, mamba_ssm.causal_conv1d_fn(x.contiguous(), **given, initial_states=state))
 
 
+def test_room_for_states_serves_every_step_of_a_training() -> None:
+    given, state = inputs_of(), randn(B, D, W - 1, seed=5)
+    x, out = given.pop("x").requires_grad_(), torch.full((B, D, W - 1), float("nan"))
+    wanted = None
+    for _ in range(2):
+        y, last = mamba_ssm.causal_conv1d_fn(
+            x, **given, initial_states=state, return_final_states=True, final_states_out=out
+        )
+        assert not out.requires_grad
+        assert torch.equal(out, last)
+        out.fill_(float("nan"))  # which the gradient does not read
+        (dx,) = torch.autograd.grad(y.sum() + (last * last).sum(), x)
+        wanted = dx if wanted is None else wanted
+        assert torch.equal(dx, wanted)
+        assert dx.isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kept", [W - 1, W, L + W])
 @pytest.mark.parametrize("ring", [False, True])

@@ -57,7 +57,8 @@ def causal_conv1d_fn(
     return_final_states
         Return (y, final states).
     final_states_out
-        (b, d, v), x's dtype: the final states are written there, and are what is returned.
+        (b, d, v), x's dtype: the final states are written there, and it is what is returned. Where they
+        have a gradient it is left out of the graph, to be written again, and they are returned by themselves.
     activation
         None, or "silu", also called "swish".
 
@@ -93,7 +94,12 @@ def causal_conv1d_fn(
     if last is None:
         return y
     last = last.to(x.dtype)  # not rounded: each of its elements is one of x or of initial_states
-    return y, last if final_states_out is None else final_states_out.copy_(last)
+    if final_states_out is None:
+        return y, last
+    if last.requires_grad:
+        final_states_out.copy_(last.detach())
+        return y, last
+    return y, final_states_out.copy_(last)
 
 
 def _check_written(final_states_out: Tensor, return_final_states: bool) -> None:
