@@ -209,6 +209,20 @@ def test_no_rows_and_no_slots_are_a_call_too(rows: int, slots: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "given", "error"),
+    [("activation", "relu", ArgumentError), ("weight", randn(D, W).double(), DTypeError)],
+)
+@pytest.mark.parametrize(("rows", "slots"), [(0, 7), (0, 0), (3, 0)])
+def test_what_no_row_can_be_served_with_is_refused(
+    rows: int, slots: int, name: str, given: Any, error: type[Exception]
+) -> None:
+    inputs = step_of() | {"conv_state_indices": torch.full((rows,), -1), name: given}
+    inputs |= {"x": inputs["x"][:rows], "conv_state": inputs["conv_state"][:slots]}
+    with pytest.raises(error, match=f"^`{name}` must "):
+        mamba_ssm.causal_conv1d_update(**inputs)
+
+
+@pytest.mark.parametrize(
     ("name", "given", "error", "message"),
     [
         ("x", None, DTypeError, "`x` must be a PyTorch tensor; got None"),

@@ -132,6 +132,7 @@ def _advance_slots(x: Tensor, pool: Tensor, times: Tensor | None, slots: Tensor,
     import torch
 
     if 0 in (len(x), len(pool)):
+        _advance(x[:0], pool[:0], None, *filtered)  # which refuses what it would with rows
         return torch.zeros_like(x)
     skipped = slots < 0
     repeated = torch.where(skipped, (~skipped).int().argmax(), torch.arange(len(slots), device=slots.device))
