@@ -76,6 +76,13 @@ def test_what_is_narrow_is_widened_without_a_loss() -> None:
     assert torch.equal(found, ssd(**given | widened))
 
 
+def test_the_ends_of_sequences_are_read_for_their_states_alone() -> None:
+    """As in mamba-ssm, whose Mamba2 hands them on beside seq_idx and asks for no states in training."""
+    given = scan_inputs() | {"chunk_size": 4, "seq_idx": torch.tensor([[0] * 6 + [1] * 7] * 2)}
+    found = mamba_ssm.mamba_chunk_scan_combined(**given, cu_seqlens=torch.tensor([0, 6, 13, 19, 26]))
+    assert torch.equal(found, mamba_ssm.mamba_chunk_scan_combined(**given))
+
+
 def test_float64_takes_a_decay_of_float32() -> None:
     given = scan_inputs(torch.float64) | {"initial_states": None}
     given |= {name: given[name].float() for name in ("A", "D", "dt_bias")}
@@ -95,12 +102,15 @@ def test_float64_takes_a_decay_of_float32() -> None:
         ("chunk_size", 0, ArgumentError, "`chunk_size` must be a positive int; got 0"),
         ("chunk_size", True, ArgumentError, "`chunk_size` must be a positive int; got True"),
         ("initial_states", randn(2, 4, 3, 6), ShapeError, r"`initial_states` must have shape \(b, h, p, n\)"),
-        ("cu_seqlens", torch.tensor([0, 13]), NotSupportedError, "`cu_seqlens` is not served"),
         ("return_varlen_states", True, NotSupportedError, "`return_varlen_states` is not served"),
+        (
+            "return_varlen_states", torch.ones(2), DTypeError,
+            "`return_varlen_states` must be True or False; got tensor",
+        ),
         ("dt_softplus", "yes", DTypeError, "`dt_softplus` must be True or False; got 'yes'"),
         ("dt_limit", 3.0, DTypeError, "`dt_limit` must be"),
     ],
-)
+)  # fmt: skip
 def test_bad_use_of_the_scan_is_told_in_its_own_names(
     name: str, given: Any, error: type[Exception], message: str
 ) -> None:

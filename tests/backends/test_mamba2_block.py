@@ -118,6 +118,20 @@ def test_the_block_is_its_stages(mlp: int, before: bool, packed: bool, without: 
     assert np.abs(last.numpy() - wanted_last).max() < 1000 * 2**-53 * np.abs(wanted_last).max()
 
 
+def test_steps_that_fill_up_give_nothing_and_get_no_gradient() -> None:
+    """As where the convolution is causal-conv1d's, which marks them by a negative seq_idx."""
+    given = block_inputs(torch.float64) | {"outproj_bias": None}
+    x = given.pop("zxbcdt").requires_grad_()
+    packed = torch.tensor([[0] * 4 + [1] * 3 + [-1] * 2, [2] * 9], dtype=torch.int32)
+    block = mamba_ssm.mamba_split_conv1d_scan_combined
+    out, last = block(x, **given, seq_idx=packed, return_final_states=True)
+    assert not out[0, 7:].any()
+    assert not last[0].any()
+    assert torch.equal(out[0, :7], block(x, **given, seq_idx=packed.abs())[0, :7])
+    (dx,) = torch.autograd.grad(out.sum() + last.sum(), x)
+    assert not dx[0, 7:].any()
+
+
 def test_its_gradients_are_slopes() -> None:
     given = block_inputs(torch.float64, 1) | {"A": -torch.rand(H, dtype=torch.float64) - 0.5}
     names = [name for name, x in given.items() if isinstance(x, torch.Tensor)]
@@ -136,6 +150,14 @@ def test_the_width_of_a_head_is_read_from_a_skip_for_each_channel() -> None:
     found = mamba_ssm.mamba_split_conv1d_scan_combined(**wide)
     # The skip in another shape is added elsewhere: as many roundings as the sums of the projection have.
     assert (found - whole).abs().max() < 100 * 2**-24 * whole.abs().max()
+
+
+def test_scalars_of_numpy_are_those_of_python() -> None:
+    plain = block_inputs() | {"rmsnorm_eps": 0.5, "norm_before_gate": False}
+    scalars = {"chunk_size": np.int64(4), "headdim": np.int32(P), "ngroups": np.int64(G)}
+    scalars |= {"rmsnorm_eps": np.float32(0.5), "norm_before_gate": np.bool_(False)}
+    block = mamba_ssm.mamba_split_conv1d_scan_combined
+    assert torch.equal(block(**plain | scalars), block(**plain))
 
 
 def test_bfloat16_is_rounded_between_the_stages_alone() -> None:
@@ -189,7 +211,9 @@ def test_it_is_one_graph(mlp: int) -> None:
         ("outproj_weight", None, ArgumentError, "`outproj_bias` must be given with `outproj_weight` alone"),
         ("outproj_bias", randn(M + 1), ShapeError, r"`outproj_bias` must have shape \(m,\) with m = 7"),
         ("chunk_size", 0, ArgumentError, "`chunk_size` must be a positive int; got 0"),
-        ("norm_before_gate", "yes", ArgumentError, "`norm_before_gate` must be True or False; got 'yes'"),
+        ("ngroups", True, ArgumentError, "`ngroups` must be a positive int; got True"),
+        ("norm_before_gate", "yes", DTypeError, "`norm_before_gate` must be True or False; got 'yes'"),
+        ("norm_before_gate", torch.ones(2), DTypeError, "`norm_before_gate` must be True or False; got tens"),
         ("activation", "gelu", ArgumentError, "`activation` must be"),
         ("seq_idx", torch.zeros(B, L), DTypeError, "`seq_idx` must have dtype int32"),
         ("initial_states", randn(B, H, P, 6), ShapeError, "`initial_states` must have shape"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ssm_backends.mamba_ssm._inner_inputs import check_projections
-from ssm_backends.mamba_ssm._tensors import only_tensors, shapes_of, sized
+from ssm_backends.mamba_ssm._tensors import check_count, only_tensors, shapes_of, sized
 
 _SHAPES: Final = (
     "zxbcdt: b l q, A: h, dt_bias: h, D: h | h p, conv1d_weight: c w, conv1d_bias: c, seq_idx: b l, "
@@ -62,11 +64,9 @@ def split_sizes(headdim: int | None, ngroups: int, rmsnorm_eps: float, **given: 
 
 
 def _check_counts(headdim: int | None, ngroups: int, D: Any) -> None:
-    for name, count in (("headdim", headdim), ("ngroups", ngroups)):
-        if count is None and name == "headdim":
-            continue
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ArgumentError(f"`{name}` must be a positive int; got {count!r}")
+    check_count("ngroups", ngroups)
+    if headdim is not None:
+        check_count("headdim", headdim)
     if headdim is None and D.ndim == 1:
         raise ArgumentError("`headdim` must be given where `D` has one number a head; got None")
     if headdim is not None and D.ndim == 2 and D.shape[1] != headdim:
@@ -80,7 +80,8 @@ def _check_rest(given: dict[str, Any], inner: int, mlp: int, rmsnorm_eps: float)
     for name in ("rmsnorm_weight", *_PROJECTIONS):
         if given[name] is not None and not given[name].is_floating_point():
             raise DTypeError(f"`{name}` must have a real floating dtype; got {given[name].dtype}")
-    if norm is not None and (isinstance(rmsnorm_eps, bool) or not isinstance(rmsnorm_eps, (float, int))):
+    number = isinstance(rmsnorm_eps, float | int | np.floating | np.integer)
+    if norm is not None and (isinstance(rmsnorm_eps, bool) or not number):
         raise DTypeError(f"`rmsnorm_eps` must be a number; got {rmsnorm_eps!r}")
     if weight is not None and weight.shape[1] != mlp + inner:
         raise ShapeError(f"`outproj_weight` must have {mlp + inner} columns; got {tuple(weight.shape)}")

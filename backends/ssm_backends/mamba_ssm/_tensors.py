@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from ssm_backends._shapes import Sizes, pretty, rank_matches
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, NotSupportedError, ShapeError
 from ssm_backends.tracing import described
@@ -47,6 +49,30 @@ def only_pythons(**plain: Any) -> None:
 
     if torch.compiler.is_compiling():
         described(plain)
+
+
+def check_flag(name: str, x: Any) -> None:
+    """Refuse what is neither True nor False, of Python's or NumPy's.
+
+    Raises
+    ------
+    DTypeError
+        Naming it.
+    """
+    if not isinstance(x, bool | np.bool_):
+        raise DTypeError(f"`{name}` must be True or False; got {x!r}")
+
+
+def check_count(name: str, x: Any) -> None:
+    """Refuse what is not a positive int, of Python's or NumPy's.
+
+    Raises
+    ------
+    ArgumentError
+        Naming it.
+    """
+    if isinstance(x, bool) or not isinstance(x, int | np.integer) or x < 1:
+        raise ArgumentError(f"`{name}` must be a positive int; got {x!r}")
 
 
 def shapes_of(given: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:

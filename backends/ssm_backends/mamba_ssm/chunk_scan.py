@@ -5,9 +5,11 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ssm_backends.errors import ArgumentError, NotSupportedError
+from ssm_backends.errors import NotSupportedError
 from ssm_backends.front.functions import ssd
 from ssm_backends.mamba_ssm._tensors import (
+    check_count,
+    check_flag,
     computed,
     only_pythons,
     only_tensors,
@@ -65,7 +67,8 @@ def mamba_chunk_scan_combined(
     seq_idx
         (b, l), int32 or int64: the states are reset where it changes along l.
     cu_seqlens, return_varlen_states
-        Not served: the states at the ends of packed sequences.
+        Not served: the states at the ends of packed sequences. `cu_seqlens` alone is not read, as in
+        mamba-ssm: it is `seq_idx` that keeps sequences apart.
     dt_softplus
         Δ = log(1 + exp(dt + dt_bias)).
     dt_limit
@@ -86,11 +89,12 @@ def mamba_chunk_scan_combined(
         If the states of packed sequences are asked for, or no backend serves the call here.
     """
     only_pythons(dt_softplus=dt_softplus, return_final_states=return_final_states)
-    check_chunk_size(chunk_size)
-    if cu_seqlens is not None or return_varlen_states:
-        name = "cu_seqlens" if cu_seqlens is not None else "return_varlen_states"
+    check_count("chunk_size", chunk_size)
+    check_flag("return_varlen_states", return_varlen_states)
+    if return_varlen_states:
         raise NotSupportedError(
-            f"`{name}` is not served: mamba_chunk_scan_combined returns no states within a length"
+            "`return_varlen_states` is not served: "
+            "mamba_chunk_scan_combined returns no states within a length"
         )
     optional = {
         "D": D, "z": z, "dt_bias": dt_bias, "initial_states": initial_states, "seq_idx": seq_idx,
@@ -103,15 +107,3 @@ def mamba_chunk_scan_combined(
         dt_softplus, dt_limit, return_final_states,
         initial_states=None if initial_states is None else computed(initial_states), seq_idx=seq_idx,
     )  # fmt: skip
-
-
-def check_chunk_size(chunk_size: int) -> None:
-    """Refuse what is no length of a chunk.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not a positive int.
-    """
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
-        raise ArgumentError(f"`chunk_size` must be a positive int; got {chunk_size!r}")

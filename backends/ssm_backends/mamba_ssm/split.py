@@ -5,11 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_backends.errors import ArgumentError
-from ssm_backends.front.functions import causal_conv1d
 from ssm_backends.mamba_ssm._split_inputs import split_sizes
-from ssm_backends.mamba_ssm._tensors import computed, only_pythons, under_names
-from ssm_backends.mamba_ssm.chunk_scan import check_chunk_size, mamba_chunk_scan_combined
+from ssm_backends.mamba_ssm._tensors import check_count, check_flag, computed, only_pythons, under_names
+from ssm_backends.mamba_ssm.chunk_scan import mamba_chunk_scan_combined
+from ssm_backends.mamba_ssm.convolution import causal_conv1d_fn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +56,7 @@ def mamba_split_conv1d_scan_combined(
         (h,) or (h, p).
     chunk_size, initial_states, seq_idx, dt_limit
         As in :func:`mamba_chunk_scan_combined`; the convolution too reads nothing across a change of seq_idx.
+        A negative number marks a step that fills up: x, B and C are 0 there.
     return_final_states
         Return (out, final states (b, h, p, n)).
     activation
@@ -88,9 +88,8 @@ def mamba_split_conv1d_scan_combined(
     from torch.nn.functional import linear
 
     only_pythons(return_final_states=return_final_states, activation=activation)
-    check_chunk_size(chunk_size)
-    if norm_before_gate not in (True, False):
-        raise ArgumentError(f"`norm_before_gate` must be True or False; got {norm_before_gate!r}")
+    check_count("chunk_size", chunk_size)
+    check_flag("norm_before_gate", norm_before_gate)
     size = split_sizes(
         headdim, ngroups, rmsnorm_eps,
         zxbcdt=zxbcdt, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, dt_bias=dt_bias, A=A, D=D,
@@ -100,8 +99,8 @@ def mamba_split_conv1d_scan_combined(
     parts = [2 * size.mlp, size.inner, size.convolved, size.heads]
     halves, z, xBC, dt = torch.split(zxbcdt, parts, dim=-1)
     xBC = under_names(
-        _CONVOLVED, causal_conv1d,
-        xBC.transpose(1, 2), conv1d_weight, conv1d_bias, activation, seq_idx=seq_idx,
+        _CONVOLVED, causal_conv1d_fn,
+        xBC.transpose(1, 2), conv1d_weight, conv1d_bias, seq_idx, activation=activation,
     ).transpose(1, 2)  # fmt: skip
     matrix = ngroups * size.state
     x, B, C = torch.split(xBC, [size.inner, matrix, matrix], dim=-1)
