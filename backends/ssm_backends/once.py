@@ -23,6 +23,15 @@ def metadata(x: Any) -> tuple[Any, ...]:
     return type(x), tuple(shape), dtype, getattr(x, "device", None), layout
 
 
+def can_be_remembered(kind: tuple[Any, ...]) -> bool:
+    """Whether a kind of call can be looked up: the sizes that a trace leaves open have no hash."""
+    try:
+        hash(kind)
+    except TypeError:
+        return False
+    return True
+
+
 def validate_once(op: str, also: Callable[[Mapping[str, Any]], None] | None = None, **inputs: Any) -> None:
     """Raise what :func:`ssm_backends.validate` raises; a kind of call that was valid is not asked again.
 
@@ -36,11 +45,13 @@ def validate_once(op: str, also: Callable[[Mapping[str, Any]], None] | None = No
         Its arguments.
     """
     kind = (op, also, *inputs, *map(metadata, inputs.values()))
-    if kind in _VALID:
+    known = can_be_remembered(kind)
+    if known and kind in _VALID:
         return
     validate(op, **inputs)
     if also is not None:
         also(inputs)
-    if len(_VALID) >= MOST:
-        _VALID.clear()
-    _VALID.add(kind)
+    if known:
+        if len(_VALID) >= MOST:
+            _VALID.clear()
+        _VALID.add(kind)

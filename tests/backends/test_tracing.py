@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import ssm_backends
 from ssm_backends import OPERATORS, DTypeError, NotSupportedError, ShapeError, mamba_ssm
@@ -235,3 +236,25 @@ def test_open_sizes_are_compared_and_no_more() -> None:
     sizes.match("z", "b d", (OpenSize(2), OpenSize(3)))
     with pytest.raises(ShapeError, match="d = 3"):
         sizes.match("delta", "b d", (OpenSize(2), OpenSize(4)))
+
+
+@pytest.mark.parametrize(
+    ("operator", "backend"), [("selective_scan", "cpu"), ("selective_scan", "torch"), ("ssd", "torch")]
+)
+def test_a_recording_may_leave_sizes_open(operator: str, backend: str) -> None:
+    """An open size has no hash: such a kind of call is not remembered, and is served all the same."""
+
+    def given(b: int, l: int) -> tuple[torch.Tensor, ...]:
+        u, delta, B = torch.randn(b, 4, l), torch.rand(b, 4, l), torch.randn(b, 3, l)
+        if operator == "selective_scan":
+            return u, delta, -torch.rand(4, 3), B, B
+        matrix = B.mT.unsqueeze(2)
+        return u.mT.unsqueeze(-1), delta.mT, -torch.rand(4), matrix, matrix
+
+    def served(*tensors: torch.Tensor) -> Any:
+        return getattr(ssm_backends, operator)(*tensors, backend=backend)
+
+    others = given(3, 9)
+    with torch.no_grad():
+        recorded = make_fx(served, tracing_mode="symbolic")(*given(2, 7))
+        assert torch.equal(recorded(*others), served(*others))

@@ -13,7 +13,7 @@ import numpy as np
 from ssm_backends.errors import REFUSALS, NotSupportedError
 from ssm_backends.front.choice import choose
 from ssm_backends.front.preference import wishes
-from ssm_backends.once import MOST, metadata
+from ssm_backends.once import MOST, can_be_remembered, metadata
 from ssm_backends.schema import Operator
 from ssm_backends.tracing import Described, Patterns, Refused, described, inputs_of
 from ssm_backends.validation import as_python, check_sizes, find, validate, validate_unsized
@@ -42,13 +42,15 @@ def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) ->
         return getattr(_TRACED, chosen)(**given)
     named = backend if isinstance(backend, str | None) else repr(backend)
     kind = (operator.name, named, wishes(), _recording(), *map(_metadata, inputs.items()))
-    served = _REMEMBERED.get(kind)
+    known = can_be_remembered(kind)
+    served = _REMEMBERED.get(kind) if known else None
     if served is None:
         call = validate(operator, **inputs)
         served = choose(call, backend).op.fn, tuple(call.inputs)
-        if len(_REMEMBERED) >= MOST:
-            _REMEMBERED.clear()
-        _REMEMBERED[kind] = served
+        if known:
+            if len(_REMEMBERED) >= MOST:
+                _REMEMBERED.clear()
+            _REMEMBERED[kind] = served
     fn, names = served
     return fn(**{name: inputs[name] for name in names})
 
