@@ -59,9 +59,9 @@ def mamba_chunk_scan_combined(
         How the length is cut there, a positive int. What is computed does not depend on it, and each
         backend cuts as suits it.
     D
-        (h,) or (h, p), float32; other floating types are widened.
+        (h,) or (h, p), float32; another floating type is made A's.
     dt_bias
-        (h,), float32; other floating types are widened.
+        (h,), float32; another floating type is made A's.
     initial_states
         (b, h, p, n), float32 or narrower, float64 where x is; zeros if not given.
     seq_idx

@@ -36,7 +36,7 @@ def selective_scan_fn(
         (d, n), (b, n, l) or (b, g, n, l). With complex A, variable ones may be interleaved reals
         (…, 2l): real and imaginary part of each step, as in mamba-ssm; or complex (…, l).
     D, delta_bias
-        (d,), float32; other floating types are widened.
+        (d,), float32; another floating type is made A's.
     delta_softplus
         Δ = log(1 + exp(delta + delta_bias)).
     return_last_state
