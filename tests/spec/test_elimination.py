@@ -174,6 +174,7 @@ def test_a_solve_is_granted_what_moves_it_most(complex_: bool) -> None:
         way = ways(np.abs(inverse)[None], Arithmetic())
         y, back = ((found.back[0].T @ R, found.forth[0].T) if rows else
                    (found.forth[0] @ R, found.back[0]))  # fmt: skip
+        # An identity in float64, through two inverses.
         np.testing.assert_allclose(back @ y, Z, rtol=1e-9)
         moved = np.abs(inverse @ way.P[0]) @ way.forward()[0] @ np.abs(y)
         moved = moved + np.abs(back) @ way.back()[0] @ np.abs(way.Q[0].T @ Z)

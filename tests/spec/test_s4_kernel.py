@@ -220,6 +220,7 @@ def test_woodburys_identity_is_granted_what_its_factors_lose(pairs):
     call = read_keywords(arrays | {"length": 1, "paired": True})
     A_bar, B_bar = discretised(impulse_response(call))
     exact = by_woodbury(call, 1.0)
+    # Two ways to the same numbers in float64.
     np.testing.assert_allclose(exact, np.concatenate((A_bar, B_bar), axis=-1), atol=1e-12)
     u, half = 2.0**-24, call.delta[:, None] / 2
     size = np.sum(np.abs(half * call.Q * call.P / (1 - half * call.Lambda)), axis=-1)
@@ -252,6 +253,7 @@ def test_a_wrong_truncation_is_granted_what_it_does_to_each_term():
         moved = toward / np.linalg.norm(toward, axis=-1, keepdims=True)
         C = arrays["C"] + (moved[:, None] @ rest)[:, 0]
         moved_K = ssm_spec.s4_kernel(**(arrays | {"C": C}), length=length)
+        # Linear in C: exact but for float64.
         np.testing.assert_allclose((moved_K - K)[:, j], granted[:, j], rtol=1e-9)
 
 
@@ -266,6 +268,7 @@ def test_a_wrong_root_of_unity_is_granted_the_slope_there():
 
     for k, omega in enumerate(np.exp(-2j * np.pi * np.arange(length) / length)):
         measured = (function(omega * (1 + 1e-6)) - function(omega * (1 - 1e-6))) / 2e-6
+        # A central difference over 2e-6: 1e-12 of its curvature, and float64 over 2e-6.
         np.testing.assert_allclose(np.abs(measured), slope[:, k], rtol=1e-7)
 
 
@@ -276,6 +279,7 @@ def test_products_of_a_row_are_granted_what_they_reach():
     E = 1e-3 * np.eye(2)[None]
     bars = Bounded(A_bar, E, E, np.ones(A_bar.shape, dtype=bool))
     granted = _step_by_step(bars, _powers(C, A_bar, length), 2, 0.0)
+    # `longest` is a bound on the norm, 2⁻²⁰ of it above.
     np.testing.assert_allclose(granted, length * 1e-3 * 5.0, rtol=1e-5)
 
 
