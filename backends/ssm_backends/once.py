@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from ssm_backends.validation import validate
 
 MOST: Final = 4096
@@ -17,7 +19,7 @@ def metadata(x: Any) -> tuple[Any, ...]:
     if getattr(x, "is_nested", False):  # it has no shape, and is never valid
         return type(x), None
     shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
-    if shape is None or dtype is None or isinstance(x, type):
+    if shape is None or dtype is None or isinstance(x, type | np.generic):  # a scalar is its value
         return type(x), x if isinstance(x, bool | int | float | str | None) else repr(x)
     layout = x.layout if hasattr(x, "requires_grad") else None  # PyTorch's
     return type(x), tuple(shape), dtype, getattr(x, "device", None), layout

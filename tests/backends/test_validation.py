@@ -366,3 +366,11 @@ def test_a_kind_of_call_that_was_valid_is_not_asked_again(monkeypatch: pytest.Mo
         with pytest.raises(ArgumentError):
             once.validate_once("causal_convolution", refuse, u=np.ones((1, 2, 3)), K=np.ones((2, 2)))
     assert len(asked) == 4
+
+
+def test_a_word_of_numpys_that_was_valid_does_not_excuse_another_of_its_length() -> None:
+    call = {"u": np.ones((1, 2, 3)), "delta": np.ones((1, 2, 3)), "A": -np.ones((2, 1))}
+    call |= {"B": np.ones((1, 1, 3)), "C": np.ones((1, 1, 3))}
+    once.validate_once("selective_scan", **call, b_discretization=np.str_("zoh"))
+    with pytest.raises(ArgumentError, match="`b_discretization` must be"):
+        once.validate_once("selective_scan", **call, b_discretization=np.str_("hoz"))
