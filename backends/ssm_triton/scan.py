@@ -38,7 +38,8 @@ def _scan(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(y, last state, saved states); the second and third are empty if not asked for."""
     x = Inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens, softplus, zoh)
-    y, state, saved = run_forward(x, last=last, save=save)
+    with torch.cuda.device_of(u):  # Triton launches on the current one
+        y, state, saved = run_forward(x, last=last, save=save)
     return y, A.new_empty(0) if state is None else state, A.new_empty(0) if saved is None else saved
 
 
@@ -93,7 +94,8 @@ def scan_backward(
 ) -> list[Tensor]:
     """The gradients, in the order of the inputs; empty for an input that was not given."""
     x = Inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens, softplus, zoh)
-    out = run_backward(x, saved, dy, dlast)
+    with torch.cuda.device_of(u):
+        out = run_backward(x, saved, dy, dlast)
     return [out[name] if name in out else A.new_empty(0) for name in _DIFFERENTIABLE]
 
 

@@ -77,15 +77,16 @@ def _run(
     tiles = -(-dim // DT)
     if not batch * tiles:
         return y
-    step[(batch * tiles,)](
-        real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
-        dim, n, dim // B.shape[1], dim // C.shape[1], tiles,
-        *strides(state, 3), *strides(new, 3), *strides(u, 2), *strides(delta, 2),
-        *strides(B, 3), *strides(C, 3), *strides(z, 2), *strides(y, 2), *strides(slots, 1),
-        N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
-        SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(),
-        num_warps=4, enable_fp_fusion=FUSED,
-    )  # fmt: skip
+    with torch.cuda.device_of(u):  # Triton launches on the current one
+        step[(batch * tiles,)](
+            real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
+            dim, n, dim // B.shape[1], dim // C.shape[1], tiles,
+            *strides(state, 3), *strides(new, 3), *strides(u, 2), *strides(delta, 2),
+            *strides(B, 3), *strides(C, 3), *strides(z, 2), *strides(y, 2), *strides(slots, 1),
+            N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
+            SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(),
+            num_warps=4, enable_fp_fusion=FUSED,
+        )  # fmt: skip
     return y
 
 

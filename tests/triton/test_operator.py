@@ -102,3 +102,35 @@ def test_what_is_only_noted_as_conjugated_is_read_so(device: str) -> None:
     assert torch.equal(selective_scan(**noted), selective_scan(**done))
     for found, wanted in zip(*(selective_state_update(**step_of(x)) for x in (noted, done)), strict=True):
         assert torch.equal(found, wanted)
+
+
+def test_kernels_are_launched_on_the_device_of_their_inputs(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers of a model may lie on several GPUs, of which one is the current one."""
+    entered = []
+    guard = torch.cuda.device_of
+
+    def noted(x: torch.Tensor) -> Any:
+        entered.append(x.device.type)
+        return guard(x)
+
+    monkeypatch.setattr(torch.cuda, "device_of", noted)
+    call = problem(device)
+    selective_state_update(**step_of(call))
+    leaf = call["u"].clone().requires_grad_()
+    selective_scan(**call | {"u": leaf}).sum().backward()
+    assert entered == [device] * 3
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU at most")
+def test_inputs_may_lie_on_another_gpu_than_the_current_one(device: str) -> None:
+    def gradient(where: str) -> torch.Tensor:
+        call = {k: x.to(where) if isinstance(x, torch.Tensor) else x for k, x in problem(device).items()}
+        selective_state_update(**step_of(call))
+        leaf = call["u"].requires_grad_()
+        (found,) = torch.autograd.grad(selective_scan(**call).sum(), leaf)
+        return found
+
+    with torch.cuda.device(0):
+        assert torch.equal(gradient("cuda:1").cpu(), gradient("cuda:0").cpu())
