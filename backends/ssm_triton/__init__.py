@@ -1,4 +1,4 @@
-"""The selective scan and its decode step on GPUs: fused kernels in Triton, differentiable."""
+"""The selective scan, the short convolution and their steps on GPUs: fused kernels in Triton."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from importlib.metadata import version
 import torch
 
 from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
+from ssm_triton.convolution import TAPS, causal_conv1d, causal_conv1d_update
 from ssm_triton.scan import selective_scan
 from ssm_triton.step import selective_state_update
 
-__all__ = ["selective_scan", "selective_state_update", "ssm_backend"]
+__all__ = [
+    "causal_conv1d",
+    "causal_conv1d_update",
+    "selective_scan",
+    "selective_state_update",
+    "ssm_backend",
+]
 
 _DTYPES = ("float16", "float32", "float64")
 _BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")
@@ -72,6 +79,22 @@ def ssm_backend(device: str | None) -> Backend:
                 memory="fused",
                 deterministic=True,
                 arithmetic=facts,
+            ),
+            "causal_conv1d": Op(
+                causal_conv1d,
+                dtypes=dtypes,
+                gradients="all",
+                features=("mixed_dtypes", "initial_state", "seq_idx", *pytorch),
+                limits={"v": TAPS - 1},
+                deterministic=True,
+            ),
+            "causal_conv1d_update": Op(
+                causal_conv1d_update,
+                dtypes=dtypes,
+                gradients="all",
+                features=("mixed_dtypes", *pytorch),
+                limits={"v": TAPS - 1},
+                deterministic=True,
             ),
         },
     )

@@ -143,10 +143,10 @@ def _exponentials(out, ROUNDS: tl.constexpr, WIDE: tl.constexpr):
 
 
 def ceilings() -> dict[str, float]:
-    """Bytes copied a second, read and written; exponentials a second."""
-    x = torch.empty(2**28, device="cuda")
+    """Bytes read and written a second, by a kernel (the driver's own copy is slower); exponentials."""
+    x = torch.ones(2**28, device="cuda")
     y = torch.empty_like(x)
-    copy = milliseconds(lambda: y.copy_(x))
+    copy = milliseconds(lambda: torch.neg(x, out=y))
     programs, rounds, wide = 132 * 64, 512, 1024
     out = torch.empty(programs * wide, device="cuda")
     exponentials = milliseconds(lambda: _exponentials[(programs,)](out, rounds, wide))
@@ -170,11 +170,12 @@ def row(shape: tuple[int, ...], limits: dict[str, float], peer: ModuleType | Non
         theirs = {"forward": partial(peer_forward, peer, x), "both": partial(peer_both, peer, x, dy)}
         out["peer_milliseconds"] = {what: milliseconds(run) for what, run in theirs.items()}
         out["peer_peak_MiB"] = {what: peak(run) for what, run in theirs.items()}
-        out["times_faster"] = _ratios(out["peer_milliseconds"], out["milliseconds"])
+        out["times_faster"] = ratios(out["peer_milliseconds"], out["milliseconds"])
     return out
 
 
-def _ratios(theirs: dict[str, float], ours: dict[str, float]) -> dict[str, float]:
+def ratios(theirs: dict[str, float], ours: dict[str, float]) -> dict[str, float]:
+    """How many times as long they take."""
     return {what: round(theirs[what] / ours[what], 4) for what in ours}
 
 
@@ -203,7 +204,7 @@ def others(peer: ModuleType | None) -> list[dict[str, Any]]:
                 "forward": milliseconds(partial(peer_forward, peer, x)),
                 "both": milliseconds(partial(peer_both, peer, x, dy)),
             }
-            rows[-1] |= {"peer_milliseconds": theirs, "times_faster": _ratios(theirs, times)}
+            rows[-1] |= {"peer_milliseconds": theirs, "times_faster": ratios(theirs, times)}
     return rows
 
 
@@ -248,7 +249,8 @@ def digest() -> str:
     return sha.hexdigest()
 
 
-def _found(module: str) -> ModuleType | None:
+def found(module: str) -> ModuleType | None:
+    """A peer, if it can be imported."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -257,7 +259,7 @@ def _found(module: str) -> ModuleType | None:
 
 def main(out: Path) -> None:
     """Measure and write."""
-    peer = _found("selective_scan_cuda")
+    peer = found("selective_scan_cuda")
     limits = ceilings()
     scan = [row(shape, limits, peer) for shape in SHAPES]
     data: dict[str, Any] = {
@@ -267,7 +269,7 @@ def main(out: Path) -> None:
         "ceilings": limits,
         "scan": scan,
         "other": others(peer),
-        "step": steps(limits, _found("mamba_ssm.ops.triton.selective_state_update")),
+        "step": steps(limits, found("mamba_ssm.ops.triton.selective_state_update")),
         "gradients_repeat_bitwise": deterministic(),
     }
     if peer is not None:

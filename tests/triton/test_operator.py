@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssm_backends import NotSupportedError, UnavailableError
-from ssm_triton import selective_scan, selective_state_update, ssm_backend
+from ssm_triton import causal_conv1d, selective_scan, selective_state_update, ssm_backend
 from ssm_triton.scan import scan, scan_backward
 
 from .problems import problem
@@ -120,7 +120,8 @@ def test_kernels_are_launched_on_the_device_of_their_inputs(
     selective_state_update(**step_of(call))
     leaf = call["u"].clone().requires_grad_()
     selective_scan(**call | {"u": leaf}).sum().backward()
-    assert entered == [device] * 3
+    causal_conv1d(leaf, call["A"]).sum().backward()
+    assert entered == [device] * 5
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU at most")
@@ -129,8 +130,8 @@ def test_inputs_may_lie_on_another_gpu_than_the_current_one(device: str) -> None
         call = {k: x.to(where) if isinstance(x, torch.Tensor) else x for k, x in problem(device).items()}
         selective_state_update(**step_of(call))
         leaf = call["u"].requires_grad_()
-        (found,) = torch.autograd.grad(selective_scan(**call).sum(), leaf)
-        return found
+        found = selective_scan(**call).sum() + causal_conv1d(leaf, call["A"]).sum()
+        return torch.autograd.grad(found, leaf)[0]
 
     with torch.cuda.device(0):
         assert torch.equal(gradient("cuda:1").cpu(), gradient("cuda:0").cpu())

@@ -21,9 +21,10 @@ FALLBACKS: Final = ("warn", "error")
 BACKENDS_VARIABLE: Final = "SSM_BACKENDS"
 FALLBACK_VARIABLE: Final = "SSM_BACKENDS_FALLBACK"
 
-SCANS: Final = frozenset({"selective_scan", "selective_state_update"})
-SCANS_ALONE: Final = frozenset({"triton", "cpu"})
-"""Backends that serve these operators and no others."""
+_SCANS: Final = frozenset({"selective_scan", "selective_state_update"})
+_SHORT: Final = frozenset({"causal_conv1d", "causal_conv1d_update"})
+ALONE: Final[Mapping[str, frozenset[str]]] = {"triton": _SCANS | _SHORT, "cpu": _SCANS}
+"""Backends that serve a few operators alone, and these."""
 
 FASTEST: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("torch", "cuda"): ("triton", "torch"),
@@ -147,7 +148,7 @@ def order_for(operator: str, library: str, kind: str, backend: str | None = None
         return Order(named, f"{BACKENDS_VARIABLE} of the environment", fallback)
     library = library or "numpy"  # a call without arrays makes some: NumPy's, if nobody says otherwise
     names = FASTEST.get((library, kind), ())
-    asked = tuple(name for name in names if operator in SCANS or name not in SCANS_ALONE)
+    asked = tuple(name for name in names if name not in ALONE or operator in ALONE[name])
     return Order(asked, f"the order for {library} on {kind}", fallback, named=False)
 
 

@@ -1,0 +1,154 @@
+"""Four consecutive steps a lane: how the short convolution loads, filters and stores them, as device code.
+
+Where steps lie next to each other in memory, four are one access. Elsewhere each is one, of channels that lie
+next to each other. A filter has four taps at most: it reaches into the four steps before, and no further.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def place_steps(tiles, spans, first, DT: tl.constexpr, T: tl.constexpr, EACH: tl.constexpr):
+    """This program's row, span, channels (DT), and the first step (T / 4) of each lane.
+
+    Programs that run together share a row, and neighbours a span.
+    """
+    program = tl.program_id(0)
+    tile = program % tiles
+    span = (program // tiles) % spans
+    row = (program // tiles // spans).to(tl.int64)
+    d = (tile * DT + tl.arange(0, DT)).to(tl.int64)
+    t = first + span * (T * EACH) + 4 * tl.arange(0, T // 4)
+    return row, span, d, t
+
+
+@triton.jit
+def four(x, d, t, step_d, step_t, live, length, WIDE: tl.constexpr, TIME: tl.constexpr):
+    """x at steps t to t + 3, (DT, T / 4) each; zero outside of [0, length)."""
+    if TIME:
+        at = t[:, None] + tl.arange(0, 4)[None, :]
+        inside = live[:, None, None] & ((at >= 0) & (at < length))[None, :, :]
+        block = tl.load(
+            x + d[:, None, None] * step_d + at[None, :, :].to(tl.int64) * step_t, mask=inside, other=0.0
+        )
+        even, odd = tl.split(tl.reshape(block, (block.shape[0], block.shape[1], 2, 2)))
+        x0, x2 = tl.split(even)
+        x1, x3 = tl.split(odd)
+    else:
+        x0 = _one(x, d, t, step_d, step_t, live, length)
+        x1 = _one(x, d, t + 1, step_d, step_t, live, length)
+        x2 = _one(x, d, t + 2, step_d, step_t, live, length)
+        x3 = _one(x, d, t + 3, step_d, step_t, live, length)
+    kind: tl.constexpr = tl.float64 if WIDE else tl.float32
+    return x0.to(kind), x1.to(kind), x2.to(kind), x3.to(kind)
+
+
+@triton.jit
+def _one(x, d, t, step_d, step_t, live, length):
+    inside = live[:, None] & ((t >= 0) & (t < length))[None, :]
+    return tl.load(x + d[:, None] * step_d + t[None, :].to(tl.int64) * step_t, mask=inside, other=0.0)
+
+
+@triton.jit
+def _or_before(x, initial, d, t, step_d, step_v, live, W: tl.constexpr):
+    """x, or left of t = 0 the initial state, (d, W − 1), newest last."""
+    before = live[:, None] & ((t < 0) & (t > -W))[None, :]
+    at = initial + d[:, None] * step_d + (t + W - 1)[None, :] * step_v
+    return tl.where((t < 0)[None, :], tl.load(at, mask=before, other=0.0).to(x.dtype), x)
+
+
+@triton.jit
+def line(
+    x, initial, d, t, x_d, x_t, i_d, i_v, live, length,
+    W: tl.constexpr, WIDE: tl.constexpr, TIME: tl.constexpr, INITIAL: tl.constexpr,
+):  # fmt: skip
+    """The inputs of steps t to t + 3, those before the first one included."""
+    x0, x1, x2, x3 = four(x, d, t, x_d, x_t, live, length, WIDE, TIME)
+    if INITIAL:
+        x0 = _or_before(x0, initial, d, t, i_d, i_v, live, W)
+        x1 = _or_before(x1, initial, d, t + 1, i_d, i_v, live, W)
+        x2 = _or_before(x2, initial, d, t + 2, i_d, i_v, live, W)
+        x3 = _or_before(x3, initial, d, t + 3, i_d, i_v, live, W)
+    return x0, x1, x2, x3
+
+
+@triton.jit
+def goes_on(seq_idx, t, step, length, RESET: tl.constexpr):
+    """Whether step t goes on with the sequence of the one before, (1, T / 4); outside of [0, length) it does."""
+    if RESET:
+        inside = (t > 0) & (t < length)
+        here = tl.load(seq_idx + t.to(tl.int64) * step, mask=inside, other=0)
+        same = here == tl.load(seq_idx + (t.to(tl.int64) - 1) * step, mask=inside, other=0)
+    else:
+        same = t == t
+    return same[None, :]
+
+
+@triton.jit
+def reach(x1, x2, x3, k0, k1, k2, RESET: tl.constexpr):
+    """The inputs of one, two, three steps ago, zero where a sequence began since; k_i: i steps ago none did."""
+    if RESET:
+        x1 = tl.where(k0, x1, 0.0)
+        x2 = tl.where(k0 & k1, x2, 0.0)
+        x3 = tl.where(k0 & k1 & k2, x3, 0.0)
+    return x1, x2, x3
+
+
+@triton.jit
+def filtered(x0, x1, x2, x3, w0, w1, w2, w3, bias, W: tl.constexpr):
+    """bias + Σ_i w_i x_i, i steps ago."""
+    p = bias + w0 * x0
+    if W > 1:
+        p += w1 * x1
+    if W > 2:
+        p += w2 * x2
+    if W > 3:
+        p += w3 * x3
+    return p
+
+
+@triton.jit
+def weights(weight, bias, d, live, W: tl.constexpr, WIDE: tl.constexpr, HAS_BIAS: tl.constexpr):
+    """The taps, the newest first, and the bias: (DT, 1) each; zero for a tap that there is not."""
+    kind: tl.constexpr = tl.float64 if WIDE else tl.float32
+    zero = tl.zeros((d.shape[0], 1), kind)
+    w0 = tl.load(weight + d * W + W - 1, mask=live, other=0.0).to(kind)[:, None]
+    w1, w2, w3, b = zero, zero, zero, zero
+    if W > 1:
+        w1 = tl.load(weight + d * W + W - 2, mask=live, other=0.0).to(kind)[:, None]
+    if W > 2:
+        w2 = tl.load(weight + d * W + W - 3, mask=live, other=0.0).to(kind)[:, None]
+    if W > 3:
+        w3 = tl.load(weight + d * W + W - 4, mask=live, other=0.0).to(kind)[:, None]
+    if HAS_BIAS:
+        b = tl.load(bias + d, mask=live, other=0.0).to(kind)[:, None]
+    return w0, w1, w2, w3, b
+
+
+@triton.jit
+def put_four(y, d, t, step_d, step_t, live, length, y0, y1, y2, y3, TIME: tl.constexpr):
+    """Write y at steps t to t + 3."""
+    if TIME:
+        block = tl.reshape(
+            tl.join(tl.join(y0, y2), tl.join(y1, y3)), (y0.shape[0], y0.shape[1], 4)
+        ).to(y.dtype.element_ty)  # fmt: skip
+        at = t[:, None] + tl.arange(0, 4)[None, :]
+        inside = live[:, None, None] & ((at >= 0) & (at < length))[None, :, :]
+        tl.store(y + d[:, None, None] * step_d + at[None, :, :].to(tl.int64) * step_t, block, mask=inside)
+    else:
+        put(y, d, t, step_d, step_t, live, y0, 0, length)
+        put(y, d, t + 1, step_d, step_t, live, y1, 0, length)
+        put(y, d, t + 2, step_d, step_t, live, y2, 0, length)
+        put(y, d, t + 3, step_d, step_t, live, y3, 0, length)
+
+
+@triton.jit
+def put(y, d, t, step_d, step_t, live, value, start, end):
+    """Write y at the steps t of [start, end)."""
+    inside = live[:, None] & ((t >= start) & (t < end))[None, :]
+    tl.store(
+        y + d[:, None] * step_d + t[None, :].to(tl.int64) * step_t, value.to(y.dtype.element_ty), mask=inside
+    )

@@ -1,0 +1,138 @@
+"""Launches of the short convolution: tiles by rule, strides, and what the kernels are compiled for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssm_triton._convolution import convolve, convolve_backward, sum_spans
+from ssm_triton._inputs import FUSED, strides
+from ssm_triton._plan import PROCESSORS, power_of_two
+
+AT_ONCE = 64
+"""Spans that are added up at once."""
+MANY = 4 * 16 * PROCESSORS
+"""Programs of the backward pass above which each takes several tiles: a multiprocessor runs sixteen."""
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for the rest."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def empty_state(x: Tensor, weight: Tensor, asked: bool) -> Tensor:
+    """Room for the last state (b, d, w − 1) in the compute type; empty if it is not asked for."""
+    size = (x.shape[0], x.shape[1], weight.shape[1] - 1) if asked else (0,)
+    return x.new_empty(size, dtype=compute_dtype(x))
+
+
+def empty_gradients(x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None) -> list[Tensor]:
+    """Room for the gradients of x, in its layout, and of the others; empty for what was not given."""
+    others = (x.new_empty(0) if given is None else given.new_empty(given.shape) for given in (bias, initial))
+    return [torch.empty_like(x), weight.new_empty(weight.shape), *others]
+
+
+def run_forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial: Tensor | None,
+    seq_idx: Tensor | None,
+    silu: bool,
+    last: bool,
+) -> tuple[Tensor, Tensor]:
+    """y in x's layout, and the last state."""
+    y, state = torch.empty_like(x), empty_state(x, weight, last)
+    # Four steps before the first one, where a state after few steps holds inputs of the state before them.
+    first = -4 if last and x.shape[2] < weight.shape[1] - 1 else 0
+    grid, sizes, tile = _grid(x, first)
+    if grid:
+        convolve[(grid,)](
+            x, weight, bias, initial, seq_idx, y, state, *sizes,
+            *strides(x, 3), *strides(initial, 3), *strides(seq_idx, 2), *strides(y, 3),
+            LAST=last and weight.shape[1] > 1, **_flags(x, weight, bias, initial, seq_idx, silu), **tile,
+        )  # fmt: skip
+    return y, state
+
+
+def run_backward(
+    dy: Tensor,
+    dlast: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial: Tensor | None,
+    seq_idx: Tensor | None,
+    silu: bool,
+) -> list[Tensor]:
+    """The gradients of x, weight, bias and the initial state, each like what it is of; empty for none."""
+    w = weight.shape[1]
+    dx, dweight, dbias, dinitial = out = empty_gradients(x, weight, bias, initial)
+    grid, sizes, tile = _grid(x, 0 if initial is None else -4, backward=True)
+    dim, spans = sizes[0], sizes[3] * x.shape[0]
+    pieces = x.new_empty((spans, w + 1, dim), dtype=compute_dtype(x))
+    if grid:
+        convolve_backward[(grid,)](
+            x, weight, bias, initial, seq_idx, dy, dlast, dx, dinitial, pieces, *sizes,
+            *strides(x, 3), *strides(initial, 3), *strides(seq_idx, 2), *strides(dy, 3), *strides(dlast, 3),
+            *strides(dx, 3), LAST=dlast is not None and w > 1, TIME_DY=dy.stride(2) == 1,
+            **_flags(x, weight, bias, initial, seq_idx, silu), **tile,
+        )  # fmt: skip
+    DT = 16
+    if dim:
+        sum_spans[(-(-dim // DT) * (w + (bias is not None)),)](
+            pieces, dweight, dbias, dim, spans, W=w, HAS_BIAS=bias is not None, J=AT_ONCE, DT=DT,
+            num_warps=4, enable_fp_fusion=FUSED,
+        )  # fmt: skip
+    return out
+
+
+def _grid(x: Tensor, first: int, backward: bool = False) -> tuple[int, tuple[int, ...], dict[str, int]]:
+    """Programs; sizes, tiles and spans as the kernels take them; and what a program takes."""
+    b, d, length = x.shape
+    tile = _backward_tile(x, length - first) if backward else _forward_tile(x, length - first)
+    tiles, spans = -(-d // tile["DT"]), -(-(length - first) // (tile["T"] * tile.get("EACH", 1)))
+    return b * tiles * spans, (d, length, tiles, spans, first), tile
+
+
+def _forward_tile(x: Tensor, steps: int) -> dict[str, int]:
+    """Long where steps lie next to each other, wide where channels do; four to sixteen numbers a lane."""
+    if x.stride(2) == 1:
+        T = min(max(power_of_two(steps), 4), 512)
+        return {"T": T, "DT": min(1024 // T, power_of_two(x.shape[1])), "num_warps": 2}
+    DT = min(power_of_two(x.shape[1]), 64)
+    return {"T": min(max(power_of_two(steps), 4), 2048 // DT), "DT": DT, "num_warps": 4}
+
+
+def _backward_tile(x: Tensor, steps: int) -> dict[str, int]:
+    """The same, less at a time; several times where programs are many, for each adds up what it finds."""
+    d = power_of_two(x.shape[1])
+    warps, each = 2, 8
+    if x.stride(2) == 1:
+        T = min(max(power_of_two(steps), 4), 512)
+        DT = min(512 // T, d)
+        warps, each = 2 if x.itemsize == 2 else 4, 4
+    else:
+        DT = min(d, 64)
+        T = min(max(power_of_two(steps), 4), 1024 // DT)
+    programs = x.shape[0] * -(-x.shape[1] // DT) * -(-steps // T)
+    if programs <= MANY:
+        warps, each = 2, 1
+    return {"T": T, "DT": DT, "EACH": each, "num_warps": warps}
+
+
+def _flags(
+    x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None, seq_idx: Tensor | None, silu: bool
+) -> dict[str, Any]:
+    return {
+        "W": weight.shape[1],
+        "SILU": silu,
+        "HAS_BIAS": bias is not None,
+        "INITIAL": initial is not None and weight.shape[1] > 1,
+        "RESET": seq_idx is not None,
+        "WIDE": x.dtype == torch.float64,
+        "TIME": x.stride(2) == 1,
+        "enable_fp_fusion": FUSED,
+    }

@@ -1,0 +1,202 @@
+"""The short causal convolution as PyTorch sees it: one operator with its gradient, and its single step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssm_backends.errors import NotSupportedError
+from ssm_backends.once import validate_once
+from ssm_backends.tracing import validate_traced
+from ssm_backends.transforms import may_be_differentiated, refuse_twice
+from ssm_triton._launch_convolution import empty_gradients, empty_state, run_backward, run_forward
+from ssm_triton.direct import is_direct
+
+TAPS = 4
+"""The longest filter that the kernels serve."""
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    silu: bool,
+    last: bool,
+) -> tuple[Tensor, Tensor]:
+    """(y, last state); the second is empty if not asked for."""
+    with torch.cuda.device_of(x):  # Triton launches on the current one
+        return run_forward(x, weight, bias, initial_state, seq_idx, silu, last)
+
+
+convolution = torch.library.custom_op("ssm_triton::convolution", _convolution, mutates_args=())
+
+
+@convolution.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    silu: bool,
+    last: bool,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), empty_state(x, weight, last)
+
+
+@torch.library.custom_op("ssm_triton::convolution_backward", mutates_args=())
+def convolution_backward(
+    dy: Tensor,
+    dlast: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    silu: bool,
+) -> list[Tensor]:
+    """The gradients, in the order of the inputs; empty for an input that was not given."""
+    with torch.cuda.device_of(x):
+        return run_backward(dy, dlast, x, weight, bias, initial_state, seq_idx, silu)
+
+
+@convolution_backward.register_fake
+def _(
+    dy: Tensor,
+    dlast: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    silu: bool,
+) -> list[Tensor]:
+    return empty_gradients(x, weight, bias, initial_state)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:5])
+    ctx.silu, ctx.last = inputs[5:]
+
+
+def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None) -> tuple[Any, ...]:
+    tensors = ctx.saved_tensors
+    dy = torch.zeros_like(tensors[0]) if dy is None else dy
+    out = convolution_backward(dy, dlast if ctx.last else None, *tensors, ctx.silu)
+    return *(None if x is None else g for x, g in zip(tensors[:4], out, strict=True)), None, None, None
+
+
+convolution.register_autograd(_gradients, setup_context=_remember)
+convolution_backward.register_autograd(refuse_twice("causal_conv1d"))
+
+
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    *,
+    initial_state: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    return_last_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """y_t = bias + Σ_j w_j x_{t−w+1+j}, then silu if asked for (Gu & Dao 2023, section 3.4).
+
+    Parameters
+    ----------
+    x
+        (b, d, l), any strides; float64, float32, bfloat16 or float16.
+    weight
+        (d, w) of at most four taps, x's dtype or float32; the last one multiplies the newest input.
+    bias
+        (d,), x's dtype or float32.
+    activation
+        "silu", also called "swish"; None for none.
+    initial_state
+        (b, d, w − 1), float32, or float64 beside a float64 x: the inputs before the first, newest last.
+    seq_idx
+        (b, l), int32 or int64: nothing is read across a change along l.
+    return_last_state
+        Return (y, last state).
+
+    Returns
+    -------
+    y (b, d, l) in x's dtype; with `return_last_state` also the last w − 1 inputs of the last sequence, in the
+    initial state's dtype.
+
+    Raises
+    ------
+    NotSupportedError
+        If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
+    """
+    judge = validate_traced if torch.compiler.is_compiling() else validate_once
+    judge(
+        "causal_conv1d", x=x, weight=weight, bias=bias, activation=activation, initial_state=initial_state,
+        seq_idx=seq_idx, return_last_state=return_last_state,
+    )  # fmt: skip
+    y, last = _call("causal_conv1d", x, weight, bias, activation, initial_state, seq_idx, return_last_state)
+    return (y, last) if return_last_state else y
+
+
+def causal_conv1d_update(
+    x: Tensor,
+    state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_j + w_{w−1} x.
+
+    Parameters
+    ----------
+    x
+        (b, d); float64, float32, bfloat16 or float16.
+    state
+        (b, d, w − 1), float32, or float64 beside a float64 x: the last inputs, newest last; not written.
+    weight
+        (d, w) of at most four taps, x's dtype or float32.
+    bias
+        (d,), x's dtype or float32.
+    activation
+        "silu", also called "swish"; None for none.
+
+    Returns
+    -------
+    y (b, d) in x's dtype, and the state after the step, in the state's dtype.
+
+    Raises
+    ------
+    NotSupportedError
+        If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
+    """
+    judge = validate_traced if torch.compiler.is_compiling() else validate_once
+    judge("causal_conv1d_update", x=x, state=state, weight=weight, bias=bias, activation=activation)
+    y, after = _call("causal_conv1d_update", x.unsqueeze(-1), weight, bias, activation, state, None, True)
+    return y.squeeze(-1), after
+
+
+def _call(
+    op: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    initial: Tensor | None,
+    seq_idx: Tensor | None,
+    last: bool,
+) -> tuple[Tensor, Tensor]:
+    if weight.shape[1] > TAPS:
+        raise NotSupportedError(
+            f"`weight` must have at most {TAPS} taps in {op} of this backend; got {weight.shape[1]}"
+        )
+    weight, bias = weight.contiguous(), None if bias is None else bias.contiguous()
+    names = ("x", "weight", "bias", "initial_state" if op == "causal_conv1d" else "state")
+    tensors = (x, weight, bias, initial)
+    learn = may_be_differentiated(op, dict(zip(names, tensors, strict=True)))
+    direct = not learn and is_direct((*tensors, seq_idx))
+    return (_convolution if direct else convolution)(*tensors, seq_idx, activation is not None, last)

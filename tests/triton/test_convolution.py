@@ -1,0 +1,180 @@
+"""The short convolution: values and gradients within the derived bound, at every edge of its tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssm_backends import NotSupportedError
+from ssm_spec import Arithmetic, causal_conv1d_bounds, causal_conv1d_vjp_bounds
+from ssm_triton import _launch_convolution, causal_conv1d, causal_conv1d_update
+from ssm_triton.convolution import convolution, convolution_backward
+
+from .problems import WIDE, arrays, worst
+from .test_operator import Seen
+
+LEAVES = ("x", "weight", "bias", "initial_state")
+
+
+def problem(
+    device: str,
+    dtype: torch.dtype = torch.float32,
+    *,
+    b: int = 2,
+    d: int = 5,
+    l: int = 9,
+    w: int = 4,
+    plain: bool = False,
+    packed: bool = False,
+    channels_last: bool = False,
+) -> dict[str, Any]:
+    """Arguments of the convolution."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype).to(device)
+
+    x = draw(b, l, d).transpose(1, 2) if channels_last else draw(b, d, l)
+    call: dict[str, Any] = {"x": x, "weight": draw(d, w)}
+    if not plain:
+        call |= {"bias": draw(d), "activation": "silu", "initial_state": draw(b, d, w - 1)}
+    if packed:
+        starts = torch.rand((b, l), generator=generator) < 0.3
+        call["seq_idx"] = (starts.cumsum(1) % 3).int().to(device)  # a number comes back
+    return call
+
+
+def verdict(call: dict[str, Any]) -> dict[str, float]:
+    """Output or input name → the largest ratio of its error to the bound."""
+    leaves = {k: v.requires_grad_() if k in LEAVES else v for k, v in call.items()}
+    y, last = causal_conv1d(**leaves, return_last_state=True)
+    assert y.stride() == call["x"].stride()
+    cotangents = {
+        "y": torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape),
+        "last_state": torch.linspace(1, 2, last.numel(), dtype=last.dtype, device=y.device).reshape(
+            last.shape
+        ),
+    }
+    names = [k for k in leaves if k in LEAVES]
+    gradients = torch.autograd.grad((y, last), [leaves[k] for k in names], list(cotangents.values()))
+    exact = arrays(call) | {"return_last_state": True}
+    arithmetic = Arithmetic(compute=WIDE[call["x"].dtype])
+    bounds = causal_conv1d_bounds(arithmetic=arithmetic, **exact)
+    ratios = {"y": worst("y", y, bounds["y"]), "last_state": worst("last_state", last, bounds["last_state"])}
+    dual = causal_conv1d_vjp_bounds(arrays(cotangents), names, arithmetic=arithmetic, **exact)
+    return ratios | {f"d{k}": worst(k, g, dual[k]) for k, g in zip(names, gradients, strict=True)}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("w", [1, 2, 3, 4])
+@pytest.mark.parametrize("l", [1, 3, 4, 17])
+def test_filters_of_every_width_at_the_edges_of_four_steps(
+    device: str, l: int, w: int, channels_last: bool
+) -> None:
+    found = verdict(problem(device, l=l, w=w, channels_last=channels_last, packed=True))
+    assert max(found.values()) <= 1, found
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("d", "l", "channels_last"), [(2, 2100, False), (65, 140, True)])
+def test_time_in_two_programs_of_several_tiles(
+    device: str, monkeypatch: pytest.MonkeyPatch, d: int, l: int, channels_last: bool, packed: bool
+) -> None:
+    monkeypatch.setattr(_launch_convolution, "MANY", 0)
+    call = problem(device, l=l, d=d, b=1, plain=not packed, packed=packed, channels_last=channels_last)
+    found = verdict(call)
+    assert max(found.values()) <= 1, found
+
+
+def test_in_double_precision(device: str) -> None:
+    found = verdict(problem(device, torch.float64, packed=True))
+    assert max(found.values()) <= 1, found
+
+
+def test_inputs_of_any_strides(device: str) -> None:
+    call = problem(device, d=6, l=10, packed=True)
+    apart = {
+        k: torch.stack([v, v + 7], -1)[..., 0] if isinstance(v, torch.Tensor) else v for k, v in call.items()
+    }
+    assert not apart["x"].is_contiguous()
+    for found, wanted in zip(
+        causal_conv1d(**apart, return_last_state=True),
+        causal_conv1d(**call, return_last_state=True),
+        strict=True,
+    ):
+        # Which operations become multiply-adds may depend on the strides a kernel is compiled for.
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_of_any_strides(device: str) -> None:
+    call = problem(device)
+    x = call["x"].requires_grad_()
+    y = causal_conv1d(**call)
+    (same,) = torch.autograd.grad(y.sum(), x, retain_graph=True)  # one number, seen at every place
+    (wanted,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    torch.testing.assert_close(same, wanted, rtol=1e-6, atol=1e-6)  # the same sums, compiled twice
+
+
+def test_steps_are_the_convolution(device: str) -> None:
+    call = problem(device, torch.float64)
+    y, last = causal_conv1d(**call, return_last_state=True)
+    rest = {k: call[k] for k in ("weight", "bias", "activation")}
+    state, outputs = call["initial_state"], []
+    for x in call["x"].unbind(-1):
+        out, state = causal_conv1d_update(x, state, **rest)
+        outputs.append(out)
+    # float64: four products, fused into multiply-adds otherwise.
+    torch.testing.assert_close(torch.stack(outputs, -1), y, rtol=1e-14, atol=1e-14)
+    assert torch.equal(state, last)
+
+
+def test_a_state_without_a_gradient_to_come_gives_none(device: str) -> None:
+    call = problem(device)
+    x = call["x"].requires_grad_()
+    y, last = causal_conv1d(**call, return_last_state=True)
+    (alone,) = torch.autograd.grad(last.sum(), x, retain_graph=True)
+    assert torch.equal(alone[..., -3:], torch.ones_like(alone[..., -3:]))
+    assert not alone[..., :-3].any()
+    (without,) = torch.autograd.grad(y.sum(), x)
+    assert without.all()
+
+
+def test_the_operators_keep_torchs_contract(device: str) -> None:
+    call = problem(device, packed=True)
+    arguments = (*(call[k] for k in LEAVES), call["seq_idx"], True, True)
+    y, last = convolution(*arguments)
+    cotangents = torch.ones_like(y), torch.ones_like(last)
+    for check in ("test_schema", "test_faketensor"):
+        torch.library.opcheck(convolution, arguments, test_utils=check)
+        torch.library.opcheck(convolution_backward, (*cotangents, *arguments[:-1]), test_utils=check)
+
+
+def test_a_mode_sees_the_operator_and_the_results_are_those_without(device: str) -> None:
+    call = problem(device)
+    step = {"state": call["initial_state"], **{k: call[k] for k in ("weight", "bias", "activation")}}
+    plain = causal_conv1d(**call), *causal_conv1d_update(call["x"][..., 0], **step)
+    with Seen() as seen:
+        watched = causal_conv1d(**call), *causal_conv1d_update(call["x"][..., 0], **step)
+    assert {name for name in seen.names if "ssm_triton" in name} == {"ssm_triton.convolution.default"}
+    assert all(map(torch.equal, plain, watched))
+
+
+def test_a_second_derivative_is_refused_by_name(device: str) -> None:
+    call = problem(device)
+    x = call["x"].requires_grad_()
+    (gradient,) = torch.autograd.grad(causal_conv1d(**call).square().sum(), x, create_graph=True)
+    with pytest.raises(NotSupportedError, match=r"^causal_conv1d of this backend has one derivative"):
+        gradient.sum().backward()
+
+
+def test_a_longer_filter_is_refused_by_name(device: str) -> None:
+    with pytest.raises(NotSupportedError, match=r"^`weight` must have at most 4 taps in causal_conv1d of"):
+        causal_conv1d(**problem(device, w=5))
+    call = problem(device, w=5)
+    step = {"state": call["initial_state"], "weight": call["weight"]}
+    with pytest.raises(
+        NotSupportedError, match=r"^`weight` must have at most 4 taps in causal_conv1d_update"
+    ):
+        causal_conv1d_update(call["x"][..., 0], **step)
