@@ -77,7 +77,7 @@ def line(
 
 @triton.jit
 def goes_on(seq_idx, t, step, length, RESET: tl.constexpr):
-    """Whether step t goes on with the sequence of the one before, (1, T / 4); outside of [0, length) it does."""
+    """Whether step t goes on with the sequence of the one before, (1, T / 4); outside [0, length) it does."""
     if RESET:
         inside = (t > 0) & (t < length)
         here = tl.load(seq_idx + t.to(tl.int64) * step, mask=inside, other=0)
@@ -89,7 +89,7 @@ def goes_on(seq_idx, t, step, length, RESET: tl.constexpr):
 
 @triton.jit
 def reach(x1, x2, x3, k0, k1, k2, RESET: tl.constexpr):
-    """The inputs of one, two, three steps ago, zero where a sequence began since; k_i: i steps ago none did."""
+    """The inputs of one, two, three steps ago, zero where a sequence began since; k_i: i steps ago none."""
     if RESET:
         x1 = tl.where(k0, x1, 0.0)
         x2 = tl.where(k0 & k1, x2, 0.0)
