@@ -8,6 +8,7 @@ The floor is bytes over the copy rate of the same run: of two streams forward, o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from functools import partial
@@ -17,9 +18,10 @@ from typing import Any
 
 import torch
 import triton
-from triton_scan import ceilings, digest, found, milliseconds, ratios  # beside this script
+from triton_scan import ceilings, found, milliseconds, ratios  # beside this script
 
 import ssm_torch
+import ssm_triton
 from ssm_triton._launch_convolution import run_backward, run_forward
 
 SHAPES = [(8, 2048, 2048), (2, 5120, 2048), (1, 2048, 65536), (1, 1536, 512)]
@@ -101,6 +103,16 @@ def row(
         out["peer_milliseconds"] = {what: milliseconds(run) for what, run in theirs.items()}
         out["times_faster"] = ratios(out["peer_milliseconds"], times)
     return out
+
+
+def digest() -> str:
+    """SHA-256 over the sources that decide what runs on a GPU, in order of name."""
+    folder = Path(ssm_triton.__file__).parent
+    shared = (folder / f"{name}.py" for name in ("_inputs", "_math", "_plan"))
+    sha = hashlib.sha256()
+    for path in sorted([*folder.glob("_*convolution*.py"), *shared]):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
 
 
 def main(out: Path) -> None:

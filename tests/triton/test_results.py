@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "backends" / "ssm_triton"
 RESULTS = ROOT / "docs" / "results" / "triton-h200.json"
+CONVOLUTION = ROOT / "docs" / "results" / "triton-convolution-h200.json"
 
 
-def digest() -> str:
+def digest(paths: Iterable[Path]) -> str:
     """SHA-256 over the sources that decide what runs on a GPU: kernels, plans, launches; in order of name."""
     sha = hashlib.sha256()
-    for path in sorted((ROOT / "backends" / "ssm_triton").glob("_*.py")):
-        if path.name != "__init__.py":
-            sha.update(path.read_bytes())
+    for path in sorted(paths):
+        sha.update(path.read_bytes())
     return sha.hexdigest()
 
 
 def test_the_measured_kernels_are_these() -> None:
-    assert json.loads(RESULTS.read_text())["kernel_sources_sha256"] == digest()
+    private = set(SOURCES.glob("_*.py")) - {SOURCES / "__init__.py"}
+    found = digest(path for path in private if "convolution" not in path.name)
+    assert json.loads(RESULTS.read_text())["kernel_sources_sha256"] == found
+
+
+def test_the_judged_convolution_is_this() -> None:
+    shared = (SOURCES / f"{name}.py" for name in ("_inputs", "_math", "_plan"))
+    found = digest([*SOURCES.glob("_*convolution*.py"), *shared])
+    assert json.loads(CONVOLUTION.read_text())["kernel_sources_sha256"] == found
 
 
 def test_the_ratios_follow_from_the_times() -> None:
