@@ -84,13 +84,16 @@ def convolve(
 
 
 @triton.jit
-def _before_activation(dy, x0, x1, x2, x3, w0, w1, w2, w3, bias, W: tl.constexpr, SILU: tl.constexpr):
-    """dy silu'(p); silu'(p) = σ(p)(1 + p σ(−p)). Zero where dy is: p is finite wherever a result is."""
+def _before_activation(
+    dy, x0, x1, x2, x3, w0, w1, w2, w3, bias, t, length, W: tl.constexpr, SILU: tl.constexpr
+):  # fmt: skip
+    """dy silu'(p); silu'(p) = σ(p)(1 + p σ(−p)). Zero beyond the ends, where p alone may overflow."""
     g = dy
     if SILU:
         p = filtered(x0, x1, x2, x3, w0, w1, w2, w3, bias, W)
         gate = _sigmoid(p)
-        g = dy * (gate * (1.0 + p * (1.0 - gate)))
+        inside = ((t >= 0) & (t < length))[None, :]
+        g = tl.where(inside, dy * (gate * (1.0 + p * (1.0 - gate))), 0.0)
     return g
 
 
@@ -141,26 +144,26 @@ def convolve_backward(
         k6 = goes_on(seq_idx, t + 6, s_t, length, RESET)
 
         q1, q2, q3 = reach(a3, a2, a1, k0, km1, km2, RESET)
-        g0 = _before_activation(g0, x0, q1, q2, q3, w0, w1, w2, w3, b, W, SILU)
+        g0 = _before_activation(g0, x0, q1, q2, q3, w0, w1, w2, w3, b, t, length, W, SILU)
         s1, s2, s3 = s1 + g0 * q1, s2 + g0 * q2, s3 + g0 * q3
         q1, q2, q3 = reach(x0, a3, a2, k1, k0, km1, RESET)
-        g1 = _before_activation(g1, x1, q1, q2, q3, w0, w1, w2, w3, b, W, SILU)
+        g1 = _before_activation(g1, x1, q1, q2, q3, w0, w1, w2, w3, b, t + 1, length, W, SILU)
         s1, s2, s3 = s1 + g1 * q1, s2 + g1 * q2, s3 + g1 * q3
         q1, q2, q3 = reach(x1, x0, a3, k2, k1, k0, RESET)
-        g2 = _before_activation(g2, x2, q1, q2, q3, w0, w1, w2, w3, b, W, SILU)
+        g2 = _before_activation(g2, x2, q1, q2, q3, w0, w1, w2, w3, b, t + 2, length, W, SILU)
         s1, s2, s3 = s1 + g2 * q1, s2 + g2 * q2, s3 + g2 * q3
         q1, q2, q3 = reach(x2, x1, x0, k3, k2, k1, RESET)
-        g3 = _before_activation(g3, x3, q1, q2, q3, w0, w1, w2, w3, b, W, SILU)
+        g3 = _before_activation(g3, x3, q1, q2, q3, w0, w1, w2, w3, b, t + 3, length, W, SILU)
         s1, s2, s3 = s1 + g3 * q1, s2 + g3 * q2, s3 + g3 * q3
         s0 += g0 * x0 + g1 * x1 + g2 * x2 + g3 * x3
         sb += g0 + g1 + g2 + g3
 
         q1, q2, q3 = reach(x3, x2, x1, k4, k3, k2, RESET)
-        g4 = _before_activation(g4, x4, q1, q2, q3, w0, w1, w2, w3, b, W, SILU)
+        g4 = _before_activation(g4, x4, q1, q2, q3, w0, w1, w2, w3, b, t + 4, length, W, SILU)
         q1, q2, q3 = reach(x4, x3, x2, k5, k4, k3, RESET)
-        g5 = _before_activation(g5, x5, q1, q2, q3, w0, w1, w2, w3, b, W, SILU)
+        g5 = _before_activation(g5, x5, q1, q2, q3, w0, w1, w2, w3, b, t + 5, length, W, SILU)
         q1, q2, q3 = reach(x5, x4, x3, k6, k5, k4, RESET)
-        g6 = _before_activation(g6, x6, q1, q2, q3, w0, w1, w2, w3, b, W, SILU)
+        g6 = _before_activation(g6, x6, q1, q2, q3, w0, w1, w2, w3, b, t + 6, length, W, SILU)
 
         # An input reaches the outputs of its own step and of the next three: the filter, turned around.
         q1, q2, q3 = reach(g1, g2, g3, k1, k2, k3, RESET)
