@@ -100,7 +100,8 @@ def ratio(found: dict[str, Any], inputs: dict[str, Any]) -> float:
         error = np.abs(found[name] - bounded.value)
         with np.errstate(all="ignore"):
             here = np.where(error == 0, 0.0, error / (bounded.bound + bounded.own))
-        worst = max(worst, float(here[bounded.judged].max(initial=0.0)))
+        here = np.where(np.isnan(here), np.inf, here)[bounded.judged]
+        worst = max(worst, float(here.max(initial=0.0)))
     return worst
 
 

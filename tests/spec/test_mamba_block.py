@@ -169,7 +169,7 @@ def ratio(
         with np.errstate(all="ignore"):
             here = np.where(error == 0, 0.0, error / (bounded.bound + bounded.own))
         assert bounded.judged.all()
-        worst = max(worst, float(here.max(initial=0.0)))
+        worst = max(worst, float(np.where(np.isnan(here), np.inf, here).max(initial=0.0)))
     return worst
 
 

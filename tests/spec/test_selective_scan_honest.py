@@ -100,7 +100,8 @@ def test_a_chunk_is_not_a_scan() -> None:
     cotangents = draw_cotangents(0, inputs)
     found = execute(Kernel(kernels.chunked(64)), inputs, cotangents)
     assert max(ratios(found, bounds(inputs, cotangents, SCAN)).values()) > 1
-    assert max(ratios(found, bounds(inputs, cotangents, chunk(64))).values()) <= 1
+    used = ratios(found, bounds(inputs, cotangents, chunk(64)))
+    assert all(ratio <= 1 for ratio in used.values()), used
 
 
 def _bfloat16(x: Any) -> Any:
@@ -160,7 +161,8 @@ def test_known_bad_kernels_leave_the_widest_bound(name: str) -> None:
     allowed = bounds(inputs, cotangents, ANY)
     assert max(ratios(execute(kernel, inputs, cotangents), allowed).values()) > 1
     honest = Kernel() if "conjugate" not in name else Kernel(kernels.subtractive)
-    assert max(ratios(execute(honest, inputs, cotangents), allowed).values()) <= 1
+    used = ratios(execute(honest, inputs, cotangents), allowed)
+    assert all(ratio <= 1 for ratio in used.values()), used
 
 
 def test_a_softplus_cut_at_20_is_wrong_in_float64_and_invisible_in_float32() -> None:
@@ -171,7 +173,8 @@ def test_a_softplus_cut_at_20_is_wrong_in_float64_and_invisible_in_float32() -> 
     exact = replace(cut, softplus=lambda x: x.clamp(min=0) + torch.log1p(torch.exp(-x.abs())))
     cotangents = draw_cotangents(5, inputs)
     double = bounds(inputs, cotangents, replace(ANY, compute="float64"))
-    assert max(ratios(execute(exact, inputs, cotangents), double).values()) <= 1
+    used = ratios(execute(exact, inputs, cotangents), double)
+    assert all(ratio <= 1 for ratio in used.values()), used
     assert max(ratios(execute(cut, inputs, cotangents), double).values()) > 1
     narrow = {
         name: value.astype(np.float32) if isinstance(value, np.ndarray) else value
@@ -179,4 +182,5 @@ def test_a_softplus_cut_at_20_is_wrong_in_float64_and_invisible_in_float32() -> 
     }
     weights = {name: value.astype(np.float32) for name, value in cotangents.items()}
     single = bounds(narrow, weights, ANY)
-    assert max(ratios(execute(cut, narrow, weights), single).values()) <= 1
+    used = ratios(execute(cut, narrow, weights), single)
+    assert all(ratio <= 1 for ratio in used.values()), used

@@ -28,13 +28,13 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_within_the_bound(device: str, name: str, rule: str) -> None:
     ratios = verdict(selective_scan, problem(device, **CASES[name]) | {"b_discretization": rule})
-    assert max(ratios.values()) <= 1, ratios
+    assert all(ratio <= 1 for ratio in ratios.values()), ratios
 
 
 @pytest.mark.parametrize("complex_", [False, True])
 def test_semantics_in_double(device: str, complex_: bool) -> None:
     ratios = verdict(selective_scan, problem(device, torch.float64, l=5, complex_=complex_))
-    assert max(ratios.values()) <= 1, ratios
+    assert all(ratio <= 1 for ratio in ratios.values()), ratios
 
 
 @pytest.mark.parametrize("complex_", [False, True])
@@ -47,14 +47,14 @@ def test_a_step_whose_square_or_product_with_an_input_overflows_is_held(
     call["delta"][:, :, 2] = 1e20
     call["u"][:, :, 2] *= size
     ratios = verdict(selective_scan, call)
-    assert max(ratios.values()) <= 1, ratios
+    assert all(ratio <= 1 for ratio in ratios.values()), ratios
 
 
 @pytest.mark.parametrize("complex_", [False, True])
 def test_resets_cut_state_and_gradient(device: str, complex_: bool) -> None:
     ids = torch.tensor([[3, 3, 5, 5, 5, 5, 3], [0, 1, 2, 2, 2, 2, 2]], device=device)
     ratios = verdict(selective_scan, problem(device, complex_=complex_) | {"seq_idx": ids})
-    assert max(ratios.values()) <= 1, ratios
+    assert all(ratio <= 1 for ratio in ratios.values()), ratios
 
 
 @pytest.mark.parametrize("complex_", [False, True])
@@ -62,7 +62,7 @@ def test_packed_sequences_with_an_empty_one(device: str, complex_: bool) -> None
     offsets = torch.tensor([0, 4, 4, 9], dtype=torch.int32, device=device)
     call = problem(device, b=1, l=9, rows=3, complex_=complex_) | {"cu_seqlens": offsets}
     ratios = verdict(selective_scan, call)
-    assert max(ratios.values()) <= 1, ratios
+    assert all(ratio <= 1 for ratio in ratios.values()), ratios
 
 
 def test_offsets_that_are_not_contiguous(device: str) -> None:
@@ -74,7 +74,7 @@ def test_offsets_that_are_not_contiguous(device: str) -> None:
 
 def test_a_long_time_takes_several_saved_states(device: str) -> None:
     ratios = verdict(selective_scan, problem(device, b=1, d=2, l=71, n=2))
-    assert max(ratios.values()) <= 1, ratios
+    assert all(ratio <= 1 for ratio in ratios.values()), ratios
 
 
 def test_no_time_at_all(device: str) -> None:
@@ -92,7 +92,7 @@ def test_any_strides_and_no_copy_of_meaning(device: str) -> None:
         call[name] = call[name].transpose(1, 2).contiguous().transpose(1, 2)
     call["B"] = call["B"].repeat_interleave(2, dim=2)[:, :, ::2]
     ratios = verdict(selective_scan, call)
-    assert max(ratios.values()) <= 1, ratios
+    assert all(ratio <= 1 for ratio in ratios.values()), ratios
 
 
 def test_gradients_are_the_same_bits_each_time(device: str) -> None:
