@@ -140,6 +140,9 @@ class Pointer:
     def __add__(self, steps: Any) -> Pointer:
         return Pointer(self.flat, self.at + value(steps))
 
+    def __sub__(self, steps: Any) -> Pointer:
+        return Pointer(self.flat, self.at - value(steps))
+
 
 class Shared:
     """Shared memory, or a part of it."""

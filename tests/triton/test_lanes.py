@@ -230,6 +230,7 @@ TWINS = [
     Twin(16, 4, 320, R=1),
     Twin(16, 4, 320, dtype=torch.bfloat16, transposed=True, R=1),
     Twin(16, 2, 96, each=2, R=1),
+    Twin(16, 4, 32, each=2, R=1),
     Twin(9, 4, 96, chained=True, R=1),
 ]
 

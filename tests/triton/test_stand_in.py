@@ -35,9 +35,9 @@ FORWARD: list[tuple[Any, int, int]] = [
 ]
 
 
-def call(n: int, length: int, plain: bool = False) -> Inputs:
+def call(n: int, length: int, plain: bool = False, d: int = 10) -> Inputs:
     """Every feature, or none."""
-    given = problem("cpu", d=10, l=length, n=n, groups=(2, 1), plain=plain)
+    given = problem("cpu", d=d, l=length, n=n, groups=(2, 1), plain=plain)
     softplus = given.pop("delta_softplus", False)
     return Inputs(**given, softplus=softplus)
 
@@ -106,10 +106,30 @@ def test_few_warps_copy_sixteen_bits_or_load_them(length: int, copied: bool) -> 
     torch.testing.assert_close(found[0].double(), exact, rtol=2**-11, atol=1e-5 * float(exact.abs().max()))
 
 
-@pytest.mark.skipif(
+PLAIN_SUMS = pytest.mark.skipif(
     torch.cuda.is_available(),
     reason="the sums after the pass are in plain Triton: only its interpreter takes tensors of a CPU",
 )
+
+
+def assert_gradients(x: Inputs, plan: LanesPlan, plain: bool = False) -> None:
+    """Those of the loop, of every input."""
+    b, d, n = x.u.shape[0], *x.A.shape
+    dy = torch.randn(x.u.shape, generator=torch.Generator().manual_seed(1))
+    dlast = None if plain else torch.ones(b, d, n)
+    save = saved_every(n)
+    inputs = wide(x)
+    y, last, saved = loop(inputs, x.softplus, save)
+    outcome = (y * dy.double()).sum() + (0 if dlast is None else (last * dlast.double()).sum())
+    expected = dict(zip(inputs, torch.autograd.grad(outcome, list(inputs.values())), strict=True))
+    with kernels_on_numpy():
+        found = run_backward(x, saved.detach().float(), dy, dlast, plan=plan)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert_close(found[name], gradient)
+
+
+@PLAIN_SUMS
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(
     ("plan", "n", "length"),
@@ -126,16 +146,15 @@ def test_few_warps_copy_sixteen_bits_or_load_them(length: int, copied: bool) -> 
 )
 def test_backward(plan: LanesPlan, n: int, length: int, plain: bool) -> None:
     x = call(n, length, plain)
-    x = replace(x, B=x.B[:, :1].contiguous())
-    dy = torch.randn(x.u.shape, generator=torch.Generator().manual_seed(1))
-    dlast = None if plain else torch.ones(x.u.shape[0], x.u.shape[1], n)
-    save = saved_every(n)
-    inputs = wide(x)
-    y, last, saved = loop(inputs, x.softplus, save)
-    outcome = (y * dy.double()).sum() + (0 if dlast is None else (last * dlast.double()).sum())
-    expected = dict(zip(inputs, torch.autograd.grad(outcome, list(inputs.values())), strict=True))
-    with kernels_on_numpy():
-        found = run_backward(x, saved.detach().float(), dy, dlast, plan=plan)
-    assert found.keys() == expected.keys()
-    for name, gradient in expected.items():
-        assert_close(found[name], gradient)
+    assert_gradients(replace(x, B=x.B[:, :1].contiguous()), plan, plain)
+
+
+@PLAIN_SUMS
+@pytest.mark.parametrize("d", [60, 70])
+@pytest.mark.parametrize("R", [1, 2])
+def test_programs_share_slices_in_short_segments(R: int, d: int) -> None:
+    """Two add to one slice, of one channel a lane and of two; of three programs the last has its own."""
+    plan = LanesPlan(16, 4 // R, 5, 32, 32, each=2, R=R)
+    assert -(-d // plan.DT) == (2 if d < 64 else 3)
+    x = call(16, 150, d=d)
+    assert_gradients(replace(x, B=x.B[:, :1].contiguous()), plan)
