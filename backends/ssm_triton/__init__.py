@@ -1,4 +1,4 @@
-"""The selective scan, the short convolution and their steps on GPUs: fused kernels in Triton."""
+"""The scans of Mamba and Mamba-2, the short convolution and their steps on GPUs: fused kernels in Triton."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
 from ssm_triton.convolution import TAPS, causal_conv1d, causal_conv1d_update
 from ssm_triton.scan import selective_scan
+from ssm_triton.ssd import CHUNK, ssd
 from ssm_triton.step import selective_state_update
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "causal_conv1d_update",
     "selective_scan",
     "selective_state_update",
+    "ssd",
     "ssm_backend",
 ]
 
@@ -95,6 +97,15 @@ def ssm_backend(device: str | None) -> Backend:
                 features=("mixed_dtypes", *pytorch),
                 limits={"v": TAPS - 1},
                 deterministic=True,
+            ),
+            "ssd": Op(
+                ssd,
+                dtypes=dtypes,
+                gradients="all",
+                features=("mixed_dtypes", "per_channel_skip", "initial_state", "seq_idx", *pytorch),
+                memory="fused",
+                deterministic=True,
+                arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
             ),
         },
     )

@@ -244,7 +244,7 @@ def digest() -> str:
     """SHA-256 over the sources that decide what runs on a GPU in a scan or a step, in order of name."""
     sha = hashlib.sha256()
     for path in sorted(Path(ssm_triton.__file__).parent.glob("_*.py")):
-        if path.name != "__init__.py" and "convolution" not in path.name:
+        if path.name != "__init__.py" and not any(other in path.name for other in ("convolution", "dual")):
             sha.update(path.read_bytes())
     return sha.hexdigest()
 

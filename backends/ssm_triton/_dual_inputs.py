@@ -1,0 +1,67 @@
+"""The gradient of x in the dual form, chunk by chunk, from the cotangents of the states after the chunks.
+
+With q the cotangent before the gate, Λ that of the state after the chunk, X = Δ x::
+
+    dX_s = exp(p_Q − p_s) Λ B_s + Σ_t L_ts (C_t · B_s) q_t,   dx = Δ dX + D q
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ssm_triton._dual_products import product
+from ssm_triton._dual_steps import between, ends, gated, load_steps, place, put, sequence_numbers, tile
+
+
+@triton.jit
+def backward_inputs(
+    x, z, dt, A, bias, B, C, D, seq_idx, cotangents, dy, dx, dD, of_steps, to_after,
+    length, heads, per_group, width, n, chunks,
+    x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, d_b, d_t, d_h, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
+    skip_h, skip_p, i_b, i_t, y_b, y_t, y_h, y_p, o_b, o_t, o_h, o_p,
+    HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
+    LOW: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, WHOLE: tl.constexpr, HAS_D: tl.constexpr,
+    Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """dx of P channels of one head; their terms of dD, of dΔ through X, and of what the state after gets."""
+    row, chunk, h = place(heads, chunks)
+    here = (row * chunks + chunk) * heads + h
+    p = tl.program_id(1) * P + tl.arange(0, P)
+    t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
+    live_t, live_p = t < length, p < width
+    _, _, step = load_steps(
+        dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH, WIDE
+    )
+    if RESET:
+        seq_idx += row * i_b
+    number = sequence_numbers(seq_idx, t, length, i_t, RESET)
+    logs = tl.cumsum(step * tl.load(A + h).to(step.dtype), 0)
+    _, to_end, _ = ends(logs, number, RESET, Q)
+    B += row * b_b + h // per_group * b_g
+    C += row * c_b + h // per_group * c_g
+    cotangents += here * width * n
+    weights, found = tl.zeros((Q, Q), step.dtype), tl.zeros((Q, P), step.dtype)
+    for first in range(0, n, N):
+        k = first + tl.arange(0, N)
+        left = tile(B, t, k, b_t, b_n, live_t, k < n)
+        right = tile(C, t, k, c_t, c_n, live_t, k < n)
+        after = tile(cotangents, p, k, n, 1, live_p, k < n)
+        weights += product(left, tl.trans(right), weights.dtype, WHOLE)
+        found += product(left, tl.trans(after), found.dtype, WHOLE)
+    found *= to_end[:, None]
+    given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p).to(step.dtype)
+    at = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) * Q + tl.arange(0, Q)
+    tl.store(to_after + at, tl.sum(given * found, 1) * step)
+    z_at = row * z_b + h * z_h
+    q = gated(dy + row * y_b + h * y_h, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z, WIDE)
+    weights *= between(logs, number, RESET, True, Q)
+    found += product(weights, q, found.dtype, WHOLE)
+    tl.store(of_steps + at, tl.sum(found * given, 1))
+    found *= step[:, None]
+    if HAS_D:
+        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(step.dtype)
+        wide = q.to(step.dtype)
+        found += skip[None, :] * wide
+        tl.store(dD + here * width + p, tl.sum(wide * given, 0), mask=live_p)
+    put(dx + row * o_b + h * o_h, t, p, o_t, o_p, live_t, live_p, found)

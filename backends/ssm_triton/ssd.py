@@ -1,0 +1,175 @@
+"""State space duality as PyTorch sees it: one operator with its gradient."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssm_backends.once import validate_once
+from ssm_backends.tracing import validate_traced
+from ssm_backends.transforms import may_be_differentiated, refuse_twice
+from ssm_triton._launch_dual import CHUNK, Dual, run_backward, run_forward
+from ssm_triton.direct import is_direct
+
+__all__ = ["CHUNK", "ssd"]
+
+INPUTS = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states", "seq_idx")
+DIFFERENTIABLE = INPUTS[:9]
+
+
+def _call(tensors: tuple[Tensor | None, ...], softplus: bool, low: float, high: float) -> Dual:
+    given: dict[str, Any] = dict(zip(INPUTS, tensors, strict=True))
+    return Dual(**given, softplus=softplus, low=low, high=high)
+
+
+def _ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    initial_states: Tensor | None,
+    seq_idx: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(y, final states, states before each chunk)."""
+    tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
+    with torch.cuda.device_of(x):  # Triton launches on the current one
+        return run_forward(_call(tensors, softplus, low, high))
+
+
+duality = torch.library.custom_op("ssm_triton::ssd", _ssd, mutates_args=())
+
+
+@duality.register_fake
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *tensors, softplus, low, high = arguments
+    call = _call(tuple(tensors), softplus, low, high)
+    y = torch.empty_like(call.x, memory_format=torch.contiguous_format)
+    return y, call.states(), call.chunk_states()
+
+
+@torch.library.custom_op("ssm_triton::ssd_backward", mutates_args=())
+def duality_backward(
+    dy: Tensor,
+    dfinal: Tensor | None,
+    before: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    initial_states: Tensor | None,
+    seq_idx: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+) -> list[Tensor]:
+    """The gradients of the inputs that were given, in their order."""
+    tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
+    with torch.cuda.device_of(x):
+        return run_backward(_call(tensors, softplus, low, high), before, dy, dfinal)
+
+
+@duality_backward.register_fake
+def _(dy: Tensor, dfinal: Tensor | None, before: Tensor, *arguments: Any) -> list[Tensor]:
+    given = arguments[: len(DIFFERENTIABLE)]
+    return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in given if x is not None]
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.softplus, ctx.low, ctx.high = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[2], *tensors)
+
+
+def _gradients(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    before, *tensors = ctx.saved_tensors
+    dy = torch.zeros_like(tensors[0]) if dy is None else dy
+    found = iter(duality_backward(dy, dfinal, before, *tensors, ctx.softplus, ctx.low, ctx.high))
+    return *(None if x is None else next(found) for x in tensors[:9]), None, None, None, None
+
+
+duality.register_autograd(_gradients, setup_context=_remember)
+duality_backward.register_autograd(refuse_twice("ssd"))
+
+
+def ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = (0.0, inf),
+    return_final_states: bool = False,
+    *,
+    initial_states: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """S_t = exp(Δ_t A) S_{t−1} + Δ_t x_t B_tᵀ, y_t = (S_t C_t + D x_t) silu(z_t), in chunks of 64 steps.
+
+    The dual form (Dao & Gu 2024, section 6): products of matrices on tensor cores, as exact as float32 is.
+    They multiply by zero where nothing may pass: a NaN stays in its row and its head, but may reach earlier
+    steps, and other sequences, of its chunk.
+
+    Parameters
+    ----------
+    x, z
+        (b, l, h, p), any strides; float64, float32, bfloat16 or float16.
+    dt
+        (b, l, h), x's dtype or float32.
+    A, dt_bias
+        (h,).
+    B, C
+        (b, l, g, n), x's dtype or float32; head i belongs to group i // (h/g).
+    D
+        (h,) or (h, p).
+    dt_softplus
+        Δ = log(1 + exp(dt + dt_bias)) instead of dt + dt_bias.
+    dt_limit
+        (low, high): Δ is clamped to it, always.
+    return_final_states
+        Return (y, final_states).
+    initial_states
+        (b, h, p, n), float32, or float64 beside a float64 x.
+    seq_idx
+        (b, l), int32 or int64: the states are reset exactly where it changes along l.
+
+    Returns
+    -------
+    y (b, l, h, p) in x's dtype; with `return_final_states` also the states after the last step, (b, h, p, n),
+    in the initial states' dtype.
+
+    Raises
+    ------
+    NotSupportedError
+        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
+    """
+    judge = validate_traced if torch.compiler.is_compiling() else validate_once
+    judge(
+        "ssd", x=x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus,
+        dt_limit=dt_limit, return_final_states=return_final_states, initial_states=initial_states,
+        seq_idx=seq_idx,
+    )  # fmt: skip
+    A, dt_bias = A.contiguous(), None if dt_bias is None else dt_bias.contiguous()
+    tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)
+    learn = may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
+    direct = not learn and is_direct((*tensors, seq_idx))
+    function = _ssd if direct else duality
+    y, final, _ = function(*tensors, seq_idx, dt_softplus, *map(float, dt_limit))
+    return (y, final) if return_final_states else y

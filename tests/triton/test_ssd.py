@@ -1,0 +1,258 @@
+"""Mamba-2's scan: values and gradients within the derived bound, at every edge of its tiles and chunks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ssm_backends import NotSupportedError
+from ssm_conformance import assert_conforms
+from ssm_triton import _launch_dual, ssd
+from ssm_triton._dual_products import product
+from ssm_triton.ssd import duality, duality_backward
+
+from .test_operator import Seen
+
+OPTIONAL = ("D", "z", "dt_bias", "initial_states", "seq_idx")
+
+
+def problem(
+    device: str,
+    dtype: torch.dtype = torch.float32,
+    *,
+    b: int = 2,
+    l: int = 9,
+    h: int = 2,
+    p: int = 3,
+    g: int = 1,
+    n: int = 4,
+    plain: bool = False,
+    packed: bool = False,
+) -> dict[str, Any]:
+    """Arguments of the scan."""
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.promote_types(dtype, torch.float32)
+
+    def draw(*shape: int, kind: torch.dtype = dtype) -> Tensor:
+        return torch.randn(shape, dtype=torch.float64, generator=generator).to(kind).to(device)
+
+    call: dict[str, Any] = {
+        "x": draw(b, l, h, p),
+        "dt": draw(b, l, h) * 0.5 + (0.7 if plain else 0),
+        "A": -draw(h, kind=wide).abs() - 0.1,
+        "B": draw(b, l, g, n),
+        "C": draw(b, l, g, n),
+    }
+    if not plain:
+        call |= {"D": draw(h, p, kind=wide), "z": draw(b, l, h, p), "dt_bias": draw(h, kind=wide) - 2}
+        call |= {"dt_softplus": True, "dt_limit": (0.01, 0.8), "initial_states": draw(b, h, p, n, kind=wide)}
+    if packed:
+        starts = torch.rand((b, l), generator=generator) < 0.05
+        call["seq_idx"] = (starts.cumsum(1) % 3).int().to(device)  # a number comes back
+    return call
+
+
+def leaves_of(call: dict[str, Any]) -> dict[str, Tensor]:
+    return {
+        name: x.detach().clone().requires_grad_()
+        for name, x in call.items()
+        if isinstance(x, Tensor) and x.is_floating_point()
+    }
+
+
+def everything(call: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Outputs, their cotangents, gradients."""
+    leaves = leaves_of(call)
+    y, final = ssd(**call | leaves, return_final_states=True)
+    cotangents = {"y": torch.sin(3 * y).detach(), "final_states": torch.cos(3 * final).detach()}
+    gradients = torch.autograd.grad([y, final], list(leaves.values()), list(cotangents.values()))
+    outputs = {"y": y.detach(), "final_states": final.detach()}
+    return outputs, cotangents, dict(zip(leaves, gradients, strict=True))
+
+
+def judge(call: dict[str, Any]) -> None:
+    """Hold both outputs and every gradient to their bounds."""
+    outputs, cotangents, gradients = everything(call)
+    assert_conforms(
+        "ssd",
+        outputs,
+        gradients=gradients,
+        cotangents=cotangents,
+        arithmetic={"evaluation": "matmul_chunk", "chunk": _launch_dual.CHUNK},
+        **call,
+        return_final_states=True,
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("l", [1, 63, 64, 65, 130])
+def test_at_the_edges_of_chunks(device: str, l: int, packed: bool) -> None:
+    judge(problem(device, l=l, b=1 + packed, packed=packed))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_more_channels_and_states_than_a_tile(device: str, dtype: torch.dtype) -> None:
+    judge(problem(device, dtype, b=1, l=70, p=66, n=70, h=2, g=2))
+
+
+def test_nothing_that_may_be_left_out(device: str) -> None:
+    judge(problem(device, l=70, h=4, g=2, plain=True))
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_heads_of_a_group_in_slices(device: str, monkeypatch: pytest.MonkeyPatch, slices: int) -> None:
+    call = problem(device, b=1, h=5)
+    monkeypatch.setattr(_launch_dual, "MANY", slices)
+    judge(call)
+
+
+def test_small_tiles_of_a_state_where_programs_are_few(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = problem(device, b=1, h=1, l=66, p=64, n=40)
+    monkeypatch.setattr(_launch_dual, "FEW", 1 << 20)
+    judge(call)
+    monkeypatch.setattr(_launch_dual, "FEW", 0)
+    judge(call)
+
+
+def test_inputs_of_any_strides(device: str) -> None:
+    call = problem(device, packed=True)
+    wanted = everything(call)
+    apart = {
+        k: torch.stack([v, v + 7], -1)[..., 0] if isinstance(v, Tensor) and v.ndim > 1 else v
+        for k, v in call.items()
+    }
+    assert not apart["x"].is_contiguous()
+    y, final = ssd(**apart, return_final_states=True)
+    # Which operations become multiply-adds may depend on the strides a kernel is compiled for.
+    torch.testing.assert_close(y, wanted[0]["y"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(final, wanted[0]["final_states"], rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_any_strides(device: str) -> None:
+    call = problem(device)
+    leaves = leaves_of(call)
+    y = ssd(**call | leaves)
+    same = torch.autograd.grad(
+        y.sum(), list(leaves.values()), retain_graph=True
+    )  # one number, at every place
+    wanted = torch.autograd.grad(y, list(leaves.values()), torch.ones_like(y))
+    # The same sums, compiled twice.
+    torch.testing.assert_close(same, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_nan_stays_in_its_row_and_head(device: str) -> None:
+    call = problem(device, l=70)
+    call["x"][1, 5, 1, 2] = float("nan")
+    y, final = ssd(**call, return_final_states=True)
+    lost = y.isnan().any(-1).any(1)
+    assert lost.tolist() == [[False, False], [False, True]]
+    assert final.isnan().any(-1).any(-1).tolist() == lost.tolist()
+
+
+def test_no_state_passes_a_reset_at_a_chunks_start_not_even_a_nan(device: str) -> None:
+    call = problem(device, b=1, l=70)
+    call["seq_idx"] = (torch.arange(70) >= 64).int()[None].to(device)
+    call["x"][:, 5] = float("nan")
+    y, final = ssd(**call, return_final_states=True)
+    assert y[:, :64].isnan().any()
+    assert not y[:, 64:].isnan().any()
+    assert not final.isnan().any()
+
+
+@pytest.mark.parametrize(("p", "l"), [(0, 5), (3, 0)])
+def test_calls_without_channels_or_steps(device: str, p: int, l: int) -> None:
+    call = problem(device, p=p, l=l)
+    outputs, cotangents, gradients = everything(call)
+    assert all(gradients[name].shape == call[name].shape for name in gradients)
+    if l == 0:
+        assert torch.equal(outputs["final_states"], call["initial_states"])
+        assert torch.equal(gradients["initial_states"], cotangents["final_states"])
+    assert not gradients["A"].any()
+
+
+def test_only_the_states_before_the_chunks_are_kept(device: str) -> None:
+    kept: list[int] = []
+
+    def keep(x: Tensor) -> Tensor:
+        kept.append(x.numel())
+        return x
+
+    call = problem(device, l=130)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        ssd(**call | {"x": call["x"].requires_grad_()})
+    given = sum(x.numel() for x in call.values() if isinstance(x, Tensor))
+    b, _, h, p = call["x"].shape
+    assert sum(kept) == given + 3 * b * h * p * call["B"].shape[3]
+
+
+def test_the_operators_keep_torchs_contract(device: str) -> None:
+    call = problem(device, packed=True)
+    order = ("x", "dt", "A", "B", "C", *OPTIONAL)
+    arguments = (*(call[k] for k in order), True, 0.01, 0.8)
+    y, final, before = duality(*arguments)
+    cotangents = torch.ones_like(y), torch.ones_like(final), before
+    for check in ("test_schema", "test_faketensor"):
+        torch.library.opcheck(duality, arguments, test_utils=check)
+        torch.library.opcheck(duality_backward, (*cotangents, *arguments), test_utils=check)
+
+
+def test_a_mode_sees_the_operator_and_the_results_are_those_without(device: str) -> None:
+    call = problem(device)
+    plain = ssd(**call, return_final_states=True)
+    with Seen() as seen:
+        watched = ssd(**call, return_final_states=True)
+    assert {name for name in seen.names if "ssm_triton" in name} == {"ssm_triton.ssd.default"}
+    assert all(map(torch.equal, plain, watched))
+
+
+def test_a_second_derivative_is_refused_by_name(device: str) -> None:
+    call = problem(device)
+    x = call["x"].requires_grad_()
+    (gradient,) = torch.autograd.grad(ssd(**call).square().sum(), x, create_graph=True)
+    with pytest.raises(NotSupportedError, match=r"^ssd of this backend has one derivative"):
+        gradient.sum().backward()
+
+
+def test_eight_warps_are_not_used_for_sixty_four_rows() -> None:
+    """Triton 3.6 then gives two groups of four warps the same rows, and wrong numbers."""
+    assert {tile.warps for tile in _launch_dual.TILES.values()} == {4}
+
+
+@triton.jit
+def _multiply(a, b, out, M: tl.constexpr, K: tl.constexpr, N: tl.constexpr):
+    m, k, n = tl.arange(0, M), tl.arange(0, K), tl.arange(0, N)
+    left, right = tl.load(a + m[:, None] * K + k[None, :]), tl.load(b + k[:, None] * N + n[None, :])
+    tl.store(out + m[:, None] * N + n[None, :], product(left, right, tl.float32, False))
+
+
+@pytest.mark.parametrize("kinds", ["32 32", "32 16", "16 32", "16 16"])
+@pytest.mark.parametrize("terms", [16, 64])
+def test_products_are_as_exact_as_float32(device: str, kinds: str, terms: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    types = {"32": torch.float32, "16": torch.float16}
+    a, b = (
+        (torch.randn(size, generator=generator) * 2.0 ** torch.randint(-9, 9, size, generator=generator))
+        .to(types[kind])
+        .to(device)
+        for kind, size in zip(kinds.split(), ((64, terms), (terms, 32)), strict=True)
+    )
+    a, b = a * (torch.rand(a.shape, generator=generator) < 0.2).to(device), b  # some sums of one term
+    out = torch.empty(64, 32, device=device)
+    _multiply[(1,)](a, b, out, M=64, K=terms, N=32, num_warps=4)
+    wide = [x.cpu().double().numpy() for x in (a, b)]
+    size = np.abs(wide[0]) @ np.abs(wide[1])
+    # One unit of roundoff a term, of the product and of the sum.
+    assert np.all(np.abs(out.cpu().numpy() - wide[0] @ wide[1]) <= 2 * terms * 2.0**-24 * size)
+
+
+def test_tiles_fit_the_sides_of_a_call(device: str) -> None:
+    call = {"softplus": False, "low": 0.0, "high": 1.0} | dict.fromkeys(OPTIONAL)
+    made = _launch_dual.Dual(**call | problem(device, plain=True, p=3, n=200))
+    assert made.tile("outputs") == replace(_launch_dual.TILES["outputs"], P=16, N=64)
