@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
-from ssm_backends.validation import check_sizes, find, validate_unsized
+from ssm_backends.validation import check_order, check_sizes, find, is_pair, validate_unsized
 
 Described = tuple[tuple[Any, ...], ...]
 """The arguments of a call as constants of a trace: name, value; of a tensor name, rank, dtype, device, …"""
@@ -56,6 +56,9 @@ def _described(item: tuple[str, Any]) -> tuple[Any, ...]:
         )
     if hasattr(x, "ndim"):
         return name, x.ndim, str(x.dtype), str(x.device), x.requires_grad
+    if is_pair(x):  # its numbers may be open in the graph: they are compared here, which guards it
+        check_order(name, x)
+        return name, (-1.0, 1.0)  # written here: numbers of a name may be open too
     return name, x
 
 

@@ -252,7 +252,9 @@ def _check_plain(argument: Argument, value: Any) -> None:
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise DTypeError(f"`{name}` must be a number; got {shown}")
         case "pair":
-            _check_pair(name, value)
+            if not is_pair(value):
+                raise DTypeError(f"`{name}` must be a pair of numbers (low, high); got {shown}")
+            check_order(name, value)
         case "choice" | "dtype":
             if not isinstance(value, str) or value not in argument.choices:
                 raise ArgumentError(f"`{name}` must be one of {', '.join(argument.choices)}; got {shown}")
@@ -262,13 +264,15 @@ def _check_plain(argument: Argument, value: Any) -> None:
             raise ArgumentError(f"`{name}` must be {argument.allowed}; got {shown}")
 
 
-def _check_pair(name: str, value: Any) -> None:
-    """Two numbers in order; a NaN is in no order."""
-    numbers = isinstance(value, tuple | list) and all(
+def is_pair(value: Any) -> bool:
+    """Whether it is made of numbers, as a pair should be."""
+    return isinstance(value, tuple | list) and all(
         isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool) for x in value
     )
-    if not numbers:
-        raise DTypeError(f"`{name}` must be a pair of numbers (low, high); got {_shown(value)}")
+
+
+def check_order(name: str, value: Any) -> None:
+    """Two numbers, the larger one last; a NaN is in no order."""
     if len(value) != 2 or not value[0] <= value[1]:
         raise ArgumentError(f"`{name}` must be a pair (low, high) with low <= high; got {_shown(value)}")
 

@@ -100,7 +100,7 @@ def ssm_backend(device: str | None) -> Backend:
             ),
             "ssd": Op(
                 ssd,
-                dtypes=dtypes,
+                dtypes=tuple(name for name in dtypes if name != "float64"),
                 gradients="all",
                 features=("mixed_dtypes", "per_channel_skip", "initial_state", "seq_idx", *pytorch),
                 memory="fused",

@@ -21,7 +21,7 @@ def backward_inputs(
     x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, d_b, d_t, d_h, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
     skip_h, skip_p, i_b, i_t, y_b, y_t, y_h, y_p, o_b, o_t, o_h, o_p,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
-    LOW: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, WHOLE: tl.constexpr, HAS_D: tl.constexpr,
+    LOW: tl.constexpr, HIGH: tl.constexpr, HAS_D: tl.constexpr,
     Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """dx of P channels of one head; their terms of dD, of dΔ through X, and of what the state after gets."""
@@ -30,38 +30,36 @@ def backward_inputs(
     p = tl.program_id(1) * P + tl.arange(0, P)
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t, live_p = t < length, p < width
-    _, _, step = load_steps(
-        dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH, WIDE
-    )
+    _, _, step = load_steps(dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH)
     if RESET:
         seq_idx += row * i_b
     number = sequence_numbers(seq_idx, t, length, i_t, RESET)
-    logs = tl.cumsum(step * tl.load(A + h).to(step.dtype), 0)
+    logs = tl.cumsum(step * tl.load(A + h), 0)
     _, to_end, _ = ends(logs, number, RESET, Q)
     B += row * b_b + h // per_group * b_g
     C += row * c_b + h // per_group * c_g
     cotangents += here * width * n
-    weights, found = tl.zeros((Q, Q), step.dtype), tl.zeros((Q, P), step.dtype)
+    weights, found = tl.zeros((Q, Q), tl.float32), tl.zeros((Q, P), tl.float32)
     for first in range(0, n, N):
         k = first + tl.arange(0, N)
         left = tile(B, t, k, b_t, b_n, live_t, k < n)
         right = tile(C, t, k, c_t, c_n, live_t, k < n)
         after = tile(cotangents, p, k, n, 1, live_p, k < n)
-        weights += product(left, tl.trans(right), weights.dtype, WHOLE)
-        found += product(left, tl.trans(after), found.dtype, WHOLE)
+        weights += product(left, tl.trans(right))
+        found += product(left, tl.trans(after))
     found *= to_end[:, None]
-    given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p).to(step.dtype)
+    given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p).to(tl.float32)
     at = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) * Q + tl.arange(0, Q)
     tl.store(to_after + at, tl.sum(given * found, 1) * step)
     z_at = row * z_b + h * z_h
-    q = gated(dy + row * y_b + h * y_h, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z, WIDE)
+    q = gated(dy + row * y_b + h * y_h, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z)
     weights *= between(logs, number, RESET, True, Q)
-    found += product(weights, q, found.dtype, WHOLE)
+    found += product(weights, q)
     tl.store(of_steps + at, tl.sum(found * given, 1))
     found *= step[:, None]
     if HAS_D:
-        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(step.dtype)
-        wide = q.to(step.dtype)
+        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(tl.float32)
+        wide = q.to(tl.float32)
         found += skip[None, :] * wide
         tl.store(dD + here * width + p, tl.sum(wide * given, 0), mask=live_p)
     put(dx + row * o_b + h * o_h, t, p, o_t, o_p, live_t, live_p, found)

@@ -17,7 +17,7 @@ def outputs(
     x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, d_b, d_t, d_h, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
     skip_h, skip_p, i_b, i_t, o_b, o_t, o_h, o_p, y_b, y_t, y_h, y_p,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
-    LOW: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, WHOLE: tl.constexpr, HAS_D: tl.constexpr,
+    LOW: tl.constexpr, HIGH: tl.constexpr, HAS_D: tl.constexpr,
     OF_GATE: tl.constexpr,     Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """y_t = (exp(p_t) S C_t + Σ_s L_ts (C_t · B_s) Δ_s x_s + D x_t) silu(z_t), P channels of one head.
@@ -28,38 +28,36 @@ def outputs(
     p = tl.program_id(1) * P + tl.arange(0, P)
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t, live_p = t < length, p < width
-    _, _, step = load_steps(
-        dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH, WIDE
-    )
+    _, _, step = load_steps(dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH)
     if RESET:
         seq_idx += row * i_b
     number = sequence_numbers(seq_idx, t, length, i_t, RESET)
-    logs = tl.cumsum(step * tl.load(A + h).to(step.dtype), 0)
+    logs = tl.cumsum(step * tl.load(A + h), 0)
     from_start, _, _ = ends(logs, number, RESET, Q)
     B += row * b_b + h // per_group * b_g
     C += row * c_b + h // per_group * c_g
     states += ((row * chunks + chunk) * heads + h) * width * n
-    weights, found = tl.zeros((Q, Q), step.dtype), tl.zeros((Q, P), step.dtype)
+    weights, found = tl.zeros((Q, Q), tl.float32), tl.zeros((Q, P), tl.float32)
     for first in range(0, n, N):
         k = first + tl.arange(0, N)
         left = tile(C, t, k, c_t, c_n, live_t, k < n)
         right = tile(B, t, k, b_t, b_n, live_t, k < n)
         before = tile(states, p, k, n, 1, live_p, k < n)
-        weights += product(left, tl.trans(right), weights.dtype, WHOLE)
-        found += product(left, tl.trans(before), found.dtype, WHOLE)
+        weights += product(left, tl.trans(right))
+        found += product(left, tl.trans(before))
     found *= from_start[:, None]
     if RESET:  # where it is zero of another sequence's state, which may be a NaN
         found = tl.where((number == 0)[:, None], found, 0.0)
     weights *= between(logs, number, RESET, False, Q) * step[None, :]
     given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p)
-    found += product(weights, given, found.dtype, WHOLE)
+    found += product(weights, given)
     if HAS_D:
-        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(step.dtype)
-        found += skip[None, :] * given.to(step.dtype)
+        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(tl.float32)
+        found += skip[None, :] * given.to(tl.float32)
     if HAS_Z:
-        gate = tile(z + row * z_b + h * z_h, t, p, z_t, z_p, live_t, live_p).to(step.dtype)
+        gate = tile(z + row * z_b + h * z_h, t, p, z_t, z_p, live_t, live_p).to(tl.float32)
         if OF_GATE:
-            cotangent = tile(dy + row * o_b + h * o_h, t, p, o_t, o_p, live_t, live_p).to(step.dtype)
+            cotangent = tile(dy + row * o_b + h * o_h, t, p, o_t, o_p, live_t, live_p).to(tl.float32)
             found *= cotangent * (sigmoid(gate) * (1.0 + gate * sigmoid(-gate)))
         else:
             found *= gate * sigmoid(gate)

@@ -17,25 +17,21 @@ INTERPRETED: tl.constexpr = tl.constexpr(bool(knobs.runtime.interpret))
 
 
 @triton.jit
-def product(a, b, compute: tl.constexpr, WHOLE: tl.constexpr):
-    """a b in the compute type, for a (m, k) and b (k, n) of any types.
-
-    WHOLE: by multiply-adds of the compute type. So it is in float64.
+def product(a, b):
+    """a b in float32, for a (m, k) and b (k, n) of any types but float64.
 
     What it is to be added to is never the start of the sum: with Triton 3.6 a tensor core wrote over numbers
     that were computed just before and were still to be read.
     """
     if a.dtype == b.dtype and a.dtype.primitive_bitwidth == 16:
         total = tl.dot(a, b)
-    elif WHOLE:
-        total = tl.dot(a.to(compute), b.to(compute), input_precision="ieee", out_dtype=compute)
     else:
         PA: tl.constexpr = 1 if a.dtype == tl.bfloat16 else (2 if a.dtype == tl.float16 else 3)
         PB: tl.constexpr = 1 if b.dtype == tl.bfloat16 else (2 if b.dtype == tl.float16 else 3)
         a0, a1, a2 = _split(a, PA)
         b0, b1, b2 = _split(b, PB)
         # The smallest first.
-        total = tl.zeros((a.shape[0], b.shape[1]), compute)
+        total = tl.zeros((a.shape[0], b.shape[1]), tl.float32)
         if PA > 2 and PB > 1:
             total = tl.dot(a2, b1, total)
         if PA > 1 and PB > 2:

@@ -15,7 +15,7 @@ def pass_states(
     length, heads, per_group, width, n, chunks, tiles_n,
     x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, d_b, d_t, d_h, b_b, b_t, b_g, b_n, i_b, i_t, s_b, s_h, s_p, s_n,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
-    LOW: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, WHOLE: tl.constexpr,
+    LOW: tl.constexpr, HIGH: tl.constexpr,
     STARTED: tl.constexpr, BACK: tl.constexpr, Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """S' = exp(p_q) S + Σ_s exp(p_q − p_s) Δ_s x_s B_sᵀ, P rows and N columns of one head's state.
@@ -33,21 +33,21 @@ def pass_states(
     rate = tl.load(A + h)
     if RESET:
         seq_idx += row * i_b
-    state = tl.zeros((P, N), states.dtype.element_ty)
+    state = tl.zeros((P, N), tl.float32)
     if STARTED:
-        state = tile(start + row * s_b + h * s_h, p, k, s_p, s_n, live_p, live_k).to(state.dtype)
+        state = tile(start + row * s_b + h * s_h, p, k, s_p, s_n, live_p, live_k).to(tl.float32)
     for i in range(chunks):
         chunk = chunks - 1 - i if BACK else i
         put(states + ((row * chunks + chunk) * heads + h) * width * n, p, k, n, 1, live_p, live_k, state)
         t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
         live_t = t < length
-        _, _, step = load_steps(dt, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH, WIDE)
+        _, _, step = load_steps(dt, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH)
         number = sequence_numbers(seq_idx, t, length, i_t, RESET)
-        from_start, to_end, through = ends(tl.cumsum(step * rate.to(step.dtype), 0), number, RESET, Q)
+        from_start, to_end, through = ends(tl.cumsum(step * rate, 0), number, RESET, Q)
         weight = from_start if BACK else to_end * step
         z_at = row * z_b + h * z_h
-        given = gated(x, z, z_at, t, p, x_t, x_p, z_t, z_p, live_t, live_p, HAS_Z, WIDE)
-        weighted = tl.trans(given.to(step.dtype) * weight[:, None])
+        given = gated(x, z, z_at, t, p, x_t, x_p, z_t, z_p, live_t, live_p, HAS_Z)
+        weighted = tl.trans(given.to(tl.float32) * weight[:, None])
         state = tl.where(through < 0, 0.0, state * through)
-        state += product(weighted, tile(B, t, k, b_t, b_n, live_t, live_k), state.dtype, WHOLE)
+        state += product(weighted, tile(B, t, k, b_t, b_n, live_t, live_k))
     put(end + (row * heads + h) * width * n, p, k, n, 1, live_p, live_k, state)

@@ -18,17 +18,17 @@ def place(heads, chunks):
 @triton.jit
 def load_steps(
     dt, bias, h, t, length, step_t,
-    HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
+    HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,
 ):  # fmt: skip
     """dt + bias of head h, that through softplus, and the step size Δ within its limits: 0 past the end."""
-    raw = tl.load(dt + t * step_t, mask=t < length, other=0.0).to(tl.float64 if WIDE else tl.float32)
+    raw = tl.load(dt + t * step_t, mask=t < length, other=0.0).to(tl.float32)
     if HAS_BIAS:
-        raw += tl.load(bias + h).to(raw.dtype)
+        raw += tl.load(bias + h)
     free = raw
     if SOFTPLUS:
         free = softplus(raw)
     # Selected, not the larger of two: a NaN stays.
-    low, high = tl.full((1,), LOW, raw.dtype), tl.full((1,), HIGH, raw.dtype)
+    low, high = tl.full((1,), LOW, tl.float32), tl.full((1,), HIGH, tl.float32)
     step = tl.where(free < low, low, tl.where(free > high, high, free))
     return raw, free, tl.where(t < length, step, 0.0)
 
@@ -90,11 +90,11 @@ def put(x, rows, columns, step_r, step_c, live_r, live_c, value):
 
 @triton.jit
 def gated(
-    dy, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z: tl.constexpr, WIDE: tl.constexpr
+    dy, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z: tl.constexpr
 ):  # fmt: skip
     """The cotangent before the gate, dy silu(z) with z from z_at on; in dy's own type without a gate."""
     found = tile(dy, t, p, y_t, y_p, live_t, live_p)
     if HAS_Z:
-        gate = tile(z + z_at, t, p, z_t, z_p, live_t, live_p).to(tl.float64 if WIDE else tl.float32)
-        found = found.to(gate.dtype) * (gate * sigmoid(gate))
+        gate = tile(z + z_at, t, p, z_t, z_p, live_t, live_p).to(tl.float32)
+        found = found.to(tl.float32) * (gate * sigmoid(gate))
     return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from math import prod
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from ssm_backends.errors import NotSupportedError
 from ssm_triton._dual_decays import backward_decays
 from ssm_triton._dual_inputs import backward_inputs
 from ssm_triton._dual_matrices import backward_matrices
@@ -26,7 +27,11 @@ FEW: Final = 2 * PROCESSORS
 """Programs that go through all time, below which each takes less of a state; at the least so many numbers:"""
 LEAST_STATE: Final = 32 * 32
 MANY: Final = 4 * PROCESSORS
-"""Programs for dB and dC, below which the heads of a group are shared out among several."""
+"""Programs for dB and dC, below which the heads of a group are shared out among several slices."""
+FARTHEST: Final = 1 << 31
+"""Numbers for each step and head that 32 bits no longer count."""
+IN_SLICE: Final = 8
+"""Heads of a slice, at least: it takes room of the size of B and C."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,6 @@ class Dual:
     low: float
     high: float
 
-    @cached_property
-    def compute(self) -> torch.dtype:
-        """The type of everything between load and store."""
-        wide = torch.float64 in (self.x.dtype, self.A.dtype)
-        return torch.float64 if wide else torch.float32
-
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
         """b, l, h, p, n."""
@@ -87,12 +86,12 @@ class Dual:
     def states(self) -> Tensor:
         """Room for states, (b, h, p, n)."""
         b, _, h, p, n = self.sizes
-        return self.x.new_empty((b, h, p, n), dtype=self.compute)
+        return self.x.new_empty((b, h, p, n), dtype=torch.float32)
 
     def chunk_states(self) -> Tensor:
         """Room for a state beside each chunk, (b, chunks, h, p, n)."""
         b, l, h, p, n = self.sizes
-        return self.x.new_empty((b, -(-l // CHUNK), h, p, n), dtype=self.compute)
+        return self.x.new_empty((b, -(-l // CHUNK), h, p, n), dtype=torch.float32)
 
     def skip_strides(self) -> tuple[int, int]:
         """Of D, by head and by channel."""
@@ -114,8 +113,6 @@ class Dual:
             "RESET": self.seq_idx is not None,
             "LOW": self.low,
             "HIGH": self.high,
-            "WIDE": self.compute == torch.float64,
-            "WHOLE": self.compute == torch.float64,
             "Q": CHUNK,
             "P": tile.P,
             "N": tile.N,
@@ -149,20 +146,18 @@ def run_backward(call: Dual, before: Tensor, dy: Tensor, dfinal: Tensor | None) 
     dx, skip, *beside = _inputs(call, after, dy)
     ddt, rates, bias = _decays(call, before, after, dy, *beside)
     dB, dC = _matrices(call, before, after, dy)
-    per_head = call.D is not None and call.D.ndim == 1
     found = {
         "x": dx,
         "dt": ddt,
         "A": rates.sum((0, 1)),
         "B": dB,
         "C": dC,
-        "D": skip.sum((0, 1, 3) if per_head else (0, 1)),
-        "z": dx if call.z is None else _outputs(call, before, dy),
-        "dt_bias": bias.sum((0, 1)),
-        "initial_states": dinitial,
+        "D": None if call.D is None else skip.sum((0, 1, 3) if call.D.ndim == 1 else (0, 1)),
+        "z": None if call.z is None else _outputs(call, before, dy),
+        "dt_bias": None if call.dt_bias is None else bias.sum((0, 1)),
+        "initial_states": None if call.initial_states is None else dinitial,
     }
-    given = {name: getattr(call, name) for name in found}
-    return [found[name].to(x.dtype) for name, x in given.items() if x is not None]
+    return [x.to(getattr(call, name).dtype) for name, x in found.items() if x is not None]
 
 
 def _outputs(call: Dual, before: Tensor, dy: Tensor | None) -> Tensor:
@@ -187,10 +182,14 @@ def _inputs(call: Dual, after: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tens
     tile, chunks = call.tile("backward_inputs"), after.shape[1]
     parts = -(-p // tile.P)
     dx = _like(call.x)
-    skip = call.x.new_empty((b, chunks, h, p), dtype=call.compute)
-    of_steps, to_after = (
-        call.x.new_empty((parts, b, chunks, h, CHUNK), dtype=call.compute) for _ in range(2)
-    )
+    skip = call.x.new_empty((b, chunks, h, p if call.D is not None else 0), dtype=torch.float32)
+    size = parts, b, chunks, h, CHUNK
+    if prod(size) >= FARTHEST:
+        raise NotSupportedError(
+            "`x` must have fewer than 2³¹ steps, of all heads and rows, in a gradient of ssd of this backend; "
+            f"got {tuple(call.x.shape)}"
+        )
+    of_steps, to_after = (call.x.new_empty(size, dtype=torch.float32) for _ in range(2))
     if dx.numel():
         backward_inputs[(b * chunks * h, parts)](
             call.x, call.z, call.dt, call.A, call.dt_bias, call.B, call.C, call.D, call.seq_idx, after, dy,
@@ -209,7 +208,7 @@ def _decays(
     b, l, h, p, n = call.sizes
     chunks = before.shape[1]
     ddt = _like(call.dt)
-    rates, bias = (call.x.new_empty((b, chunks, h), dtype=call.compute) for _ in range(2))
+    rates, bias = (call.x.new_empty((b, chunks, h), dtype=torch.float32) for _ in range(2))
     if ddt.numel():
         backward_decays[(b * chunks * h,)](
             call.x, call.z, call.dt, call.A, call.dt_bias, call.B, call.C, call.seq_idx, before, after, dy,
@@ -253,13 +252,13 @@ def _matrices(call: Dual, before: Tensor, after: Tensor, dy: Tensor) -> tuple[Te
     tile = call.tile("backward_matrices")
     across = -(-n // tile.N)
     programs = b * chunks * g * across
-    slices = max(1, min(heads, MANY // max(programs, 1)))
+    slices = max(1, min(heads // IN_SLICE, MANY // max(programs, 1)))
     each = -(-heads // slices)
     slices = -(-heads // max(each, 1)) or 1
     if slices == 1:
         dB, dC = _like(call.B), _like(call.C)
     else:
-        dB, dC = (call.x.new_empty((slices, b, l, g, n), dtype=call.compute) for _ in range(2))
+        dB, dC = (call.x.new_empty((slices, b, l, g, n), dtype=torch.float32) for _ in range(2))
     if dB.numel():
         backward_matrices[(b * chunks * g * slices, across)](
             call.x, call.z, call.dt, call.A, call.dt_bias, call.B, call.C, call.seq_idx, before, after, dy,

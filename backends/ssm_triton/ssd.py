@@ -130,7 +130,7 @@ def ssd(
     Parameters
     ----------
     x, z
-        (b, l, h, p), any strides; float64, float32, bfloat16 or float16.
+        (b, l, h, p), any strides; float32, bfloat16 or float16.
     dt
         (b, l, h), x's dtype or float32.
     A, dt_bias
@@ -146,14 +146,14 @@ def ssd(
     return_final_states
         Return (y, final_states).
     initial_states
-        (b, h, p, n), float32, or float64 beside a float64 x.
+        (b, h, p, n), float32.
     seq_idx
         (b, l), int32 or int64: the states are reset exactly where it changes along l.
 
     Returns
     -------
     y (b, l, h, p) in x's dtype; with `return_final_states` also the states after the last step, (b, h, p, n),
-    in the initial states' dtype.
+    in float32.
 
     Raises
     ------

@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ssm_backends import NotSupportedError
+import ssm_backends
+from ssm_backends import ArgumentError, NotSupportedError
 from ssm_conformance import assert_conforms
 from ssm_triton import _launch_dual, ssd
 from ssm_triton._dual_products import product
@@ -97,7 +98,7 @@ def test_at_the_edges_of_chunks(device: str, l: int, packed: bool) -> None:
     judge(problem(device, l=l, b=1 + packed, packed=packed))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_more_channels_and_states_than_a_tile(device: str, dtype: torch.dtype) -> None:
     judge(problem(device, dtype, b=1, l=70, p=66, n=70, h=2, g=2))
 
@@ -110,6 +111,7 @@ def test_nothing_that_may_be_left_out(device: str) -> None:
 def test_heads_of_a_group_in_slices(device: str, monkeypatch: pytest.MonkeyPatch, slices: int) -> None:
     call = problem(device, b=1, h=5)
     monkeypatch.setattr(_launch_dual, "MANY", slices)
+    monkeypatch.setattr(_launch_dual, "IN_SLICE", 1)
     judge(call)
 
 
@@ -220,6 +222,28 @@ def test_a_second_derivative_is_refused_by_name(device: str) -> None:
         gradient.sum().backward()
 
 
+def test_more_steps_than_can_be_counted_are_refused_before_anything_is_done(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_launch_dual, "FARTHEST", 4 * 64)
+    call = problem(device)
+    y = ssd(**call | leaves_of(call))
+    with pytest.raises(NotSupportedError, match=r"^`x` must have fewer than 2³¹ steps.*\(2, 9, 2, 3\)$"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("limit", [(0.01, 0.5), (0.01, float("inf"))])
+def test_a_graph_with_every_number_open_takes_limits(device: str, limit: tuple[float, float]) -> None:
+    call = problem(device, plain=True) | {"dt_limit": limit}
+    torch._dynamo.reset()
+    traced = torch.compile(ssm_backends.ssd, fullgraph=True, dynamic=True, backend="aot_eager")
+    direct = torch.compile(ssd, fullgraph=True, dynamic=True, backend="aot_eager")
+    assert torch.equal(direct(**call), ssd(**call))
+    assert torch.equal(traced(**call, backend="triton"), ssd(**call))
+    with pytest.raises(ArgumentError, match=r"^`dt_limit` must be a pair \(low, high\) with low <= high"):
+        torch.compile(ssd, dynamic=True, backend="aot_eager")(**call | {"dt_limit": (0.5, 0.25)})
+
+
 def test_eight_warps_are_not_used_for_sixty_four_rows() -> None:
     """Triton 3.6 then gives two groups of four warps the same rows, and wrong numbers."""
     assert {tile.warps for tile in _launch_dual.TILES.values()} == {4}
@@ -229,7 +253,7 @@ def test_eight_warps_are_not_used_for_sixty_four_rows() -> None:
 def _multiply(a, b, out, M: tl.constexpr, K: tl.constexpr, N: tl.constexpr):
     m, k, n = tl.arange(0, M), tl.arange(0, K), tl.arange(0, N)
     left, right = tl.load(a + m[:, None] * K + k[None, :]), tl.load(b + k[:, None] * N + n[None, :])
-    tl.store(out + m[:, None] * N + n[None, :], product(left, right, tl.float32, False))
+    tl.store(out + m[:, None] * N + n[None, :], product(left, right))
 
 
 @pytest.mark.parametrize("kinds", ["32 32", "32 16", "16 32", "16 16"])
