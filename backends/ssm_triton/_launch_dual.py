@@ -186,7 +186,7 @@ def _inputs(call: Dual, after: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tens
     size = parts, b, chunks, h, CHUNK
     if prod(size) >= FARTHEST:
         raise NotSupportedError(
-            "`x` must have fewer than 2³¹ steps, of all heads and rows, in a gradient of ssd of this backend; "
+            "`x` must have fewer than 2³¹ steps, of all heads and rows, in a gradient of ssd; "
             f"got {tuple(call.x.shape)}"
         )
     of_steps, to_after = (call.x.new_empty(size, dtype=torch.float32) for _ in range(2))

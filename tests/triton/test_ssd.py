@@ -15,7 +15,7 @@ from torch import Tensor
 import ssm_backends
 from ssm_backends import ArgumentError, NotSupportedError
 from ssm_conformance import assert_conforms
-from ssm_triton import _launch_dual, ssd
+from ssm_triton import _launch_dual, products_are_judged, ssd
 from ssm_triton._dual_products import product
 from ssm_triton.ssd import duality, duality_backward
 
@@ -280,3 +280,13 @@ def test_tiles_fit_the_sides_of_a_call(device: str) -> None:
     call = {"softplus": False, "low": 0.0, "high": 1.0} | dict.fromkeys(OPTIONAL)
     made = _launch_dual.Dual(**call | problem(device, plain=True, p=3, n=200))
     assert made.tile("outputs") == replace(_launch_dual.TILES["outputs"], P=16, N=64)
+
+
+def test_products_of_another_triton_or_a_newer_gpu_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    for version, judged in (("3.6.0", True), ("3.7.0", False), ("3.5.1", False), ("3.60.0", False)):
+        monkeypatch.setattr(triton, "__version__", version)
+        assert products_are_judged("cuda") == judged
+    monkeypatch.setattr(triton, "__version__", "3.6.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (10, 0))
+    assert not products_are_judged("cuda")
