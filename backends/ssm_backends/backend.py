@@ -28,7 +28,8 @@ class Op:
         Called with keyword arguments under the operator's own names; an argument at its
         default is left out. Returns its output, or a tuple of them in order where there are several.
     dtypes
-        Names of the dtypes of the operator's primary argument that it serves.
+        Names of the dtypes of the operator's primary argument that it serves. A narrower call whose
+        parameters are float64 is computed in that, and so needs it among them too.
     grad_dtypes
         Those in which it also has gradients; all of ``dtypes`` if None.
     gradients

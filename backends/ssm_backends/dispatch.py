@@ -16,6 +16,8 @@ def refusal(op: Op, call: Call) -> str | None:
     """Why an Op's claims do not cover a call; None if they do."""
     if call.dtype not in op.dtypes:
         return f"dtype {call.dtype} is not among {', '.join(op.dtypes)}"
+    if call.compute == "float64" and "float64" not in op.dtypes:
+        return f"it is computed in float64, which is not among {', '.join(op.dtypes)}"
     missing = call.features - set(op.features)
     if missing:
         return f"features not claimed: {', '.join(sorted(missing))}"

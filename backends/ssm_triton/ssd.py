@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.errors import NotSupportedError
 from ssm_backends.once import validate_once
 from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
@@ -158,7 +159,8 @@ def ssd(
     Raises
     ------
     NotSupportedError
-        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If x or A is float64; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        In the backward pass, from 2³¹ steps on, of all heads and rows.
     """
     judge = validate_traced if torch.compiler.is_compiling() else validate_once
     judge(
@@ -166,6 +168,10 @@ def ssd(
         dt_limit=dt_limit, return_final_states=return_final_states, initial_states=initial_states,
         seq_idx=seq_idx,
     )  # fmt: skip
+    if torch.float64 in (x.dtype, A.dtype):
+        raise NotSupportedError(
+            f"`x` and `A` must not be float64 in ssd of this backend; got {x.dtype} and {A.dtype}"
+        )
     A, dt_bias = A.contiguous(), None if dt_bias is None else dt_bias.contiguous()
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)
     learn = may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))

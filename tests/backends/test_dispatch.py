@@ -84,6 +84,11 @@ def test_the_first_op_whose_claims_accept_the_call_serves_it() -> None:
     ("claims", "change", "reason"),
     [
         ({"dtypes": ("float32", "bfloat16")}, {}, "dtype float64 is not among float32, bfloat16"),
+        (
+            {"dtypes": ("float32",), "features": ("mixed_dtypes",)},
+            {name: Meta(SCAN[name].shape, "float32") for name in ("u", "delta", "B", "C")},
+            "it is computed in float64, which is not among float32",
+        ),
         ({"limits": {"n": 4}}, {}, "n = 5 is above the limit 4"),
         ({"limits": {"l": 2, "n": 5}}, {}, "l = 3 is above the limit 2"),
         ({}, {"b_discretization": "zoh"}, "features not claimed: zoh"),

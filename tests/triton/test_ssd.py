@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 import ssm_backends
+import ssm_torch
 from ssm_backends import ArgumentError, NotSupportedError
 from ssm_conformance import assert_conforms
 from ssm_triton import _launch_dual, products_are_judged, ssd
@@ -230,6 +231,19 @@ def test_more_steps_than_can_be_counted_are_refused_before_anything_is_done(
     y = ssd(**call | leaves_of(call))
     with pytest.raises(NotSupportedError, match=r"^`x` must have fewer than 2³¹ steps.*\(2, 9, 2, 3\)$"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("wide", [("A",), ("x", "dt", "A", "B", "C")])
+def test_float64_is_refused_by_name_and_passed_over_by_the_front_door(
+    device: str, wide: tuple[str, ...]
+) -> None:
+    call = problem(device, plain=True)
+    call |= {name: call[name].double() for name in wide}
+    with pytest.raises(NotSupportedError, match=r"^`x` and `A` must not be float64 in ssd.*torch\.float64$"):
+        ssd(**call)
+    with ssm_backends.use("triton", "torch", fallback="warn"), pytest.warns(match="float64"):
+        y = ssm_backends.ssd(**call)
+    assert torch.equal(y, ssm_torch.ssd(**call))
 
 
 @pytest.mark.parametrize("limit", [(0.01, 0.5), (0.01, float("inf"))])

@@ -1,0 +1,86 @@
+"""The kernels of Mamba-2's scan as a GPU gets them: compiled without one, from the launches of a call."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ssm_triton._lanes import SHARED_BYTES
+
+# For the capability named in its arguments: what each launch of both passes compiles to.
+COMPILE = r"""
+import json, re, sys
+from math import inf
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from ssm_triton._launch_dual import Dual, run_backward, run_forward
+
+POINTERS = {torch.bfloat16: "*bf16", torch.float32: "*fp32"}
+OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
+
+
+def launch(kernel, *arguments, **named):
+    options = {name: named.pop(name) for name in OPTIONS}
+    given = dict(zip(kernel.arg_names, arguments)) | named
+    signature, constants, known = {}, {}, {}
+    for k, parameter in enumerate(kernel.params):
+        value = given[parameter.name]
+        if parameter.is_constexpr or value is None or isinstance(value, int) and value == 1:
+            signature[parameter.name], constants[(k,)] = "constexpr", value
+            continue
+        pointer = isinstance(value, torch.Tensor)
+        signature[parameter.name] = POINTERS[value.dtype] if pointer else "i32"
+        if pointer or value % 16 == 0:
+            known[(k,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, constants, known)
+    built = triton.compile(source, target=GPUTarget("cuda", CAPABILITY, 32), options=options)
+    ptx = built.asm["ptx"]
+    print(json.dumps({
+        "kernel": kernel.__name__,
+        "shared": built.metadata.shared,
+        "atomics": bool(re.search(r"\b(atom|red)[.]", ptx)),
+        "products": sorted(set(re.findall(r"mma[.\w]*?[.](?:f32|bf16)[.](\w+)[.]\w+", ptx))),
+    }))
+
+
+JITFunction.__getitem__ = lambda kernel, grid: lambda *given, **named: launch(kernel, *given, **named)
+
+
+def draw(*size, kind=torch.bfloat16):
+    return torch.empty(size, dtype=kind, device="meta")
+
+
+b, l, h, p, g, n = 2, 200, 16, 64, 2, 128
+rates = draw(h, kind=torch.float32)
+call = Dual(
+    x=draw(b, l, h, p), dt=draw(b, l, h), A=rates, B=draw(b, l, g, n), C=draw(b, l, g, n), D=rates,
+    z=draw(b, l, h, p), dt_bias=rates, initial_states=None, seq_idx=None, softplus=True, low=0.0, high=inf,
+)
+for CAPABILITY in map(int, sys.argv[1:]):
+    y, _, states = run_forward(call)
+    run_backward(call, states, y, None)
+"""
+
+KERNELS = ["pass_states", "outputs", "pass_states", "backward_inputs", "backward_decays", "backward_matrices"]
+
+
+def test_products_are_of_bfloat16_and_nothing_is_left_to_atomics(tmp_path: Path) -> None:
+    """A product in TF32 would round: a float32 has to be taken apart first."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILE, "80", "90"], env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    assert [kernel["kernel"] for kernel in built] == 2 * [*KERNELS, "outputs"]
+    assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
+    assert all(kernel["products"] == ["bf16"] for kernel in built), built
