@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from ssm_backends.schema import Operator
 from ssm_backends.validation import check_order, check_sizes, find, is_pair, validate_unsized
 
 Described = tuple[tuple[Any, ...], ...]
@@ -30,36 +31,50 @@ def validate_traced(op: str, **inputs: Any) -> None:
     **inputs
         Its arguments.
     """
-    names, patterns, refused = _validate_unsized(op, described(inputs))
+    names, patterns, refused = _validate_unsized(op, described(find(op), inputs))
     if refused is not None:
         raise refused[0](refused[1])
     check_sizes(find(op), {name: inputs[name] for name in names}, patterns)
 
 
-def described(inputs: Mapping[str, Any]) -> Described:
+def described(operator: Operator, inputs: Mapping[str, Any]) -> Described:
     """The arguments without their sizes: lengths may vary in one graph.
 
     Raises
     ------
+    ArgumentError
+        If a pair of numbers is not in order.
     DTypeError
-        If one is NumPy's, a scalar too, which a graph takes for an array that is known when it runs. PyTorch
-        then leaves the call to Python, where a scalar is a number; a whole graph is refused by this error.
+        If an argument is NumPy's.
     """
-    return tuple(map(_described, inputs.items()))
+    pairs = [argument.name for argument in operator.arguments if argument.kind == "pair"]
+    return tuple([_described(name, x, name in pairs) for name, x in inputs.items()])
 
 
-def _described(item: tuple[str, Any]) -> tuple[Any, ...]:
-    name, x = item
+def _described(name: str, x: Any, pair: bool) -> tuple[Any, ...]:
+    refuse_numpys(name, x)
+    if hasattr(x, "ndim"):
+        return name, x.ndim, str(x.dtype), str(x.device), x.requires_grad
+    if pair and is_pair(x):  # its numbers may be open in the graph: they are compared here, which guards it
+        check_order(name, x)
+        return name, (-1.0, 1.0)  # written here: numbers of a name may be open too
+    return name, x
+
+
+def refuse_numpys(name: str, x: Any) -> None:
+    """Refuse an array of NumPy's, and a scalar, which a graph takes for an array that is known when it runs.
+
+    PyTorch then leaves the call to Python, where a scalar is a number; a whole graph ends with this error.
+
+    Raises
+    ------
+    DTypeError
+        Naming it.
+    """
     if isinstance(x, _NUMPY):
         raise DTypeError(
             f"`{name}` must be a tensor, or a number or flag of Python's, in a graph; got one of NumPy's"
         )
-    if hasattr(x, "ndim"):
-        return name, x.ndim, str(x.dtype), str(x.device), x.requires_grad
-    if is_pair(x):  # its numbers may be open in the graph: they are compared here, which guards it
-        check_order(name, x)
-        return name, (-1.0, 1.0)  # written here: numbers of a name may be open too
-    return name, x
 
 
 class _Open:

@@ -33,9 +33,7 @@ def backward_decays(
     raw, free, step = load_steps(
         dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH
     )
-    if RESET:
-        seq_idx += row * i_b
-    number = sequence_numbers(seq_idx, t, length, i_t, RESET)
+    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
     rate = tl.load(A + h)
     logs = tl.cumsum(step * rate, 0)
     from_start, _, through = ends(logs, number, RESET, Q)

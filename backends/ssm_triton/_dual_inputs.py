@@ -31,9 +31,7 @@ def backward_inputs(
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t, live_p = t < length, p < width
     _, _, step = load_steps(dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH)
-    if RESET:
-        seq_idx += row * i_b
-    number = sequence_numbers(seq_idx, t, length, i_t, RESET)
+    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
     logs = tl.cumsum(step * tl.load(A + h), 0)
     _, to_end, _ = ends(logs, number, RESET, Q)
     B += row * b_b + h // per_group * b_g

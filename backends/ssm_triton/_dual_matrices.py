@@ -33,9 +33,7 @@ def backward_matrices(
     live_k = k < n
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t = t < length
-    if RESET:
-        seq_idx += row * i_b
-    number = sequence_numbers(seq_idx, t, length, i_t, RESET)
+    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
     B += row * b_b + group * b_g
     C += row * c_b + group * c_g
     of_products = tl.zeros((Q, Q), tl.float32)

@@ -18,7 +18,7 @@ def outputs(
     skip_h, skip_p, i_b, i_t, o_b, o_t, o_h, o_p, y_b, y_t, y_h, y_p,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
     LOW: tl.constexpr, HIGH: tl.constexpr, HAS_D: tl.constexpr,
-    OF_GATE: tl.constexpr,     Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
+    OF_GATE: tl.constexpr, Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """y_t = (exp(p_t) S C_t + Σ_s L_ts (C_t · B_s) Δ_s x_s + D x_t) silu(z_t), P channels of one head.
 
@@ -29,9 +29,7 @@ def outputs(
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t, live_p = t < length, p < width
     _, _, step = load_steps(dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH)
-    if RESET:
-        seq_idx += row * i_b
-    number = sequence_numbers(seq_idx, t, length, i_t, RESET)
+    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
     logs = tl.cumsum(step * tl.load(A + h), 0)
     from_start, _, _ = ends(logs, number, RESET, Q)
     B += row * b_b + h // per_group * b_g

@@ -42,7 +42,7 @@ def pass_states(
         t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
         live_t = t < length
         _, _, step = load_steps(dt, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH)
-        number = sequence_numbers(seq_idx, t, length, i_t, RESET)
+        number = sequence_numbers(seq_idx, 0, t, length, i_t, RESET)
         from_start, to_end, through = ends(tl.cumsum(step * rate, 0), number, RESET, Q)
         weight = from_start if BACK else to_end * step
         z_at = row * z_b + h * z_h

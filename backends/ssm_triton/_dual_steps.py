@@ -34,10 +34,11 @@ def load_steps(
 
 
 @triton.jit
-def sequence_numbers(seq_idx, t, length, step_t, RESET: tl.constexpr):
+def sequence_numbers(seq_idx, row_at, t, length, step_t, RESET: tl.constexpr):
     """Which sequence of its chunk a step belongs to, counted from 0: the one that began before the chunk."""
     fresh = (t < 0).to(tl.int32)
     if RESET:
+        seq_idx += row_at
         now = tl.load(seq_idx + t * step_t, mask=t < length, other=0)
         before = tl.load(seq_idx + (t - 1) * step_t, mask=(t > 0) & (t < length), other=0)
         fresh = ((t > 0) & (t < length) & (now != before)).to(tl.int32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any, Final
 
 import torch
@@ -142,6 +141,7 @@ def run_backward(call: Dual, before: Tensor, dy: Tensor, dfinal: Tensor | None) 
     dy : (b, l, h, p)
     dfinal : (b, h, p, n)
     """
+    _check_countable(call, before)
     after, dinitial = _states_beside(call, dy, dfinal)
     dx, skip, *beside = _inputs(call, after, dy)
     ddt, rates, bias = _decays(call, before, after, dy, *beside)
@@ -158,6 +158,15 @@ def run_backward(call: Dual, before: Tensor, dy: Tensor, dfinal: Tensor | None) 
         "initial_states": None if call.initial_states is None else dinitial,
     }
     return [x.to(getattr(call, name).dtype) for name, x in found.items() if x is not None]
+
+
+def _check_countable(call: Dual, before: Tensor) -> None:
+    _, chunks, h, p, _ = before.shape
+    if -(-p // call.tile("backward_inputs").P) * before.shape[0] * chunks * h * CHUNK >= FARTHEST:
+        raise NotSupportedError(
+            "`x` must have fewer than 2³¹ steps, of all heads and rows, in a gradient of ssd; "
+            f"got {tuple(call.x.shape)}"
+        )
 
 
 def _outputs(call: Dual, before: Tensor, dy: Tensor | None) -> Tensor:
@@ -183,13 +192,9 @@ def _inputs(call: Dual, after: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tens
     parts = -(-p // tile.P)
     dx = _like(call.x)
     skip = call.x.new_empty((b, chunks, h, p if call.D is not None else 0), dtype=torch.float32)
-    size = parts, b, chunks, h, CHUNK
-    if prod(size) >= FARTHEST:
-        raise NotSupportedError(
-            "`x` must have fewer than 2³¹ steps, of all heads and rows, in a gradient of ssd; "
-            f"got {tuple(call.x.shape)}"
-        )
-    of_steps, to_after = (call.x.new_empty(size, dtype=torch.float32) for _ in range(2))
+    of_steps, to_after = (
+        call.x.new_empty((parts, b, chunks, h, CHUNK), dtype=torch.float32) for _ in range(2)
+    )
     if dx.numel():
         backward_inputs[(b * chunks * h, parts)](
             call.x, call.z, call.dt, call.A, call.dt_bias, call.B, call.C, call.D, call.seq_idx, after, dy,

@@ -126,7 +126,7 @@ def ssd(
 
     The dual form (Dao & Gu 2024, section 6): products of matrices on tensor cores, as exact as float32 is.
     They multiply by zero where nothing may pass: a NaN stays in its row and its head, but may reach earlier
-    steps, and other sequences, of its chunk.
+    steps, and other sequences, of its chunk. An infinity of float32 may come out as a NaN.
 
     Parameters
     ----------

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import backward_plan, forward_plan, saved_every
 
+from .apart import printed
 from .problems import problem, verdict
 
 OLD = tuple(int(part) for part in triton.__version__.split(".")[:2]) < FIRST_TRITON
@@ -67,13 +64,7 @@ for capability in map(int, sys.argv[1:]):
 
 @pytest.mark.skipif(OLD, reason="this Triton has no Gluon that names these layouts")
 def test_compiles_without_a_gpu(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILE, "80", "90"], env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    built = printed(COMPILE, tmp_path, "80", "90")
     assert len(built) == 22
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
 

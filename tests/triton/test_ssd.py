@@ -14,7 +14,7 @@ from torch import Tensor
 
 import ssm_backends
 import ssm_torch
-from ssm_backends import ArgumentError, NotSupportedError
+from ssm_backends import ArgumentError, DTypeError, NotSupportedError
 from ssm_conformance import assert_conforms
 from ssm_triton import _launch_dual, products_are_judged, ssd
 from ssm_triton._dual_products import product
@@ -223,12 +223,20 @@ def test_a_second_derivative_is_refused_by_name(device: str) -> None:
         gradient.sum().backward()
 
 
+def test_what_is_no_pair_is_told_as_it_was_given_in_a_graph_too(device: str) -> None:
+    call = problem(device, plain=True) | {"dt_softplus": (3, 4)}
+    torch._dynamo.reset()
+    with pytest.raises(DTypeError, match=r"^`dt_softplus` must be True or False; got \(3, 4\)$"):
+        torch.compile(ssd, backend="aot_eager")(**call)
+
+
 def test_more_steps_than_can_be_counted_are_refused_before_anything_is_done(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_launch_dual, "FARTHEST", 4 * 64)
     call = problem(device)
     y = ssd(**call | leaves_of(call))
+    monkeypatch.delattr(_launch_dual, "pass_states")
     with pytest.raises(NotSupportedError, match=r"^`x` must have fewer than 2³¹ steps.*\(2, 9, 2, 3\)$"):
         y.sum().backward()
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from ssm_triton._lanes import SHARED_BYTES
+
+from .apart import printed
 
 # For the capability named in its arguments: what each launch of both passes compiles to.
 COMPILE = r"""
@@ -74,13 +72,7 @@ KERNELS = ["pass_states", "outputs", "pass_states", "backward_inputs", "backward
 
 def test_products_are_of_bfloat16_and_nothing_is_left_to_atomics(tmp_path: Path) -> None:
     """A product in TF32 would round: a float32 has to be taken apart first."""
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILE, "80", "90"], env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    built = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    built = printed(COMPILE, tmp_path, "80", "90")
     assert [kernel["kernel"] for kernel in built] == 2 * [*KERNELS, "outputs"]
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
     assert all(kernel["products"] == ["bf16"] for kernel in built), built

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,8 @@ import torch
 from ssm_triton._gradients import Gradients
 from ssm_triton._inputs import Inputs
 from ssm_triton._plan import BackwardPlan
+
+from .apart import printed
 
 COMPILE = r"""
 from triton import compile
@@ -33,12 +32,7 @@ compile(ASTSource(sum_pieces, signature, constants), target=GPUTarget("cuda", 90
 
 
 def test_compiles_for_sizes_of_one(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILE], env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    printed(COMPILE, tmp_path)
 
 
 @pytest.mark.parametrize("complex_", [False, True])

@@ -34,7 +34,7 @@ def serve(operator: Operator, inputs: Mapping[str, Any], backend: str | None) ->
     if any(isinstance(x, np.generic) for x in inputs.values()):
         inputs = _with_python_scalars(operator, inputs)
     if _compiling():
-        chosen, names, patterns, refused = choose_traced(operator.name, backend, described(inputs))
+        chosen, names, patterns, refused = choose_traced(operator.name, backend, described(operator, inputs))
         if refused is not None:  # raised here, PyTorch leaves the call to Python, which tells it as ever
             raise refused[0](refused[1])
         given = {name: inputs[name] for name in names}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssm_backends._shapes import Sizes, pretty, rank_matches
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, NotSupportedError, ShapeError
-from ssm_backends.tracing import described
+from ssm_backends.tracing import refuse_numpys
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,8 @@ def only_pythons(**plain: Any) -> None:
     import torch
 
     if torch.compiler.is_compiling():
-        described(plain)
+        for name, x in plain.items():
+            refuse_numpys(name, x)
 
 
 def check_flag(name: str, x: Any) -> None:
