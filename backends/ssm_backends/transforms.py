@@ -7,6 +7,7 @@ the derivative would be zero; a gradient of ``torch.func`` it refuses, but names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ssm_backends.errors import NotSupportedError
@@ -51,9 +52,9 @@ def may_be_differentiated(op: str, inputs: Mapping[str, Tensor | None]) -> bool:
 
 def in_forward_mode() -> bool:
     """Whether a tensor may have a tangent."""
-    from torch.autograd import forward_ad
+    import torch
 
-    return forward_ad._current_level >= 0
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 def refuse_tangents(op: str, given: Mapping[str, Tensor]) -> None:
@@ -147,7 +148,7 @@ def is_bare(given: Iterable[Tensor | None]) -> bool:
         return False
     if _within_a_transform() or _within_a_jit_trace():
         return False
-    return all(x is None or type(x) in (torch.Tensor, torch.nn.Parameter) for x in given)
+    return {torch.Tensor, torch.nn.Parameter, NoneType}.issuperset(map(type, given))
 
 
 def _is_wrapped(x: Tensor) -> bool:

@@ -24,11 +24,13 @@ def check_writable(name: str, array: Any) -> None:
     ArgumentError
         If it is read-only, or its strides make several of its elements one place in memory.
     """
-    flags = getattr(array, "flags", None)
-    if flags is not None and not flags.writeable:
+    numpys = isinstance(array, np.ndarray)
+    if numpys and not array.flags.writeable:
         raise ArgumentError(f"`{name}` must be writable, to be written in place; got a read-only array")
-    strides = tuple(array.strides if flags is not None else array.stride())
-    width = 1 if flags is None else array.itemsize  # NumPy's strides are bytes
+    if not numpys and array.is_contiguous():
+        return
+    strides = tuple(array.strides if numpys else array.stride())
+    width = array.itemsize if numpys else 1  # NumPy's strides are bytes
     if 0 not in array.shape and _overlap(tuple(array.shape), strides, width):
         raise ArgumentError(
             f"`{name}` must have a place in memory for each element, to be written in place; "

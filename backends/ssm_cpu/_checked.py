@@ -1,4 +1,4 @@
-"""Validation of a call, once for each kind: arrays of one library, which a kernel is given the memory of."""
+"""What this backend asks of a valid call: arrays of one library, which a kernel is given the memory of."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ from typing import Any
 import numpy as np
 
 from ssm_backends import DTypeError
-from ssm_backends.once import validate_once
 from ssm_cpu._library import is_tensor, library_of
 
 
-def check(op: str, **inputs: Any) -> None:
-    """Raise what :func:`ssm_backends.validate` raises, and refuse arrays of two libraries or of a third.
-
-    Parameters
-    ----------
-    op
-        Name of the operator.
-    **inputs
-        Its arguments.
-    """
-    validate_once(op, _check_library, **inputs)
-
-
-def _check_library(inputs: Mapping[str, Any]) -> None:
+def check_library(inputs: Mapping[str, Any]) -> None:
     """Refuse an array that is not of u's library: a kernel is given the memory of one."""
     library_of(inputs["u"])
     wanted = _kind(inputs["u"])

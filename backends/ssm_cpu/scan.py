@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ssm_backends.tracing import validate_traced
-from ssm_cpu._checked import check
+from ssm_backends.checked import checked
+from ssm_cpu._checked import check_library
 from ssm_cpu._inputs import Inputs
 from ssm_cpu._launch import run_backward, run_forward
 from ssm_cpu._library import NUMPY, library_of
 
 
+@checked("selective_scan", check_library)
 def selective_scan(
     u: Any,
     delta: Any,
@@ -71,12 +71,6 @@ def selective_scan(
     NotSupportedError
         If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    judge = validate_traced if _compiling() else check
-    judge(
-        "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
-        delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
-        seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,
-    )  # fmt: skip
     library = library_of(u)
     arrays = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)
     zoh = b_discretization == "zoh"
@@ -88,12 +82,6 @@ def selective_scan(
         x = Inputs.of(library, arrays, softplus=delta_softplus, zoh=zoh)
         y, last, _ = run_forward(x, last=return_last_state, save=False)
     return (y, last) if return_last_state else y
-
-
-def _compiling() -> bool:
-    """Whether torch.compile traces this call."""
-    torch = sys.modules.get("torch")
-    return torch is not None and bool(torch.compiler.is_compiling())
 
 
 def selective_scan_forward(

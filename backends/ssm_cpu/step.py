@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssm_backends.checked import checked
 from ssm_backends.slots import check_slots
 from ssm_backends.transforms import refuse_transforms
 from ssm_backends.writable import check_writable
-from ssm_cpu._checked import check
+from ssm_cpu._checked import check_library
 from ssm_cpu._launch import run_step
 from ssm_cpu._library import NUMPY, library_of
 
 
+@checked("selective_state_update", check_library)
 def selective_state_update(
     state: Any,
     u: Any,
@@ -64,11 +66,6 @@ def selective_state_update(
     NotSupportedError
         If a transform of PyTorch stands between a tensor and its numbers.
     """
-    check(
-        "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
-        delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
-        state_indices=state_indices, inplace=inplace,
-    )  # fmt: skip
     if inplace:
         check_writable("state", state)
     library = library_of(u)

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.checked import checked
 from ssm_backends.errors import NotSupportedError
-from ssm_backends.once import validate_once
-from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._launch_convolution import empty_gradients, empty_state, run_backward, run_forward
 from ssm_triton.direct import is_direct
@@ -95,6 +94,7 @@ convolution.register_autograd(_gradients, setup_context=_remember)
 convolution_backward.register_autograd(refuse_twice("causal_conv1d"))
 
 
+@checked("causal_conv1d")
 def causal_conv1d(
     x: Tensor,
     weight: Tensor,
@@ -134,15 +134,11 @@ def causal_conv1d(
     NotSupportedError
         If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    judge = validate_traced if torch.compiler.is_compiling() else validate_once
-    judge(
-        "causal_conv1d", x=x, weight=weight, bias=bias, activation=activation, initial_state=initial_state,
-        seq_idx=seq_idx, return_last_state=return_last_state,
-    )  # fmt: skip
     y, last = _call("causal_conv1d", x, weight, bias, activation, initial_state, seq_idx, return_last_state)
     return (y, last) if return_last_state else y
 
 
+@checked("causal_conv1d_update")
 def causal_conv1d_update(
     x: Tensor,
     state: Tensor,
@@ -174,8 +170,6 @@ def causal_conv1d_update(
     NotSupportedError
         If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    judge = validate_traced if torch.compiler.is_compiling() else validate_once
-    judge("causal_conv1d_update", x=x, state=state, weight=weight, bias=bias, activation=activation)
     y, after = _call("causal_conv1d_update", x.unsqueeze(-1), weight, bias, activation, state, None, True)
     return y.squeeze(-1), after
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from ssm_backends.transforms import is_bare
 
 
-def is_direct(given: Iterable[Tensor | None]) -> bool:
+def is_direct(given: Sequence[Tensor | None]) -> bool:
     """Whether nothing is to see a call, and every array holds its numbers as they are.
 
     The dispatcher resolves what is only noted as conjugated or negated; a kernel reads what is there.
     """
-    arrays = [x for x in given if x is not None]
-    return is_bare(arrays) and not any(x.is_conj() or x.is_neg() for x in arrays)
+    if not is_bare(given):
+        return False
+    for x in given:  # noqa: SIM110 # a generator takes longer than what it asks
+        if x is not None and (x.is_conj() or x.is_neg()):
+            return False
+    return True

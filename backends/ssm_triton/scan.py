@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_backends.once import validate_once
-from ssm_backends.tracing import validate_traced
+from ssm_backends.checked import checked
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._inputs import Inputs, blocks_of
 from ssm_triton._launch import run_forward
@@ -144,6 +143,7 @@ scan.register_autograd(_gradients, setup_context=_remember)
 scan_backward.register_autograd(refuse_twice("selective_scan"))
 
 
+@checked("selective_scan")
 def selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -198,12 +198,6 @@ def selective_scan(
     NotSupportedError
         If forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    judge = validate_traced if torch.compiler.is_compiling() else validate_once
-    judge(
-        "selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias,
-        delta_softplus=delta_softplus, return_last_state=return_last_state, initial_state=initial_state,
-        seq_idx=seq_idx, cu_seqlens=cu_seqlens, b_discretization=b_discretization,
-    )  # fmt: skip
     B, C = (_in_groups(m, A) for m in (B, C))
     D, delta_bias, cu_seqlens = (None if m is None else m.contiguous() for m in (D, delta_bias, cu_seqlens))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.checked import checked
 from ssm_backends.errors import NotSupportedError
-from ssm_backends.once import validate_once
-from ssm_backends.tracing import validate_traced
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._launch_dual import CHUNK, Dual, run_backward, run_forward
 from ssm_triton.direct import is_direct
@@ -106,6 +105,7 @@ duality.register_autograd(_gradients, setup_context=_remember)
 duality_backward.register_autograd(refuse_twice("ssd"))
 
 
+@checked("ssd")
 def ssd(
     x: Tensor,
     dt: Tensor,
@@ -162,12 +162,6 @@ def ssd(
         If x or A is float64; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
         In the backward pass, from 2³¹ steps on, of all heads and rows.
     """
-    judge = validate_traced if torch.compiler.is_compiling() else validate_once
-    judge(
-        "ssd", x=x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus,
-        dt_limit=dt_limit, return_final_states=return_final_states, initial_states=initial_states,
-        seq_idx=seq_idx,
-    )  # fmt: skip
     if torch.float64 in (x.dtype, A.dtype):
         raise NotSupportedError(
             f"`x` and `A` must not be float64 in ssd of this backend; got {x.dtype} and {A.dtype}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssm_backends.once import validate_once
-from ssm_backends.tracing import validate_traced
-from ssm_backends.transforms import refuse_tangents
+from ssm_backends.checked import checked
+from ssm_backends.transforms import in_forward_mode, refuse_tangents
 from ssm_backends.writable import check_writable
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two, step_states
@@ -90,6 +89,7 @@ def _run(
     return y
 
 
+@checked("selective_state_update")
 def selective_state_update(
     state: Tensor,
     u: Tensor,
@@ -138,37 +138,26 @@ def selective_state_update(
     NotSupportedError
         If an input has a tangent of forward mode.
     """
-    traced = torch.compiler.is_compiling()
-    judge = validate_traced if traced else validate_once
-    judge(
-        "selective_state_update", state=state, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z,
-        delta_bias=delta_bias, delta_softplus=delta_softplus, b_discretization=b_discretization,
-        state_indices=state_indices, inplace=inplace,
-    )  # fmt: skip
-    if inplace and not traced:
+    if inplace and not torch.compiler.is_compiling():
         check_writable("state", state)
-    streams = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
-    given = {name: x for name, x in {"state": state, **streams}.items() if x is not None}
-    refuse_tangents("selective_state_update", given)
-    learn = torch.is_grad_enabled() and any(x.requires_grad for x in given.values())
-    direct = not learn and is_direct((*given.values(), state_indices))
+    streams = (state, u, delta, A, B, C, D, z, delta_bias)
+    if in_forward_mode():
+        given = zip(_STREAMS, streams, strict=True)
+        refuse_tangents("selective_state_update", {name: x for name, x in given if x is not None})
+    learn = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in streams)
+    direct = not learn and is_direct((*streams, state_indices))
     if A.is_complex():
         B, C = B.to(A.dtype), C.to(A.dtype)
-    B, C = (m.unsqueeze(1) if m.ndim == 2 else m for m in (B, C))
-    D, delta_bias = (None if m is None else m.contiguous() for m in (D, delta_bias))
-    rest = (
-        u,
-        delta,
-        A.contiguous(),
-        B,
-        C,
-        D,
-        z,
-        delta_bias,
-        state_indices,
-        delta_softplus,
-        b_discretization == "zoh",
-    )
+    if B.ndim == 2:
+        B = B.unsqueeze(1)
+    if C.ndim == 2:
+        C = C.unsqueeze(1)
+    if D is not None:
+        D = D.contiguous()
+    if delta_bias is not None:
+        delta_bias = delta_bias.contiguous()
+    zoh = b_discretization == "zoh"
+    rest = (u, delta, A.contiguous(), B, C, D, z, delta_bias, state_indices, delta_softplus, zoh)
     if inplace:
         if not direct:
             return state_update_inplace(state, *rest), state
@@ -178,3 +167,6 @@ def selective_state_update(
         return y, state
     new = torch.empty_like(state) if state_indices is None else state.clone()
     return (_run if direct else state_update)(state, new, *rest), new
+
+
+_STREAMS = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")

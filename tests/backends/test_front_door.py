@@ -31,7 +31,7 @@ from ssm_backends import (
     mamba_ssm,
     use,
 )
-from ssm_backends.front import calling, choice, preference
+from ssm_backends.front import calling, choice, kinds, preference
 
 from .conftest import Install
 
@@ -62,7 +62,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def forget() -> None:
         choice._loaded.cache_clear()
         choice._TOLD.clear()
-        calling._REMEMBERED.clear()
+        kinds._REMEMBERED.clear()
 
     forget()
     yield
