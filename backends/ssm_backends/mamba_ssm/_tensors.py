@@ -93,7 +93,8 @@ def widened(name: str, x: Tensor | None, A: Tensor) -> Tensor | None:
         return None
     if not x.is_floating_point():
         raise DTypeError(f"`{name}` must have a real floating dtype; got {x.dtype}")
-    return x.to(A.dtype.to_real() if A.is_complex() else A.dtype)
+    dtype = A.dtype.to_real() if A.is_complex() else A.dtype
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def wide_as(x: Tensor, A: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import ShapeError
-from ssm_backends.front import functions
+from ssm_backends.front.calling import served
+from ssm_backends.front.kinds import recall, remember
+from ssm_backends.mamba_ssm._known import known_kind
 from ssm_backends.mamba_ssm._tensors import (
     only_pythons,
     only_tensors,
@@ -15,6 +17,7 @@ from ssm_backends.mamba_ssm._tensors import (
     wide_as,
     widened,
 )
+from ssm_backends.operators import OPERATORS
 from ssm_backends.writable import check_writable
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ _NAMES: Final = {
     "state_indices": "state_batch_indices",
 }
 """The operator's name of an argument → the drop-in's."""
+_STEP: Final = OPERATORS["selective_state_update"]
 _SHAPES: Final = {
     1: "x: b d, dt: b d, z: b d, A: d n, state: r d n, B: b n | b g n, C: b n | b g n, D: d, dt_bias: d, "
     "state_batch_indices: b",
@@ -120,41 +124,56 @@ def _step(
     import torch
 
     only_pythons(dt_softplus=dt_softplus)
-    required = {"state": state, "x": x, "dt": dt, "A": A, "B": B, "C": C}
-    optional = {"D": D, "z": z, "dt_bias": dt_bias, "state_batch_indices": slots}
-    only_tensors(required, optional)
-    if state.ndim not in (3, 4):
-        raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
+    tensors = (state, x, dt, A, B, C, D, z, dt_bias, slots)
+    kind = known_kind("selective_state_update", backend, (*tensors, dt_softplus))
+    known = None if kind is None else recall(kind)
+    if known is None:
+        _check(*tensors)
     channels = state.ndim - 2  # dimensions that are channels: (d,) or (h, p)
-    sized(shapes_of({**required, **optional}), _SHAPES[channels])
     # No stride joins the channels of such a state: the step is given a copy, which is written back.
     copied = channels == 2 and state.stride(1) != state.shape[2] * state.stride(2)
     if copied and not torch.compiler.is_compiling():
         check_writable("state", state)
     A = wide_as(x, A)
     D, dt_bias = widened("D", D, A), widened("dt_bias", dt_bias, A)
-    flat = _channels(state, 1, channels)
+    inputs = {
+        "state": _channels(state, 1, channels),
+        "u": _channels(x, 1, channels),
+        "delta": _channels(dt, 1, channels),
+        "A": _channels(A, 0, channels),
+        "B": B,
+        "C": C,
+        "D": None if D is None else _channels(D, 0, channels),
+        "z": None if z is None else _channels(z, 1, channels),
+        "delta_bias": None if dt_bias is None else _channels(dt_bias, 0, channels),
+        "delta_softplus": dt_softplus,
+        "state_indices": slots,
+        "inplace": True,
+    }
+    if known is None:
+        fn, given = under_names(_NAMES, served, _STEP, inputs, backend)
+        if kind is not None:
+            remember(kind, (fn, tuple(given)))
+    else:
+        fn, names = known
+        given = {name: inputs[name] for name in names}
     y: Tensor
-    y, new = under_names(
-        _NAMES,
-        functions.selective_state_update,
-        flat,
-        _channels(x, 1, channels),
-        _channels(dt, 1, channels),
-        _channels(A, 0, channels),
-        B,
-        C,
-        None if D is None else _channels(D, 0, channels),
-        None if z is None else _channels(z, 1, channels),
-        None if dt_bias is None else _channels(dt_bias, 0, channels),
-        dt_softplus,
-        state_indices=slots,
-        inplace=True,
-        backend=backend,
-    )
+    y, new = under_names(_NAMES, fn, **given)
     if copied:
         state.copy_(new.reshape(state.shape))
-    return y.reshape(x.shape)
+    return y if channels == 1 else y.reshape(x.shape)
+
+
+def _check(
+    state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, dt_bias: Any, slots: Any
+) -> None:
+    """Refuse what is no tensor, and shapes that do not agree."""
+    required = {"state": state, "x": x, "dt": dt, "A": A, "B": B, "C": C}
+    optional = {"D": D, "z": z, "dt_bias": dt_bias, "state_batch_indices": slots}
+    only_tensors(required, optional)
+    if state.ndim not in (3, 4):
+        raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
+    sized(shapes_of({**required, **optional}), _SHAPES[state.ndim - 2])
 
 
 def _channels(x: Tensor, first: int, count: int) -> Tensor:

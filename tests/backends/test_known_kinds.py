@@ -1,0 +1,122 @@
+"""A drop-in remembers who serves a kind of call: what that depends on is a part of the kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssm_backends import (
+    DTypeError,
+    FallbackError,
+    FallbackWarning,
+    NotSupportedError,
+    ShapeError,
+    mamba_ssm,
+    use,
+)
+from ssm_backends.front import kinds, preference
+
+from .conftest import Install
+from .test_front_door import forgetful, order  # noqa: F401 # fixtures
+
+STEP = """
+    from ssm_backends import Backend, Op, TorchArrays, hookimpl
+
+    def step(u, state, **inputs):
+        return u + 7, state
+
+    @hookimpl
+    def ssm_backend(device):
+        return Backend(name="acme", version="0.3", arrays=TorchArrays(device), ops=dict(
+            selective_state_update=Op(step, dtypes=("float32",), features=("inplace",))))
+"""
+
+
+@pytest.fixture(autouse=True)
+def acme(install: Install) -> None:
+    install(STEP, name="acme")
+
+
+def step_inputs(**changed: Any) -> dict[str, Any]:
+    inputs = {
+        "state": torch.zeros(2, 4, 3),
+        "x": torch.ones(2, 4),
+        "dt": torch.ones(2, 4),
+        "A": -torch.ones(4, 3),
+        "B": torch.ones(2, 3),
+        "C": torch.ones(2, 3),
+    }
+    return inputs | changed
+
+
+def shift(**changed: Any) -> float:
+    return float((mamba_ssm.selective_state_update(**step_inputs(**changed)) - 1).mean())
+
+
+def test_a_kind_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    judge = mamba_ssm.state_update._check
+    monkeypatch.setattr(mamba_ssm.state_update, "_check", lambda *given: asked.append(judge(*given)))
+    with use("acme"):
+        for _ in range(3):
+            shift()
+    assert len(asked) == 1
+
+
+def test_another_order_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        with use("acme"):
+            assert shift() == 7
+        with use("torch"):
+            assert shift() == 2
+        monkeypatch.setenv(preference.BACKENDS_VARIABLE, "acme")
+        assert shift() == 7
+        monkeypatch.setenv(preference.BACKENDS_VARIABLE, "torch")
+        assert shift() == 2
+
+
+def test_a_gradient_to_come_is_another_kind() -> None:
+    wanted = step_inputs()["x"].requires_grad_()
+    with use("acme"):
+        with torch.no_grad():
+            assert shift(x=wanted) == 7
+        with pytest.raises(NotSupportedError, match="no gradient in `x`"):
+            shift(x=wanted)
+        assert shift() == 7
+
+
+def test_shapes_dtypes_and_flags_are_judged_after_a_kind_that_was_valid() -> None:
+    with use("acme"):
+        shift()
+        for name in step_inputs():
+            with pytest.raises(ShapeError, match=f"`{name}`|`state`"):
+                shift(**{name: step_inputs()[name][:1]} if name != "A" else {"A": torch.ones(3, 3)})
+        with pytest.raises(DTypeError, match="`dt`"):
+            shift(dt=step_inputs()["dt"].double())
+        with pytest.raises(DTypeError, match="`B` must be a dense tensor"):
+            shift(B=step_inputs()["B"].to_sparse())
+        with pytest.raises(DTypeError, match="`dt_softplus` must be True or False; got 0"):
+            shift(dt_softplus=0)
+        with pytest.raises(DTypeError, match="`C` must be a PyTorch tensor"):
+            shift(C=step_inputs()["C"].numpy())
+
+
+def test_a_subclass_is_asked_every_time() -> None:
+    class Own(torch.Tensor):
+        pass
+
+    with use("acme"):
+        shift(x=step_inputs()["x"].as_subclass(Own))
+    assert [kind for kind in kinds._REMEMBERED if kind[0] == "selective_state_update"] == []
+
+
+def test_a_fallback_is_told_from_behind_a_drop_in() -> None:
+    indices = torch.tensor([0, 1])  # acme does not claim them
+    with use("acme", "torch"), pytest.warns(FallbackWarning, match="not by 'acme': .*state_indices"):
+        shift(state_batch_indices=indices)
+    with use("acme", "torch"):  # and once
+        shift(state_batch_indices=indices)
+    with use(fallback="error"), use("acme", "torch"), pytest.raises(FallbackError):
+        shift(state_batch_indices=indices)
