@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ssm_backends import (
+    ArgumentError,
     DTypeError,
     FallbackError,
     FallbackWarning,
@@ -27,10 +28,14 @@ STEP = """
     def step(u, state, **inputs):
         return u + 7, state
 
+    def convolution(x, weight, **inputs):
+        return x + 7
+
     @hookimpl
     def ssm_backend(device):
         return Backend(name="acme", version="0.3", arrays=TorchArrays(device), ops=dict(
-            selective_state_update=Op(step, dtypes=("float32",), features=("inplace",))))
+            selective_state_update=Op(step, dtypes=("float32",), features=("inplace",)),
+            causal_conv1d=Op(convolution, dtypes=("float32",))))
 """
 
 
@@ -120,3 +125,48 @@ def test_a_fallback_is_told_from_behind_a_drop_in() -> None:
         shift(state_batch_indices=indices)
     with use(fallback="error"), use("acme", "torch"), pytest.raises(FallbackError):
         shift(state_batch_indices=indices)
+
+
+def filter_inputs(**changed: Any) -> dict[str, Any]:
+    inputs = {"x": torch.ones(2, 4), "conv_state": torch.zeros(2, 4, 3), "weight": torch.zeros(4, 3)}
+    return inputs | changed
+
+
+def filtered(**changed: Any) -> float:
+    return float(mamba_ssm.causal_conv1d_update(**filter_inputs(**changed)).mean())
+
+
+def test_the_order_of_a_convolution_is_asked_again() -> None:
+    for _ in range(2):
+        with use("acme"):
+            assert filtered() == 8
+        with use("torch"):
+            assert filtered() == 0
+
+
+def test_a_convolution_is_judged_after_a_kind_that_was_valid() -> None:
+    weight = filter_inputs()["weight"].requires_grad_()
+    with use("acme"):
+        with torch.no_grad():
+            assert filtered(weight=weight) == 8
+        with pytest.raises(NotSupportedError, match="no gradient in `weight`"):
+            filtered(weight=weight)
+        with pytest.raises(NotSupportedError, match="dtype float16 is not among"):
+            filtered(**{name: x.half() for name, x in filter_inputs().items()})
+        with pytest.raises(DTypeError, match="`conv_state` must have the dtype of `x`"):
+            filtered(conv_state=filter_inputs()["conv_state"].double())
+        with pytest.raises(ShapeError, match="`conv_state` must keep at least 2 inputs"):
+            filtered(conv_state=torch.zeros(2, 4, 1))
+        with pytest.raises(ArgumentError, match="`activation` must be one of"):
+            filtered(activation="relu")
+        overlapping = torch.zeros(2, 4, 1).expand(2, 4, 3)
+        with pytest.raises(ArgumentError, match="`conv_state` must have a place in memory"):
+            filtered(conv_state=overlapping)
+
+
+def test_a_ring_is_another_kind() -> None:
+    with use("acme"):
+        assert filtered() == 8
+        assert filtered(cache_seqlens=torch.tensor([0, 2])) == 8
+        with pytest.raises(DTypeError, match="`cache_seqlens` must have dtype"):
+            filtered(cache_seqlens=torch.tensor([0.0, 2.0]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from types import NoneType
 from typing import Any
 
-from ssm_backends.front.kinds import Kind, kind_of
+from ssm_backends.front.calling import served
+from ssm_backends.front.kinds import Kind, Served, kind_of, remember
+from ssm_backends.mamba_ssm._tensors import under_names
+from ssm_backends.schema import Operator
 
 
 def known_kind(call: Hashable, backend: str | None, inputs: tuple[Any, ...]) -> Kind | None:
@@ -32,3 +35,33 @@ def known_kind(call: Hashable, backend: str | None, inputs: tuple[Any, ...]) -> 
     if not {torch.Tensor, torch.nn.Parameter, NoneType, bool, str}.issuperset(map(type, inputs)):
         return None
     return kind_of(call, backend, inputs)
+
+
+def call_as(
+    kind: Kind | None,
+    known: Served | None,
+    names: Mapping[str, str],
+    operator: Operator,
+    inputs: dict[str, Any],
+    backend: str | None = None,
+) -> Any:
+    """Call who serves a kind of call; where nobody is known, who is chosen for it, to be known from then on.
+
+    Parameters
+    ----------
+    kind, known
+        As :func:`known_kind` gives it, and what is remembered of it.
+    names
+        As :func:`under_names` takes them.
+    operator, inputs
+        What the drop-in calls, and with what: always the same for a kind, but for numbers and strides.
+    backend
+        Who has to serve it.
+    """
+    if known is not None:
+        fn, given = known
+        return under_names(names, fn, **{name: inputs[name] for name in given})
+    fn, chosen = under_names(names, served, operator, inputs, backend)
+    if kind is not None:
+        remember(kind, (fn, tuple(chosen)))
+    return under_names(names, fn, **chosen)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import DeviceError, DTypeError, NotSupportedError, ShapeError
-from ssm_backends.front.functions import causal_conv1d
+from ssm_backends.front.kinds import recall
+from ssm_backends.mamba_ssm._known import call_as, known_kind
 from ssm_backends.mamba_ssm._tensors import (
-    computed,
     of_dtype,
     only_pythons,
     only_tensors,
@@ -15,13 +16,15 @@ from ssm_backends.mamba_ssm._tensors import (
     sized,
     under_names,
 )
+from ssm_backends.operators import OPERATORS
 from ssm_backends.slots import check_slots
 from ssm_backends.writable import check_writable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NAMES: Final = {"state_indices": "conv_state_indices", "state": "conv_state", "initial_state": "conv_state"}
+_CONVOLUTION: Final = OPERATORS["causal_conv1d"]
+_NAMES: Final = {"state_indices": "conv_state_indices", "state": "conv_state"}
 """The operator's name of an argument → the drop-in's."""
 _STEPS: Final = {2: "x: b d", 3: "x: b d l"}
 _STATES: Final = {False: "conv_state: b d k", True: "conv_state: r d k"}
@@ -73,46 +76,45 @@ def causal_conv1d_update(
         If a gradient may be asked for, since a step in place has none; or if no backend serves the call here.
     """
     only_pythons(activation=activation)
-    weights = {"weight": weight, "bias": bias}
-    indices = {"cache_seqlens": cache_seqlens, "conv_state_indices": conv_state_indices}
-    only_tensors({"x": x, "conv_state": conv_state, "weight": weight}, {"bias": bias, **indices})
-    _check_sizes(x, conv_state, weights | indices)
-    of_dtype(x, conv_state=conv_state)
-    _check_indices(x, indices)
-    _refuse_gradients(x=x, conv_state=conv_state, weight=weight, bias=bias)
+    given = (x, conv_state, weight, bias, cache_seqlens, conv_state_indices)
+    kind = known_kind("causal_conv1d_update", None, (*given, activation))
+    known = None if kind is None else recall(kind)
+    if known is None:
+        _check(*given)
     _check_places(conv_state, conv_state_indices)
+
+    def filtered(line: Tensor) -> Tensor:
+        inputs = {"x": line, "weight": weight, "bias": bias, "activation": activation}
+        y: Tensor = call_as(kind, known, _NAMES, _CONVOLUTION, inputs)
+        return y[..., weight.shape[1] - 1 :]
+
     steps = x if x.ndim == 3 else x.unsqueeze(-1)
-    filtered = (weight, bias, activation)
+    kept = weight.shape[1] - 1
     if conv_state_indices is None:
-        y, after = _advance(steps, conv_state, cache_seqlens, *filtered)
+        y, after = _advance(steps, conv_state, cache_seqlens, kept, filtered)
         conv_state.copy_(after)
     else:
-        y = _advance_slots(steps, conv_state, cache_seqlens, conv_state_indices, *filtered)
-    return y.reshape(x.shape)
+        y = _advance_slots(steps, conv_state, cache_seqlens, conv_state_indices, kept, filtered)
+    return y if x.ndim == 3 else y.squeeze(-1)
 
 
 def _advance(
-    x: Tensor,
-    state: Tensor,
-    times: Tensor | None,
-    weight: Tensor,
-    bias: Tensor | None,
-    activation: str | None,
+    x: Tensor, state: Tensor, times: Tensor | None, v: int, filtered: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The outputs of the steps x (b, d, l), and the state (b, d, k) after them."""
+    """The outputs of the steps x (b, d, l), and the state (b, d, k) after them.
+
+    `filtered` is given the line of the last v inputs and the steps, and returns what is not of those inputs.
+    """
     import torch
 
-    v, k, l = weight.shape[1] - 1, state.shape[-1], x.shape[-1]
+    k, l = state.shape[-1], x.shape[-1]
     if times is None:
-        before, after = state[..., k - v :], torch.cat([state, x], dim=-1)[..., l:]
-    else:
-        first = max(l - k, 0)  # of one place written twice, PyTorch does not say which stays
-        before = state.gather(-1, _places(times, -v, 0, state))
-        after = state.scatter(-1, _places(times, first, l, state), x[..., first:])
-    y: Tensor = under_names(
-        _NAMES, causal_conv1d, x, weight, bias, activation, initial_state=computed(before)
-    )  # fmt: skip
-    return y, after
+        line = torch.cat([state, x], dim=-1)
+        return filtered(line[..., k - v :]), line[..., l:]
+    first = max(l - k, 0)  # of one place written twice, PyTorch does not say which stays
+    before = state.gather(-1, _places(times, -v, 0, state))
+    after = state.scatter(-1, _places(times, first, l, state), x[..., first:])
+    return filtered(torch.cat([before, x], dim=-1)), after
 
 
 def _places(times: Tensor, first: int, end: int, ring: Tensor) -> Tensor:
@@ -123,7 +125,14 @@ def _places(times: Tensor, first: int, end: int, ring: Tensor) -> Tensor:
     return ((times[:, None] + steps) % ring.shape[-1])[:, None].expand(-1, ring.shape[1], -1)
 
 
-def _advance_slots(x: Tensor, pool: Tensor, times: Tensor | None, slots: Tensor, *filtered: Any) -> Tensor:
+def _advance_slots(
+    x: Tensor,
+    pool: Tensor,
+    times: Tensor | None,
+    slots: Tensor,
+    v: int,
+    filtered: Callable[[Tensor], Tensor],
+) -> Tensor:
     """The outputs of the steps x (b, d, l), whose states are slots of a pool (r, d, k), written in place.
 
     A skipped row repeats the first one that is served, and writes the same bits: the host, which would have
@@ -132,16 +141,26 @@ def _advance_slots(x: Tensor, pool: Tensor, times: Tensor | None, slots: Tensor,
     import torch
 
     if 0 in (len(x), len(pool)):
-        _advance(x[:0], pool[:0], None, *filtered)  # which refuses what it would with rows
+        _advance(x[:0], pool[:0], None, v, filtered)  # which refuses what it would with rows
         return torch.zeros_like(x)
     skipped = slots < 0
     repeated = torch.where(skipped, (~skipped).int().argmax(), torch.arange(len(slots), device=slots.device))
     x, times = x[repeated], None if times is None else times[repeated]
     slots = slots[repeated].clamp(min=0).long()
     before = pool[slots]
-    y, after = _advance(x, before, times, *filtered)
+    y, after = _advance(x, before, times, v, filtered)
     pool[slots] = torch.where(skipped.all(), before, after)
     return torch.where(skipped[:, None, None], 0, y)
+
+
+def _check(x: Any, conv_state: Any, weight: Any, bias: Any, times: Any, slots: Any) -> None:
+    """Refuse what no step can be made of, and a gradient to come."""
+    indices = {"cache_seqlens": times, "conv_state_indices": slots}
+    only_tensors({"x": x, "conv_state": conv_state, "weight": weight}, {"bias": bias, **indices})
+    _check_sizes(x, conv_state, {"weight": weight, "bias": bias, **indices})
+    of_dtype(x, conv_state=conv_state)
+    _check_indices(x, indices)
+    _refuse_gradients(x=x, conv_state=conv_state, weight=weight, bias=bias)
 
 
 def _check_sizes(x: Tensor, conv_state: Tensor, rest: dict[str, Any]) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import ShapeError
-from ssm_backends.front.calling import served
-from ssm_backends.front.kinds import recall, remember
-from ssm_backends.mamba_ssm._known import known_kind
+from ssm_backends.front.kinds import recall
+from ssm_backends.mamba_ssm._known import call_as, known_kind
 from ssm_backends.mamba_ssm._tensors import (
     only_pythons,
     only_tensors,
     shapes_of,
     sized,
-    under_names,
     wide_as,
     widened,
 )
@@ -150,15 +148,8 @@ def _step(
         "state_indices": slots,
         "inplace": True,
     }
-    if known is None:
-        fn, given = under_names(_NAMES, served, _STEP, inputs, backend)
-        if kind is not None:
-            remember(kind, (fn, tuple(given)))
-    else:
-        fn, names = known
-        given = {name: inputs[name] for name in names}
     y: Tensor
-    y, new = under_names(_NAMES, fn, **given)
+    y, new = call_as(kind, known, _NAMES, _STEP, inputs, backend)
     if copied:
         state.copy_(new.reshape(state.shape))
     return y if channels == 1 else y.reshape(x.shape)
