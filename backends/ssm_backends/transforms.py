@@ -33,10 +33,11 @@ def may_be_differentiated(op: str, inputs: Mapping[str, Tensor | None]) -> bool:
     """
     import torch
 
-    given = {name: x for name, x in inputs.items() if x is not None}
-    refuse_tangents(op, given)
+    if in_forward_mode():
+        refuse_tangents(op, {name: x for name, x in inputs.items() if x is not None})
     if not torch.is_grad_enabled() or _within_a_jit_trace():  # which checks itself without gradients
         return False
+    given = {name: x for name, x in inputs.items() if x is not None}
     if not _within_a_transform():
         return any(x.requires_grad for x in given.values())
     if torch.compiler.is_compiling():  # a trace does not see what stands behind a tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_triton._convolution import convolve, convolve_backward, sum_spans
-from ssm_triton._inputs import FUSED, strides
+from ssm_triton._inputs import FUSED
 from ssm_triton._plan import PROCESSORS, power_of_two
 
 AT_ONCE = 64
@@ -22,16 +22,20 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def empty_state(x: Tensor, weight: Tensor, asked: bool) -> Tensor:
-    """Room for the last state (b, d, w − 1) in the compute type; empty if it is not asked for."""
-    size = (x.shape[0], x.shape[1], weight.shape[1] - 1) if asked else (0,)
-    return x.new_empty(size, dtype=compute_dtype(x))
+def empty_state(x: Tensor, weight: Tensor) -> Tensor:
+    """Room for the last state (b, d, w − 1) in the compute type."""
+    return x.new_empty((x.shape[0], x.shape[1], weight.shape[1] - 1), dtype=compute_dtype(x))
 
 
 def empty_gradients(x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None) -> list[Tensor]:
     """Room for the gradients of x, in its layout, and of the others; empty for what was not given."""
     others = (x.new_empty(0) if given is None else given.new_empty(given.shape) for given in (bias, initial))
     return [torch.empty_like(x), weight.new_empty(weight.shape), *others]
+
+
+def _steps(x: Tensor | None, rank: int) -> tuple[int, ...]:
+    """Strides of x, or zeros in its place."""
+    return (0,) * rank if x is None else x.stride()
 
 
 def run_forward(
@@ -42,16 +46,16 @@ def run_forward(
     seq_idx: Tensor | None,
     silu: bool,
     last: bool,
-) -> tuple[Tensor, Tensor]:
-    """y in x's layout, and the last state."""
-    y, state = torch.empty_like(x), empty_state(x, weight, last)
+) -> tuple[Tensor, Tensor | None]:
+    """y in x's layout, and the last state if it is asked for."""
+    y, state = torch.empty_like(x), empty_state(x, weight) if last else None
     # Four steps before the first one, where a state after few steps holds inputs of the state before them.
     first = -4 if last and x.shape[2] < weight.shape[1] - 1 else 0
     grid, sizes, tile = _grid(x, first)
     if grid:
         convolve[(grid,)](
             x, weight, bias, initial, seq_idx, y, state, *sizes,
-            *strides(x, 3), *strides(initial, 3), *strides(seq_idx, 2), *strides(y, 3),
+            *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *y.stride(),
             LAST=last and weight.shape[1] > 1, **_flags(x, weight, bias, initial, seq_idx, silu), **tile,
         )  # fmt: skip
     return y, state
@@ -76,8 +80,8 @@ def run_backward(
     if grid:
         convolve_backward[(grid,)](
             x, weight, bias, initial, seq_idx, dy, dlast, dx, dinitial, pieces, *sizes,
-            *strides(x, 3), *strides(initial, 3), *strides(seq_idx, 2), *strides(dy, 3), *strides(dlast, 3),
-            *strides(dx, 3), LAST=dlast is not None and w > 1, TIME_DY=dy.stride(2) == 1,
+            *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *dy.stride(), *_steps(dlast, 3),
+            *dx.stride(), LAST=dlast is not None and w > 1, TIME_DY=dy.stride(2) == 1,
             **_flags(x, weight, bias, initial, seq_idx, silu), **tile,
         )  # fmt: skip
     DT = 16

@@ -10,7 +10,13 @@ from torch import Tensor
 from ssm_backends.checked import checked
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
-from ssm_triton._launch_convolution import empty_gradients, empty_state, run_backward, run_forward
+from ssm_triton._launch_convolution import (
+    compute_dtype,
+    empty_gradients,
+    empty_state,
+    run_backward,
+    run_forward,
+)
 from ssm_triton.direct import is_direct
 
 TAPS = 4
@@ -25,13 +31,25 @@ def _convolution(
     seq_idx: Tensor | None,
     silu: bool,
     last: bool,
-) -> tuple[Tensor, Tensor]:
-    """(y, last state); the second is empty if not asked for."""
+) -> tuple[Tensor, Tensor | None]:
+    """(y, last state), the second if asked for."""
     with torch.cuda.device_of(x):  # Triton launches on the current one
         return run_forward(x, weight, bias, initial_state, seq_idx, silu, last)
 
 
-convolution = torch.library.custom_op("ssm_triton::convolution", _convolution, mutates_args=())
+@torch.library.custom_op("ssm_triton::convolution", mutates_args=())
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    seq_idx: Tensor | None,
+    silu: bool,
+    last: bool,
+) -> tuple[Tensor, Tensor]:
+    """(y, last state); the second is empty if not asked for, since an operator returns no None."""
+    y, state = _convolution(x, weight, bias, initial_state, seq_idx, silu, last)
+    return y, x.new_empty(0, dtype=compute_dtype(x)) if state is None else state
 
 
 @convolution.register_fake
@@ -44,7 +62,7 @@ def _(
     silu: bool,
     last: bool,
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), empty_state(x, weight, last)
+    return torch.empty_like(x), empty_state(x, weight) if last else x.new_empty(0, dtype=compute_dtype(x))
 
 
 @torch.library.custom_op("ssm_triton::convolution_backward", mutates_args=())
@@ -135,7 +153,10 @@ def causal_conv1d(
         If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
     y, last = _call("causal_conv1d", x, weight, bias, activation, initial_state, seq_idx, return_last_state)
-    return (y, last) if return_last_state else y
+    if not return_last_state:
+        return y
+    assert last is not None
+    return y, last
 
 
 @checked("causal_conv1d_update")
@@ -171,6 +192,7 @@ def causal_conv1d_update(
         If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
     y, after = _call("causal_conv1d_update", x.unsqueeze(-1), weight, bias, activation, state, None, True)
+    assert after is not None
     return y.squeeze(-1), after
 
 
@@ -183,7 +205,7 @@ def _call(
     initial: Tensor | None,
     seq_idx: Tensor | None,
     last: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     if weight.shape[1] > TAPS:
         raise NotSupportedError(
             f"`weight` must have at most {TAPS} taps in {op} of this backend; got {weight.shape[1]}"
