@@ -12,6 +12,8 @@ import torch
 import ssm_backends
 import ssm_spec
 from ssm_backends import (
+    ArgumentError,
+    DTypeError,
     ShapeError,
     mamba_ssm,
     use,
@@ -96,7 +98,7 @@ def step_inputs(dtype: torch.dtype) -> tuple[dict[str, torch.Tensor], torch.Tens
     inputs = {
         "x": randn(b, h, p, dtype=dtype),
         "dt": randn(b, h, 1, seed=1, dtype=dtype).expand(b, h, p),
-        "A": -randn(h, 1, 1, seed=2).abs().expand(h, p, n),
+        "A": (-randn(h, 1, 1, seed=2).abs()).expand(h, p, n),
         "B": randn(b, g, n, seed=3),
         "C": randn(b, g, n, seed=4),
         "D": randn(h, 1, seed=5).expand(h, p),
@@ -151,6 +153,48 @@ def test_heads_that_no_stride_joins_are_written_too() -> None:
     y = mamba_ssm.selective_state_update(pool, **inputs)
     assert torch.equal(mamba_ssm.selective_state_update(awkward, **inputs), y)
     assert torch.equal(awkward, pool)
+
+
+@pytest.mark.parametrize("groups", [None, 1, 2, 4, 20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("laid", ["as it is", "channels first", "rows of a pool"])
+def test_one_row_with_a_number_a_head_is_the_row_of_many(
+    groups: int | None, dtype: torch.dtype, laid: str
+) -> None:
+    inputs, pool = step_inputs(dtype)
+    inputs["B"], inputs["C"] = (randn(3, *() if groups is None else (groups,), 6, seed=s) for s in (9, 10))
+    row = {name: x[1:2] if name in ("x", "dt", "z", "B", "C") else x for name, x in inputs.items()}
+    wanted = pool[:3].clone()
+    y = mamba_ssm.selective_state_update(wanted, **inputs, dt_softplus=True)
+    state = pool[1:2].clone()
+    if laid == "channels first":
+        state = state.transpose(1, 2).contiguous().transpose(1, 2)
+    if laid == "rows of a pool":
+        state = pool[1:2]
+    found = mamba_ssm.selective_state_update(state, **row, dt_softplus=True)
+    assert found.shape == (1, 4, 5)
+    assert torch.equal(found, y[1:2])
+    assert torch.equal(state, wanted[1:2])
+    whole = {name: x.contiguous() for name, x in row.items()}  # A, D, dt and dt_bias a number a channel
+    again = pool[1:2].clone() if laid != "rows of a pool" else randn(7, 4, 5, 6, seed=8, dtype=dtype)[1:2]
+    assert torch.equal(mamba_ssm.selective_state_update(again, **whole, dt_softplus=True), found)
+    assert torch.equal(again, state)
+
+
+def test_one_row_that_is_not_valid_is_refused_as_many_are() -> None:
+    inputs, pool = step_inputs(torch.float32)
+    row = {name: x[:1] if name in ("x", "dt", "z", "B", "C") else x for name, x in inputs.items()}
+    for changed in (
+        {"z": row["z"][:, :3]}, {"A": row["A"][:3]}, {"A": None}, {"A": row["A"].to_sparse()},
+        {"B": row["B"][..., :4]}, {"B": row["B"][:, :0]}, {"dt_bias": row["dt_bias"][:3]}, {"D": 1.0},
+    ):  # fmt: skip
+        (name,) = changed
+        for _ in range(2):
+            mamba_ssm.selective_state_update(pool[:1], **row)
+            with pytest.raises((ShapeError, DTypeError), match=f"`{name}` must"):
+                mamba_ssm.selective_state_update(pool[:1], **row | changed)
+    with pytest.raises(ArgumentError, match="`state` must have a place in memory for each element"):
+        mamba_ssm.selective_state_update(pool[:1, :1].expand(1, 4, 5, 6), **row)
 
 
 def test_a_state_of_another_rank_is_refused() -> None:

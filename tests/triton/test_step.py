@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from ssm_backends import NotSupportedError
+from ssm_backends import NotSupportedError, mamba_ssm, use
 from ssm_triton import selective_scan, selective_state_update
+from ssm_triton import step as step_module
 
 from .problems import problem
 
@@ -105,3 +106,36 @@ def test_many_rows_in_tiles_of_their_own(device: str) -> None:
     # Lanes hold other states: two orders of a sum of sixteen. A row or a channel mixed up is off by about 1.
     torch.testing.assert_close(y, expected.repeat(rows, 1), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(new, after.repeat(rows, 1, 1), rtol=1e-5, atol=1e-5)
+
+
+def test_the_heads_of_one_row_are_not_copied(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is one number a head is read as h numbers, in a row for each of its p channels."""
+    h, p, n = 4, 5, 3
+    given = {
+        "x": torch.randn(1, h, p),
+        "dt": torch.rand(1, h, 1).expand(1, h, p),
+        "A": (-torch.rand(h, 1, 1)).expand(h, p, n),
+        "B": torch.randn(1, 2, n),
+        "C": torch.randn(1, n),
+        "D": torch.randn(h, 1).expand(h, p),
+        "dt_bias": torch.rand(h, 1).expand(h, p),
+    }
+    given = {name: x.to(device) for name, x in given.items()}
+
+    class Launch:
+        def __getitem__(self, grid: Any) -> Any:
+            return lambda *args, **flags: (seen.append(args), kernel[grid](*args, **flags))
+
+    seen: list[Any] = []
+    kernel = step_module.step
+    monkeypatch.setattr(step_module, "step", Launch())
+    state = torch.randn(1, h, p, n, device=device)
+    other = state.clone()
+    with use("triton"):
+        y = mamba_ssm.selective_state_update(state, **given, dt_softplus=True)
+    (args,) = seen
+    for place, name in {2: "x", 3: "dt", 7: "D", 9: "dt_bias"}.items():
+        assert args[place].data_ptr() == given[name].data_ptr()
+    wanted = mamba_ssm.selective_state_update_ref(other, **given, dt_softplus=True)
+    torch.testing.assert_close(y, wanted)
+    torch.testing.assert_close(state, other)

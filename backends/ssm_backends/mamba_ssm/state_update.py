@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front.kinds import recall
+from ssm_backends.mamba_ssm._heads import channels_as_rows, heads_joined, is_one_row, rows_as_channels
 from ssm_backends.mamba_ssm._known import call_as, known_kind
 from ssm_backends.mamba_ssm._tensors import (
     only_pythons,
@@ -124,35 +125,33 @@ def _step(
     only_pythons(dt_softplus=dt_softplus)
     tensors = (state, x, dt, A, B, C, D, z, dt_bias, slots)
     kind = known_kind("selective_state_update", backend, (*tensors, dt_softplus))
+    one_row = kind is not None and is_one_row(state, A, B, C, D, dt_bias, slots)
+    if kind is not None and one_row:
+        kind = (*kind, "one row")
     known = None if kind is None else recall(kind)
     if known is None:
         _check(*tensors)
-    channels = state.ndim - 2  # dimensions that are channels: (d,) or (h, p)
+    A = wide_as(x, A)
+    inputs = {
+        "state": state, "u": x, "delta": dt, "A": A, "B": B, "C": C, "D": widened("D", D, A), "z": z,
+        "delta_bias": widened("dt_bias", dt_bias, A), "delta_softplus": dt_softplus, "state_indices": slots,
+        "inplace": True,
+    }  # fmt: skip
+    y: Tensor
+    if state.ndim == 3:
+        y, _ = call_as(kind, known, _NAMES, _STEP, inputs, backend)
+        return y
+    if one_row:
+        y, _ = call_as(kind, known, _NAMES, _STEP, channels_as_rows(inputs), backend)
+        return rows_as_channels(y)
     # No stride joins the channels of such a state: the step is given a copy, which is written back.
-    copied = channels == 2 and state.stride(1) != state.shape[2] * state.stride(2)
+    copied = state.stride(1) != state.shape[2] * state.stride(2)
     if copied and not torch.compiler.is_compiling():
         check_writable("state", state)
-    A = wide_as(x, A)
-    D, dt_bias = widened("D", D, A), widened("dt_bias", dt_bias, A)
-    inputs = {
-        "state": _channels(state, 1, channels),
-        "u": _channels(x, 1, channels),
-        "delta": _channels(dt, 1, channels),
-        "A": _channels(A, 0, channels),
-        "B": B,
-        "C": C,
-        "D": None if D is None else _channels(D, 0, channels),
-        "z": None if z is None else _channels(z, 1, channels),
-        "delta_bias": None if dt_bias is None else _channels(dt_bias, 0, channels),
-        "delta_softplus": dt_softplus,
-        "state_indices": slots,
-        "inplace": True,
-    }
-    y: Tensor
-    y, new = call_as(kind, known, _NAMES, _STEP, inputs, backend)
+    y, new = call_as(kind, known, _NAMES, _STEP, heads_joined(inputs), backend)
     if copied:
         state.copy_(new.reshape(state.shape))
-    return y if channels == 1 else y.reshape(x.shape)
+    return y.reshape(x.shape)
 
 
 def _check(
@@ -165,8 +164,3 @@ def _check(
     if state.ndim not in (3, 4):
         raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
     sized(shapes_of({**required, **optional}), _SHAPES[state.ndim - 2])
-
-
-def _channels(x: Tensor, first: int, count: int) -> Tensor:
-    """Join the dimensions of channels, (h, p) to h·p; a view wherever strides allow it."""
-    return x if count == 1 else x.flatten(first, first + 1)
