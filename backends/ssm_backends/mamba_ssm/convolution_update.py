@@ -86,7 +86,7 @@ def causal_conv1d_update(
     def filtered(line: Tensor) -> Tensor:
         inputs = {"x": line, "weight": weight, "bias": bias, "activation": activation}
         y: Tensor = call_as(kind, known, _NAMES, _CONVOLUTION, inputs)
-        return y[..., weight.shape[1] - 1 :]
+        return y
 
     steps = x if x.ndim == 3 else x.unsqueeze(-1)
     kept = weight.shape[1] - 1
@@ -95,22 +95,23 @@ def causal_conv1d_update(
         conv_state.copy_(after)
     else:
         y = _advance_slots(steps, conv_state, cache_seqlens, conv_state_indices, kept, filtered)
-    return y if x.ndim == 3 else y.squeeze(-1)
+    return y[..., y.shape[-1] - steps.shape[-1] :] if x.ndim == 3 else y[..., -1]
 
 
 def _advance(
     x: Tensor, state: Tensor, times: Tensor | None, v: int, filtered: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The outputs of the steps x (b, d, l), and the state (b, d, k) after them.
+    """The outputs of inputs that are kept, at least v, and of the steps x (b, d, l); the state after them.
 
-    `filtered` is given the line of the last v inputs and the steps, and returns what is not of those inputs.
+    `filtered` is given the line of them all. What comes out for those that are kept is not looked at.
     """
     import torch
 
     k, l = state.shape[-1], x.shape[-1]
     if times is None:
         line = torch.cat([state, x], dim=-1)
-        return filtered(line[..., k - v :]), line[..., l:]
+        read = line if k <= v + 1 else line[..., k - v :]  # one output more takes less time than a view
+        return filtered(read), line[..., l:]
     first = max(l - k, 0)  # of one place written twice, PyTorch does not say which stays
     before = state.gather(-1, _places(times, -v, 0, state))
     after = state.scatter(-1, _places(times, first, l, state), x[..., first:])
@@ -133,7 +134,7 @@ def _advance_slots(
     v: int,
     filtered: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The outputs of the steps x (b, d, l), whose states are slots of a pool (r, d, k), written in place.
+    """As :func:`_advance`, of rows whose states are slots of a pool (r, d, k), which is written in place.
 
     A skipped row repeats the first one that is served, and writes the same bits: the host, which would have
     to wait for a GPU, need not know which rows are skipped.
