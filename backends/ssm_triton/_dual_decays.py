@@ -10,87 +10,51 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssm_triton._dual_products import product
-from ssm_triton._dual_steps import between, ends, gated, load_steps, place, sequence_numbers, tile
+from ssm_triton._dual_steps import heads_tile, sequence_numbers, step_sizes, through
 from ssm_triton._math import sigmoid
 
 
 @triton.jit
 def backward_decays(
-    x, z, dt, A, bias, B, C, seq_idx, states, cotangents, dy, of_steps, to_after, ddt, dA, dbias,
-    length, heads, per_group, width, n, chunks, parts,
-    x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, d_b, d_t, d_h, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
-    i_b, i_t, y_b, y_t, y_h, y_p,
-    HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
-    LOW: tl.constexpr, HIGH: tl.constexpr,
-    Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
+    dt, A, bias, logs, seq_idx, of_steps, to_after, of_spans, from_before, kept, ddt, dA, dbias,
+    length, heads, chunks, tiles, parts, across, d_b, d_t, d_h, i_b, i_t,
+    HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
+    LOW: tl.constexpr, HIGH: tl.constexpr, Q: tl.constexpr, H: tl.constexpr,
 ):  # fmt: skip
-    """ddt of one head in one chunk, and its terms of dA and dbias."""
-    row, chunk, h = place(heads, chunks)
+    """ddt of H heads in one chunk, their terms of dA and dbias; from `parts` of channels, `across` of S."""
+    row, chunk, h, live_h, at = heads_tile(heads, chunks, tiles, Q, H)
     here = (row * chunks + chunk) * heads + h
-    t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
-    live_t = t < length
-    raw, free, step = load_steps(
-        dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH
+    all_heads = tl.num_programs(0).to(tl.int64) // tiles * heads
+    i = tl.arange(0, Q)
+    t = (chunk * Q + i).to(tl.int64)
+    live = (t < length)[:, None] & live_h[None, :]
+    raw, free, step = step_sizes(
+        dt + row * d_b, bias, t, h, length, live_h, d_t, d_h, HAS_BIAS, SOFTPLUS, LOW, HIGH
     )
     number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
-    rate = tl.load(A + h)
-    logs = tl.cumsum(step * rate, 0)
-    from_start, _, through = ends(logs, number, RESET, Q)
-    x += row * x_b + h * x_h
-    dy += row * y_b + h * y_h
-    z_at = row * z_b + h * z_h
-    B += row * b_b + h // per_group * b_g
-    C += row * c_b + h // per_group * c_g
-    states += here * width * n
-    cotangents += here * width * n
-    from_before = tl.zeros((Q,), tl.float32)
-    kept = tl.zeros((P,), tl.float32)
-    spans = tl.zeros((Q, Q), tl.float32)
-    for first_p in range(0, width, P):
-        p = first_p + tl.arange(0, P)
-        live_p = p < width
-        seen = tl.zeros((Q, P), tl.float32)
-        for first in range(0, n, N):
-            k = first + tl.arange(0, N)
-            before = tile(states, p, k, n, 1, live_p, k < n)
-            left = tile(C, t, k, c_t, c_n, live_t, k < n)
-            seen += product(left, tl.trans(before))
-            kept += tl.sum(before * tile(cotangents, p, k, n, 1, live_p, k < n), 1)
-        q = gated(dy, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z)
-        from_before += tl.sum(q.to(tl.float32) * seen, 1)
-        given = tile(x, t, p, x_t, x_p, live_t, live_p)
-        spans += product(q, tl.trans(given))
-    spans *= between(logs, number, RESET, False, Q) * step[None, :]
-    weights = tl.zeros((Q, Q), tl.float32)
-    for first in range(0, n, N):
-        k = first + tl.arange(0, N)
-        left = tile(C, t, k, c_t, c_n, live_t, k < n)
-        right = tile(B, t, k, b_t, b_n, live_t, k < n)
-        weights += product(left, tl.trans(right))
-    of_step, left_over = tl.zeros((Q,), tl.float32), tl.zeros((Q,), tl.float32)
+    rate = tl.load(A + h, mask=live_h, other=0.0)
+    of_step, of_logs = tl.zeros((Q, H), tl.float32), tl.zeros((Q, H), tl.float32)
+    before, after = tl.zeros((Q, H), tl.float32), tl.zeros((Q, H), tl.float32)
     for part in range(parts):
-        at = (part * tl.num_programs(0) + tl.program_id(0)) * Q + tl.arange(0, Q)
-        of_step += tl.load(of_steps + at)
-        left_over += tl.load(to_after + at)
-    of_logs = _by_step(spans * weights, from_before * from_start, left_over, Q)
-    of_logs += tl.where(through < 0, 0.0, through * tl.sum(kept, 0))
-    of_step += of_logs * rate
-    inside = (free >= tl.full((1,), LOW, tl.float32)) & (free <= tl.full((1,), HIGH, tl.float32))
+        told = part * all_heads * Q + at
+        of_step += tl.load(of_steps + told, mask=live_h[None, :], other=0.0)
+        of_logs += tl.load(of_spans + told, mask=live_h[None, :], other=0.0)
+        after += tl.load(to_after + told - 1, mask=live_h[None, :] & (i > 0)[:, None], other=0.0)
+    whole = tl.load(logs + here * Q + Q - 1, mask=live_h, other=0.0)
+    both = tl.zeros((H,), tl.float32)
+    for part in range(across):
+        before += tl.load(from_before + part * all_heads * Q + at, mask=live_h[None, :], other=0.0)
+        both += tl.load(kept + part * all_heads + here, mask=live_h, other=0.0)
+    passed = through(whole, number, RESET)
+    of_logs += tl.cumsum(before, 0, reverse=True) + tl.cumsum(after, 0)
+    of_logs += tl.where(passed < 0, 0.0, passed * both)[None, :]
+    of_step += of_logs * rate[None, :]
+    inside = (free >= tl.full((1, 1), LOW, tl.float32)) & (free <= tl.full((1, 1), HIGH, tl.float32))
     if SOFTPLUS:
         of_step *= sigmoid(raw)
-    of_step = tl.where(inside & live_t, of_step, 0.0)
-    tl.store(ddt + (row * length + t) * heads + h, of_step.to(ddt.dtype.element_ty), mask=live_t)
-    tl.store(dA + here, tl.sum(of_logs * step, 0))
+    of_step = tl.where(inside & live, of_step, 0.0)
+    out = ddt + (row * length + t)[:, None] * heads + h[None, :]
+    tl.store(out, of_step.to(ddt.dtype.element_ty), mask=live)
+    tl.store(dA + here, tl.sum(of_logs * step, 0), mask=live_h)
     if HAS_BIAS:
-        tl.store(dbias + here, tl.sum(of_step, 0))
-
-
-@triton.jit
-def _by_step(spans, from_before, to_after, Q: tl.constexpr):
-    """What the logarithm of each step's decay gets from the weights that span it, the chunk's own aside."""
-    t = tl.arange(0, Q)
-    earlier = t[:, None] < t[None, :]
-    ones = tl.where(earlier, 1.0, 0.0).to(tl.bfloat16)
-    past = product(spans, ones)  # at [t, r]: of all s < r
-    return tl.sum(tl.where(earlier, to_after[:, None], past + from_before[:, None]), 0)
+        tl.store(dbias + here, tl.sum(of_step, 0), mask=live_h)

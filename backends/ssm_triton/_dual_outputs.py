@@ -6,47 +6,47 @@ import triton
 import triton.language as tl
 
 from ssm_triton._dual_products import product
-from ssm_triton._dual_steps import between, ends, load_steps, place, put, sequence_numbers, tile
+from ssm_triton._dual_steps import between, from_start, load_steps, place, put, sequence_numbers, tile
 from ssm_triton._math import sigmoid
 
 
 @triton.jit
 def outputs(
-    x, z, dt, A, bias, B, C, D, seq_idx, states, dy, y,
+    x, z, steps, logs, B, C, D, seq_idx, states, dy, y,
     length, heads, per_group, width, n, chunks,
-    x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, d_b, d_t, d_h, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
+    x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
     skip_h, skip_p, i_b, i_t, o_b, o_t, o_h, o_p, y_b, y_t, y_h, y_p,
-    HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
-    LOW: tl.constexpr, HIGH: tl.constexpr, HAS_D: tl.constexpr,
-    OF_GATE: tl.constexpr, Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
+    HAS_Z: tl.constexpr, HAS_D: tl.constexpr, OF_GATE: tl.constexpr, RESET: tl.constexpr,
+    Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """y_t = (exp(p_t) S C_t + Σ_s L_ts (C_t · B_s) Δ_s x_s + D x_t) silu(z_t), P channels of one head.
 
     OF_GATE: what is put into y is the gradient of z, of the same with silu'(z_t) dy_t in place of silu(z_t).
     """
     row, chunk, h = place(heads, chunks)
+    here = (row * chunks + chunk) * heads + h
     p = tl.program_id(1) * P + tl.arange(0, P)
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t, live_p = t < length, p < width
-    _, _, step = load_steps(dt + row * d_b + h * d_h, bias, h, t, length, d_t, HAS_BIAS, SOFTPLUS, LOW, HIGH)
+    step, logs_t, _ = load_steps(steps, logs, here, Q)
     number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
-    logs = tl.cumsum(step * tl.load(A + h), 0)
-    from_start, _, _ = ends(logs, number, RESET, Q)
     B += row * b_b + h // per_group * b_g
     C += row * c_b + h // per_group * c_g
-    states += ((row * chunks + chunk) * heads + h) * width * n
-    weights, found = tl.zeros((Q, Q), tl.float32), tl.zeros((Q, P), tl.float32)
+    states += here * width * n
+    found = tl.zeros((Q, P), tl.float32)
     for first in range(0, n, N):
         k = first + tl.arange(0, N)
-        left = tile(C, t, k, c_t, c_n, live_t, k < n)
-        right = tile(B, t, k, b_t, b_n, live_t, k < n)
         before = tile(states, p, k, n, 1, live_p, k < n)
-        weights += product(left, tl.trans(right))
-        found += product(left, tl.trans(before))
-    found *= from_start[:, None]
+        found += product(tile(C, t, k, c_t, c_n, live_t, k < n), tl.trans(before))
+    found *= from_start(logs_t, number, RESET)[:, None]
     if RESET:  # where it is zero of another sequence's state, which may be a NaN
         found = tl.where((number == 0)[:, None], found, 0.0)
-    weights *= between(logs, number, RESET, False, Q) * step[None, :]
+    weights = tl.zeros((Q, Q), tl.float32)
+    for first in range(0, n, N):
+        k = first + tl.arange(0, N)
+        right = tile(B, t, k, b_t, b_n, live_t, k < n)
+        weights += product(tile(C, t, k, c_t, c_n, live_t, k < n), tl.trans(right))
+    weights *= between(logs_t, number, RESET, False, Q) * step[None, :]
     given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p)
     found += product(weights, given)
     if HAS_D:

@@ -1,4 +1,4 @@
-"""What every program of the dual form starts from: its chunk's step sizes, decays and sequences."""
+"""What several kernels of the dual form share: step sizes, decays and sequences of a chunk, tiles."""
 
 from __future__ import annotations
 
@@ -10,27 +10,56 @@ from ssm_triton._math import exp, sigmoid, softplus
 
 @triton.jit
 def place(heads, chunks):
-    """Row, chunk and head of a program; heads lie next to each other, as they share B and C."""
+    """Row, chunk and head of a program, and which of all that is; heads lie next to each other."""
     program = tl.program_id(0)
     return (program // heads // chunks).to(tl.int64), program // heads % chunks, program % heads
 
 
 @triton.jit
-def load_steps(
-    dt, bias, h, t, length, step_t,
+def slice_of_heads(groups, per_group, slices, each, chunks):
+    """Row, chunk and group of a program, and the heads of a slice of the group: first and end."""
+    program = tl.program_id(0)
+    part, rest = program % slices, program // slices
+    group, rest = rest % groups, rest // groups
+    chunk, row = rest % chunks, (rest // chunks).to(tl.int64)
+    start = group * per_group
+    return row, chunk, group, start + part * each, start + tl.minimum((part + 1) * each, per_group)
+
+
+@triton.jit
+def heads_tile(heads, chunks, tiles, Q: tl.constexpr, H: tl.constexpr):
+    """Row, chunk and H heads of a program, those that exist, and where (b, chunks, h, q) has their steps."""
+    program = tl.program_id(0)
+    row, chunk = (program // tiles // chunks).to(tl.int64), program // tiles % chunks
+    h = program % tiles * H + tl.arange(0, H)
+    at = ((row * chunks + chunk) * heads + h)[None, :] * Q + tl.arange(0, Q)[:, None]
+    return row, chunk, h, h < heads, at
+
+
+@triton.jit
+def step_sizes(
+    dt, bias, t, h, length, live_h, step_t, step_h,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,
 ):  # fmt: skip
-    """dt + bias of head h, that through softplus, and the step size Δ within its limits: 0 past the end."""
-    raw = tl.load(dt + t * step_t, mask=t < length, other=0.0).to(tl.float32)
+    """dt + bias at (t, h), that through softplus, and the step size Δ within its limits: 0 past the end."""
+    live = (t < length)[:, None] & live_h[None, :]
+    raw = tl.load(dt + t[:, None] * step_t + h[None, :] * step_h, mask=live, other=0.0).to(tl.float32)
     if HAS_BIAS:
-        raw += tl.load(bias + h)
+        raw += tl.load(bias + h, mask=live_h, other=0.0)[None, :]
     free = raw
     if SOFTPLUS:
         free = softplus(raw)
     # Selected, not the larger of two: a NaN stays.
-    low, high = tl.full((1,), LOW, tl.float32), tl.full((1,), HIGH, tl.float32)
+    low, high = tl.full((1, 1), LOW, tl.float32), tl.full((1, 1), HIGH, tl.float32)
     step = tl.where(free < low, low, tl.where(free > high, high, free))
-    return raw, free, tl.where(t < length, step, 0.0)
+    return raw, free, tl.where(live, step, 0.0)
+
+
+@triton.jit
+def load_steps(steps, logs, here, Q: tl.constexpr):
+    """Δ_t, p_t and p_Q of one head in one chunk, the here-th of all."""
+    at = here * Q + tl.arange(0, Q)
+    return tl.load(steps + at), tl.load(logs + at), tl.load(logs + here * Q + Q - 1)
 
 
 @triton.jit
@@ -46,20 +75,30 @@ def sequence_numbers(seq_idx, row_at, t, length, step_t, RESET: tl.constexpr):
 
 
 @triton.jit
-def ends(logs, number, RESET: tl.constexpr, Q: tl.constexpr):
-    """exp(p_t) from the state before the chunk, exp(p_q − p_s) to the state after it, from state to state.
-
-    p_t is the sum of the decays' logarithms from the chunk's start to t. The first two are 0 to another
-    sequence, the last is negative then: nothing of the state passes, not even a NaN.
-    """
-    whole = tl.sum(tl.where(tl.arange(0, Q) == Q - 1, logs, 0.0), 0)
-    from_start, to_end, through = exp(logs), exp(whole - logs), exp(whole)
+def from_start(logs, number, RESET: tl.constexpr):
+    """exp(p_t), from the state before the chunk; 0 to another sequence."""
+    weight = exp(logs)
     if RESET:
-        last = tl.max(number, 0)
-        from_start = tl.where(number == 0, from_start, 0.0)
-        to_end = tl.where(number == last, to_end, 0.0)
-        through = tl.where(last == 0, through, -1.0)
-    return from_start, to_end, through
+        weight = tl.where(number == 0, weight, 0.0)
+    return weight
+
+
+@triton.jit
+def to_end(logs, whole, number, RESET: tl.constexpr):
+    """exp(p_Q − p_s), to the state after the chunk; 0 from another sequence."""
+    weight = exp(whole - logs)
+    if RESET:
+        weight = tl.where(number == tl.max(number, 0), weight, 0.0)
+    return weight
+
+
+@triton.jit
+def through(whole, number, RESET: tl.constexpr):
+    """exp(p_Q), from state to state; negative to another sequence: nothing passes, not even a NaN."""
+    weight = exp(whole)
+    if RESET:
+        weight = tl.where(tl.max(number, 0) == 0, weight, -1.0)
+    return weight
 
 
 @triton.jit

@@ -11,7 +11,9 @@ from torch import Tensor
 from ssm_backends.checked import checked
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
-from ssm_triton._launch_dual import CHUNK, Dual, run_backward, run_forward
+from ssm_triton._dual_call import CHUNK, Dual
+from ssm_triton._launch_dual import run_forward
+from ssm_triton._launch_dual_backward import run_backward
 from ssm_triton.direct import is_direct
 
 __all__ = ["CHUNK", "ssd"]
@@ -160,7 +162,6 @@ def ssd(
     ------
     NotSupportedError
         If x or A is float64; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
-        In the backward pass, from 2³¹ steps on, of all heads and rows.
     """
     if torch.float64 in (x.dtype, A.dtype):
         raise NotSupportedError(

@@ -16,7 +16,7 @@ import ssm_backends
 import ssm_torch
 from ssm_backends import ArgumentError, DTypeError, NotSupportedError
 from ssm_conformance import assert_conforms
-from ssm_triton import _launch_dual, products_are_judged, ssd
+from ssm_triton import _dual_call, _launch_dual, _launch_dual_backward, products_are_judged, ssd
 from ssm_triton._dual_products import product
 from ssm_triton.ssd import duality, duality_backward
 
@@ -87,7 +87,7 @@ def judge(call: dict[str, Any]) -> None:
         outputs,
         gradients=gradients,
         cotangents=cotangents,
-        arithmetic={"evaluation": "matmul_chunk", "chunk": _launch_dual.CHUNK},
+        arithmetic={"evaluation": "matmul_chunk", "chunk": _dual_call.CHUNK},
         **call,
         return_final_states=True,
     )
@@ -111,17 +111,52 @@ def test_nothing_that_may_be_left_out(device: str) -> None:
 @pytest.mark.parametrize("slices", [1, 2, 3])
 def test_heads_of_a_group_in_slices(device: str, monkeypatch: pytest.MonkeyPatch, slices: int) -> None:
     call = problem(device, b=1, h=5)
-    monkeypatch.setattr(_launch_dual, "MANY", slices)
-    monkeypatch.setattr(_launch_dual, "IN_SLICE", 1)
+    monkeypatch.setattr(_launch_dual_backward, "MANY", slices)
+    monkeypatch.setattr(_launch_dual_backward, "IN_SLICE", 1)
     judge(call)
 
 
-def test_small_tiles_of_a_state_where_programs_are_few(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = problem(device, b=1, h=1, l=66, p=64, n=40)
-    monkeypatch.setattr(_launch_dual, "FEW", 1 << 20)
-    judge(call)
-    monkeypatch.setattr(_launch_dual, "FEW", 0)
-    judge(call)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("most", [0, 2, 5])
+def test_segments_of_time_where_programs_are_few(
+    device: str, monkeypatch: pytest.MonkeyPatch, most: int, packed: bool
+) -> None:
+    monkeypatch.setattr(_launch_dual, "_segments", lambda chunks, _: _cut(chunks, most))
+    judge(problem(device, b=1, h=1, l=270, packed=packed))
+
+
+def _cut(chunks: int, most: int) -> tuple[int, int]:
+    each = -(-chunks // max(most, 1))
+    return -(-chunks // each), each
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cut"),
+    [
+        ((1, 2048, 24, 64, 128), (64, 8, 4)),
+        ((1, 8192, 8, 64, 128), (64, 16, 8)),
+        ((1, 65536, 24, 64, 128), (128, 11, 94)),  # long segments, wide tiles
+        ((2, 2048, 80, 64, 128), (64, 1, 32)),
+        ((8, 2048, 32, 64, 128), (64, 1, 32)),
+        ((1, 0, 1, 64, 128), (64, 1, 0)),
+    ],
+)
+def test_the_rule_for_segments(sizes: tuple[int, ...], cut: tuple[int, int, int]) -> None:
+    """The best of those that were timed."""
+    b, l, h, p, n = sizes
+    made = {name: torch.empty(0, device="meta") for name in ("dt", "A", "C")} | dict.fromkeys(OPTIONAL)
+    x, B = (torch.empty(size, dtype=torch.bfloat16, device="meta") for size in ((b, l, h, p), (b, l, 1, n)))
+    tile, segments, each = _launch_dual._through_time(
+        _dual_call.Dual(x=x, B=B, **made, softplus=False, low=0.0, high=1.0)
+    )
+    assert (tile.N, segments, each) == cut
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("p", "n"), [(16, 16), (32, 16), (32, 64), (64, 32), (20, 80)])
+def test_every_size_of_a_tile(device: str, p: int, n: int, plain: bool) -> None:
+    """Triton made a wrong kernel of one of them, for 32 channels."""
+    judge(problem(device, b=1, h=1, l=66, p=p, n=n, plain=plain))
 
 
 def test_inputs_of_any_strides(device: str) -> None:
@@ -230,17 +265,6 @@ def test_what_is_no_pair_is_told_as_it_was_given_in_a_graph_too(device: str) -> 
         torch.compile(ssd, backend="aot_eager")(**call)
 
 
-def test_more_steps_than_can_be_counted_are_refused_before_anything_is_done(
-    device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_launch_dual, "FARTHEST", 4 * 64)
-    call = problem(device)
-    y = ssd(**call | leaves_of(call))
-    monkeypatch.delattr(_launch_dual, "pass_states")
-    with pytest.raises(NotSupportedError, match=r"^`x` must have fewer than 2³¹ steps.*\(2, 9, 2, 3\)$"):
-        y.sum().backward()
-
-
 @pytest.mark.parametrize("wide", [("A",), ("x", "dt", "A", "B", "C")])
 def test_float64_is_refused_by_name_and_passed_over_by_the_front_door(
     device: str, wide: tuple[str, ...]
@@ -264,11 +288,6 @@ def test_a_graph_with_every_number_open_takes_limits(device: str, limit: tuple[f
     assert torch.equal(traced(**call, backend="triton"), ssd(**call))
     with pytest.raises(ArgumentError, match=r"^`dt_limit` must be a pair \(low, high\) with low <= high"):
         torch.compile(ssd, dynamic=True, backend="aot_eager")(**call | {"dt_limit": (0.5, 0.25)})
-
-
-def test_eight_warps_are_not_used_for_sixty_four_rows() -> None:
-    """Triton 3.6 then gives two groups of four warps the same rows, and wrong numbers."""
-    assert {tile.warps for tile in _launch_dual.TILES.values()} == {4}
 
 
 @triton.jit
@@ -300,8 +319,10 @@ def test_products_are_as_exact_as_float32(device: str, kinds: str, terms: int) -
 
 def test_tiles_fit_the_sides_of_a_call(device: str) -> None:
     call = {"softplus": False, "low": 0.0, "high": 1.0} | dict.fromkeys(OPTIONAL)
-    made = _launch_dual.Dual(**call | problem(device, plain=True, p=3, n=200))
-    assert made.tile("outputs") == replace(_launch_dual.TILES["outputs"], P=16, N=64)
+    made = _dual_call.Dual(**call | problem(device, plain=True, p=3, n=200))
+    assert made.tile("outputs") == replace(_dual_call.TILES["outputs"], P=16, N=64)
+    made = replace(made, x=made.x[..., :1].expand(-1, -1, -1, 32))
+    assert [made.tile(kernel).P for kernel in ("outputs", "backward_inputs")] == [32, 64]
 
 
 def test_products_of_another_triton_or_a_newer_gpu_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,8 @@ def causal_conv1d_update(
         conv_state.copy_(after)
     else:
         y = _advance_slots(steps, conv_state, cache_seqlens, conv_state_indices, kept, filtered)
-    return y[..., y.shape[-1] - steps.shape[-1] :] if x.ndim == 3 else y[..., -1]
+    # One step is a view, whose dimensions join as x's do.
+    return y[..., -1] if x.ndim == 2 else y[..., y.shape[-1] - steps.shape[-1] :].contiguous()
 
 
 def _advance(

@@ -1,0 +1,25 @@
+"""What all kernels of the dual form start from: step sizes, and sums of the decays' logarithms."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ssm_triton._dual_steps import heads_tile, step_sizes
+
+
+@triton.jit
+def prepare_steps(
+    dt, A, bias, steps, logs, length, heads, chunks, tiles, d_b, d_t, d_h,
+    HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,
+    Q: tl.constexpr, H: tl.constexpr,
+):  # fmt: skip
+    """Δ_t and p_t = Σ_{r≤t} Δ_r A of H heads in one chunk, laid out (b, chunks, h, q); Δ = 0 past the end."""
+    row, chunk, h, live_h, at = heads_tile(heads, chunks, tiles, Q, H)
+    t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
+    _, _, step = step_sizes(
+        dt + row * d_b, bias, t, h, length, live_h, d_t, d_h, HAS_BIAS, SOFTPLUS, LOW, HIGH
+    )
+    rate = tl.load(A + h, mask=live_h, other=0.0)
+    tl.store(steps + at, step, mask=live_h[None, :])
+    tl.store(logs + at, tl.cumsum(step * rate[None, :], 0), mask=live_h[None, :])
