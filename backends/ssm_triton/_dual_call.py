@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -14,8 +14,6 @@ from ssm_triton._plan import power_of_two
 
 CHUNK: Final = 64
 """Q, the steps of a chunk."""
-LEAST: Final = 16
-"""A product of matrices has no side that is shorter."""
 HEADS: Final = 16
 """Heads that a program has at a time, where it has no more than their step sizes."""
 
@@ -27,8 +25,6 @@ class Tile:
     P: int
     N: int
     stages: int
-    registers: int | None = None
-    """Of a thread, at the most."""
 
 
 TILES: Final = {
@@ -38,11 +34,13 @@ TILES: Final = {
     "backward_weights": Tile(64, 64, 2),
     "backward_matrices": Tile(32, 64, 2),
 }
-"""By kernel the largest; the best of those that were timed."""
+"""By kernel, the best of those that were timed; for few channels too.
+
+With 16 or 32 in place of 64, Triton 3.6 made wrong kernels of some. And what is judged with few channels
+is what runs with many.
+"""
 WARPS: Final = 4
 """With eight, Triton 3.6 gives two groups of four warps the same 64 rows, and wrong numbers come out."""
-NOT_THIRTY_TWO: Final = {"backward_inputs"}
-"""Kernels of which Triton 3.6 makes wrong ones for 32 channels of float32: these take 64 for 32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +102,9 @@ class Dual:
             return 0, 0
         return self.D.stride(0), self.D.stride(1) if self.D.ndim == 2 else 0
 
-    def tile(self, kernel: str) -> Tile:
-        """Of one kernel, no larger than its sides need."""
-        p, n = self.sizes[3:]
-        most = TILES[kernel]
-        P = _side(p, most.P)
-        return replace(most, P=64 if P == 32 and kernel in NOT_THIRTY_TWO else P, N=_side(n, most.N))
-
     def flags(self, tile: Tile) -> dict[str, Any]:
         """What a kernel of matrices is compiled for."""
-        limit = {} if tile.registers is None else {"maxnreg": tile.registers}
-        return limit | {
+        return {
             "RESET": self.seq_idx is not None,
             "Q": CHUNK,
             "P": tile.P,
@@ -136,10 +126,6 @@ class Dual:
             "num_warps": WARPS,
             "enable_fp_fusion": FUSED,
         }
-
-
-def _side(size: int, most: int) -> int:
-    return min(max(power_of_two(size), LEAST), most)
 
 
 def like(x: Tensor) -> Tensor:

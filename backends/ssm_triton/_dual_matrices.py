@@ -65,7 +65,7 @@ def backward_matrices(
             after = tile(cotangents + here * width * n, p, k, n, 1, live_p, live_k)
             of_right += product(given, after) * weight[:, None]
             both += tl.sum(before * after, 1)
-        told = tl.program_id(1) * (rows * chunks).to(tl.int64) * heads + here
+        told = tl.program_id(1).to(tl.int64) * rows * chunks * heads + here
         tl.store(from_before + told * Q + i, of_before)
         tl.store(kept + told, tl.sum(both, 0))
     of_products = tl.load(dG + tl.program_id(0).to(tl.int64) * Q * Q + i[:, None] * Q + i[None, :])

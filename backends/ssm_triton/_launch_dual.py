@@ -8,7 +8,7 @@ from typing import Final
 
 from torch import Tensor
 
-from ssm_triton._dual_call import CHUNK, Dual, Tile, like
+from ssm_triton._dual_call import CHUNK, TILES, Dual, Tile, like
 from ssm_triton._dual_outputs import outputs
 from ssm_triton._dual_prepare import prepare_steps
 from ssm_triton._dual_states import pass_states
@@ -68,7 +68,7 @@ def states_beside(call: Dual, steps: Steps, dy: Tensor | None, start: Tensor | N
 def _through_time(call: Dual) -> tuple[Tile, int, int]:
     """The tile of a state that a program takes through time, and where they are few, segments of chunks."""
     b, _, h, p, n = call.sizes
-    tile = call.tile("pass_states")
+    tile = TILES["pass_states"]
     programs = b * h * -(-p // tile.P) * -(-n // tile.N)
     segments, each = _segments(call.chunks, ENOUGH // max(programs, 1))
     if segments > 1 and each >= LONG and n >= 2 * tile.N and call.x.element_size() == 2:
@@ -90,7 +90,7 @@ def outputs_of(call: Dual, steps: Steps, before: Tensor, dy: Tensor | None) -> T
     """y; with dy the gradient of z."""
     b, l, h, p, n = call.sizes
     out = like(call.x if dy is None or call.z is None else call.z)
-    tile = call.tile("outputs")
+    tile = TILES["outputs"]
     if out.numel():
         outputs[(b * call.chunks * h, -(-p // tile.P))](
             call.x, call.z, *steps, call.B, call.C, call.D, call.seq_idx, before, dy, out,

@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import Tensor
 
-from ssm_triton._dual_call import CHUNK, Dual, like
+from ssm_triton._dual_call import CHUNK, TILES, Dual, like
 from ssm_triton._dual_decays import backward_decays
 from ssm_triton._dual_inputs import backward_inputs
 from ssm_triton._dual_matrices import backward_matrices
@@ -53,7 +53,7 @@ def run_backward(call: Dual, before: Tensor, dy: Tensor, dfinal: Tensor | None) 
 def _inputs(call: Dual, steps: Steps, after: Tensor, dy: Tensor) -> tuple[Tensor, ...]:
     """dx, terms of dD, and by tiles of channels those of dΔ: through X, to the states after, over spans."""
     b, l, h, p, n = call.sizes
-    tile = call.tile("backward_inputs")
+    tile = TILES["backward_inputs"]
     parts = -(-p // tile.P)
     dx = like(call.x)
     skip = call.room(b, call.chunks, h, p if call.D is not None else 0)
@@ -73,7 +73,7 @@ def _matrices(call: Dual, steps: Steps, before: Tensor, after: Tensor, dy: Tenso
     """dB and dC, and by tiles of columns the terms of dΔ: from the states before, and from state to state."""
     b, l, h, p, n = call.sizes
     g, chunks = call.groups, call.chunks
-    tile = call.tile("backward_matrices")
+    tile = TILES["backward_matrices"]
     across = -(-n // tile.N)
     slices, each = _slices(h // g, b * chunks * g * across)
     if slices == 1:
@@ -104,7 +104,7 @@ def _weights(call: Dual, steps: Steps, dy: Tensor, slices: int, each: int) -> Te
     b, l, h, p, _ = call.sizes
     g, chunks = call.groups, call.chunks
     dG = call.room(b, chunks, g, slices, CHUNK, CHUNK)
-    flags = call.flags(call.tile("backward_weights"))
+    flags = call.flags(TILES["backward_weights"])
     del flags["N"]
     backward_weights[(b * chunks * g * slices,)](
         call.x, call.z, *steps, call.seq_idx, dy, dG, l, h, g, h // g, each, slices, p, chunks,
