@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "backends" / "ssm_triton"
 RESULTS = ROOT / "docs" / "results" / "triton-h200.json"
+DUAL = ROOT / "docs" / "results" / "triton-ssd-h200.json"
 OTHERS = ("convolution", "dual")
 """Parts of the names of what is measured by itself."""
 
@@ -26,6 +27,12 @@ def test_the_measured_kernels_are_these() -> None:
     private = set(SOURCES.glob("_*.py")) - {SOURCES / "__init__.py"}
     found = digest(path for path in private if not any(other in path.name for other in OTHERS))
     assert json.loads(RESULTS.read_text())["kernel_sources_sha256"] == found
+
+
+def test_the_judged_kernels_of_the_dual_form_are_these() -> None:
+    shared = (SOURCES / f"_{name}.py" for name in ("inputs", "math", "plan"))
+    found = digest([*SOURCES.glob("_*dual*.py"), *shared])
+    assert json.loads(DUAL.read_text())["kernel_sources_sha256"] == found
 
 
 def test_the_ratios_follow_from_the_times() -> None:
