@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Final
 
 from torch import Tensor
 
-from ssm_triton._dual_call import CHUNK, TILES, Dual, Tile, like
+from ssm_triton._dual_call import CHUNK, TILES, Dual, like
 from ssm_triton._dual_outputs import outputs
 from ssm_triton._dual_prepare import prepare_steps
 from ssm_triton._dual_states import pass_states
@@ -17,8 +16,6 @@ from ssm_triton._plan import PROCESSORS
 
 ENOUGH: Final = 4 * PROCESSORS
 """Programs that go through time, up to which time is cut into segments."""
-LONG: Final = 32
-"""Chunks of a segment from which half as many programs take tiles twice as wide, of 16-bit inputs."""
 
 Steps = tuple[Tensor, Tensor]
 """Step sizes, and the sums of their decays' logarithms: (b, chunks, h, q)."""
@@ -49,9 +46,10 @@ def states_beside(call: Dual, steps: Steps, dy: Tensor | None, start: Tensor | N
     b, l, h, p, n = call.sizes
     beside, end = call.chunk_states(), call.states()
     stream, gate, matrix = (call.x, None, "B") if dy is None else (dy, call.z, "C")
-    tile, segments, each = _through_time(call)
+    tile = TILES["pass_states"]
     across = -(-n // tile.N)
     tiles = -(-p // tile.P) * across
+    segments, each = _segments(call.chunks, b * h * tiles)
     sums, decays = call.room(segments - 1, b, h, p, n), call.room(segments - 1, b, h)
     if end.numel():
         for alone in (True, False) if segments > 1 else (False,):
@@ -65,23 +63,12 @@ def states_beside(call: Dual, steps: Steps, dy: Tensor | None, start: Tensor | N
     return beside, end
 
 
-def _through_time(call: Dual) -> tuple[Tile, int, int]:
-    """The tile of a state that a program takes through time, and where they are few, segments of chunks."""
-    b, _, h, p, n = call.sizes
-    tile = TILES["pass_states"]
-    programs = b * h * -(-p // tile.P) * -(-n // tile.N)
-    segments, each = _segments(call.chunks, ENOUGH // max(programs, 1))
-    if segments > 1 and each >= LONG and n >= 2 * tile.N and call.x.element_size() == 2:
-        return replace(tile, N=2 * tile.N), *_segments(call.chunks, ENOUGH // programs)
-    return tile, segments, each
-
-
-def _segments(chunks: int, most: int) -> tuple[int, int]:
-    """How many segments, and of how many chunks each.
+def _segments(chunks: int, programs: int) -> tuple[int, int]:
+    """How many segments of time, each of so many programs, and of how many chunks each.
 
     All chunks are gone through twice; what each earlier segment told takes as long to read as a chunk.
     """
-    segments = max(min(most, math.isqrt(2 * chunks)), 1)
+    segments = max(min(ENOUGH // max(programs, 1), math.isqrt(2 * chunks)), 1)
     each = -(-chunks // segments)
     return -(-chunks // max(each, 1)) or 1, each
 

@@ -13,6 +13,9 @@ from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
 from ssm_triton.direct import is_direct
 
+_STREAMS = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+"""What may have a tangent."""
+
 
 @torch.library.custom_op("ssm_triton::step", mutates_args=("new",))
 def state_update(
@@ -167,6 +170,3 @@ def selective_state_update(
         return y, state
     new = torch.empty_like(state) if state_indices is None else state.clone()
     return (_run if direct else state_update)(state, new, *rest), new
-
-
-_STREAMS = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")

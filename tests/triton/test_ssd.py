@@ -130,25 +130,19 @@ def _cut(chunks: int, most: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "cut"),
+    ("chunks", "programs", "cut"),
     [
-        ((1, 2048, 24, 64, 128), (64, 8, 4)),
-        ((1, 8192, 8, 64, 128), (64, 16, 8)),
-        ((1, 65536, 24, 64, 128), (128, 11, 94)),  # long segments, wide tiles
-        ((2, 2048, 80, 64, 128), (64, 1, 32)),
-        ((8, 2048, 32, 64, 128), (64, 1, 32)),
-        ((1, 0, 1, 64, 128), (64, 1, 0)),
+        (32, 48, (8, 4)),  # b, l, h, p, n = (1, 2048, 24, 64, 128)
+        (128, 16, (16, 8)),  # (1, 8192, 8, 64, 128)
+        (1024, 48, (11, 94)),  # (1, 65536, 24, 64, 128)
+        (32, 320, (1, 32)),  # (2, 2048, 80, 64, 128)
+        (32, 512, (1, 32)),  # (8, 2048, 32, 64, 128)
+        (0, 2, (1, 0)),
+        (5, 0, (3, 2)),
     ],
 )
-def test_the_rule_for_segments(sizes: tuple[int, ...], cut: tuple[int, int, int]) -> None:
-    """The best of those that were timed."""
-    b, l, h, p, n = sizes
-    made = {name: torch.empty(0, device="meta") for name in ("dt", "A", "C")} | dict.fromkeys(OPTIONAL)
-    x, B = (torch.empty(size, dtype=torch.bfloat16, device="meta") for size in ((b, l, h, p), (b, l, 1, n)))
-    tile, segments, each = _launch_dual._through_time(
-        _dual_call.Dual(x=x, B=B, **made, softplus=False, low=0.0, high=1.0)
-    )
-    assert (tile.N, segments, each) == cut
+def test_the_rule_for_segments(chunks: int, programs: int, cut: tuple[int, int]) -> None:
+    assert _launch_dual._segments(chunks, programs) == cut
 
 
 @pytest.mark.parametrize("plain", [False, True])
