@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ssm_triton._plan import CUT_BELOW, PROCESSORS, Shape, saved_every
@@ -183,11 +183,11 @@ def lanes_plan(shape: Shape) -> LanesPlan:
         segment, time = _even(shape.length, programs, W, save)
         alone, time_alone = _alone(shape.length, programs, save)
         if N == 16 and time_alone < time:
-            return LanesPlan(N, 4, max(-(-shape.length // alone), 1), alone, save, R=1)
+            segment, plan = alone, LanesPlan(N, 4, 1, save, save, R=1)
     segments = max(-(-shape.length // segment), 1)
     channels = 4 * N if N > 16 or (not chained and _many_short(segments, segment)) else 2 * N
-    each = max(min(channels // plan.DT, per_cell), 1)
-    return LanesPlan(N, W, segments, segment, save, each, chained and segments > 1)
+    each = max(min(channels // plan.DT, -(-shape.cell // plan.DT)), 1)
+    return replace(plan, segments=segments, segment=segment, each=each, chained=chained and segments > 1)
 
 
 CUT_ABOVE = 0.9
@@ -266,7 +266,8 @@ def _alone(length: int, programs: int, save: int) -> tuple[int, float]:
     segments = max(-(-length // segment), 1)
     if not 2 * PROCESSORS < programs * segments <= 3 * PROCESSORS:
         return segment, math.inf
-    return segment, 0.86 * min(segment, length) + _messages(length, programs, segment, 2)
+    shared = SHARED if _many_short(segments, segment) else 1.0
+    return segment, 0.86 * min(segment, length) * shared + _messages(length, programs, segment, 2)
 
 
 @lru_cache(maxsize=256)

@@ -30,6 +30,25 @@ def test_a_channel_is_alone_in_its_lane_where_three_programs_share_a_multiproces
     assert plan.registers == (168 if alone else None)
 
 
+@pytest.mark.parametrize(
+    ("shape", "each"),
+    [
+        ((1, 1536, 2048, 16), 2),  # one channel a lane, eight segments
+        ((1, 768, 8192, 16), 2),  # the same, sixteen
+        ((8, 1536, 2048, 16), 1),  # the same, one
+        ((1, 1536, 16384, 16), 1),  # the same, eight long ones
+        ((1, 2048, 2048, 16), 2),  # two channels a lane, eight segments
+    ],
+)
+def test_two_programs_share_a_slice_where_segments_are_many_and_short(
+    shape: tuple[int, int, int, int], each: int
+) -> None:
+    b, d, length, n = shape
+    plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
+    assert plan.DT == 32
+    assert plan.each == each
+
+
 def test_short_segments_beside_three_long_ones_are_not_counted_on_twice() -> None:
     plan = lanes_plan(Shape(3, 2048, 2048, 16, 1, 1, 3))
     assert plan.segments * plan.segment == 2048, "192 long ones twice, and 192 short ones in 144 places"
