@@ -13,8 +13,8 @@ from ssm_triton._tiles import input_weight, silu, step_size
 @triton.jit
 def step(
     state, new, u, delta, A, B, C, D, z, bias, slots, y,
-    dim, n, per_B, per_C, tiles,
-    state_b, state_d, state_n, new_b, new_d, new_n, u_b, u_d, delta_b, delta_d,
+    dim, n, per_B, per_C,
+    state_b, state_d, state_n, new_b, new_d, new_n, u_b, u_d, delta_b, delta_d, A_d, A_n,
     B_b, B_g, B_n, C_b, C_g, C_n, z_b, z_d, y_b, y_d, slots_b,
     N: tl.constexpr, DT: tl.constexpr, HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr, ZOH: tl.constexpr, SLOTS: tl.constexpr, COMPLEX: tl.constexpr,
@@ -25,6 +25,7 @@ def step(
     """
     compute: tl.constexpr = A.dtype.element_ty
     program = tl.program_id(0)
+    tiles = tl.cdiv(dim, DT)
     row = (program // tiles).to(tl.int64)
     channel = program % tiles * DT + tl.arange(0, DT)
     group_B = (channel // per_B).to(tl.int64)  # 64 bits take long to divide
@@ -53,7 +54,7 @@ def step(
         gate = tl.load(z + row * z_b + d * z_d, mask=live, other=0.0).to(compute)
     state += slot * state_b + d[:, None] * state_d + i[None, :] * state_n
     new += slot * new_b + d[:, None] * new_d + i[None, :] * new_n
-    A += (d[:, None] * n + i[None, :]) * (1 + COMPLEX)
+    A += d[:, None] * A_d + i[None, :] * A_n
     B += row * B_b + group_B[:, None] * B_g + i[None, :] * B_n
     C += row * C_b + group_C[:, None] * C_g + i[None, :] * C_n
     hr = tl.load(state, mask=both, other=0.0).to(compute)

@@ -82,14 +82,25 @@ def _run(
     with torch.cuda.device_of(u):  # Triton launches on the current one
         step[(batch * tiles,)](
             real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
-            dim, n, dim // B.shape[1], dim // C.shape[1], tiles,
-            *strides(state, 3), *strides(new, 3), *strides(u, 2), *strides(delta, 2),
-            *strides(B, 3), *strides(C, 3), *strides(z, 2), *strides(y, 2), *strides(slots, 1),
+            dim, n, dim // _groups(B), dim // _groups(C),
+            *strides(state, 3), *strides(new, 3), *u.stride(), *delta.stride(), *strides(A, 2),
+            *_grouped(B), *_grouped(C), *strides(z, 2), *y.stride(), *strides(slots, 1),
             N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
             SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(),
             num_warps=4, enable_fp_fusion=FUSED,
         )  # fmt: skip
     return y
+
+
+def _groups(x: Tensor) -> int:
+    """The groups of B or C, (b, n) or (b, g, n)."""
+    return x.shape[1] if x.ndim == 3 else 1
+
+
+def _grouped(x: Tensor) -> tuple[int, ...]:
+    """Strides of B or C as (b, g, n)."""
+    found = strides(x, 3)
+    return found if x.ndim == 3 else (found[0], 0, found[1])
 
 
 @checked("selective_state_update")
@@ -151,16 +162,12 @@ def selective_state_update(
     direct = not learn and is_direct((*streams, state_indices))
     if A.is_complex():
         B, C = B.to(A.dtype), C.to(A.dtype)
-    if B.ndim == 2:
-        B = B.unsqueeze(1)
-    if C.ndim == 2:
-        C = C.unsqueeze(1)
     if D is not None:
         D = D.contiguous()
     if delta_bias is not None:
         delta_bias = delta_bias.contiguous()
     zoh = b_discretization == "zoh"
-    rest = (u, delta, A.contiguous(), B, C, D, z, delta_bias, state_indices, delta_softplus, zoh)
+    rest = (u, delta, A, B, C, D, z, delta_bias, state_indices, delta_softplus, zoh)
     if inplace:
         if not direct:
             return state_update_inplace(state, *rest), state

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ssm_backends import NotSupportedError, mamba_ssm, use
 from ssm_triton import selective_scan, selective_state_update
@@ -32,6 +33,25 @@ def test_steps_are_the_scan(device: str, rule: str, complex_: bool) -> None:
     # float64, four steps: the same operations, fused into multiply-adds otherwise.
     torch.testing.assert_close(torch.stack(outputs, -1), y, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(state, last, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("repeated", ["states", "channels", "turned around"])
+def test_a_matrix_is_read_where_it_lies(device: str, repeated: str, complex_: bool) -> None:
+    call = _at(problem(device, complex_=complex_), 0)
+    A = call["A"]
+    laid = {
+        "states": A[:, :1].expand(6, 3),
+        "channels": A[:1].expand(6, 3),
+        "turned around": A.mT.contiguous().mT,
+    }
+    for plain in (torch.no_grad(), FlopCounterMode(display=False)):  # a mode sees the operator
+        with plain:
+            state = torch.randn(2, 6, 3, dtype=A.dtype, device=device)
+            found = selective_state_update(state, **call | {"A": laid[repeated]})
+            wanted = selective_state_update(state, **call | {"A": laid[repeated].contiguous()})
+            for one, other in zip(found, wanted, strict=True):
+                assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("complex_", [False, True])
@@ -134,7 +154,7 @@ def test_the_heads_of_one_row_are_not_copied(device: str, monkeypatch: pytest.Mo
     with use("triton"):
         y = mamba_ssm.selective_state_update(state, **given, dt_softplus=True)
     (args,) = seen
-    for place, name in {2: "x", 3: "dt", 7: "D", 9: "dt_bias"}.items():
+    for place, name in {2: "x", 3: "dt", 4: "A", 7: "D", 9: "dt_bias"}.items():
         assert args[place].data_ptr() == given[name].data_ptr()
     wanted = mamba_ssm.selective_state_update_ref(other, **given, dt_softplus=True)
     torch.testing.assert_close(y, wanted)
