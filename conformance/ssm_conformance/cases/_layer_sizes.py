@@ -74,11 +74,21 @@ def _steps() -> Iterator[Row]:
 
 
 def _heads() -> Iterator[Row]:
-    """Heads of 64, past a chunk of 64 and of 256, with 64 and 128 states; eight groups of ten heads."""
+    """Heads of 16 to 128, past a chunk of 64 and of 256, with 16 to 256 states; eight groups of ten heads."""
     yield "ssd", "layer-groups", SSD, "quick", ssd_inputs(1, 66, 4, 64, 64, g=2)
     yield "ssd", "layer-long", SSD, "quick", ssd_inputs(1, 261, 2, 64, 16)
     yield "ssd", "layer-heads", GROUPS, "quick", ssd_inputs(1, 20, 80, 8, 16, g=8)
     yield "ssd", "layer-128-long", SSD, "full", ssd_inputs(1, 261, 2, 64, 128, g=2)
+    # A compiler makes another kernel of each of these, and may get one of them wrong.
+    yield "ssd", "layer-32-128", SSD, "quick", ssd_inputs(1, 70, 2, 32, 128)
+    for p, n in ((16, 16), (16, 64), (16, 128), (32, 16), (32, 64), (64, 32), (128, 64), (32, 256)):
+        yield (
+            "ssd",
+            f"layer-{p}-{n}",
+            SSD,
+            "full",
+            ssd_inputs(1, 70, 2, p, n, initial_states=Draw((1, 2, p, n))),
+        )
     yield "mamba3_siso", "layer-64-128", SISO, "quick", siso_inputs(1, 70, 1, 64, 128, a=32)
     yield "mamba3_siso", "layer-heads", SISO, "quick", siso_inputs(1, 20, 32, 16, 16, a=4)
     yield "mamba3_siso", "layer-long", SISO, "full", siso_inputs(1, 261, 1, 64, 64, a=16)

@@ -102,6 +102,16 @@ class _BiasBetweenChunks(Dual):
         return {name: found[name] for name in wrt}
 
 
+class _NarrowTile(Dual):
+    """The tile for heads of 17 to 32 and many states writes half of the gradient of x."""
+
+    def vjp(self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: None, **given: Any) -> Any:
+        found = super().vjp(cotangents, wrt, saved, **given)
+        if "x" in wrt and BLOCK // 4 < given["x"].shape[3] <= BLOCK // 2 and given["B"].shape[3] >= 2 * BLOCK:
+            found["x"][..., BLOCK // 4 :] = 0
+        return found
+
+
 class _HeadsBeyondBlock(Dual):
     def outputs(self, a: Mapping[str, Array], given: Mapping[str, Any]) -> tuple[Array, Array]:
         y, final = super().outputs(a, given)
@@ -274,6 +284,10 @@ LAYER_SIZES: Final = (
     _mutant(
         "ssd-state-of-first-head", None, "Wide heads begin a chunk with the state of their group's first.",
         "value/layer-groups", _StateOfFirstHead(),
+    ),
+    _mutant(
+        "ssd-narrow-tile", None, "Heads of 32 with 128 states: half of the gradient of x is written.",
+        "gradient/layer-32-128", _NarrowTile(),
     ),
     _mutant(
         "ssd-wide-chunk-lost", 2, "With 16 states in heads of 64, step 256 begins from zero.",
