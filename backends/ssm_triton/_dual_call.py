@@ -73,6 +73,11 @@ class Dual:
         return self.B.shape[2]
 
     @property
+    def wide(self) -> bool:
+        """Whether a matrix of it is in float32."""
+        return any(x.dtype == torch.float32 for x in (self.x, self.B, self.C))
+
+    @property
     def chunks(self) -> int:
         """How many a row has."""
         return -(-self.x.shape[1] // CHUNK)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssm_triton._dual_steps import heads_tile, sequence_numbers, step_sizes, through
+from ssm_triton._dual_steps import COUNTS, heads_tile, sequence_numbers, step_sizes, through
 from ssm_triton._math import sigmoid
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_decays(
     dt, A, bias, logs, seq_idx, of_steps, to_after, of_spans, from_before, kept, ddt, dA, dbias,
     length, heads, chunks, tiles, parts, across, d_b, d_t, d_h, i_b, i_t,

@@ -13,10 +13,20 @@ import triton
 import triton.language as tl
 
 from ssm_triton._dual_products import product
-from ssm_triton._dual_steps import between, gated, load_steps, place, put, sequence_numbers, tile, to_end
+from ssm_triton._dual_steps import (
+    COUNTS,
+    between,
+    gated,
+    load_steps,
+    place,
+    put,
+    sequence_numbers,
+    tile,
+    to_end,
+)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_inputs(
     x, z, steps, logs, B, C, D, seq_idx, cotangents, dy, dx, dD, of_steps, to_after, of_spans,
     length, heads, per_group, width, n, chunks,

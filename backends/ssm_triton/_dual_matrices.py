@@ -14,6 +14,7 @@ import triton.language as tl
 
 from ssm_triton._dual_products import product
 from ssm_triton._dual_steps import (
+    COUNTS,
     from_start,
     gated,
     load_steps,
@@ -25,7 +26,7 @@ from ssm_triton._dual_steps import (
 )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_matrices(
     x, z, steps, logs, B, C, seq_idx, states, cotangents, dy, dG, dB, dC, from_before, kept,
     length, heads, groups, per_group, each, slices, rows, width, n, chunks,

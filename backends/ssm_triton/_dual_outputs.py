@@ -6,11 +6,11 @@ import triton
 import triton.language as tl
 
 from ssm_triton._dual_products import product
-from ssm_triton._dual_steps import between, from_start, load_steps, place, put, sequence_numbers, tile
+from ssm_triton._dual_steps import COUNTS, between, from_start, load_steps, place, put, sequence_numbers, tile
 from ssm_triton._math import sigmoid
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def outputs(
     x, z, steps, logs, B, C, D, seq_idx, states, dy, y,
     length, heads, per_group, width, n, chunks,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssm_triton._dual_steps import heads_tile, step_sizes
+from ssm_triton._dual_steps import COUNTS, heads_tile, step_sizes
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def prepare_steps(
     dt, A, bias, steps, logs, length, heads, chunks, tiles, d_b, d_t, d_h,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,

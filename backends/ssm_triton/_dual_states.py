@@ -6,10 +6,20 @@ import triton
 import triton.language as tl
 
 from ssm_triton._dual_products import product
-from ssm_triton._dual_steps import from_start, gated, load_steps, put, sequence_numbers, through, tile, to_end
+from ssm_triton._dual_steps import (
+    COUNTS,
+    from_start,
+    gated,
+    load_steps,
+    put,
+    sequence_numbers,
+    through,
+    tile,
+    to_end,
+)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def pass_states(
     x, z, steps, logs, B, seq_idx, start, states, end, sums, decays,
     length, heads, per_group, width, n, chunks, tiles_n, each,
@@ -37,10 +47,7 @@ def pass_states(
     if not ALONE:
         if STARTED:
             state = tile(start + row * s_b + h * s_h, p, k, s_p, s_n, live_p, live_k).to(tl.float32)
-        for earlier in range(segment):
-            told = earlier * all_heads + head
-            state = _carried(state, tl.load(decays + told))
-            state += tile(sums + told * width * n, p, k, n, 1, live_p, live_k)
+        state = carried_in(state, sums, decays, segment, head, all_heads, p, k, width, n, live_p, live_k)
     for i in range(segment * each, tl.minimum((segment + 1) * each, chunks)):
         chunk = chunks - 1 - i if BACK else i
         here = (row * chunks + chunk) * heads + h
@@ -58,7 +65,7 @@ def pass_states(
         given = gated(x, z, z_at, t, p, x_t, x_p, z_t, z_p, live_t, live_p, HAS_Z)
         weighted = tl.trans(given.to(tl.float32) * weight[:, None])
         passed = through(whole, number, RESET)
-        state = _carried(state, passed)
+        state = carried(state, passed)
         state += product(weighted, tile(B, t, k, b_t, b_n, live_t, live_k))
         if ALONE:
             decay = tl.where((passed < 0) | (decay < 0), -1.0, decay * passed)
@@ -71,6 +78,16 @@ def pass_states(
 
 
 @triton.jit
-def _carried(state, passed):
+def carried(state, passed):
     """What is left of a state; nothing of it where the weight is negative."""
     return tl.where(passed < 0, 0.0, state * passed)
+
+
+@triton.jit
+def carried_in(state, sums, decays, segment, head, all_heads, p, k, width, n, live_p, live_k):
+    """The state before a segment, from the one before all and what the segments between told."""
+    for earlier in range(segment):
+        told = earlier * all_heads + head
+        state = carried(state, tl.load(decays + told))
+        state += tile(sums + told * width * n, p, k, n, 1, live_p, live_k)
+    return state

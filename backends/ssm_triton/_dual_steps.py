@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import triton
 import triton.language as tl
 
 from ssm_triton._math import exp, sigmoid, softplus
+
+COUNTS: Final = (
+    "length", "heads", "groups", "per_group", "each", "slices", "rows", "chunks", "tiles", "tiles_n", "parts",
+    "across", "i_b", "i_t",
+)  # fmt: skip
+"""Arguments on which no access to memory hangs: a kernel is compiled once for all their values."""
 
 
 @triton.jit

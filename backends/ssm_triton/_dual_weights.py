@@ -11,10 +11,10 @@ import triton
 import triton.language as tl
 
 from ssm_triton._dual_products import product
-from ssm_triton._dual_steps import between, gated, load_steps, sequence_numbers, slice_of_heads, tile
+from ssm_triton._dual_steps import COUNTS, between, gated, load_steps, sequence_numbers, slice_of_heads, tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_weights(
     x, z, steps, logs, seq_idx, dy, dG,
     length, heads, groups, per_group, each, slices, width, chunks,

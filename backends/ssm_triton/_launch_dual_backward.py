@@ -1,4 +1,4 @@
-"""Launches of the dual form, backward: from cotangents and the states before each chunk to the gradients."""
+"""Launches of the dual form, backward: from cotangents to the gradients."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ IN_SLICE: Final = 8
 """Heads of a slice, at least: it takes room of the size of B and C."""
 
 
-def run_backward(call: Dual, before: Tensor, dy: Tensor, dfinal: Tensor | None) -> list[Tensor]:
+def run_backward(call: Dual, dy: Tensor, dfinal: Tensor | None) -> list[Tensor]:
     """The gradients of what was given, in the order of the inputs.
 
     Parameters
     ----------
-    before
-        As the forward pass found them.
     dy : (b, l, h, p)
     dfinal : (b, h, p, n)
     """
     steps = prepared(call)
+    before, _ = states_beside(call, steps, None, call.initial_states)
     after, dinitial = states_beside(call, steps, dy, dfinal)
     dx, skip, *of_inputs = _inputs(call, steps, after, dy)
     dB, dC, *of_states = _matrices(call, steps, before, after, dy)

@@ -41,8 +41,8 @@ def _ssd(
     softplus: bool,
     low: float,
     high: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(y, final states, states before each chunk)."""
+) -> tuple[Tensor, Tensor]:
+    """(y, final states)."""
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
     with torch.cuda.device_of(x):  # Triton launches on the current one
         return run_forward(_call(tensors, softplus, low, high))
@@ -52,18 +52,17 @@ duality = torch.library.custom_op("ssm_triton::ssd", _ssd, mutates_args=())
 
 
 @duality.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
     *tensors, softplus, low, high = arguments
     call = _call(tuple(tensors), softplus, low, high)
     y = torch.empty_like(call.x, memory_format=torch.contiguous_format)
-    return y, call.states(), call.chunk_states()
+    return y, call.states()
 
 
 @torch.library.custom_op("ssm_triton::ssd_backward", mutates_args=())
 def duality_backward(
     dy: Tensor,
     dfinal: Tensor | None,
-    before: Tensor,
     x: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -81,11 +80,11 @@ def duality_backward(
     """The gradients of the inputs that were given, in their order."""
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
     with torch.cuda.device_of(x):
-        return run_backward(_call(tensors, softplus, low, high), before, dy, dfinal)
+        return run_backward(_call(tensors, softplus, low, high), dy, dfinal)
 
 
 @duality_backward.register_fake
-def _(dy: Tensor, dfinal: Tensor | None, before: Tensor, *arguments: Any) -> list[Tensor]:
+def _(dy: Tensor, dfinal: Tensor | None, *arguments: Any) -> list[Tensor]:
     given = arguments[: len(DIFFERENTIABLE)]
     return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in given if x is not None]
 
@@ -93,14 +92,14 @@ def _(dy: Tensor, dfinal: Tensor | None, before: Tensor, *arguments: Any) -> lis
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.softplus, ctx.low, ctx.high = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[2], *tensors)
+    ctx.save_for_backward(*tensors)
 
 
-def _gradients(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
-    before, *tensors = ctx.saved_tensors
+def _gradients(ctx: Any, dy: Tensor | None, dfinal: Tensor | None) -> tuple[Any, ...]:
+    tensors = ctx.saved_tensors
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    found = iter(duality_backward(dy, dfinal, before, *tensors, ctx.softplus, ctx.low, ctx.high))
-    return *(None if x is None else next(found) for x in tensors[:9]), None, None, None, None
+    found = iter(duality_backward(dy, dfinal, *tensors, ctx.softplus, ctx.low, ctx.high))
+    return *(None if x is None else next(found) for x in tensors[:9]), *(None,) * 4
 
 
 duality.register_autograd(_gradients, setup_context=_remember)
@@ -172,5 +171,5 @@ def ssd(
     learn = may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
     direct = not learn and is_direct((*tensors, seq_idx))
     function = _ssd if direct else duality
-    y, final, _ = function(*tensors, seq_idx, dt_softplus, *map(float, dt_limit))
+    y, final = function(*tensors, seq_idx, dt_softplus, *map(float, dt_limit))
     return (y, final) if return_final_states else y

@@ -1,0 +1,81 @@
+"""The forward pass of the dual form in one kernel: outputs from chunk to chunk, with the state at hand."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ssm_triton._dual_products import product
+from ssm_triton._dual_states import carried, carried_in
+from ssm_triton._dual_steps import (
+    COUNTS,
+    between,
+    from_start,
+    load_steps,
+    put,
+    sequence_numbers,
+    through,
+    tile,
+    to_end,
+)
+from ssm_triton._math import sigmoid
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def forward_chunks(
+    x, z, steps, logs, B, C, D, seq_idx, start, end, sums, decays, y,
+    length, heads, per_group, width, n, chunks, each,
+    x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
+    skip_h, skip_p, i_b, i_t, s_b, s_h, s_p, s_n, y_b, y_t, y_h, y_p,
+    HAS_Z: tl.constexpr, HAS_D: tl.constexpr, RESET: tl.constexpr, STARTED: tl.constexpr,
+    Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """y_t = (exp(p_t) S C_t + Σ_s L_ts (C_t · B_s) Δ_s x_s + D x_t) silu(z_t) of P channels, and S after each
+    chunk, all its columns, as `pass_states` has it: in a segment of `each` chunks. Outputs lie on their side.
+    """
+    row, h = (tl.program_id(0) // heads).to(tl.int64), tl.program_id(0) % heads
+    p = tl.program_id(1) * P + tl.arange(0, P)
+    k = tl.arange(0, N)
+    segment = tl.program_id(2)
+    live_p, live_k = p < width, k < n
+    x += row * x_b + h * x_h
+    y += row * y_b + h * y_h
+    if HAS_Z:
+        z += row * z_b + h * z_h
+    B += row * b_b + h // per_group * b_g
+    C += row * c_b + h // per_group * c_g
+    if RESET:
+        seq_idx += row * i_b
+    if HAS_D:
+        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(tl.float32)
+    head, all_heads = row * heads + h, tl.num_programs(0).to(tl.int64)
+    state = tl.zeros((P, N), tl.float32)
+    if STARTED:
+        state = tile(start + row * s_b + h * s_h, p, k, s_p, s_n, live_p, live_k).to(tl.float32)
+    state = carried_in(state, sums, decays, segment, head, all_heads, p, k, width, n, live_p, live_k)
+    for chunk in range(segment * each, tl.minimum((segment + 1) * each, chunks)):
+        here = (row * chunks + chunk) * heads + h
+        t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
+        live_t = t < length
+        step, logs_t, whole = load_steps(steps, logs, here, Q)
+        number = sequence_numbers(seq_idx, 0, t, length, i_t, RESET)
+        given = tile(x, p, t, x_p, x_t, live_p, live_t)
+        right = tile(B, t, k, b_t, b_n, live_t, live_k)
+        left = tl.trans(tile(C, t, k, c_t, c_n, live_t, live_k))
+        found = product(state, left) * from_start(logs_t, number, RESET)[None, :]
+        if RESET:  # where it is zero of another sequence's state, which may be a NaN
+            found = tl.where((number == 0)[None, :], found, 0.0)
+        weights = product(right, left) * (between(logs_t, number, RESET, True, Q) * step[:, None])
+        found += product(given, weights)
+        wide = given.to(tl.float32)
+        if HAS_D:
+            found += skip[:, None] * wide
+        if HAS_Z:
+            gate = tile(z, p, t, z_p, z_t, live_p, live_t).to(tl.float32)
+            found *= gate * sigmoid(gate)
+        put(y, p, t, y_p, y_t, live_p, live_t, found)
+        weight = to_end(logs_t, whole, number, RESET) * step
+        state = carried(state, through(whole, number, RESET))
+        state += product(wide * weight[None, :], right)
+    if segment == tl.num_programs(2) - 1:
+        put(end + head * width * n, p, k, n, 1, live_p, live_k, state)
