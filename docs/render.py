@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from ssm_conformance.selftest import pages
@@ -197,16 +198,49 @@ def beside(data: dict[str, Any]) -> str:
         + (f", the peer {row['peer_milliseconds']:.4f} ms" if "peer_milliseconds" in row else "")
         for row in data["step"]["rows"]
     )
+    lines += ["", f"The step, {data['step']['what']}: {steps}.", "", *_judged_and_measured(data)]
+    return "\n".join(lines)
+
+
+def dual(data: dict[str, Any]) -> str:
+    """Calls of SSD down: times on a GPU beside a peer's kernels and PyTorch's operations, and peak memory."""
+    lines = [
+        "| b, l, h, p, n | dtype | forward ms | times as fast as the peer, as PyTorch | both ms "
+        "| times as fast as the peer, as PyTorch | peak MiB, forward (peer) | both (peer) |",
+        "|---|---|" + "--:|" * 6,
+    ]
+    for row in data["rows"]:
+        cells = [", ".join(map(str, row["shape"])), row["dtype"]]
+        for what in ("forward", "both"):
+            ours = row["milliseconds"][what]
+            beside = (row[other]["milliseconds"][what] / ours for other in ("peer", "eager"))
+            cells += [f"{ours:.3f}", "{:.2f}, {:.1f}".format(*beside)]
+        cells += [f"{row['peak_MiB'][w]:.0f} ({row['peer']['peak_MiB'][w]:.0f})" for w in ("forward", "both")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *_judged_and_measured(data)])
+
+
+def dual_in_short(data: dict[str, Any]) -> str:
+    """The same of 16 bits in one sentence."""
+    rows = [row for row in data["rows"] if row["dtype"] != "float32"]
+    ratios = {what: [row["times_faster"][what] for row in rows] for what in ("forward", "both")}
+    said = (
+        f"{name} {geometric_mean(ratios[what]):.2f} times as fast ({min(ratios[what]):.2f} to "
+        f"{max(ratios[what]):.2f})"
+        for what, name in (("forward", "forward"), ("both", "forward and backward"))
+    )
+    return f"{', '.join(said)}, over {len(rows)} shapes in bfloat16. {data['device']}."
+
+
+def _judged_and_measured(data: dict[str, Any]) -> list[str]:
+    """What the suite said of kernels on a GPU, and where and how they were timed."""
     counted = ", ".join(
         f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']}"
         for row in data["conformance"]["outcome"]
     )
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     limits = data["ceilings"]
-    lines += [
-        "",
-        f"The step, {data['step']['what']}: {steps}.",
-        "",
+    return [
         f"Passed of judged: {counted}. "
         f"(`{data['conformance']['command']}`; {data['conformance']['counted']}.)",
         "",
@@ -214,7 +248,6 @@ def beside(data: dict[str, Any]) -> str:
         f"{limits['exp2_per_s'] / 1e12:.2f}e12 exponentials a second in that run. `{data['command']}` at "
         f"{data['commit'][:7]}.",
     ]
-    return "\n".join(lines)
 
 
 def beside_in_short(data: dict[str, Any]) -> str:
@@ -333,6 +366,8 @@ TABLES = {
     "bench": bench,
     "beside": beside,
     "beside-in-short": beside_in_short,
+    "dual": dual,
+    "dual-in-short": dual_in_short,
     "outcomes": outcomes,
     "in-transformers": in_transformers,
     "certification": certification,
