@@ -232,6 +232,23 @@ def dual_in_short(data: dict[str, Any]) -> str:
     return f"{', '.join(said)}, over {len(rows)} shapes in bfloat16. {data['device']}."
 
 
+def convolution(data: dict[str, Any]) -> str:
+    """Shapes down: times of the short convolution on a GPU, beside a peer and PyTorch's operations."""
+    lines = [
+        "| b, d, l | dtype, memory | forward ms | over floor | times as fast as the peer, as PyTorch "
+        "| both ms | over floor | times as fast as the peer, as PyTorch |",
+        "|---|---|" + "--:|" * 6,
+    ]
+    for row in data["rows"]:
+        cells = [", ".join(map(str, row["shape"])), f"{row['dtype']}, {row['memory']}"]
+        for what in ("forward", "both"):
+            ours = row["milliseconds"][what]
+            beside = (row[f"{other}_milliseconds"][what] / ours for other in ("peer", "eager"))
+            cells += [f"{ours:.4f}", f"{row['over_floor'][what]:.1f}", "{:.2f}, {:.0f}".format(*beside)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *_judged_and_measured(data)])
+
+
 def _judged_and_measured(data: dict[str, Any]) -> list[str]:
     """What the suite said of kernels on a GPU, and where and how they were timed."""
     counted = ", ".join(
@@ -366,6 +383,7 @@ TABLES = {
     "bench": bench,
     "beside": beside,
     "beside-in-short": beside_in_short,
+    "convolution": convolution,
     "dual": dual,
     "dual-in-short": dual_in_short,
     "outcomes": outcomes,

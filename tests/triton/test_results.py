@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "backends" / "ssm_triton"
 RESULTS = ROOT / "docs" / "results" / "triton-h200.json"
-DUAL = ROOT / "docs" / "results" / "triton-ssd-h200.json"
-OTHERS = ("convolution", "dual")
-"""Parts of the names of what is measured by itself."""
+APART = {"convolution": "triton-convolution-h200.json", "dual": "triton-ssd-h200.json"}
+"""Parts of the names of what is measured by itself, and its results."""
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -25,14 +26,15 @@ def digest(paths: Iterable[Path]) -> str:
 
 def test_the_measured_kernels_are_these() -> None:
     private = set(SOURCES.glob("_*.py")) - {SOURCES / "__init__.py"}
-    found = digest(path for path in private if not any(other in path.name for other in OTHERS))
+    found = digest(path for path in private if not any(other in path.name for other in APART))
     assert json.loads(RESULTS.read_text())["kernel_sources_sha256"] == found
 
 
-def test_the_judged_kernels_of_the_dual_form_are_these() -> None:
+@pytest.mark.parametrize(("part", "file"), APART.items())
+def test_the_measured_kernels_of_other_operators_are_these(part: str, file: str) -> None:
     shared = (SOURCES / f"_{name}.py" for name in ("inputs", "math", "plan"))
-    found = digest([*SOURCES.glob("_*dual*.py"), *shared])
-    assert json.loads(DUAL.read_text())["kernel_sources_sha256"] == found
+    found = digest([*SOURCES.glob(f"_*{part}*.py"), *shared])
+    assert json.loads(RESULTS.with_name(file).read_text())["kernel_sources_sha256"] == found
 
 
 def test_the_ratios_follow_from_the_times() -> None:
