@@ -362,7 +362,8 @@ def _with(row: str, kind: str = "", level: Level = "quick") -> Recipe:
         "z": {"z": Draw((b, l, h, p))},
         "bias": {"dt_bias": Draw((h,), "uniform", parameters={"low": -0.2, "high": 0.2})},
         "softplus": {"dt_softplus": True},
-        "limits": {"dt_limit": (0.05, 0.2)},
+        # Softplus of what is drawn lies from 0.6 to 1.
+        "limits": {"dt_limit": (0.68, 0.76) if "softplus" in words else (0.05, 0.2)},
         "initial": {"initial_states": Draw((b, h, p, n))},
         "seq_idx": {"seq_idx": fixed([_two(0, 1, first, l), _two(5, 4, second, l)], dtype="int32")},
     }
