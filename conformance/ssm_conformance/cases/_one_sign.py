@@ -13,6 +13,7 @@ from typing import Any, Final
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._duality import ssd_inputs
+from ssm_conformance.cases._layers import H3, S4D, S5, h3_inputs, s4d_inputs, s5_inputs
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._selective import OUTPUT as SCAN
@@ -25,6 +26,9 @@ _STREAMS: Final = {
     "ssd": ("x", "B", "C", "D", "z"),
     "mamba3_siso": ("q", "k", "v", "D", "z"),
     "causal_conv1d": ("x",),
+    "s4d": ("u", "B", "C", "D"),
+    "s5": ("u", "B", "C", "D"),
+    "h3": ("q", "k", "v", "shift", "shift_D", "B", "C"),
 }
 """What is drawn of one sign; steps, decays and angles stay as they are."""
 
@@ -39,6 +43,11 @@ def _rows() -> Iterator[Row]:
     yield "ssd", "layer-long", SSD, "quick", ssd_inputs(1, 261, 2, 64, 16)
     yield "mamba3_siso", "layer-64-128", SISO, "quick", siso_inputs(1, 70, 1, 64, 128, a=32)
     yield "mamba3_siso", "layer-long", SISO, "full", siso_inputs(1, 261, 1, 64, 64, a=16)
+    # With real modes: those of complex ones turn, and their sums cancel.
+    yield "s4d", "layer-long", S4D, "quick", s4d_inputs(1, 66, 1030, 4, False)
+    yield "s5", "layer", S5, "full", s5_inputs(1, 66, 70, 8, False)
+    yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, False)
+    yield "h3", "layer-heads", H3, "quick", h3_inputs(1, 72, 40, 9, 8, False)
     yield "causal_conv1d", "layer-long", CONV, "quick", conv_inputs(2, 72, 1040, 4)
 
 
