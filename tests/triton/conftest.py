@@ -9,6 +9,11 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
+if not torch.cuda.is_available():
+    from . import interpreted
+
+    interpreted.install()
+
 
 @pytest.fixture(scope="session")
 def device() -> str:
