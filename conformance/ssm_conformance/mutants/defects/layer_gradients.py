@@ -62,6 +62,15 @@ class _KeysInBfloat16(TorchH3):
         return _on_the_way_back(super().shifted(p), lambda g: g.bfloat16().to(g.dtype))
 
 
+class _ChannelsShare(TorchH3):
+    """Of 64 channels and more, the gradient of Δ leaves out what one would have on average."""
+
+    def inside(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        p = super().inside(inputs)
+        d = p["q"].shape[1]
+        return p | {"delta": _on_the_way_back(p["delta"], lambda g: g * (1 - 1 / d))} if d >= 64 else p
+
+
 def _mutant(name: str, summary: str, rejected_by: str, kernel: Kernel, **more: Any) -> Mutant:
     return Mutant(name, None, summary, rejected_by, kernel, **more)
 
@@ -94,6 +103,10 @@ LAYER_GRADIENTS: Final = (
     _mutant(
         "h3-keys-gradient-in-bfloat16", "The gradient of the shifted keys is rounded to bfloat16.",
         "gradient/typical", _KeysInBfloat16(), only=("float32",),
+    ),
+    _mutant(
+        "h3-channels-share-lost", "Of 64 channels and more, dΔ leaves out the share of one.",
+        "gradient/layer-heads-of-one-sign", _ChannelsShare(), only=("float32",),
     ),
 )  # fmt: skip
 """Defects of the layers' gradients."""
