@@ -30,7 +30,8 @@ def ssd(
     """The chunked dual form (Dao & Gu 2024, listing 1), with the arguments of the operator.
 
     Its products multiply by zero where nothing may pass: a NaN stays in its row and its head, but may
-    reach earlier steps, and other sequences, of its chunk.
+    reach earlier steps, and other sequences, of its chunk, and from there on every step up to the next
+    reset in a later chunk.
 
     Parameters
     ----------

@@ -13,6 +13,12 @@ from .interpreted import OWN_CALL, OWN_REDUCE, OWN_SCAN
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU nothing is interpreted")
 
 
+def test_they_are_in_place() -> None:
+    own = OWN_CALL, OWN_SCAN, OWN_REDUCE
+    now = interpreter.InterpretedFunction.__call__, interpreter.ScanOps.generic_scan
+    assert all(a is not b for a, b in zip(own, (*now, interpreter.ReduceOps.generic_reduce), strict=True))
+
+
 @triton.jit
 def after(decay, local, decay_next, local_next):
     """Not commutative; its second number says in which order the first was made."""

@@ -134,6 +134,29 @@ def test_outputs_by_a_kernel_of_their_own(
     judge(problem(device, b=1, l=150, packed=packed))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "wide", "most"),
+    [
+        (torch.float32, (), 64),
+        (torch.float16, (), 128),
+        (torch.float16, ("B",), 64),
+        (torch.float16, ("dt",), 128),
+    ],
+)
+def test_where_the_outputs_are_made_with_the_state_at_hand(
+    device: str, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, wide: tuple[str, ...], most: int
+) -> None:
+    made: list[int] = []
+    own = _launch_dual._in_one
+    monkeypatch.setattr(
+        _launch_dual, "_in_one", lambda call, steps: made.append(call.sizes[4]) or own(call, steps)
+    )
+    for n in (most, most + 1):
+        call = problem(device, dtype, b=1, l=1, h=1, n=n)
+        ssd(**call | {name: call[name].float() for name in wide})
+    assert made == [most]
+
+
 def _cut(chunks: int, most: int) -> tuple[int, int]:
     each = -(-chunks // max(most, 1))
     return -(-chunks // each), each
@@ -213,6 +236,43 @@ def test_no_state_passes_a_reset_at_a_chunks_start_not_even_a_nan(device: str) -
     assert y[:, :64].isnan().any()
     assert not y[:, 64:].isnan().any()
     assert not final.isnan().any()
+
+
+def test_no_nan_passes_a_reset_from_segment_to_segment(device: str) -> None:
+    call = problem(device, b=1, h=1, l=513)
+    assert _launch_dual._segments(9, 1, _launch_dual.RESIDENT) == (3, 3)
+    call["seq_idx"] = (torch.arange(513) >= 256).int()[None].to(device)
+    call["x"][:, 5] = float("nan")
+    y, final = ssd(**call, return_final_states=True)
+    assert y[:, 192:256].isnan().any()
+    assert not y[:, 256:].isnan().any()
+    assert not final.isnan().any()
+
+
+FAR = 2**31 // 2 + 2**20
+"""Between neighbours of three: the last lies further from the first than 32 bits count."""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="memory that is not touched is taken all the same")
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [("x", 2), ("x", 3), ("z", 2), ("dt", 2), ("B", 2), ("C", 3), ("D", 1), ("initial_states", 2)],
+)
+def test_heads_and_channels_far_apart(device: str, name: str, dim: int) -> None:
+    call = problem(device, torch.float32, b=1, l=3, h=3, p=3, n=3, g=3)
+    wanted = everything(call)
+    found = everything(call | {name: far_apart(call[name], dim)})
+    for one, other in zip(wanted, found, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def far_apart(x: Tensor, dim: int) -> Tensor:
+    """The same numbers, with a dimension whose steps are very long."""
+    inner = torch.empty([size for k, size in enumerate(x.shape) if k != dim])
+    steps = list(inner.stride())
+    steps.insert(dim, FAR)
+    room = torch.empty(2 * FAR + inner.numel(), dtype=x.dtype)  # pages are taken when they are written
+    return room.as_strided(x.shape, steps).copy_(x)
 
 
 @pytest.mark.parametrize(("p", "l"), [(0, 5), (3, 0)])
