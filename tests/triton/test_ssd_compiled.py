@@ -33,12 +33,13 @@ def launch(kernel, *arguments, **named):
     signature, constants, known = {}, {}, {}
     for k, parameter in enumerate(kernel.params):
         value = given[parameter.name]
-        if parameter.is_constexpr or value is None or isinstance(value, int) and value == 1:
+        whole = isinstance(value, int) and not parameter.do_not_specialize
+        if parameter.is_constexpr or value is None or whole and value == 1:
             signature[parameter.name], constants[(k,)] = "constexpr", value
             continue
         pointer = isinstance(value, torch.Tensor)
         signature[parameter.name] = POINTERS[value.dtype] if pointer else "i32"
-        if pointer or value % 16 == 0:
+        if pointer or whole and value % 16 == 0:
             known[(k,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, known)
     built = triton.compile(source, target=GPUTarget("cuda", CAPABILITY, 32), options=options)
@@ -65,17 +66,18 @@ call = Dual(
     z=draw(b, l, h, p), dt_bias=rates, initial_states=None, seq_idx=None, softplus=True, low=0.0, high=inf,
 )
 for CAPABILITY in map(int, sys.argv[1:]):
-    y, _, states = run_forward(call)
-    run_backward(call, states, y, None)
+    y, _ = run_forward(call)
+    run_backward(call, y, None)
 """
 
-STATES = [
+FORWARD = [
     "prepare_steps",
     "pass_states",
-    "pass_states",
-]  # of two segments: from zero, and from what these tell
-BACKWARD = ["backward_inputs", "backward_weights", "backward_matrices", "backward_decays"]
-KERNELS = [*STATES, "outputs", *STATES, *BACKWARD, "outputs"]
+    "forward_chunks",
+]  # of two segments: what the first tells, and both
+STATES = ["prepare_steps", *["pass_states"] * 4]  # before the chunks, and their cotangents after them
+BACKWARD = ["backward_inputs", "backward_weights", "backward_matrices", "backward_decays", "outputs"]
+KERNELS = [*FORWARD, *STATES, *BACKWARD]
 
 
 def test_products_are_of_bfloat16_and_nothing_is_left_to_atomics(tmp_path: Path) -> None:
