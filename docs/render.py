@@ -9,8 +9,9 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from statistics import geometric_mean
 from typing import Any
+
+import kernel_tables  # beside this script
 
 from ssm_conformance.selftest import pages
 from ssm_conformance.selftest.tables import sentence
@@ -168,117 +169,6 @@ def bench(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def beside(data: dict[str, Any]) -> str:
-    """Shapes down: times of a scan on a GPU, beside a peer and over the floor, and peak memory."""
-    lines = [
-        "| b, d, l, n | forward ms | times faster | over floor | both ms | times faster | over floor "
-        "| peak MiB, both (peer) |",
-        "|---|" + "--:|" * 7,
-    ]
-    for row in data["scan"]:
-        cells = [", ".join(map(str, row["shape"]))]
-        for what in ("forward", "both"):
-            cells += [f"{row['milliseconds'][what]:.3f}", f"{row['times_faster'][what]:.2f}"]
-            cells += [f"{row['over_floor'][what]:.1f}"]
-        cells += [f"{row['peak_MiB']['both']:.0f} ({row['peer_peak_MiB']['both']:.0f})"]
-        lines.append("| " + " | ".join(cells) + " |")
-    mean = data["geometric_mean_times_faster"]
-    lines.append(f"| geometric mean | | {mean['forward']:.2f} | | | {mean['both']:.2f} | | |")
-    first, *_ = data["scan"]
-    lines += ["", "At the first shape:", ""]
-    for row in data["other"]:
-        ratios = (row["milliseconds"][what] / first["milliseconds"][what] for what in ("forward", "both"))
-        line = "- {}: {:.2f} times the time forward, {:.2f} both".format(row["what"], *ratios)
-        if "times_faster" in row:
-            faster = row["times_faster"]
-            line += f"; {faster['forward']:.2f} and {faster['both']:.2f} times as fast as the peer in it"
-        lines.append(line + ".")
-    steps = "; ".join(
-        f"batch {row['batch']}: {row['milliseconds']:.4f} ms, {row['over_bytes']:.2f} times its bytes' time"
-        + (f", the peer {row['peer_milliseconds']:.4f} ms" if "peer_milliseconds" in row else "")
-        for row in data["step"]["rows"]
-    )
-    lines += ["", f"The step, {data['step']['what']}: {steps}.", "", *_judged_and_measured(data)]
-    return "\n".join(lines)
-
-
-def dual(data: dict[str, Any]) -> str:
-    """Calls of SSD down: times on a GPU beside a peer's kernels and PyTorch's operations, and peak memory."""
-    lines = [
-        "| b, l, h, p, n | dtype | forward ms | times as fast as the peer, as PyTorch | both ms "
-        "| times as fast as the peer, as PyTorch | peak MiB, forward (peer) | both (peer) |",
-        "|---|---|" + "--:|" * 6,
-    ]
-    for row in data["rows"]:
-        cells = [", ".join(map(str, row["shape"])), row["dtype"]]
-        for what in ("forward", "both"):
-            ours = row["milliseconds"][what]
-            beside = (row[other]["milliseconds"][what] / ours for other in ("peer", "eager"))
-            cells += [f"{ours:.3f}", "{:.2f}, {:.1f}".format(*beside)]
-        cells += [f"{row['peak_MiB'][w]:.0f} ({row['peer']['peak_MiB'][w]:.0f})" for w in ("forward", "both")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_judged_and_measured(data)])
-
-
-def dual_in_short(data: dict[str, Any]) -> str:
-    """The same of 16 bits in one sentence."""
-    rows = [row for row in data["rows"] if row["dtype"] != "float32"]
-    ratios = {what: [row["times_faster"][what] for row in rows] for what in ("forward", "both")}
-    said = (
-        f"{name} {geometric_mean(ratios[what]):.2f} times as fast ({min(ratios[what]):.2f} to "
-        f"{max(ratios[what]):.2f})"
-        for what, name in (("forward", "forward"), ("both", "forward and backward"))
-    )
-    return f"{', '.join(said)}, over {len(rows)} shapes in bfloat16. {data['device']}."
-
-
-def convolution(data: dict[str, Any]) -> str:
-    """Shapes down: times of the short convolution on a GPU, beside a peer and PyTorch's operations."""
-    lines = [
-        "| b, d, l | dtype, memory | forward ms | over floor | times as fast as the peer, as PyTorch "
-        "| both ms | over floor | times as fast as the peer, as PyTorch |",
-        "|---|---|" + "--:|" * 6,
-    ]
-    for row in data["rows"]:
-        cells = [", ".join(map(str, row["shape"])), f"{row['dtype']}, {row['memory']}"]
-        for what in ("forward", "both"):
-            ours = row["milliseconds"][what]
-            beside = (row[f"{other}_milliseconds"][what] / ours for other in ("peer", "eager"))
-            cells += [f"{ours:.4f}", f"{row['over_floor'][what]:.1f}", "{:.2f}, {:.0f}".format(*beside)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_judged_and_measured(data)])
-
-
-def _judged_and_measured(data: dict[str, Any]) -> list[str]:
-    """What the suite said of kernels on a GPU, and where and how they were timed."""
-    counted = ", ".join(
-        f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']}"
-        for row in data["conformance"]["outcome"]
-    )
-    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
-    limits = data["ceilings"]
-    return [
-        f"Passed of judged: {counted}. "
-        f"(`{data['conformance']['command']}`; {data['conformance']['counted']}.)",
-        "",
-        f"{data['device']}; {versions}; {limits['copy_TB_per_s']:.2f}e12 bytes copied and "
-        f"{limits['exp2_per_s'] / 1e12:.2f}e12 exponentials a second in that run. `{data['command']}` at "
-        f"{data['commit'][:7]}.",
-    ]
-
-
-def beside_in_short(data: dict[str, Any]) -> str:
-    """The same in one sentence."""
-    mean = data["geometric_mean_times_faster"]
-    best = max(row["times_faster"]["both"] for row in data["scan"])
-    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
-    return (
-        f"forward {mean['forward']:.2f} times as fast, forward and backward {mean['both']:.2f} times "
-        f"(geometric means over {len(data['scan'])} shapes; at best {best:.2f}). {data['device']}; "
-        f"{versions}."
-    )
-
-
 def outcomes(data: dict[str, Any]) -> str:
     """Tests down: how many passed and failed."""
     lines = ["| test | passed | failed |", "|---|--:|--:|"]
@@ -381,11 +271,11 @@ TABLES = {
     "failures": failures,
     "matrix": matrix,
     "bench": bench,
-    "beside": beside,
-    "beside-in-short": beside_in_short,
-    "convolution": convolution,
-    "dual": dual,
-    "dual-in-short": dual_in_short,
+    "beside": kernel_tables.beside,
+    "beside-in-short": kernel_tables.beside_in_short,
+    "convolution": kernel_tables.convolution,
+    "dual": kernel_tables.dual,
+    "dual-in-short": kernel_tables.dual_in_short,
     "outcomes": outcomes,
     "in-transformers": in_transformers,
     "certification": certification,
