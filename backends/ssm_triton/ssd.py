@@ -37,7 +37,7 @@ def _near(name: str, x: Tensor) -> Tensor:
     x = x.contiguous()
     if _reach(name, x) >= 2**31:
         raise NotSupportedError(
-            f"`{name}` must have fewer than 2**31 numbers a row in ssd of this backend; got {tuple(x.shape)}"
+            f"`{name}` must have at most 2**31 numbers a row in ssd of this backend; got {tuple(x.shape)}"
         )
     return x
 
@@ -189,7 +189,8 @@ def ssd(
     Raises
     ------
     NotSupportedError
-        If x or A is float64; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If x or A is float64; if a state has more than 2³¹ numbers a row; if forward mode or ``torch.func``
+        would differentiate it: autograd alone does.
     """
     if torch.float64 in (x.dtype, A.dtype):
         raise NotSupportedError(

@@ -17,7 +17,7 @@ from ssm_backends import ArgumentError, DTypeError, NotSupportedError
 from ssm_conformance import assert_conforms
 from ssm_triton import _dual_call, _launch_dual, _launch_dual_backward, products_are_judged, ssd
 from ssm_triton._dual_products import product
-from ssm_triton.ssd import duality, duality_backward
+from ssm_triton.ssd import _near, duality, duality_backward
 
 from .test_operator import Seen
 
@@ -251,6 +251,23 @@ def test_no_nan_passes_a_reset_from_segment_to_segment(device: str) -> None:
 
 FAR = 2**31 // 2 + 2**20
 """Between neighbours of three: the last lies further from the first than 32 bits count."""
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "copied"),
+    [("x", (1, FAR, 3, 1), False), ("x", (1, 9, FAR, 1), True), ("x", (1, 9, 1, FAR), True),
+     ("D", (FAR, 1), True),
+     ("initial_states", (FAR, 9, 3, 1), False), ("initial_states", (1, 3, FAR, 1), True)],
+)  # fmt: skip
+def test_what_is_far_apart_is_copied(name: str, steps: tuple[int, ...], copied: bool) -> None:
+    x = torch.empty_strided((3,) * len(steps), steps, device="meta")
+    assert (_near(name, x) is not x) == copied
+
+
+def test_a_state_that_32_bits_cannot_count_is_refused() -> None:
+    states = torch.empty(1, 2**10, 2**11, 2**10 + 1, device="meta")
+    with pytest.raises(NotSupportedError, match=r"^`initial_states` must have at most 2\*\*31 numbers a row"):
+        _near("initial_states", states)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="memory that is not touched is taken all the same")
