@@ -11,9 +11,12 @@ from ssm_triton._dual_steps import (
     COUNTS,
     between,
     from_start,
+    group_of,
     load_steps,
     put,
+    put_state,
     sequence_numbers,
+    skip_of,
     through,
     tile,
     to_end,
@@ -33,7 +36,7 @@ def forward_chunks(
     """y_t = (exp(p_t) S C_t + Σ_s L_ts (C_t · B_s) Δ_s x_s + D x_t) silu(z_t) of P channels, and S after each
     chunk, all its columns, as `pass_states` has it: in a segment of `each` chunks. Outputs lie on their side.
     """
-    row, h = (tl.program_id(0) // heads).to(tl.int64), tl.program_id(0) % heads
+    row, h = (tl.program_id(0) // heads).to(tl.int64), (tl.program_id(0) % heads).to(tl.int64)
     p = tl.program_id(1) * P + tl.arange(0, P)
     k = tl.arange(0, N)
     segment = tl.program_id(2)
@@ -42,12 +45,12 @@ def forward_chunks(
     y += row * y_b + h * y_h
     if HAS_Z:
         z += row * z_b + h * z_h
-    B += row * b_b + h // per_group * b_g
-    C += row * c_b + h // per_group * c_g
+    B += row * b_b + group_of(h, per_group) * b_g
+    C += row * c_b + group_of(h, per_group) * c_g
     if RESET:
         seq_idx += row * i_b
     if HAS_D:
-        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(tl.float32)
+        skip = skip_of(D, h, p, skip_h, skip_p, live_p)
     head, all_heads = row * heads + h, tl.num_programs(0).to(tl.int64)
     state = tl.zeros((P, N), tl.float32)
     if STARTED:
@@ -78,4 +81,4 @@ def forward_chunks(
         state = carried(state, through(whole, number, RESET))
         state += product(wide * weight[None, :], right)
     if segment == tl.num_programs(2) - 1:
-        put(end + head * width * n, p, k, n, 1, live_p, live_k, state)
+        put_state(end + head * width * n, p, k, n, live_p, live_k, state)

@@ -17,10 +17,13 @@ from ssm_triton._dual_steps import (
     COUNTS,
     between,
     gated,
+    group_of,
     load_steps,
     place,
     put,
     sequence_numbers,
+    skip_of,
+    state_tile,
     tile,
     to_end,
 )
@@ -46,15 +49,15 @@ def backward_inputs(
     live_t, live_p = t < length, p < width
     step, logs_t, whole = load_steps(steps, logs, here, Q)
     number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
-    B += row * b_b + h // per_group * b_g
-    C += row * c_b + h // per_group * c_g
+    B += row * b_b + group_of(h, per_group) * b_g
+    C += row * c_b + group_of(h, per_group) * c_g
     cotangents += here * width * n
     weights, found = tl.zeros((Q, Q), tl.float32), tl.zeros((Q, P), tl.float32)
     for first in range(0, n, N):
         k = first + tl.arange(0, N)
         left = tile(B, t, k, b_t, b_n, live_t, k < n)
         right = tile(C, t, k, c_t, c_n, live_t, k < n)
-        after = tile(cotangents, p, k, n, 1, live_p, k < n)
+        after = state_tile(cotangents, p, k, n, live_p, k < n)
         weights += product(left, tl.trans(right))
         found += product(left, tl.trans(after))
     found *= to_end(logs_t, whole, number, RESET)[:, None]
@@ -69,7 +72,7 @@ def backward_inputs(
     tl.store(of_steps + at, tl.sum(found * wide, 1))
     found *= step[:, None]
     if HAS_D:
-        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(tl.float32)
+        skip = skip_of(D, h, p, skip_h, skip_p, live_p)
         found += skip[None, :] * q.to(tl.float32)
         tl.store(dD + here * width + p, tl.sum(q.to(tl.float32) * wide, 0), mask=live_p)
     put(dx + row * o_b + h * o_h, t, p, o_t, o_p, live_t, live_p, found)

@@ -21,9 +21,10 @@ from ssm_triton._dual_steps import (
     put,
     sequence_numbers,
     slice_of_heads,
+    state_tile,
     tile,
     to_end,
-)  # fmt: skip
+)
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -38,7 +39,7 @@ def backward_matrices(
 
     For each of these heads also their terms of what the weights from S to each step get, and of Λ · S.
     """
-    row, chunk, group, first_head, end_head = slice_of_heads(groups, per_group, slices, each, chunks)
+    row, chunk, group, first_head, count = slice_of_heads(groups, per_group, slices, each, chunks)
     i = tl.arange(0, Q)
     k = tl.program_id(1) * N + tl.arange(0, N)
     live_k = k < n
@@ -48,7 +49,8 @@ def backward_matrices(
     B += row * b_b + group * b_g
     C += row * c_b + group * c_g
     of_left, of_right = tl.zeros((Q, N), tl.float32), tl.zeros((Q, N), tl.float32)
-    for h in range(first_head, end_head):
+    for past in range(count):
+        h = first_head + past
         here = (row * chunks + chunk) * heads + h
         step, logs_t, whole = load_steps(steps, logs, here, Q)
         weight = to_end(logs_t, whole, number, RESET) * step
@@ -59,11 +61,11 @@ def backward_matrices(
             given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p)
             z_at = row * z_b + h * z_h
             q = gated(dy + row * y_b + h * y_h, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z)
-            before = tile(states + here * width * n, p, k, n, 1, live_p, live_k)
+            before = state_tile(states + here * width * n, p, k, n, live_p, live_k)
             seen = product(q, before) * from_start(logs_t, number, RESET)[:, None]
             of_left += seen
             of_before += tl.sum(seen * tile(C, t, k, c_t, c_n, live_t, live_k).to(tl.float32), 1)
-            after = tile(cotangents + here * width * n, p, k, n, 1, live_p, live_k)
+            after = state_tile(cotangents + here * width * n, p, k, n, live_p, live_k)
             of_right += product(given, after) * weight[:, None]
             both += tl.sum(before * after, 1)
         told = tl.program_id(1).to(tl.int64) * rows * chunks * heads + here

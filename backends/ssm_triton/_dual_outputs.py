@@ -6,7 +6,19 @@ import triton
 import triton.language as tl
 
 from ssm_triton._dual_products import product
-from ssm_triton._dual_steps import COUNTS, between, from_start, load_steps, place, put, sequence_numbers, tile
+from ssm_triton._dual_steps import (
+    COUNTS,
+    between,
+    from_start,
+    group_of,
+    load_steps,
+    place,
+    put,
+    sequence_numbers,
+    skip_of,
+    state_tile,
+    tile,
+)
 from ssm_triton._math import sigmoid
 
 
@@ -30,13 +42,13 @@ def outputs(
     live_t, live_p = t < length, p < width
     step, logs_t, _ = load_steps(steps, logs, here, Q)
     number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
-    B += row * b_b + h // per_group * b_g
-    C += row * c_b + h // per_group * c_g
+    B += row * b_b + group_of(h, per_group) * b_g
+    C += row * c_b + group_of(h, per_group) * c_g
     states += here * width * n
     found = tl.zeros((Q, P), tl.float32)
     for first in range(0, n, N):
         k = first + tl.arange(0, N)
-        before = tile(states, p, k, n, 1, live_p, k < n)
+        before = state_tile(states, p, k, n, live_p, k < n)
         found += product(tile(C, t, k, c_t, c_n, live_t, k < n), tl.trans(before))
     found *= from_start(logs_t, number, RESET)[:, None]
     if RESET:  # where it is zero of another sequence's state, which may be a NaN
@@ -50,7 +62,7 @@ def outputs(
     given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p)
     found += product(weights, given)
     if HAS_D:
-        skip = tl.load(D + h * skip_h + p * skip_p, mask=live_p, other=0.0).to(tl.float32)
+        skip = skip_of(D, h, p, skip_h, skip_p, live_p)
         found += skip[None, :] * given.to(tl.float32)
     if HAS_Z:
         gate = tile(z + row * z_b + h * z_h, t, p, z_t, z_p, live_t, live_p).to(tl.float32)

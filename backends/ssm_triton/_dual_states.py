@@ -10,9 +10,11 @@ from ssm_triton._dual_steps import (
     COUNTS,
     from_start,
     gated,
+    group_of,
     load_steps,
-    put,
+    put_state,
     sequence_numbers,
+    state_tile,
     through,
     tile,
     to_end,
@@ -33,13 +35,13 @@ def pass_states(
     and B is C. ALONE: from zero, to be told to the segments after it: its last state, and from what was
     before its start the decay to its end. Without it, each segment starts from what those before it told.
     """
-    row, h = (tl.program_id(0) // heads).to(tl.int64), tl.program_id(0) % heads
+    row, h = (tl.program_id(0) // heads).to(tl.int64), (tl.program_id(0) % heads).to(tl.int64)
     p = tl.program_id(1) // tiles_n * P + tl.arange(0, P)
     k = tl.program_id(1) % tiles_n * N + tl.arange(0, N)
     segment = tl.program_id(2)
     live_p, live_k = p < width, k < n
     x += row * x_b + h * x_h
-    B += row * b_b + h // per_group * b_g
+    B += row * b_b + group_of(h, per_group) * b_g
     if RESET:
         seq_idx += row * i_b
     head, all_heads = row * heads + h, tl.num_programs(0).to(tl.int64)
@@ -52,7 +54,7 @@ def pass_states(
         chunk = chunks - 1 - i if BACK else i
         here = (row * chunks + chunk) * heads + h
         if not ALONE:
-            put(states + here * width * n, p, k, n, 1, live_p, live_k, state)
+            put_state(states + here * width * n, p, k, n, live_p, live_k, state)
         t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
         live_t = t < length
         step, logs_t, whole = load_steps(steps, logs, here, Q)
@@ -71,10 +73,10 @@ def pass_states(
             decay = tl.where((passed < 0) | (decay < 0), -1.0, decay * passed)
     if ALONE:
         told = segment * all_heads + head
-        put(sums + told * width * n, p, k, n, 1, live_p, live_k, state)
+        put_state(sums + told * width * n, p, k, n, live_p, live_k, state)
         tl.store(decays + told, decay)
     elif segment == tl.num_programs(2) - 1:
-        put(end + head * width * n, p, k, n, 1, live_p, live_k, state)
+        put_state(end + head * width * n, p, k, n, live_p, live_k, state)
 
 
 @triton.jit
@@ -89,5 +91,5 @@ def carried_in(state, sums, decays, segment, head, all_heads, p, k, width, n, li
     for earlier in range(segment):
         told = earlier * all_heads + head
         state = carried(state, tl.load(decays + told))
-        state += tile(sums + told * width * n, p, k, n, 1, live_p, live_k)
+        state += state_tile(sums + told * width * n, p, k, n, live_p, live_k)
     return state

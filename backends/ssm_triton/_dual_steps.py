@@ -18,20 +18,27 @@ COUNTS: Final = (
 
 @triton.jit
 def place(heads, chunks):
-    """Row, chunk and head of a program, and which of all that is; heads lie next to each other."""
+    """Row, chunk and head of a program; heads lie next to each other."""
     program = tl.program_id(0)
-    return (program // heads // chunks).to(tl.int64), program // heads % chunks, program % heads
+    row, chunk = program // heads // chunks, program // heads % chunks
+    return row.to(tl.int64), chunk, (program % heads).to(tl.int64)
+
+
+@triton.jit
+def group_of(h, per_group):
+    """The group of a head; 64 bits take long to divide."""
+    return (h.to(tl.int32) // per_group).to(tl.int64)
 
 
 @triton.jit
 def slice_of_heads(groups, per_group, slices, each, chunks):
-    """Row, chunk and group of a program, and the heads of a slice of the group: first and end."""
+    """Row, chunk and group of a program, and the heads of a slice of the group: the first, and how many."""
     program = tl.program_id(0)
     part, rest = program % slices, program // slices
-    group, rest = rest % groups, rest // groups
+    group, rest = (rest % groups).to(tl.int64), rest // groups
     chunk, row = rest % chunks, (rest // chunks).to(tl.int64)
-    start = group * per_group
-    return row, chunk, group, start + part * each, start + tl.minimum((part + 1) * each, per_group)
+    count = tl.minimum((part + 1) * each, per_group) - part * each
+    return row, chunk, group, group * per_group + part * each, count
 
 
 @triton.jit
@@ -39,7 +46,7 @@ def heads_tile(heads, chunks, tiles, Q: tl.constexpr, H: tl.constexpr):
     """Row, chunk and H heads of a program, those that exist, and where (b, chunks, h, q) has their steps."""
     program = tl.program_id(0)
     row, chunk = (program // tiles // chunks).to(tl.int64), program // tiles % chunks
-    h = program % tiles * H + tl.arange(0, H)
+    h = (program % tiles * H + tl.arange(0, H)).to(tl.int64)
     at = ((row * chunks + chunk) * heads + h)[None, :] * Q + tl.arange(0, Q)[:, None]
     return row, chunk, h, h < heads, at
 
@@ -125,15 +132,33 @@ def between(logs, number, RESET: tl.constexpr, TURNED: tl.constexpr, Q: tl.const
 @triton.jit
 def tile(x, rows, columns, step_r, step_c, live_r, live_c):
     """A matrix of x in its own type, zero where nothing lives."""
-    at = x + rows[:, None] * step_r + columns[None, :] * step_c
+    at = x + rows.to(tl.int64)[:, None] * step_r + columns.to(tl.int64)[None, :] * step_c
     return tl.load(at, mask=live_r[:, None] & live_c[None, :], other=0.0)
+
+
+@triton.jit
+def skip_of(D, h, p, step_h, step_p, live_p):
+    """D of one head, by channel."""
+    return tl.load(D + h * step_h + p.to(tl.int64) * step_p, mask=live_p, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def put(x, rows, columns, step_r, step_c, live_r, live_c, value):
     """The other way."""
-    at = x + rows[:, None] * step_r + columns[None, :] * step_c
+    at = x + rows.to(tl.int64)[:, None] * step_r + columns.to(tl.int64)[None, :] * step_c
     tl.store(at, value.to(x.dtype.element_ty), mask=live_r[:, None] & live_c[None, :])
+
+
+@triton.jit
+def state_tile(states, p, k, n, live_p, live_k):
+    """A tile of a state of ours, (p, n), which lies in one piece: 32 bits count its numbers."""
+    return tl.load(states + p[:, None] * n + k[None, :], mask=live_p[:, None] & live_k[None, :], other=0.0)
+
+
+@triton.jit
+def put_state(states, p, k, n, live_p, live_k, value):
+    """The other way."""
+    tl.store(states + p[:, None] * n + k[None, :], value, mask=live_p[:, None] & live_k[None, :])
 
 
 @triton.jit

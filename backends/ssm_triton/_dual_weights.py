@@ -22,12 +22,13 @@ def backward_weights(
     HAS_Z: tl.constexpr, RESET: tl.constexpr, Q: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     """dG of one chunk of one group, of as many of its heads as belong to a slice."""
-    row, chunk, group, first_head, end_head = slice_of_heads(groups, per_group, slices, each, chunks)
+    row, chunk, group, first_head, count = slice_of_heads(groups, per_group, slices, each, chunks)
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t = t < length
     number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
     found = tl.zeros((Q, Q), tl.float32)
-    for h in range(first_head, end_head):
+    for past in range(count):
+        h = first_head + past
         step, logs_t, _ = load_steps(steps, logs, (row * chunks + chunk) * heads + h, Q)
         of_weights = tl.zeros((Q, Q), tl.float32)
         for first in range(0, width, P):

@@ -20,32 +20,6 @@ __all__ = ["CHUNK", "ssd"]
 
 INPUTS = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states", "seq_idx")
 DIFFERENTIABLE = INPUTS[:9]
-WITHIN = {"x": 2, "dt": 2, "B": 2, "C": 2, "D": 0, "z": 2, "initial_states": 1, "dy": 2, "dfinal": 1}
-"""Input or cotangent → the first dimension along which the kernels count in 32 bits."""
-
-
-def _all_near(tensors: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    """The inputs, each near."""
-    named = zip(INPUTS, tensors, strict=True)
-    return tuple(x if x is None or name not in WITHIN else _near(name, x) for name, x in named)
-
-
-def _near(name: str, x: Tensor) -> Tensor:
-    """The same numbers; copied where they lie too far apart for 32 bits."""
-    if _reach(name, x) < 2**31:
-        return x
-    x = x.contiguous()
-    if _reach(name, x) >= 2**31:
-        raise NotSupportedError(
-            f"`{name}` must have at most 2**31 numbers a row in ssd of this backend; got {tuple(x.shape)}"
-        )
-    return x
-
-
-def _reach(name: str, x: Tensor) -> int:
-    first = WITHIN[name]
-    steps = zip(x.shape[first:], x.stride()[first:], strict=True)
-    return sum((size - 1) * step for size, step in steps)
 
 
 def _call(tensors: tuple[Tensor | None, ...], softplus: bool, low: float, high: float) -> Dual:
@@ -71,7 +45,7 @@ def _ssd(
     """(y, final states)."""
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
     with torch.cuda.device_of(x):  # Triton launches on the current one
-        return run_forward(_call(_all_near(tensors), softplus, low, high))
+        return run_forward(_call(tensors, softplus, low, high))
 
 
 duality = torch.library.custom_op("ssm_triton::ssd", _ssd, mutates_args=())
@@ -105,9 +79,8 @@ def duality_backward(
 ) -> list[Tensor]:
     """The gradients of the inputs that were given, in their order."""
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx)
-    dy, dfinal = _near("dy", dy), None if dfinal is None else _near("dfinal", dfinal)
     with torch.cuda.device_of(x):
-        return run_backward(_call(_all_near(tensors), softplus, low, high), dy, dfinal)
+        return run_backward(_call(tensors, softplus, low, high), dy, dfinal)
 
 
 @duality_backward.register_fake
@@ -160,8 +133,7 @@ def ssd(
     Parameters
     ----------
     x, z
-        (b, l, h, p), any strides, copied only where heads or channels lie 2³¹ numbers apart; float32,
-        bfloat16 or float16.
+        (b, l, h, p), any strides; float32, bfloat16 or float16.
     dt
         (b, l, h), x's dtype or float32.
     A, dt_bias
@@ -189,8 +161,7 @@ def ssd(
     Raises
     ------
     NotSupportedError
-        If x or A is float64; if a state has more than 2³¹ numbers a row; if forward mode or ``torch.func``
-        would differentiate it: autograd alone does.
+        If x or A is float64; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
     if torch.float64 in (x.dtype, A.dtype):
         raise NotSupportedError(

@@ -17,7 +17,7 @@ from ssm_backends import ArgumentError, DTypeError, NotSupportedError
 from ssm_conformance import assert_conforms
 from ssm_triton import _dual_call, _launch_dual, _launch_dual_backward, products_are_judged, ssd
 from ssm_triton._dual_products import product
-from ssm_triton.ssd import _near, duality, duality_backward
+from ssm_triton.ssd import duality, duality_backward
 
 from .test_operator import Seen
 
@@ -253,30 +253,17 @@ FAR = 2**31 // 2 + 2**20
 """Between neighbours of three: the last lies further from the first than 32 bits count."""
 
 
-@pytest.mark.parametrize(
-    ("name", "steps", "copied"),
-    [("x", (1, FAR, 3, 1), False), ("x", (1, 9, FAR, 1), True), ("x", (1, 9, 1, FAR), True),
-     ("D", (FAR, 1), True),
-     ("initial_states", (FAR, 9, 3, 1), False), ("initial_states", (1, 3, FAR, 1), True)],
-)  # fmt: skip
-def test_what_is_far_apart_is_copied(name: str, steps: tuple[int, ...], copied: bool) -> None:
-    x = torch.empty_strided((3,) * len(steps), steps, device="meta")
-    assert (_near(name, x) is not x) == copied
-
-
-def test_a_state_that_32_bits_cannot_count_is_refused() -> None:
-    states = torch.empty(1, 2**10, 2**11, 2**10 + 1, device="meta")
-    with pytest.raises(NotSupportedError, match=r"^`initial_states` must have at most 2\*\*31 numbers a row"):
-        _near("initial_states", states)
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="memory that is not touched is taken all the same")
 @pytest.mark.parametrize(
     ("name", "dim"),
-    [("x", 2), ("x", 3), ("z", 2), ("dt", 2), ("B", 2), ("C", 3), ("D", 1), ("initial_states", 2)],
-)
-def test_heads_and_channels_far_apart(device: str, name: str, dim: int) -> None:
-    call = problem(device, torch.float32, b=1, l=3, h=3, p=3, n=3, g=3)
+    [
+        *[(name, dim) for name in ("x", "z", "B", "C") for dim in (1, 2, 3)],
+        *[("dt", 1), ("dt", 2), ("D", 0), ("D", 1), ("seq_idx", 1)],
+        *[("initial_states", 1), ("initial_states", 2), ("initial_states", 3)],
+    ],
+)  # fmt: skip
+def test_steps_and_heads_and_channels_far_apart(device: str, name: str, dim: int) -> None:
+    call = problem(device, torch.float32, b=1, l=3, h=3, p=3, n=3, g=3, packed=True)
     wanted = everything(call)
     found = everything(call | {name: far_apart(call[name], dim)})
     for one, other in zip(wanted, found, strict=True):
