@@ -1,4 +1,4 @@
-"""Four consecutive steps a lane: how the short convolution loads, filters and stores them, as device code.
+"""Four consecutive steps at a time: how the short convolution loads, filters and stores them, as device code.
 
 Where steps lie next to each other in memory, four are one access. Elsewhere each is one, of channels that lie
 next to each other. A filter has four taps at most: it reaches into the four steps before, and no further.
@@ -11,8 +11,10 @@ import triton.language as tl
 
 
 @triton.jit
-def place_steps(tiles, spans, first, DT: tl.constexpr, T: tl.constexpr, EACH: tl.constexpr):
-    """This program's row, span, channels (DT), and the first step (T / 4) of each lane.
+def place_steps(
+    tiles, spans, first, DT: tl.constexpr, T: tl.constexpr, WALK: tl.constexpr, EACH: tl.constexpr
+):  # fmt: skip
+    """This program's row, span, channels (DT), first step, and each lane's: WALK times four are a lane's.
 
     Programs that run together share a row, and neighbours a span.
     """
@@ -21,16 +23,20 @@ def place_steps(tiles, spans, first, DT: tl.constexpr, T: tl.constexpr, EACH: tl
     span = (program // tiles) % spans
     row = (program // tiles // spans).to(tl.int64)
     d = (tile * DT + tl.arange(0, DT)).to(tl.int64)
-    t = first + span * (T * EACH) + 4 * tl.arange(0, T // 4)
-    return row, span, d, t
+    start = first + span * (T * EACH)
+    return row, span, d, start, start + 4 * WALK * tl.arange(0, T // (4 * WALK))
 
 
 @triton.jit
-def four(x, d, t, step_d, step_t, live, length, WIDE: tl.constexpr, TIME: tl.constexpr):
-    """x at steps t to t + 3, (DT, T / 4) each; zero outside of [0, length)."""
+def four(
+    x, d, t, step_d, step_t, live, length, WIDE: tl.constexpr, TIME: tl.constexpr, EDGE: tl.constexpr
+):  # fmt: skip
+    """x at steps t to t + 3, (DT, T / 4) each; zero outside of [0, length), where EDGE says that t may be."""
     if TIME:
         at = t[:, None] + tl.arange(0, 4)[None, :]
-        inside = live[:, None, None] & ((at >= 0) & (at < length))[None, :, :]
+        inside = live[:, None, None]
+        if EDGE:
+            inside = inside & ((at >= 0) & (at < length))[None, :, :]
         block = tl.load(
             x + d[:, None, None] * step_d + at[None, :, :].to(tl.int64) * step_t, mask=inside, other=0.0
         )
@@ -38,17 +44,19 @@ def four(x, d, t, step_d, step_t, live, length, WIDE: tl.constexpr, TIME: tl.con
         x0, x2 = tl.split(even)
         x1, x3 = tl.split(odd)
     else:
-        x0 = _one(x, d, t, step_d, step_t, live, length)
-        x1 = _one(x, d, t + 1, step_d, step_t, live, length)
-        x2 = _one(x, d, t + 2, step_d, step_t, live, length)
-        x3 = _one(x, d, t + 3, step_d, step_t, live, length)
+        x0 = _one(x, d, t, step_d, step_t, live, length, EDGE)
+        x1 = _one(x, d, t + 1, step_d, step_t, live, length, EDGE)
+        x2 = _one(x, d, t + 2, step_d, step_t, live, length, EDGE)
+        x3 = _one(x, d, t + 3, step_d, step_t, live, length, EDGE)
     kind: tl.constexpr = tl.float64 if WIDE else tl.float32
     return x0.to(kind), x1.to(kind), x2.to(kind), x3.to(kind)
 
 
 @triton.jit
-def _one(x, d, t, step_d, step_t, live, length):
-    inside = live[:, None] & ((t >= 0) & (t < length))[None, :]
+def _one(x, d, t, step_d, step_t, live, length, EDGE: tl.constexpr):
+    inside = live[:, None]
+    if EDGE:
+        inside = inside & ((t >= 0) & (t < length))[None, :]
     return tl.load(x + d[:, None] * step_d + t[None, :].to(tl.int64) * step_t, mask=inside, other=0.0)
 
 
@@ -56,18 +64,18 @@ def _one(x, d, t, step_d, step_t, live, length):
 def _or_before(x, initial, d, t, step_d, step_v, live, W: tl.constexpr):
     """x, or left of t = 0 the initial state, (d, W − 1), newest last."""
     before = live[:, None] & ((t < 0) & (t > -W))[None, :]
-    at = initial + d[:, None] * step_d + (t + W - 1)[None, :] * step_v
+    at = initial + d[:, None] * step_d + (t + W - 1)[None, :].to(tl.int64) * step_v
     return tl.where((t < 0)[None, :], tl.load(at, mask=before, other=0.0).to(x.dtype), x)
 
 
 @triton.jit
 def line(
     x, initial, d, t, x_d, x_t, i_d, i_v, live, length,
-    W: tl.constexpr, WIDE: tl.constexpr, TIME: tl.constexpr, INITIAL: tl.constexpr,
+    W: tl.constexpr, WIDE: tl.constexpr, TIME: tl.constexpr, INITIAL: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
     """The inputs of steps t to t + 3, those before the first one included."""
-    x0, x1, x2, x3 = four(x, d, t, x_d, x_t, live, length, WIDE, TIME)
-    if INITIAL:
+    x0, x1, x2, x3 = four(x, d, t, x_d, x_t, live, length, WIDE, TIME, EDGE)
+    if INITIAL and EDGE:
         x0 = _or_before(x0, initial, d, t, i_d, i_v, live, W)
         x1 = _or_before(x1, initial, d, t + 1, i_d, i_v, live, W)
         x2 = _or_before(x2, initial, d, t + 2, i_d, i_v, live, W)
@@ -85,6 +93,16 @@ def goes_on(seq_idx, t, step, length, RESET: tl.constexpr):
     else:
         same = t == t
     return same[None, :]
+
+
+@triton.jit
+def four_go_on(seq_idx, t, step, length, RESET: tl.constexpr):
+    """The same of steps t to t + 3."""
+    k0 = goes_on(seq_idx, t, step, length, RESET)
+    k1 = goes_on(seq_idx, t + 1, step, length, RESET)
+    k2 = goes_on(seq_idx, t + 2, step, length, RESET)
+    k3 = goes_on(seq_idx, t + 3, step, length, RESET)
+    return k0, k1, k2, k3
 
 
 @triton.jit
@@ -129,20 +147,33 @@ def weights(weight, bias, d, live, W: tl.constexpr, WIDE: tl.constexpr, HAS_BIAS
 
 
 @triton.jit
-def put_four(y, d, t, step_d, step_t, live, length, y0, y1, y2, y3, TIME: tl.constexpr):
-    """Write y at steps t to t + 3."""
+def put_four(
+    y, d, t, step_d, step_t, live, length, y0, y1, y2, y3, TIME: tl.constexpr, EDGE: tl.constexpr
+):  # fmt: skip
+    """Write y at steps t to t + 3; EDGE: at those in [0, length)."""
     if TIME:
         block = tl.reshape(
             tl.join(tl.join(y0, y2), tl.join(y1, y3)), (y0.shape[0], y0.shape[1], 4)
         ).to(y.dtype.element_ty)  # fmt: skip
         at = t[:, None] + tl.arange(0, 4)[None, :]
-        inside = live[:, None, None] & ((at >= 0) & (at < length))[None, :, :]
+        inside = live[:, None, None]
+        if EDGE:
+            inside = inside & ((at >= 0) & (at < length))[None, :, :]
         tl.store(y + d[:, None, None] * step_d + at[None, :, :].to(tl.int64) * step_t, block, mask=inside)
     else:
-        put(y, d, t, step_d, step_t, live, y0, 0, length)
-        put(y, d, t + 1, step_d, step_t, live, y1, 0, length)
-        put(y, d, t + 2, step_d, step_t, live, y2, 0, length)
-        put(y, d, t + 3, step_d, step_t, live, y3, 0, length)
+        _put_one(y, d, t, step_d, step_t, live, length, y0, EDGE)
+        _put_one(y, d, t + 1, step_d, step_t, live, length, y1, EDGE)
+        _put_one(y, d, t + 2, step_d, step_t, live, length, y2, EDGE)
+        _put_one(y, d, t + 3, step_d, step_t, live, length, y3, EDGE)
+
+
+@triton.jit
+def _put_one(y, d, t, step_d, step_t, live, length, value, EDGE: tl.constexpr):
+    if EDGE:
+        put(y, d, t, step_d, step_t, live, value, 0, length)
+    else:
+        at = y + d[:, None] * step_d + t[None, :].to(tl.int64) * step_t
+        tl.store(at, value.to(y.dtype.element_ty), mask=live[:, None])
 
 
 @triton.jit

@@ -15,6 +15,8 @@ AT_ONCE = 64
 """Spans that are added up at once."""
 MANY = 4 * 16 * PROCESSORS
 """Programs of the backward pass above which each takes several tiles: a multiprocessor runs sixteen."""
+ENOUGH = 8 * PROCESSORS
+"""Programs below which a lane walks less far: a multiprocessor runs eight."""
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -93,7 +95,7 @@ def run_backward(
     return out
 
 
-def _grid(x: Tensor, first: int, backward: bool = False) -> tuple[int, tuple[int, ...], dict[str, int]]:
+def _grid(x: Tensor, first: int, backward: bool = False) -> tuple[int, tuple[int, ...], dict[str, Any]]:
     """Programs; sizes, tiles and spans as the kernels take them; and what a program takes."""
     b, d, length = x.shape
     tile = _backward_tile(x, length - first) if backward else _forward_tile(x, length - first)
@@ -101,30 +103,37 @@ def _grid(x: Tensor, first: int, backward: bool = False) -> tuple[int, tuple[int
     return b * tiles * spans, (d, length, tiles, spans, first), tile
 
 
-def _forward_tile(x: Tensor, steps: int) -> dict[str, int]:
-    """Long where steps lie next to each other, wide where channels do; four to sixteen numbers a lane."""
+def _forward_tile(x: Tensor, steps: int) -> dict[str, Any]:
+    """Long where steps lie next to each other, wide where channels do, for an access is of those."""
     if x.stride(2) == 1:
-        T = min(max(power_of_two(steps), 4), 512)
-        return {"T": T, "DT": min(1024 // T, power_of_two(x.shape[1])), "num_warps": 2}
+        T = min(power_of_two(max(steps, 4)), 1024)
+        return {"T": T, "DT": min(1024 // T, power_of_two(x.shape[1])), "WALK": 1, "num_warps": 2}
+    if x.itemsize == 2:
+        return _walking(x, steps, lanes=256) | {"num_warps": 2}
     DT = min(power_of_two(x.shape[1]), 64)
-    return {"T": min(max(power_of_two(steps), 4), 2048 // DT), "DT": DT, "num_warps": 4}
+    return {"T": min(power_of_two(max(steps, 4)), 2048 // DT), "DT": DT, "WALK": 1, "num_warps": 4}
 
 
-def _backward_tile(x: Tensor, steps: int) -> dict[str, int]:
-    """The same, less at a time; several times where programs are many, for each adds up what it finds."""
-    d = power_of_two(x.shape[1])
-    warps, each = 2, 8
-    if x.stride(2) == 1:
-        T = min(max(power_of_two(steps), 4), 512)
-        DT = min(512 // T, d)
-        warps, each = 2 if x.itemsize == 2 else 4, 4
-    else:
-        DT = min(d, 64)
-        T = min(max(power_of_two(steps), 4), 1024 // DT)
-    programs = x.shape[0] * -(-x.shape[1] // DT) * -(-steps // T)
-    if programs <= MANY:
-        warps, each = 2, 1
-    return {"T": T, "DT": DT, "EACH": each, "num_warps": warps}
+def _backward_tile(x: Tensor, steps: int) -> dict[str, Any]:
+    """The same; where programs are many each takes several tiles, for it adds up what it finds."""
+    if x.stride(2) != 1:
+        half = {"num_warps": 2, "maxnreg": 128} if x.itemsize == 2 else {"num_warps": 4}
+        return _walking(x, steps, lanes=256) | {"EACH": 1} | half
+    T = min(power_of_two(max(steps, 4)), 512)
+    DT = min(512 // T, power_of_two(x.shape[1]))
+    if x.shape[0] * -(-x.shape[1] // DT) * -(-steps // T) <= MANY:
+        return {"T": T, "DT": DT, "WALK": 1, "EACH": 1, "num_warps": 2}
+    return {"T": T, "DT": DT, "WALK": 1, "EACH": 4, "num_warps": 2 if x.itemsize == 2 else 4}
+
+
+def _walking(x: Tensor, steps: int, lanes: int) -> dict[str, int]:
+    """Lanes that walk through time, sixteen times four steps; less, where programs would be few."""
+    DT = min(power_of_two(x.shape[1]), 64)
+    T = min(4 * lanes // DT, power_of_two(max(steps, 4)))
+    walk = 16
+    while walk > 1 and x.shape[0] * -(-x.shape[1] // DT) * -(-steps // (T * walk)) < ENOUGH:
+        walk //= 2
+    return {"T": T * walk, "DT": DT, "WALK": walk}
 
 
 def _flags(

@@ -79,10 +79,11 @@ def test_filters_of_every_width_at_the_edges_of_four_steps(
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("d", "l", "channels_last"), [(2, 2100, False), (65, 140, True)])
-def test_time_in_two_programs_of_several_tiles(
+def test_time_in_several_programs_and_tiles_whose_lanes_walk(
     device: str, monkeypatch: pytest.MonkeyPatch, d: int, l: int, channels_last: bool, packed: bool
 ) -> None:
     monkeypatch.setattr(_launch_convolution, "MANY", 0)
+    monkeypatch.setattr(_launch_convolution, "ENOUGH", 6)  # so that a lane has four times four steps
     call = problem(device, l=l, d=d, b=1, plain=not packed, packed=packed, channels_last=channels_last)
     found = verdict(call)
     assert all(ratio <= 1 for ratio in found.values()), found
