@@ -9,7 +9,7 @@ from typing import Final
 SPEC_VERSION: Final = "0.1"
 """The release of the specification whose meaning the vectors hold."""
 
-VECTORS_VERSION: Final = "3"
+VECTORS_VERSION: Final = "4"
 """Raised with every change of any number, name or parameter of the vectors."""
 
 DIGESTS: Final[Mapping[str, str]] = MappingProxyType(
