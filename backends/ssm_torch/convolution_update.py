@@ -23,7 +23,7 @@ def causal_conv1d_update(
 ) -> tuple[Tensor, Tensor]:
     """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_{k−w+1+j} + w_{w−1} x.
 
-    With ``state_indices`` the rows to skip are found before the pool is written, which waits for a GPU once.
+    With ``state_indices`` and without ``inplace`` the rows to skip are found first: a GPU is waited for once.
 
     Parameters
     ----------

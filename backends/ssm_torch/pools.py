@@ -56,7 +56,10 @@ def _check(state_indices: Tensor, slots: int) -> Tensor:
 
 def _write(pool: Tensor, slots: Tensor, advanced: Tensor) -> None:
     """The advanced states (b, …) of the rows that have a slot, over the old ones."""
-    pool.index_copy_(0, *_with_a_slot(slots, advanced))
+    if slots.device.type == "cpu":
+        pool.index_copy_(0, *_with_a_slot(slots, advanced))
+    elif 0 not in (len(pool), len(slots)):  # a GPU would have to be waited for, to know which rows have one
+        pool.index_copy_(0, *repeated(pool, slots, advanced))
 
 
 def _put(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
@@ -67,6 +70,17 @@ def _put(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
 def _with_a_slot(slots: Tensor, advanced: Tensor) -> tuple[Tensor, Tensor]:
     rows = (slots >= 0).nonzero()[:, 0]
     return (slots, advanced) if len(rows) == len(slots) else (slots[rows], advanced[rows])
+
+
+def repeated(pool: Tensor, slots: Tensor, advanced: Tensor) -> tuple[Tensor, Tensor]:
+    """A slot and its state for every row: one that is skipped repeats the first that is served.
+
+    Both write the same bits, in whatever order. Where all are skipped, each writes back what slot 0 holds.
+    """
+    skipped = slots < 0
+    rows = torch.where(skipped, (~skipped).int().argmax(), torch.arange(len(slots), device=slots.device))
+    places = slots[rows].clamp(min=0)
+    return places, torch.where(skipped.all(), pool[places], advanced[rows])
 
 
 # The host looks at numbers in these; as operators of PyTorch a compiler takes them as they are.

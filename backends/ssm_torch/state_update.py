@@ -31,7 +31,7 @@ def selective_state_update(
 ) -> tuple[Tensor, Tensor]:
     """One step of :func:`selective_scan`: h = exp(ΔA) h⁻ + b̄ u, y = (γ Re Σ_n C h + D u) silu(z).
 
-    With ``state_indices`` the rows to skip are found before the pool is written, which waits for a GPU once.
+    With ``state_indices`` and without ``inplace`` the rows to skip are found first: a GPU is waited for once.
 
     Parameters
     ----------
