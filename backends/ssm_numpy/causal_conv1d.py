@@ -113,7 +113,9 @@ def causal_conv1d_update(
     line = np.concatenate([state[slots], new], axis=-1)
     y = np.zeros_like(x)
     read = line[..., line.shape[-1] - weight.shape[1] : -1]
-    y[rows] = causal_conv1d(new, weight, bias, activation, initial_state=read)[..., 0]  # type: ignore[index]
+    filtered = causal_conv1d(new, weight, bias, activation, initial_state=read)
+    assert isinstance(filtered, np.ndarray)
+    y[rows] = filtered[..., 0]
     new_state = state if inplace else state.copy()
     new_state[slots] = line[..., 1:]
     return y, new_state

@@ -88,8 +88,9 @@ def causal_conv1d_update(
             "x": x if x.ndim == 2 else x[..., 0], "state": conv_state, "weight": weight, "bias": bias,
             "activation": activation, "state_indices": conv_state_indices, "inplace": True,
         }  # fmt: skip
-        y, _ = call_as(kind, known, _NAMES, _STEP, inputs)
-        return y if x.ndim == 2 else y.unsqueeze(-1)
+        step: Tensor
+        step, _ = call_as(kind, known, _NAMES, _STEP, inputs)
+        return step if x.ndim == 2 else step.unsqueeze(-1)
     _check_places(conv_state, conv_state_indices)
 
     def filtered(line: Tensor) -> Tensor:

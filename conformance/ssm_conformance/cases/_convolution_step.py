@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._selective import fixed
 from ssm_conformance.cases._short_convolution import EDGE, STEP_OUTPUT, step_inputs
@@ -16,9 +14,9 @@ POOL: Final = "conv1d-step-3: −1 skips a row, its y is 0; other slots stay bit
 IN_PLACE: Final = "conv1d-step-4: with `inplace` the new state is written into `state`"
 HALF_STATE: Final = "conv1d-step-5: what a state holds keeps its bits; into 16 bits x is rounded once"
 _SINGLE: Final = ("float32",)
-_AGAIN: Final = np.float32([1e5, -7e4, 65519.0, 3e-6, -1e-9, 1 + 3 * 2.0**-12, -1 - 2.0**-9, 0.0]).tolist()
-"""Beyond float16, just within, subnormal there, nothing there; one that truncation cuts, one that is halfway
-between two numbers of bfloat16."""
+_ENTERING: Final = (1e5, -7e4, 65519.0, 3e-6, -1e-9, 1 + 3 * 2.0**-12, -1 - 3 * 2.0**-9, 1 + 2.0**-8)
+"""Beyond float16, just within, subnormal there, nothing there; what truncation cuts, in either type of 16
+bits; halfway between two numbers of bfloat16."""
 
 
 def pooled(b: int, d: int, w: int, slots: int, indices: list[int], **more: Any) -> dict[str, Any]:
@@ -36,7 +34,7 @@ def _step(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick"
 
 
 _SEVERAL: Final = pooled(3, 4, 4, 6, [4, -1, 0])
-_PERMUTED: Final = {"state_indices": fixed([5, 0, 3, 1], dtype="int64")}
+_PERMUTED: Final = fixed([5, 0, 3, 1], dtype="int64")
 _SERVED: Final = {"state": _half(6, 4, 5), "inplace": True}
 """As an engine keeps it: a pool in 16 bits, of one input more than the filter has taps, written in place."""
 
@@ -45,11 +43,16 @@ ENGINE: Final = (
     _step("much-longer", step_inputs(2, 3, 3, k=9), LONGER),
     _step("longer-one-tap", step_inputs(2, 3, 1, k=3), LONGER, check="robustness", first=_SINGLE),
     _step("pool", _SEVERAL, POOL),
-    _step("pool-permuted", step_inputs(4, 3, 4, slots=6, **_PERMUTED), POOL, first=_SINGLE),
+    _step("pool-permuted", step_inputs(4, 3, 4, slots=6, state_indices=_PERMUTED), POOL, first=_SINGLE),
     _step("pool-of-few", pooled(5, 2, 4, 2, [1, -1, -1, 0, -1]), POOL, dtypes=_SINGLE),
     _step("pool-large", pooled(3, 2, 4, 300, [299, -1, 130]), POOL, dtypes=_SINGLE),
     _step("pool-longer", pooled(3, 4, 4, 6, [4, -1, 0], k=6), LONGER),
-    _step("pool-inplace", step_inputs(4, 3, 4, slots=6, inplace=True, **_PERMUTED), IN_PLACE, first=_SINGLE),
+    _step(
+        "pool-inplace",
+        step_inputs(4, 3, 4, slots=6, inplace=True, state_indices=_PERMUTED),
+        IN_PLACE,
+        first=_SINGLE,
+    ),
     _step("pool-one-tap", pooled(3, 4, 1, 6, [4, -1, 0]), EDGE, check="robustness", dtypes=_SINGLE),
     _step("pool-idle", pooled(2, 3, 4, 3, [-1, -1]), EDGE, check="robustness", first=_SINGLE),
     _step("small-pool", pooled(2, 2, 4, 3, [2, 1]), EDGE, check="robustness", dtypes=_SINGLE),
@@ -65,7 +68,7 @@ ENGINE: Final = (
         _step(
             f"half-state-far-{dtype}",
             step_inputs(8, 3, 2, k=2, state=Draw((8, 3, 2), dtype=dtype, parameters={"scale": 2.0**-18}))
-            | {"x": fixed([[value] for value in _AGAIN], (8, 3))},
+            | {"x": fixed([[value] for value in _ENTERING], (8, 3))},
             HALF_STATE,
             check="extreme",
             dtypes=_SINGLE,
