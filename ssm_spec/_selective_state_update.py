@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec._calls import arguments_of, operator
-from ssm_spec._errors import DomainError, DTypeError
+from ssm_spec._errors import DTypeError
+from ssm_spec._pool import Taken, participants
 from ssm_spec._roundoff import Arithmetic, Bounded, ComplexArithmetic
 from ssm_spec._selective_scan import (
     selective_scan,
@@ -22,7 +23,6 @@ from ssm_spec._validate import (
     Dimensions,
     as_array,
     as_cotangent,
-    as_index_array,
     as_real_array,
     check_cotangent_names,
     differentiated,
@@ -87,14 +87,12 @@ def selective_state_update(
     if inplace and step.real_state and step.state.dtype.kind == "c":
         raise DTypeError("`state` must be complex where `A` is and `inplace` is set; got a real one")
     y, last = selective_scan(**step.scan, return_last_state=True)
-    new = step.state.copy()
-    new[step.slots] = last
-    if inplace:
-        assert isinstance(state, np.ndarray)
-        with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
-            state[step.slots] = last
-        new = state
-    return step.to_rows(y[..., 0]), new
+    if not inplace:
+        return step.taken.to_rows(y[..., 0]), step.taken.to_slots(last, step.state)
+    assert isinstance(state, np.ndarray)
+    with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
+        state[step.taken.slots] = last
+    return step.taken.to_rows(y[..., 0]), state
 
 
 @arguments_of(selective_state_update)
@@ -136,15 +134,9 @@ def selective_state_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> d
     step = _read_inputs(inputs)
     found = selective_scan_bounds(arithmetic=arithmetic, **step.scan)
     y, last = found["y"], found["last_state"]
-    untouched = np.zeros(step.state.shape)
-
-    def pooled(part: Array, base: Array) -> Array:
-        out = base.copy()
-        out[step.slots] = part
-        return out
-
+    untouched, pooled = np.zeros(step.state.shape), step.taken.to_slots
     return {
-        "y": _map_bounded(lambda part: step.to_rows(part[..., 0]), y),
+        "y": y.map(lambda part: step.taken.to_rows(part[..., 0])),
         "state": Bounded(
             pooled(last.value, step.state),
             pooled(last.bound, untouched),
@@ -199,41 +191,31 @@ def selective_state_update_vjp_bounds(
 class _Step:
     """A step as a scan of length one over the rows that take part.
 
-    `rows` are those rows, `slots` their places in `state`; `scan` the arguments of the scan;
+    `taken` are those rows and their places in `state`; `scan` the arguments of the scan;
     `real_state` whether the state was given as real numbers.
     """
 
     state: Array
     real_state: bool
-    batch: int
-    rows: NDArray[np.int64]
-    slots: NDArray[np.int64]
+    taken: Taken
     scan: dict[str, Any]
-
-    def to_rows(self, part: Array) -> Array:
-        """Put rows that took part among those that did not: zero there, or True in a mask."""
-        fill = part.dtype == np.bool_
-        out: Array = np.full((self.batch, *part.shape[1:]), fill, dtype=part.dtype)
-        out[self.rows] = part
-        return out
 
     def as_given(self, name: str, part: Array, passed: Array) -> Array:
         """Bring one gradient of the scan, or its bound, to the shape of the step's input."""
         if name == "state":
-            out = passed.copy()
-            out[self.slots] = part
+            out = self.taken.to_slots(part, passed)
             return out.real if self.real_state else out
-        return self.to_rows(part[..., 0]) if name in _BY_ROW else part
+        return self.taken.to_rows(part[..., 0]) if name in _BY_ROW else part
 
     def cotangents(self, cotangents: Mapping[str, object]) -> tuple[dict[str, Array | None], Array]:
         """The scan's cotangents, and the state's, which slots left alone hand through."""
         check_cotangent_names(cotangents, OUTPUTS)
         complex_ = self.state.dtype.kind == "c"
-        y = as_cotangent(cotangents, "y", (self.batch, self.scan["u"].shape[1]))
+        y = as_cotangent(cotangents, "y", (self.taken.batch, self.scan["u"].shape[1]))
         last = as_cotangent(cotangents, "state", self.state.shape, complex_=complex_)
         given: dict[str, Array | None] = {
-            "y": None if y is None else y[self.rows, :, None],
-            "last_state": None if last is None else last[self.slots],
+            "y": None if y is None else y[self.taken.rows, :, None],
+            "last_state": None if last is None else last[self.taken.slots],
         }
         return given, np.zeros_like(self.state) if last is None else last
 
@@ -268,23 +250,21 @@ def _read(
     complex_a = np.asarray(A).dtype.kind == "c"
     if state_.dtype.kind == "c" and not complex_a:
         raise DTypeError(f"`state` must be real where `A` is real; got {np.asarray(state).dtype}")
-    rows, slots = _participants(state_indices, dims)
+    taken = participants(state_indices, dims)
     real_state = state_.dtype.kind == "f"
     state_ = state_.astype(np.complex128) if complex_a else state_
-    scan = {name: array[rows][..., None] for name, array in (streams | projections).items()}
+    scan = {name: array[taken.rows][..., None] for name, array in (streams | projections).items()}
     return _Step(
         state_,
         real_state,
-        dims["b"],
-        rows,
-        slots,
+        taken,
         scan
         | {
             "A": A,
             "D": D,
             "delta_bias": delta_bias,
             "delta_softplus": delta_softplus,
-            "initial_state": state_[slots],
+            "initial_state": state_[taken.slots],
             "b_discretization": b_discretization,
         },
     )
@@ -294,29 +274,5 @@ def _read_inputs(inputs: Mapping[str, Any]) -> _Step:
     return _read(**{name: value for name, value in inputs.items() if name != "inplace"})
 
 
-def _participants(state_indices: object, dims: Dimensions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows that take part, and their slots."""
-    if state_indices is None:
-        everyone = np.arange(dims["b"])
-        return everyone, everyone
-    indices = as_index_array("state_indices", state_indices)
-    dims.match("state_indices", indices, "b")
-    rows = np.flatnonzero(indices != -1)
-    slots = indices[rows]
-    count = dims["slots"]
-    if ((slots < 0) | (slots >= count)).any():
-        raise DomainError(
-            f"`state_indices` must lie in 0..{count - 1}, the slots of `state`, or be -1; "
-            f"got {indices.tolist()}"
-        )
-    if len(np.unique(slots)) != len(slots):
-        raise DomainError(f"`state_indices` must name each slot at most once; got {indices.tolist()}")
-    return rows, slots
-
-
 def _in_scan(name: str) -> str:
     return "initial_state" if name == "state" else name
-
-
-def _map_bounded(change: Any, part: Bounded) -> Bounded:
-    return Bounded(change(part.value), change(part.bound), change(part.own), change(part.judged))

@@ -143,7 +143,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule between arguments.
+    """A rule between arguments, of their sizes and of which are given.
 
     Attributes
     ----------
@@ -153,11 +153,14 @@ class Rule:
         The rule in words, to stand after the argument's name.
     holds
         Whether a call keeps it.
+    feature
+        The feature that a backend must claim for a call that does not keep it; None: no call may break it.
     """
 
     argument: str
     text: str
     holds: Callable[[Call], bool]
+    feature: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ def validate_traced(op: str, **inputs: Any) -> None:
     **inputs
         Its arguments.
     """
-    names, patterns, refused = _validate_unsized(op, described(find(op), inputs))
+    names, patterns, refused = validate_described(op, described(find(op), inputs))
     if refused is not None:
         raise refused[0](refused[1])
     check_sizes(find(op), {name: inputs[name] for name in names}, patterns)
@@ -105,7 +105,14 @@ def inputs_of(arguments: Described) -> dict[str, Any]:
     }
 
 
-def _validate_unsized(op: str, arguments: Described) -> tuple[tuple[str, ...], Patterns, Refused | None]:
+def validate_described(op: str, arguments: Described) -> tuple[tuple[str, ...], Patterns, Refused | None]:
+    """All of a call's validation but its sizes. PyTorch takes what it returns for a constant.
+
+    Returns
+    -------
+    The names of the inputs that are not at their defaults, and their symbolic shapes; or the error of a call
+    that is not valid.
+    """
     try:
         call, patterns = validate_unsized(find(op), inputs_of(arguments))
     except (ArgumentError, DeviceError, DTypeError, ShapeError) as error:
@@ -113,4 +120,4 @@ def _validate_unsized(op: str, arguments: Described) -> tuple[tuple[str, ...], P
     return tuple(call.inputs), patterns, None
 
 
-_validate_unsized._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result
+validate_described._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -81,8 +81,7 @@ def validate(op: str | Operator, **inputs: Any) -> Call:
     forms = choose_forms(operator, given)
     sizes = _bind_sizes(operator, given, _patterns(forms))
     call = _described(operator, given, forms, sizes)
-    _check_rules(call)
-    return call
+    return replace(call, features=call.features.union(_check_rules(call)))
 
 
 def validate_unsized(
@@ -113,7 +112,9 @@ def validate_unsized(
     return _described(operator, given, forms, Sizes(minimum={})), tuple(_patterns(forms).items())
 
 
-def check_sizes(operator: Operator, given: Mapping[str, Any], patterns: tuple[tuple[str, str], ...]) -> None:
+def check_sizes(
+    operator: Operator, given: Mapping[str, Any], patterns: tuple[tuple[str, str], ...]
+) -> tuple[str, ...]:
     """The rest of a call's validation. PyTorch traces it: what it compares guards the graph.
 
     Parameters
@@ -125,13 +126,17 @@ def check_sizes(operator: Operator, given: Mapping[str, Any], patterns: tuple[tu
     patterns
         As :func:`validate_unsized` gives them.
 
+    Returns
+    -------
+    The features that its sizes need.
+
     Raises
     ------
     ShapeError
         Naming the argument, the rule, and what was given.
     """
     sizes = _bind_sizes(operator, given, dict(patterns))
-    _check_rules(Call(operator, given, "", "", sizes.bound, sizes.system, frozenset()))
+    return _check_rules(Call(operator, given, "", "", sizes.bound, sizes.system, frozenset()))
 
 
 def _described(operator: Operator, given: Mapping[str, Any], forms: Mapping[str, Form], sizes: Sizes) -> Call:
@@ -148,10 +153,13 @@ def _described(operator: Operator, given: Mapping[str, Any], forms: Mapping[str,
     )
 
 
-def _check_rules(call: Call) -> None:
-    for rule in call.operator.rules:
-        if rule.argument in call.inputs and not rule.holds(call):
+def _check_rules(call: Call) -> tuple[str, ...]:
+    """The features that a backend must claim for rules that the call does not keep."""
+    broken = [r for r in call.operator.rules if r.argument in call.inputs and not r.holds(call)]
+    for rule in broken:
+        if rule.feature is None:
             raise ShapeError(f"`{rule.argument}`: {rule.text}; got {_shown(call.inputs[rule.argument])}")
+    return tuple([rule.feature for rule in broken if rule.feature is not None])
 
 
 def find(op: str | Operator) -> Operator:

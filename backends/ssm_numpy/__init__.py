@@ -92,7 +92,10 @@ def ssm_backend(device: str | None) -> Backend:
                 deterministic=True,
             ),
             "causal_conv1d_update": Op(
-                causal_conv1d_update, dtypes=_DTYPES, features=("mixed_dtypes",), deterministic=True
+                causal_conv1d_update,
+                dtypes=_DTYPES,
+                features=("mixed_dtypes", "long_state", "state_indices", "inplace"),
+                deterministic=True,
             ),
         },
     )

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_backends.slots import check_slots
+from ssm_backends.writable import check_writable
 from ssm_numpy.functions import quiet, silu
 
 Array = NDArray[Any]
@@ -61,27 +63,59 @@ def causal_conv1d(
     return (y, window[..., 1:].copy()) if return_last_state else y
 
 
+@quiet
 def causal_conv1d_update(
-    x: Array, state: Array, weight: Array, bias: Array | None = None, activation: str | None = None
+    x: Array,
+    state: Array,
+    weight: Array,
+    bias: Array | None = None,
+    activation: str | None = None,
+    *,
+    state_indices: Array | None = None,
+    inplace: bool = False,
 ) -> tuple[Array, Array]:
-    """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_j + w_{w−1} x.
+    """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_{k−w+1+j} + w_{w−1} x.
 
     Parameters
     ----------
     x : (b, d)
-    state : (b, d, w − 1)
-        The last inputs, newest last; it is not written.
+    state : (b, d, k), or a pool (slots, d, k) with `state_indices`
+        The last k ≥ w − 1 inputs, newest last.
     weight : (d, w)
     bias : (d)
     activation
         "silu", also called "swish"; None for none.
+    state_indices : (b), int32 or int64
+        The slot of each row, each at most once; −1 skips the row.
+    inplace
+        Write the new state over `state`.
 
     Returns
     -------
-    y : (b, d), dtype of x
-    state : (b, d, w − 1), compute type
+    y : (b, d), dtype of x; 0 in skipped rows
+    state : as `state`, in its dtype; ``state`` itself with ``inplace``
+
+    Raises
+    ------
+    ArgumentError
+        If `state` cannot be written element by element where `inplace` is set.
+        If `state_indices` names a slot that the pool does not have, or one twice.
     """
-    y, last_state = causal_conv1d(
-        x[..., None], weight, bias, activation, initial_state=state, return_last_state=True
-    )
-    return y[..., 0], last_state
+    if inplace:
+        check_writable("state", state)
+    rows = np.arange(len(x))
+    slots = rows
+    if state_indices is not None:
+        check_slots(state_indices.tolist(), len(state))
+        rows = np.flatnonzero(state_indices >= 0)
+        slots = state_indices[rows]
+    new = x[rows, :, None]
+    line = np.concatenate([state[slots], new], axis=-1)
+    y = np.zeros_like(x)
+    read = line[..., line.shape[-1] - weight.shape[1] : -1]
+    filtered = causal_conv1d(new, weight, bias, activation, initial_state=read)
+    assert isinstance(filtered, np.ndarray)
+    y[rows] = filtered[..., 0]
+    new_state = state if inplace else state.copy()
+    new_state[slots] = line[..., 1:]
+    return y, new_state

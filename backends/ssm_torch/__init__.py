@@ -10,8 +10,9 @@ from functools import partial
 from importlib.metadata import version
 
 from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
-from ssm_torch.causal_conv1d import causal_conv1d, causal_conv1d_update
+from ssm_torch.causal_conv1d import causal_conv1d
 from ssm_torch.convolution import causal_convolution
+from ssm_torch.convolution_update import causal_conv1d_update
 from ssm_torch.discretize import discretize_bilinear, discretize_zoh
 from ssm_torch.duality.sizes import CHUNK
 from ssm_torch.h3 import h3
@@ -65,6 +66,7 @@ _SELECTIVE = ("complex", "mixed_dtypes", "grouped", "zoh")
 _DUAL = ("mixed_dtypes", "per_channel_skip", *_PYTORCH)
 _SCAN = (*_SELECTIVE, "constant", "initial_state", "seq_idx")
 _STEP = (*_SELECTIVE, "half_state")
+_FILTER = ("mixed_dtypes", "long_state", "half_state")
 _SEQUENTIAL = {"evaluation": "scan", "decayed_state": "direct"}
 
 
@@ -198,12 +200,23 @@ def ssm_backend(device: str | None) -> Backend:
                 features=("mixed_dtypes", "initial_state", "seq_idx", *_PYTORCH, *graphs),
                 deterministic=True,
             ),
-            "causal_conv1d_update": Op(
-                causal_conv1d_update,
-                dtypes=_ALL,
-                gradients="all",
-                features=("mixed_dtypes", *_PYTORCH, *graphs),
-                deterministic=True,
+            "causal_conv1d_update": (
+                *(
+                    Op(
+                        causal_conv1d_update,
+                        dtypes=_ALL,
+                        gradients="all",
+                        features=(*_FILTER, *more),
+                        deterministic=True,
+                    )
+                    for more in ((*_PYTORCH, *graphs), (*_PYTORCH, "state_indices"))
+                ),
+                Op(
+                    causal_conv1d_update,
+                    dtypes=_ALL,
+                    features=(*_FILTER, *_PYTORCH, "state_indices", "inplace"),
+                    deterministic=True,
+                ),
             ),
             "ssd": Op(
                 ssd,

@@ -1,4 +1,4 @@
-"""The short causal convolution of Mamba, tap by tap, and its single step."""
+"""The short causal convolution of Mamba, tap by tap."""
 
 from __future__ import annotations
 
@@ -71,33 +71,3 @@ def _last_state(line: Tensor, start: Tensor | None, w: int) -> Tensor:
         return state.clone()
     times = torch.arange(l - (w - 1), l, device=line.device)
     return torch.where((times >= start[:, -1:])[:, None], state, 0)
-
-
-def causal_conv1d_update(
-    x: Tensor,
-    state: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    activation: str | None = None,
-) -> tuple[Tensor, Tensor]:
-    """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_j + w_{w−1} x.
-
-    Parameters
-    ----------
-    x : (b, d)
-    state : (b, d, w − 1)
-        The last inputs, newest last; it is not written.
-    weight : (d, w)
-    bias : (d)
-    activation
-        "silu", also called "swish"; None for none.
-
-    Returns
-    -------
-    y : (b, d), dtype of x
-    state : (b, d, w − 1), compute type
-    """
-    y, last_state = causal_conv1d(
-        x.unsqueeze(-1), weight, bias, activation, initial_state=state, return_last_state=True
-    )
-    return y[..., 0], last_state

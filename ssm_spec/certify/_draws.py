@@ -95,13 +95,8 @@ def _scan(draw: Draw) -> Inputs:
 def _update(draw: Draw) -> Inputs:
     b, d, n, g = draw.size(1, 3), draw.size(2, 6, 16), draw.size(2, 5, 16), draw.size(1, 2)
     inputs = _channels(draw, b, d, n, ()) | {"B": draw.general(b, g, n), "C": draw.general(b, n)}
-    slots = b
-    if draw.flip():
-        slots = b + 2
-        chosen = draw.rng.permutation(slots)[:b]
-        chosen[0] = -1 if draw.flip(0.3) else chosen[0]
-        inputs["state_indices"] = chosen
-    return inputs | {"state": draw.general(slots, d, n)}
+    slots, more = draw.slots(b)
+    return inputs | more | {"state": draw.general(slots, d, n)}
 
 
 def _channels(draw: Draw, b: int, d: int, n: int, time: tuple[int, ...]) -> Inputs:

@@ -23,7 +23,9 @@ def _short_convolution(draw: Draw) -> Inputs:
 
 def _short_convolution_step(draw: Draw) -> Inputs:
     b, d, w = draw.size(1, 4), draw.size(1, 17), draw.size(1, 2, 4, 7)
-    return _filter(draw, d, w) | {"x": draw.real(b, d), "state": draw.real(b, d, w - 1)}
+    k = w - 1 + draw.size(0, 1, 3)
+    slots, more = draw.slots(b)
+    return _filter(draw, d, w) | more | {"x": draw.real(b, d), "state": draw.real(slots, d, k)}
 
 
 def _filter(draw: Draw, d: int, w: int) -> Inputs:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec.certify._functions import clamp, exp, silu, softplus
+from ssm_spec.certify._pool import participants
 from ssm_spec.certify._tape import Variable, constant, join, stack
 
 Outputs = dict[str, Variable]
@@ -45,10 +46,15 @@ def causal_conv1d_update(
     weight: Variable,
     bias: Variable | None = None,
     activation: str | None = None,
+    *,
+    state_indices: ArrayLike | None = None,
 ) -> Outputs:
-    """The convolution at length one."""
-    found = causal_conv1d(x[..., None], weight, bias, activation, initial_state=state)
-    return {"y": found["y"][..., 0], "state": found["last_state"]}
+    """The convolution at length one, of the newest w − 1 of k inputs that a state holds; −1 skips a row."""
+    taken = participants(state_indices, x.shape[0])
+    new, k, v = x[taken.rows][..., None], state.shape[2], weight.shape[1] - 1
+    line = join([state[taken.slots], new], 2)
+    found = causal_conv1d(new, weight, bias, activation, initial_state=line[..., k - v : k])
+    return {"y": taken.to_rows(found["y"][..., 0]), "state": taken.to_slots(line[..., 1:], state)}
 
 
 def ssd(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec.certify._functions import exp, held, silu, softplus, twice_the_real_part
+from ssm_spec.certify._pool import participants
 from ssm_spec.certify._tape import Variable, constant, join, stack
 
 Outputs = dict[str, Variable]
@@ -67,10 +68,8 @@ def selective_state_update(
     state_indices: ArrayLike | None = None,
 ) -> Outputs:
     """One step: a scan of length one, from the slots that the rows name; −1 skips a row."""
-    b, d = u.shape
-    indices = np.arange(b) if state_indices is None else np.asarray(state_indices)
-    rows = np.flatnonzero(indices >= 0)
-    slots = {int(slot): i for i, slot in enumerate(indices[rows])}
+    taken = participants(state_indices, u.shape[0])
+    rows = taken.rows
     found = selective_scan(
         u[rows, :, None],
         delta[rows, :, None],
@@ -81,15 +80,13 @@ def selective_state_update(
         None if z is None else z[rows, :, None],
         delta_bias,
         delta_softplus,
-        initial_state=state[indices[rows]],
+        initial_state=state[taken.slots],
         b_discretization=b_discretization,
     )
-    y, new = found["y"][..., 0], found["last_state"]
-    place = {int(row): i for i, row in enumerate(rows)}
-    skipped = constant(np.zeros(d))
-    y_rows = [y[place[i]] if i in place else skipped for i in range(b)]
-    pool = [new[slots[i]] if i in slots else state[i] for i in range(state.shape[0])]
-    return {"y": stack(y_rows, 0, y), "state": stack(pool, 0, state)}
+    return {
+        "y": taken.to_rows(found["y"][..., 0]),
+        "state": taken.to_slots(found["last_state"], state),
+    }
 
 
 def _by_channel(M: Variable, d: int) -> Variable:

@@ -60,6 +60,14 @@ class Draw:
         """l."""
         return LONGEST if self.regime == "long" else int(self.rng.choice(_LENGTHS))
 
+    def slots(self, batch: int) -> tuple[int, Inputs]:
+        """How many states there are, and whose they are where they lie in a pool; some rows are skipped."""
+        if not self.flip():
+            return batch, {}
+        chosen = self.rng.permutation(batch + 2)[:batch]
+        chosen[0] = -1 if self.flip(0.3) else chosen[0]
+        return batch + 2, {"state_indices": chosen}
+
     def real(self, *shape: int) -> Array:
         """Real numbers: of one size, of all sizes with exact zeros, or of opposite sign and nearly equal."""
         x = self.rng.standard_normal(shape)

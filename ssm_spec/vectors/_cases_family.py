@@ -45,6 +45,14 @@ def _convolutions() -> Iterator[Case]:
             arrays["bias"] = dice.real(3)
         name = f"w{w}-silu" if more else f"w{w}"
         yield posed(op, name, "conv1d-step-1 conv1d-5", dice, arrays, **more)
+    for w, k, slots in ((4, 6, None), (1, 2, None), (4, 4, np.array([5, -1, 0, 3]))):
+        dice, pooled = Dice(f"{op} {w} of {k}"), slots is not None
+        arrays = {"x": dice.real(4, 3), "state": dice.real(6 if pooled else 4, 3, k)}
+        arrays |= {"weight": dice.real(3, w), "bias": dice.real(3)}
+        clause = "conv1d-step-2 conv1d-step-3" if pooled else "conv1d-step-2"
+        arrays |= {"state_indices": slots} if slots is not None else {}
+        name = f"w{w}-of-{k}-pool" if pooled else f"w{w}-of-{k}"
+        yield posed(op, name, clause, dice, arrays, activation="silu")
 
 
 def _heads(

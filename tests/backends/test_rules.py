@@ -13,6 +13,7 @@ from ssm_backends.operators.layers import H3
 from ssm_backends.operators.linear import SSM_RECURRENCE
 from ssm_backends.operators.mamba3 import MAMBA3_SISO, MAMBA3_SISO_STEP
 from ssm_backends.operators.selective import SELECTIVE_SCAN, SELECTIVE_STATE_UPDATE
+from ssm_backends.operators.short_convolution import CAUSAL_CONV1D_UPDATE
 
 from .calls import SIZES, Meta, call
 from .refusals import refused
@@ -31,6 +32,13 @@ RULES: list[tuple[Operator, str, str, dict[str, Any]]] = [
     (SELECTIVE_SCAN, "cu_seqlens", "it needs b = 1", {"cu_seqlens": Meta((3,), "int32")}),
     (SELECTIVE_SCAN, "initial_state", "its first dimension is b", {"initial_state": Meta((3, 6, 3))}),
     (SELECTIVE_STATE_UPDATE, "state", "its first dimension is b", {"state": Meta((3, 6, 3))}),
+    (CAUSAL_CONV1D_UPDATE, "state", "its first dimension is b", {"state": Meta((3, 6, 7))}),
+    (
+        CAUSAL_CONV1D_UPDATE,
+        "state",
+        "it must hold k ≥ v inputs, where `weight` has v + 1 taps",
+        {"state": Meta((2, 6, 2))},
+    ),
     *(
         (operator, "B", "its number of groups g must divide h", {"B": Meta(shape), "C": Meta(shape)})
         for operator, shape in ((SSD, (2, 5, 2, 3)), (SSD_UPDATE, (2, 2, 3)))
@@ -65,16 +73,37 @@ def test_rules_between_arguments(operator: Operator, name: str, text: str, chang
 
 
 def test_every_rule_is_tested() -> None:
-    declared = {(o.name, r.argument, r.text) for o in OPERATORS.values() for r in o.rules}
+    declared = {
+        (o.name, r.argument, r.text) for o in OPERATORS.values() for r in o.rules if r.feature is None
+    }
     assert declared == {(operator.name, name, text) for operator, name, text, _ in RULES}
 
 
+@pytest.mark.parametrize(("k", "features"), [(3, set()), (4, {"long_state"}), (9, {"long_state"})])
+def test_a_rule_that_a_backend_may_claim_to_serve_without_is_a_feature(k: int, features: set[str]) -> None:
+    given = call(CAUSAL_CONV1D_UPDATE) | {"state": Meta((2, 6, k))}
+    assert validate(CAUSAL_CONV1D_UPDATE, **given).features == features
+
+
+def test_a_state_of_a_filter_of_one_tap_may_be_empty() -> None:
+    given = call(CAUSAL_CONV1D_UPDATE) | {"state": Meta((2, 6, 0)), "weight": Meta((6, 1))}
+    assert validate(CAUSAL_CONV1D_UPDATE, **given).features == set()
+
+
+def test_a_state_that_is_too_short_is_told_with_the_shape_that_was_given() -> None:
+    message = refused(
+        ShapeError, "state", CAUSAL_CONV1D_UPDATE, call(CAUSAL_CONV1D_UPDATE) | {"state": Meta((2, 6, 2))}
+    )
+    assert message == (
+        "`state`: it must hold k ≥ v inputs, where `weight` has v + 1 taps; "
+        "got shape (2, 6, 2), dtype float64"
+    )
+
+
 def test_a_pool_has_its_own_number_of_slots() -> None:
-    given = call(SELECTIVE_STATE_UPDATE) | {
-        "state": Meta((17, 6, 3)),
-        "state_indices": Meta((2,), "int64"),
-    }
-    assert validate(SELECTIVE_STATE_UPDATE, **given).sizes["r"] == 17
+    for operator in (SELECTIVE_STATE_UPDATE, CAUSAL_CONV1D_UPDATE):
+        given = call(operator) | {"state": Meta((17, 6, 3)), "state_indices": Meta((2,), "int64")}
+        assert validate(operator, **given).sizes["r"] == 17
 
 
 def test_packed_sequences_have_their_own_states() -> None:

@@ -15,7 +15,7 @@ from ssm_backends.errors import REFUSALS, NotSupportedError
 from ssm_backends.front.choice import choose
 from ssm_backends.front.kinds import Function, kind_of, recall, remember
 from ssm_backends.schema import Operator
-from ssm_backends.tracing import Described, Patterns, Refused, described, inputs_of
+from ssm_backends.tracing import Described, Refused, described, inputs_of, validate_described
 from ssm_backends.validation import as_python, check_sizes, find, validate, validate_unsized
 
 _TRACED: Final = SimpleNamespace()
@@ -59,11 +59,15 @@ def served(
 def _served_traced(
     operator: Operator, inputs: Mapping[str, Any], backend: str | None
 ) -> tuple[Function, dict[str, Any]]:
-    chosen, names, patterns, refused = choose_traced(operator.name, backend, described(operator, inputs))
+    arguments = described(operator, inputs)
+    names, patterns, refused = validate_described(operator.name, arguments)
     if refused is not None:  # raised here, PyTorch leaves the call to Python, which tells it as ever
         raise refused[0](refused[1])
     given = {name: inputs[name] for name in names}
-    check_sizes(operator, given, patterns)
+    of_sizes = check_sizes(operator, given, patterns)
+    chosen, refused = choose_traced(operator.name, backend, arguments, of_sizes)
+    if refused is not None:
+        raise refused[0](refused[1])
     return getattr(_TRACED, chosen), given
 
 
@@ -79,27 +83,32 @@ def _compiling() -> bool:
 
 
 def choose_traced(
-    op: str, backend: str | None, arguments: Described
-) -> tuple[str, tuple[str, ...], Patterns, Refused | None]:
+    op: str, backend: str | None, arguments: Described, of_sizes: tuple[str, ...]
+) -> tuple[str, Refused | None]:
     """The choice while a graph is traced: by dtypes, devices and features, not by sizes.
 
     PyTorch calls it once, when it traces, and takes what it returns for a constant.
 
+    Parameters
+    ----------
+    op, backend, arguments
+        A valid call.
+    of_sizes
+        The features that its sizes need.
+
     Returns
     -------
-    Its name in the table of functions, the names of the inputs it is called with, and their symbolic shapes;
-    or the error of a call that is not valid or that nobody serves.
+    Its name in the table of functions; or the error of a call that nobody serves.
     """
     try:
-        return *_chosen(find(op), backend, arguments), None
+        return _chosen(find(op), backend, arguments, of_sizes), None
     except REFUSALS as error:
-        return "", (), (), (type(error), str(error))
+        return "", (type(error), str(error))
 
 
-def _chosen(
-    operator: Operator, backend: str | None, arguments: Described
-) -> tuple[str, tuple[str, ...], Patterns]:
-    call, patterns = validate_unsized(operator, inputs_of(arguments))
+def _chosen(operator: Operator, backend: str | None, arguments: Described, of_sizes: tuple[str, ...]) -> str:
+    call, _ = validate_unsized(operator, inputs_of(arguments))
+    call = replace(call, features=call.features.union(of_sizes))
     try:
         choice = choose(replace(call, features=call.features | {"compile"}), backend)
     except NotSupportedError:  # nobody claims to be traced whole: PyTorch will say where it cannot
@@ -108,7 +117,7 @@ def _chosen(
     words = f"{operator.name} {choice.backend.name} {number}"
     name = "served_" + words.encode().hex()  # a word that PyTorch can write
     setattr(_TRACED, name, choice.op.fn)
-    return name, tuple(call.inputs), patterns
+    return name
 
 
 choose_traced._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result

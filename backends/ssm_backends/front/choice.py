@@ -234,6 +234,36 @@ def _nobody(call: Call, library: str, device: str, order: Order, passed: list[Pa
     return f"no backend serves this call of {call.operator.name} ({order.said_by}): {why}"
 
 
+def serves_as_soon(
+    one: tuple[str, tuple[str, ...]],
+    other: tuple[str, tuple[str, ...]],
+    library: str,
+    device: str,
+    dtype: str,
+) -> bool:
+    """Whether one of two ways to do the same is served, by nobody who is asked after who serves the other.
+
+    PyTorch takes what it returns for a constant of a graph.
+
+    Parameters
+    ----------
+    one, other
+        Name of an operator, and the features that the call needs.
+    library, device, dtype
+        Of the calls' arrays.
+    """
+
+    def place(op: str, features: tuple[str, ...]) -> int | None:
+        said = outlook(op, library, device, dtype=dtype, features=frozenset(features))[1]
+        return next((i for i, reason in enumerate(said.values()) if reason is None), None)
+
+    first, second = place(*one), place(*other)
+    return first is not None and (second is None or first <= second)
+
+
+serves_as_soon._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result
+
+
 def outlook(
     op: str,
     library: str,

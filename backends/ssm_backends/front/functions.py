@@ -65,7 +65,7 @@ def _documentation(operator: Operator) -> str:
         "------",
         "ShapeError, DTypeError, DeviceError, ArgumentError",
         "    If the call is not valid: naming the argument, the rule and what was given.",
-        *(f"    `{rule.argument}`: {rule.text}." for rule in operator.rules),
+        *(f"    `{rule.argument}`: {rule.text}." for rule in operator.rules if rule.feature is None),
         "NotSupportedError, UnavailableError",
         "    If no backend, or not the one named, serves it here.",
         "UnknownBackendError",

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import DeviceError, DTypeError, NotSupportedError, ShapeError
-from ssm_backends.front.kinds import recall
+from ssm_backends.front.choice import serves_as_soon
+from ssm_backends.front.kinds import Served, recall
 from ssm_backends.mamba_ssm._known import call_as, known_kind
 from ssm_backends.mamba_ssm._tensors import (
     of_dtype,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CONVOLUTION: Final = OPERATORS["causal_conv1d"]
+_STEP: Final = OPERATORS["causal_conv1d_update"]
 _NAMES: Final = {"state_indices": "conv_state_indices", "state": "conv_state"}
 """The operator's name of an argument → the drop-in's."""
 _STEPS: Final = {2: "x: b d", 3: "x: b d l"}
@@ -81,6 +83,14 @@ def causal_conv1d_update(
     known = None if kind is None else recall(kind)
     if known is None:
         _check(*given)
+    if _is_one_call(known, *given):
+        inputs = {
+            "x": x if x.ndim == 2 else x[..., 0], "state": conv_state, "weight": weight, "bias": bias,
+            "activation": activation, "state_indices": conv_state_indices, "inplace": True,
+        }  # fmt: skip
+        step: Tensor
+        step, _ = call_as(kind, known, _NAMES, _STEP, inputs)
+        return step if x.ndim == 2 else step.unsqueeze(-1)
     _check_places(conv_state, conv_state_indices)
 
     def filtered(line: Tensor) -> Tensor:
@@ -97,6 +107,36 @@ def causal_conv1d_update(
         y = _advance_slots(steps, conv_state, cache_seqlens, conv_state_indices, kept, filtered)
     # One step is a view, whose dimensions join as x's do.
     return y[..., -1] if x.ndim == 2 else y[..., y.shape[-1] - steps.shape[-1] :].contiguous()
+
+
+def _is_one_call(
+    known: Served | None,
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    times: Tensor | None,
+    slots: Tensor | None,
+) -> bool:
+    """Whether the operator of one step serves: one step, no ring, and nobody who filters comes before it."""
+    if known is not None:
+        return "state" in known[1]
+    if times is not None or (x.ndim == 3 and x.shape[-1] != 1):
+        return False
+    import torch
+
+    needed = {
+        "compile": torch.compiler.is_compiling(),
+        "inplace": True,
+        "half_state": x.element_size() == 2,
+        "long_state": conv_state.shape[-1] >= weight.shape[1],
+        "mixed_dtypes": weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype),
+        "state_indices": slots is not None,
+    }
+    step = tuple([name for name, is_needed in needed.items() if is_needed])
+    filtering = tuple([name for name in ("mixed_dtypes", "compile") if needed[name]])
+    ways = (_STEP.name, step), (_CONVOLUTION.name, filtering)
+    return serves_as_soon(*ways, "torch", str(x.device), str(x.dtype).rpartition(".")[2])
 
 
 def _advance(

@@ -1,6 +1,7 @@
 """The short causal convolution of Mamba and its single step, declared.
 
-Symbols: b batch, d channels, l length, v inputs that a state holds; a filter has v + 1 taps.
+Symbols: b batch, d channels, l length, v inputs before the newest that a filter of v + 1 taps reads; of a
+step k inputs that a state holds, and r states, of the batch or of a pool.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ssm_backends.operators._common import BASE_FEATURES
-from ssm_backends.schema import Argument, Form, Operator, Output
+from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 _WEIGHTS: Final = (
     Argument(
@@ -92,15 +93,62 @@ CAUSAL_CONV1D_UPDATE: Final = Operator(
         Argument(name="x", doc="Input.", forms=(Form("b d", "io"),), differentiable=True),
         Argument(
             name="state",
-            doc="The inputs before the step, newest last; it is not written.",
-            forms=(Form("b d v", "state"),),
+            doc="The last k inputs before the step, newest last, or a pool of such states.",
+            forms=(Form("r d k", "state"),),
             differentiable=True,
         ),
         *_WEIGHTS,
+        Argument(
+            name="state_indices",
+            kind="index",
+            doc="Slot of the pool for each row; −1 skips the row.",
+            forms=(Form("b"),),
+            choices=("int32", "int64"),
+            default=None,
+            keyword_only=True,
+            feature="state_indices",
+        ),
+        Argument(
+            name="inplace",
+            kind="flag",
+            default=False,
+            keyword_only=True,
+            value_features={True: "inplace"},
+            doc="Write the new state into `state`.",
+        ),
     ),
     outputs=(
-        Output(name="y", shape="b d", doc="Output."),
-        Output(name="state", shape="b d v", role="state", doc="State after the step."),
+        Output(name="y", shape="b d", doc="Output; 0 in a row that is skipped."),
+        Output(
+            name="state",
+            shape="r d k",
+            role="state",
+            doc="State after the step: all inputs shifted by one, x the newest.",
+        ),
     ),
-    features=_MIXED,
+    features=_MIXED
+    | {
+        "long_state": "the state may hold more inputs than the filter reads",
+        "half_state": "the state may be stored in 16 bits",
+        "state_indices": "the state is a pool addressed by slot",
+        "inplace": "the new state is written over the old",
+    },
+    rules=(
+        Rule(
+            "state",
+            "its first dimension is b",
+            lambda c: "state_indices" in c.given or c.sizes["r"] == c.sizes["b"],
+        ),
+        Rule(
+            "state",
+            "it must hold k ≥ v inputs, where `weight` has v + 1 taps",
+            lambda c: c.sizes["k"] >= c.sizes["v"],
+        ),
+        Rule("state", "it holds v inputs", lambda c: c.sizes["k"] <= c.sizes["v"], feature="long_state"),
+    ),
+    symbols={
+        "k": "inputs that a state holds, at least v",
+        "r": "states: the batch, or the slots of a pool",
+        "v": "inputs before the newest that a filter of v + 1 taps reads",
+    },
 )

@@ -9,6 +9,7 @@ from typing import Final
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
     _ask,
+    _convolution_step,
     _crossed,
     _duality,
     _ends,
@@ -57,6 +58,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_real.REAL,
     *_short_convolution.SHORT_CONVOLUTION,
     *_short_convolution.SHORT_CONVOLUTION_STEP,
+    *_convolution_step.ENGINE,
     *_duality.SSD,
     *_duality.SSD_UPDATE,
     *_mamba3.SISO,

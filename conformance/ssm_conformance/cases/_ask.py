@@ -39,12 +39,14 @@ STREAMS: Final[Names] = {**SYSTEMS_RUN, "h3": ("typical", "complex")}
 SCANS: Final[Names] = {"selective_scan": ("typical", "plain", "groups", "complex", "packed", "offsets")}
 STEPS: Final[Names] = {"selective_state_update": ("typical", "groups", "complex", "pool")}
 SHORT: Final[Names] = {"causal_conv1d": ("typical", "packed")}
-SHORT_STEPS: Final[Names] = {"causal_conv1d_update": ("typical",)}
+SHORT_STEPS: Final[Names] = {"causal_conv1d_update": ("typical", "longer")}
+SHORT_POOLS: Final[Names] = {"causal_conv1d_update": ("typical", "longer", "pool")}
 DUAL: Final[Names] = {"ssd": ("typical", "plain", "groups", "packed")}
 DUAL_STEPS: Final[Names] = {"ssd_update": ("typical", "groups")}
 TURNED: Final[Names] = {"mamba3_siso": ("typical", "groups", "packed")}
 SINGLE_STEPS: Final[Names] = {**SHORT_STEPS, **DUAL_STEPS, "mamba3_siso_step": ("typical", "groups")}
-EVERY: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
+_FORMS: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
+EVERY: Final[Names] = {**_FORMS, **SHORT_POOLS}
 UNPACKED: Final = ("typical", "plain", "groups", "complex")
 PACKS: Final[Names] = {
     "selective_scan": ("packed", "offsets"),

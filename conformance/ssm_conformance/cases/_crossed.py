@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ssm_conformance.case import Level, Recipe
+from ssm_conformance.cases._convolution_step import LONGER, pooled
 from ssm_conformance.cases._duality import LIMITS, update_inputs
 from ssm_conformance.cases._layers import (
     H3,
@@ -41,6 +42,7 @@ _LAST: Final = {"return_last_state": True}
 _STATES: Final = ("angle_state", "ssm_state", "k_state", "v_state")
 _CONV: Final = ("bias", "activation", "initial_state", "seq_idx", "return_last_state")
 _RULES: Final = ("bilinear", "forward_euler", "backward_euler")
+_ENGINE: Final = ("bias", "activation", "inplace")
 _SLOW: Final = {"low": 1e-4, "high": 1e-2, "sign": -1.0}
 
 
@@ -56,9 +58,16 @@ def _filters() -> Iterator[tuple[str, Row]]:
         conv = conv_inputs(2, 3, 40, w, initial=True, seq_idx=back_again(40, 7, 20))
         yield f"taps-{w}", ("causal_conv1d", OUTPUT, conv, _CONV)
         yield f"taps-{w}", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 3, w), ("bias", "activation"))
+        yield f"taps-{w}-pool", ("causal_conv1d_update", LONGER, _served(3, w), _ENGINE)
     wide = conv_inputs(2, 72, 600, 4, initial=True, seq_idx=back_again(600, 480, 530))
     yield "large", ("causal_conv1d", OUTPUT, wide, _CONV)
     yield "large", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 72, 4), ("bias", "activation"))
+    yield "large-pool", ("causal_conv1d_update", LONGER, _served(72, 4), _ENGINE)
+
+
+def _served(d: int, w: int) -> dict[str, Any]:
+    """A step on a pool of states that hold one input more than the filter reads, in place."""
+    return pooled(3, d, w, 5, [3, -1, 0], k=w, inplace=True)
 
 
 def _heads() -> Iterator[tuple[str, Row]]:

@@ -13,6 +13,7 @@ from ssm_conformance.cases._ask import (
     EVERY,
     SCANS,
     SHORT,
+    SHORT_POOLS,
     SINGLE,
     SINGLE_STEPS,
     STEPS,
@@ -35,6 +36,7 @@ UNWRITTEN: Final[Names] = {
 GIVEN_BACK: Final[Names] = {
     "selective_scan": ("empty-initial", "offsets-empty"),
     "selective_state_update": ("pool-idle",),
+    "causal_conv1d_update": ("pool-idle",),
     "ssd": ("empty-initial",),
     **dict.fromkeys((*TURNED, *SHORT), ("empty",)),
 }
@@ -242,6 +244,7 @@ def under_pytorch() -> Iterator[Ask]:
         **DUAL,
         **TURNED,
         **SINGLE_STEPS,
+        **SHORT_POOLS,
         "selective_scan": ("groups", "complex", "packed", "offsets"),
         "selective_state_update": ("groups", "complex", "pool"),
     }
@@ -255,7 +258,7 @@ def under_pytorch() -> Iterator[Ask]:
         method="compiled",
         variant="compiled",
         clause=ONE_GRAPH,
-        of={"selective_state_update": ("pool-inplace",)},
+        of={"selective_state_update": ("pool-inplace",), "causal_conv1d_update": ("pool-inplace",)},
         level="full",
         options={"claim": "compile"},
         first=SINGLE,

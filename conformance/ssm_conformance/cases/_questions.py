@@ -34,6 +34,7 @@ PADDING: Final = "scan-3: steps with u = 0 before the first one leave a state of
 INVARIANT: Final = (
     "recurrence-1: with parameters constant in time the scan is h_t = Ā h_{t−1} + B̄ u_t, and K * u"
 )
+UNREAD: Final = "conv1d-step-2: what the filter does not read reaches no output but the state"
 SKIPPED: Final = "step-2: a skipped row reaches nothing, nor does a slot that no row names"
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
 
@@ -240,14 +241,34 @@ ASKED: Final = (
         method="in_place",
         variant="in-place",
         clause=IN_PLACE,
-        of={"selective_state_update": ("inplace", "half-state-inplace", "pool-inplace")},
+        of={
+            "selective_state_update": ("inplace", "half-state-inplace", "pool-inplace"),
+            "causal_conv1d_update": (
+                "inplace",
+                "inplace-longer",
+                "half-state-inplace",
+                "pool-inplace",
+                "served",
+            ),
+        },
     ),
     Ask(
         check="property",
         method="skipped",
         variant="skipped",
         clause=SKIPPED,
-        of={"selective_state_update": ("pool", "pool-of-few")},
+        of={
+            "selective_state_update": ("pool", "pool-of-few"),
+            "causal_conv1d_update": ("pool", "pool-of-few", "pool-longer", "served"),
+        },
+        first=COMMON,
+    ),
+    Ask(
+        check="extreme",
+        method="unread",
+        variant="unread",
+        clause=UNREAD,
+        of={"causal_conv1d_update": ("longer", "much-longer", "longer-one-tap", "pool-longer")},
         first=COMMON,
     ),
 )

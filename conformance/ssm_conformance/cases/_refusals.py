@@ -33,6 +33,7 @@ RULES: Final = {
         ("state", "rows", "typical"),
         ("state", "real", "complex"),
     ),
+    "causal_conv1d_update": (("state", "rows", "typical"), ("state", "short", "typical")),
 }
 """Operator → (argument, broken rule, recipe): what concerns several arguments at once."""
 

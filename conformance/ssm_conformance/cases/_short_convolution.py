@@ -71,11 +71,13 @@ SHORT_CONVOLUTION: Final = (
 )
 
 
-def step_inputs(b: int, d: int, w: int, **more: Any) -> dict[str, Any]:
-    """One decode step of a Mamba layer."""
+def step_inputs(
+    b: int, d: int, w: int, *, k: int | None = None, slots: int | None = None, **more: Any
+) -> dict[str, Any]:
+    """One decode step of a Mamba layer; k inputs that a state holds, w − 1 if they are not given."""
     return {
         "x": Draw((b, d)),
-        "state": Draw((b, d, w - 1)),
+        "state": Draw((b if slots is None else slots, d, w - 1 if k is None else k)),
         "weight": Draw((d, w)),
         "bias": Draw((d,)),
         "activation": "silu",

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from ssm_conformance.case import Recipe
+from ssm_conformance.cases._convolution_step import LONGER, pooled
 from ssm_conformance.cases._duality import LIMITS, update_inputs
 from ssm_conformance.cases._layers import (
     H3,
@@ -73,6 +74,8 @@ def _recipes() -> Iterator[Recipe]:
     names = ("bias", "activation", "initial_state", "seq_idx", "return_last_state")
     yield from _with("causal_conv1d", OUTPUT, conv, names)
     yield from _with("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 3, 4), ("bias", "activation"))
+    served = pooled(3, 3, 4, 5, [3, -1, 0], k=4, inplace=True)
+    yield from _with("causal_conv1d_update", LONGER, served, ("bias", "activation", "inplace"), "pool-longer")
     update = update_inputs(2, 4, 3, 2, dt=_steps(2, 4), dt_bias=_bias(4), dt_limit=(0.05, 0.2))
     yield from _with("ssd_update", LIMITS, update, ("D", "z", "dt_bias", "dt_softplus", "dt_limit"))
     siso = siso_inputs(2, 9, 3, 2, 4, initial=True, seq_idx=_TWO)

@@ -25,7 +25,7 @@ from ssm_conformance.checks.inputs import in_place, unchanged
 from ssm_conformance.checks.modes import modes
 from ssm_conformance.checks.placement import far, gradient_layout, guarded, layout, poison
 from ssm_conformance.checks.poison import can_poison
-from ssm_conformance.checks.pools import skipped
+from ssm_conformance.checks.pools import skipped, unread
 from ssm_conformance.checks.properties import anticausality, causality, packing, packing_gradients
 from ssm_conformance.checks.reduction import time_invariant
 from ssm_conformance.checks.refusals import bad_input, not_supported
@@ -60,6 +60,7 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "anticausality": anticausality,
     "packing": packing,
     "skipped": skipped,
+    "unread": unread,
     "packing_gradients": packing_gradients,
     "separate": separate,
     "separate_gradients": separate_gradients,

@@ -78,6 +78,7 @@ def steps(subject: Subject) -> Finding:
     dtypes = subject.case.dtypes()
     inputs = {name: subject.draw(draw, dtypes[name], *key, name) for name, draw in whole.items()}
     state, outputs = {given: inputs[given] for given in states.values()}, []
+    begun = {name: item.exact[..., _unread(subject) :] for name, item in state.items()}
     for t in range(length):
         now = {
             name: item.take(along(times[name], t)) if name in times else item for name, item in inputs.items()
@@ -87,9 +88,16 @@ def steps(subject: Subject) -> Finding:
         outputs.append(result["y"].array)
     scan = OPERATORS[WHOLE[subject.case.op]]
     y = Stored(np.stack(outputs, axis=outputs_over_time(scan)["y"]), subject.case.dtype)
-    last = dict(zip(carried(scan), state.values(), strict=True))
-    exact = _scan(subject, {name: item.exact for name, item in inputs.items()})
+    ends = [item.take((..., slice(_unread(subject), None))) for item in state.values()]
+    last = dict(zip(carried(scan), ends, strict=True))
+    exact = _scan(subject, {name: item.exact for name, item in inputs.items()} | begun)
     return summary(judge_all(subject, {"y": y} | last, exact))
+
+
+def _unread(subject: Subject) -> int:
+    """How many inputs a state holds that its filter does not read: the whole begins and ends without them."""
+    sizes = subject.call.sizes
+    return sizes["k"] - sizes["v"] if {"k", "v"} <= set(sizes) else 0
 
 
 def _times(case: Case) -> dict[str, int]:

@@ -96,7 +96,7 @@ def _rows(symbols: list[str], shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _symbols(subject: Subject) -> dict[str, list[str]]:
     """Argument, or output with a cotangent → its symbols; its batch alone, where they do not fit its form."""
-    known = axes(subject) | output_axes(subject.case.operator)
+    known = _of_batch(subject, axes(subject) | output_axes(subject.case.operator))
     arrays = subject.stored | subject.cotangents
     return {
         name: known[name]
@@ -105,6 +105,13 @@ def _symbols(subject: Subject) -> dict[str, list[str]]:
         for name in known
         if name in arrays
     }
+
+
+def _of_batch(subject: Subject, symbols: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The symbols, where a row of state is the batch's, which it is not in a pool or of packed sequences."""
+    if {"state_indices", "cu_seqlens"} & set(subject.stored):
+        return dict(symbols)
+    return {name: ["b" if s == "r" else s for s in shape] for name, shape in symbols.items()}
 
 
 def _middle_of(symbols: list[str], shape: tuple[int, ...], row: int) -> tuple[int, ...]:
@@ -149,8 +156,10 @@ def _reaches(subject: Subject) -> Iterator[Comparison]:
 
 def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
     """For one element of each input that has a batch: other rows, channels that are apart, and its time."""
-    outputs = {output.name: output.shape.split() for output in subject.case.operator.outputs}
-    for name, symbols in axes(subject).items():
+    outputs = _of_batch(
+        subject, {output.name: output.shape.split() for output in subject.case.operator.outputs}
+    )
+    for name, symbols in _of_batch(subject, axes(subject)).items():
         item = subject.stored[name]
         if symbols[0] != "b" or item.index or not item.array.size:
             continue

@@ -105,6 +105,11 @@ def _longer(subject: Subject, argument: str, axis: int) -> Stored:
     return Stored(repeated, item.dtype)
 
 
+def _shorter(subject: Subject, argument: str) -> Stored:
+    """A state of one input less than the filter reads."""
+    return subject.stored[argument].take((..., slice(1, None)))
+
+
 def _another_size(subject: Subject, argument: str) -> Stored:
     axis = shared_axis(subject.case.recipe, argument)
     if axis is None:
@@ -132,6 +137,7 @@ ARRAYS: Final[Mapping[str, Callable[[Subject, str], Stored]]] = {
     "rank": _deeper,
     "size": _another_size,
     "rows": lambda subject, argument: _longer(subject, argument, 0),
+    "short": _shorter,
     "groups": _groups,
     "bool-dtype": _of_dtype("bool"),
     "integer-dtype": _of_dtype("int64"),

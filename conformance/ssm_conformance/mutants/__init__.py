@@ -12,6 +12,7 @@ from typing import Final
 from ssm_backends import ArgumentError, Backend
 from ssm_conformance.mutants.defects.apart import APART
 from ssm_conformance.mutants.defects.convolution import CONVOLUTION
+from ssm_conformance.mutants.defects.convolution_steps import CONVOLUTION_STEPS
 from ssm_conformance.mutants.defects.crossed import CROSSED
 from ssm_conformance.mutants.defects.customs import CUSTOMS
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
@@ -72,6 +73,7 @@ TABLES: Final = (
     SYSTEMS,
     CONVOLUTION,
     SHORT_CONVOLUTION,
+    CONVOLUTION_STEPS,
     LAYERS,
     LAYER_GRADIENTS,
     MODAL,

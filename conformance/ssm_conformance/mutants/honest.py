@@ -10,6 +10,7 @@ from ssm_backends import Backend
 from ssm_conformance.mutants.kernels.adjoint import Honest, Saving
 from ssm_conformance.mutants.kernels.chunked import Chunked
 from ssm_conformance.mutants.kernels.convolution import Convolution, Legs, Transformed
+from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
 from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
@@ -23,7 +24,7 @@ from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.online_memory import Compress
 from ssm_conformance.mutants.kernels.orders import Arriving, Balanced, KoggeStone, Reversed, Subtractive
 from ssm_conformance.mutants.kernels.pytorch import ByHand, OnGpu, Registered, TorchScan, Whole
-from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
 from ssm_conformance.mutants.kernels.torch_layers import TorchH3, TorchLssl, TorchS5

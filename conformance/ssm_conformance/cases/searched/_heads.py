@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ssm_conformance.cases import _duality, _mamba3, _short_convolution
+from ssm_conformance.cases._selective import fixed
 from ssm_conformance.cases.searched._selective import DELTAS, resets
 from ssm_conformance.cases.searched._space import (
     COUNTS,
@@ -76,7 +77,13 @@ def _conv1d(chosen: Chosen) -> dict[str, Any]:
 
 def _conv1d_update(chosen: Chosen) -> dict[str, Any]:
     b, d, w = chosen.b, chosen.d, chosen.w
-    return _filtered(chosen, _short_convolution.step_inputs(b, d, w, x=chosen.draw(b, d)))
+    longer = {"k": w + 2} if "longer" in chosen.words else {}
+    inputs = _short_convolution.step_inputs(b, d, w, x=chosen.draw(b, d), **longer)
+    if "pool" in chosen.words:
+        places = [-1, *range(b + 1, 2, -1)]  # the first row is skipped, and so are the first slots
+        inputs |= {"state": Draw((b + 2, *inputs["state"].shape[1:]))}
+        inputs |= {"state_indices": fixed(places[:b], (b,), dtype="int32")}
+    return _filtered(chosen, inputs)
 
 
 def _filtered(chosen: Chosen, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +181,6 @@ HEADS: Final = (
         {"b": ROWS, "d": COUNTS, "w": (1, 2, 3, 4, 5, 31)},
         _conv1d_update,
         _U,
-        ("bias", "silu"),
+        ("bias", "silu", "longer", "pool"),
     ),
 )

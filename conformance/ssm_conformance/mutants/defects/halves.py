@@ -11,12 +11,13 @@ from ssm_backends.dtypes import HALF, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.convolution import Convolution
+from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.duality import Dual, DualStep
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
 from ssm_conformance.mutants.kernels.scan import Problem
-from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import Recurrence
 from ssm_conformance.mutants.mutant import Mutant

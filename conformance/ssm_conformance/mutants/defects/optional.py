@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.duality import Dual, DualStep
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.mamba3 import Siso, SisoStep
 from ssm_conformance.mutants.kernels.modal import S4d
-from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.systems import Recurrence
 from ssm_conformance.mutants.mutant import Mutant
 

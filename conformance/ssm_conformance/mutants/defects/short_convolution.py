@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
+from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.mutant import Mutant
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.convolution import Convolution
+from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint
 from ssm_conformance.mutants.kernels.scan import Problem, State
-from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.mutant import Mutant
 
 CHUNK: Final = 64

@@ -10,12 +10,13 @@ import numpy as np
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.convolution import Convolution
+from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel, S4Kernel
 from ssm_conformance.mutants.kernels.online_memory import Compress
 from ssm_conformance.mutants.kernels.scan import Problem
-from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution, ShortConvolutionStep
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
 from ssm_conformance.mutants.mutant import Mutant

@@ -1,0 +1,145 @@
+"""The honest single step of the short convolution: the convolution at length one, of states in a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ssm_backends.dtypes import HALF, compute_dtype, dtype_name
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.kernel import DTYPES, Kernel
+from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
+
+
+class ShortConvolutionStep(Kernel):
+    """The operator ``causal_conv1d_update``; the line is a row's state followed by x.
+
+    Parameters
+    ----------
+    whole
+        The convolution whose methods it goes through.
+    """
+
+    op: ClassVar[str] = "causal_conv1d_update"
+    claims: ClassVar[Mapping[str, Any]] = {
+        "dtypes": DTYPES,
+        "gradients": "all",
+        "features": ("mixed_dtypes", "long_state", "half_state", "state_indices", "inplace"),
+        "deterministic": True,
+    }
+
+    def __init__(self, whole: ShortConvolution | None = None) -> None:
+        self.whole = ShortConvolution() if whole is None else whole
+
+    def rows_and_slots(self, state_indices: Array | None, b: int) -> tuple[Array, Array]:
+        """The rows of the batch that take the step, and where the state of each lies."""
+        if state_indices is None:
+            return np.arange(b), np.arange(b)
+        rows = np.flatnonzero(state_indices >= 0)
+        return rows, state_indices[rows]
+
+    def written(self, rows: Array, slots: Array) -> Array:
+        """Where the new states go."""
+        return slots
+
+    def target(self, state: Array, inplace: bool) -> Array:
+        """Where the new states are written: over the old ones only if that is asked for."""
+        return state if inplace else state.copy()
+
+    def read(self, before: Array, v: int) -> Array:
+        """What the filter reads of states (rows, d, k): the newest v inputs."""
+        return before[..., before.shape[-1] - v :]
+
+    def shifted(self, line: Array, v: int) -> Array:
+        """The new states, (rows, d, k)."""
+        return line[..., 1:]
+
+    def entering(self, u: Array, x: Any, state: Any) -> Array:
+        """x as it enters the states, before it is rounded to their dtype."""
+        return u
+
+    def handed_on(self, r: Array) -> Array:
+        """Of the new states' cotangents, what reaches inputs that are not read."""
+        return r
+
+    def at_rest(self, y: Array, rows: Array, b: int) -> Array:
+        """Every row's output: 0 where it is skipped."""
+        out = np.zeros((b, *y.shape[1:]), y.dtype)
+        out[rows] = y
+        return out
+
+    def wide(self, state: Any, compute: str) -> Array:
+        """The states in the compute type; beside them, where they are kept in 16 bits."""
+        return self.load(state, compute) if dtype_name(state) in HALF else state
+
+    def held(self, state: Any, new: Array, inplace: bool) -> Any:
+        """The new states in the dtype of the old ones: in 16 bits they are rounded here."""
+        dtype = dtype_name(state)
+        if dtype not in HALF:
+            return new
+        narrow = self.store(new, dtype)
+        if not inplace:
+            return narrow
+        if dtype == "bfloat16":
+            state.bits[...] = narrow.bits
+        else:
+            state[...] = narrow
+        return state
+
+    def __call__(
+        self, *, x: Any, state: Any, state_indices: Any = None, inplace: bool = False, **given: Any
+    ) -> Any:
+        """The operator."""
+        compute, v = compute_dtype([dtype_name(x)]), given["weight"].shape[1] - 1
+        rows, slots = self.rows_and_slots(state_indices, x.shape[0])
+        wide = self.wide(state, compute)
+        before = wide[slots]
+        y = self.whole(x=x[rows][..., None], initial_state=self.read(before, v), **given)
+        u = self.entering(self.load(x, compute), x, state)
+        line = np.concatenate([before, u[rows][..., None]], axis=-1)
+        new = self.target(wide, inplace)
+        new[self.written(rows, slots)] = self.shifted(line, v)
+        out = self.at_rest(self.load(y, compute)[..., 0], rows, x.shape[0])
+        with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
+            return self.store(out, dtype_name(x)), self.held(state, new, inplace)
+
+    def vjp(
+        self,
+        cotangents: Mapping[str, Any],
+        wrt: tuple[str, ...],
+        saved: None,
+        *,
+        x: Any,
+        state: Any,
+        state_indices: Any = None,
+        inplace: bool = False,
+        **given: Any,
+    ) -> dict[str, Any]:
+        """Gradients, as the contract's ``vjp``: those of the convolution, and what is handed on."""
+        compute, v = compute_dtype([dtype_name(x)]), given["weight"].shape[1] - 1
+        rows, slots = self.rows_and_slots(state_indices, x.shape[0])
+        u, wide = self.load(x, compute), self.wide(state, compute)
+        unread = wide.shape[-1] - v
+        r = self.cotangent(cotangents, "y", u, compute)[rows][..., None]
+        r_state = self.cotangent(cotangents, "state", wide, compute)
+        names = ("x", "initial_state", *(name for name in wrt if name in given))
+        found = self.whole.vjp(
+            {"y": r, "last_state": r_state[slots][..., unread:]},
+            names,
+            None,
+            x=u[rows][..., None],
+            initial_state=wide[slots][..., unread:],
+            **given,
+        )
+        handed_on = r_state[slots][..., :unread]
+        line = np.concatenate([np.zeros_like(handed_on), found["initial_state"], found["x"]], axis=-1)
+        line[..., 1 : unread + 1] += self.handed_on(handed_on)
+        new = r_state.copy()
+        new[slots] = line[..., :-1]
+        own = {
+            "x": self.store(self.at_rest(line[..., -1], rows, x.shape[0]), dtype_name(x)),
+            "state": self.store(new, dtype_name(state)),
+        }
+        return {name: own[name] if name in own else found[name] for name in wrt}
