@@ -7,7 +7,8 @@ from importlib.metadata import version
 import torch
 
 from ssm_backends import Backend, Op, TorchArrays, UnavailableError, hookimpl
-from ssm_triton.convolution import TAPS, causal_conv1d, causal_conv1d_update
+from ssm_triton.convolution import TAPS, causal_conv1d
+from ssm_triton.convolution_update import KEPT, causal_conv1d_update
 from ssm_triton.scan import selective_scan
 from ssm_triton.ssd import CHUNK, ssd
 from ssm_triton.step import selective_state_update
@@ -23,6 +24,7 @@ __all__ = [
 
 _DTYPES = ("float16", "float32", "float64")
 _BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")
+_POOL = ("mixed_dtypes", "long_state", "state_indices", "inplace")
 
 
 @hookimpl
@@ -99,13 +101,29 @@ def ssm_backend(device: str | None) -> Backend:
                 limits={"v": TAPS - 1},
                 deterministic=True,
             ),
-            "causal_conv1d_update": Op(
-                causal_conv1d_update,
-                dtypes=dtypes,
-                gradients="all",
-                features=("mixed_dtypes", *pytorch),
-                limits={"v": TAPS - 1},
-                deterministic=True,
+            "causal_conv1d_update": (
+                Op(
+                    causal_conv1d_update,
+                    dtypes=dtypes,
+                    gradients="all",
+                    features=("mixed_dtypes", *pytorch),
+                    limits={"v": TAPS - 1},
+                    deterministic=True,
+                ),
+                Op(
+                    causal_conv1d_update,
+                    dtypes=dtypes,
+                    features=(
+                        "mixed_dtypes",
+                        "long_state",
+                        "state_indices",
+                        "inplace",
+                        *half_state,
+                        *pytorch,
+                    ),
+                    limits={"v": TAPS - 1, "k": KEPT},
+                    deterministic=True,
+                ),
             ),
         }
         | ({"ssd": dual} if kind == "cpu" or products_are_judged(device) else {}),

@@ -26,7 +26,7 @@ from ssm_triton._math import exp, sigmoid
 
 
 @triton.jit
-def _sigmoid(p):
+def sigmoid_of(p):
     """σ(p); in float32 its reciprocal is a root's square: two instructions, where a division takes five."""
     if p.dtype == tl.float64:
         gate = sigmoid(p)
@@ -74,7 +74,12 @@ def convolve(
         q1, q2, q3 = reach(x2, x1, x0, k3, k2, k1, RESET)
         y3 = filtered(x3, q1, q2, q3, w0, w1, w2, w3, b, W)
         if SILU:
-            y0, y1, y2, y3 = y0 * _sigmoid(y0), y1 * _sigmoid(y1), y2 * _sigmoid(y2), y3 * _sigmoid(y3)
+            y0, y1, y2, y3 = (
+                y0 * sigmoid_of(y0),
+                y1 * sigmoid_of(y1),
+                y2 * sigmoid_of(y2),
+                y3 * sigmoid_of(y3),
+            )
         put_four(y, d, t, y_d, y_t, live, length, y0, y1, y2, y3, TIME, True)
         if LAST:  # the input of step s stands at s − length + W − 1
             k4 = goes_on(seq_idx, t + 4, s_t, length, RESET)
@@ -98,7 +103,7 @@ def _before_activation(
     g = dy
     if SILU:
         p = filtered(x0, x1, x2, x3, w0, w1, w2, w3, bias, W)
-        gate = _sigmoid(p)
+        gate = sigmoid_of(p)
         g = dy * (gate * (1.0 + p * (1.0 - gate)))
         if EDGE:
             g = tl.where(((t >= 0) & (t < length))[None, :], g, 0.0)

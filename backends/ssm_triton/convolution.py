@@ -1,4 +1,4 @@
-"""The short causal convolution as PyTorch sees it: one operator with its gradient, and its single step."""
+"""The short causal convolution as PyTorch sees it: one operator with its gradient."""
 
 from __future__ import annotations
 
@@ -152,51 +152,31 @@ def causal_conv1d(
     NotSupportedError
         If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
     """
-    y, last = _call("causal_conv1d", x, weight, bias, activation, initial_state, seq_idx, return_last_state)
+    y, last = convolved(
+        "causal_conv1d", x, weight, bias, activation, initial_state, seq_idx, return_last_state
+    )
     if not return_last_state:
         return y
     assert last is not None
     return y, last
 
 
-@checked("causal_conv1d_update")
-def causal_conv1d_update(
-    x: Tensor,
-    state: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    activation: str | None = None,
-) -> tuple[Tensor, Tensor]:
-    """One step of :func:`causal_conv1d`: y = bias + Σ_{j<w−1} w_j state_j + w_{w−1} x.
-
-    Parameters
-    ----------
-    x
-        (b, d); float64, float32, bfloat16 or float16.
-    state
-        (b, d, w − 1), float32, or float64 beside a float64 x: the last inputs, newest last; not written.
-    weight
-        (d, w) of at most four taps, x's dtype or float32.
-    bias
-        (d,), x's dtype or float32.
-    activation
-        "silu", also called "swish"; None for none.
-
-    Returns
-    -------
-    y (b, d) in x's dtype, and the state after the step, in the state's dtype.
+def filters(op: str, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Taps and bias as the kernels read them.
 
     Raises
     ------
     NotSupportedError
-        If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If there are more taps than they serve.
     """
-    y, after = _call("causal_conv1d_update", x.unsqueeze(-1), weight, bias, activation, state, None, True)
-    assert after is not None
-    return y.squeeze(-1), after
+    if weight.shape[1] > TAPS:
+        raise NotSupportedError(
+            f"`weight` must have at most {TAPS} taps in {op} of this backend; got {weight.shape[1]}"
+        )
+    return weight.contiguous(), None if bias is None else bias.contiguous()
 
 
-def _call(
+def convolved(
     op: str,
     x: Tensor,
     weight: Tensor,
@@ -206,11 +186,8 @@ def _call(
     seq_idx: Tensor | None,
     last: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    if weight.shape[1] > TAPS:
-        raise NotSupportedError(
-            f"`weight` must have at most {TAPS} taps in {op} of this backend; got {weight.shape[1]}"
-        )
-    weight, bias = weight.contiguous(), None if bias is None else bias.contiguous()
+    """(y, last state), the second if asked for; `op` is who is asked, for what is refused."""
+    weight, bias = filters(op, weight, bias)
     names = ("x", "weight", "bias", "initial_state" if op == "causal_conv1d" else "state")
     tensors = (x, weight, bias, initial)
     learn = may_be_differentiated(op, dict(zip(names, tensors, strict=True)))
