@@ -85,7 +85,5 @@ def test_autograd_sees_that_a_state_was_written_over(device: str) -> None:
 
 
 def test_a_state_that_is_too_long_is_refused_by_name(device: str) -> None:
-    with pytest.raises(
-        NotSupportedError, match=r"^`state` must hold at most 256 inputs in"
-    ):
+    with pytest.raises(NotSupportedError, match=r"^`state` must hold at most 256 inputs in"):
         causal_conv1d_update(**step(device, k=KEPT + 1, d=2))
