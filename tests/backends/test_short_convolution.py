@@ -24,6 +24,7 @@ from ssm_backends.front import calling
 from ssm_backends.mamba_ssm import convolution_update
 from ssm_conformance import assert_conforms
 
+from .conftest import Install
 from .mamba_calls import randn
 
 SIGNATURES = {
@@ -224,6 +225,47 @@ def test_one_step_is_one_call_and_gives_what_its_pieces_give(
     assert torch.equal(state, state_pieces)
     tolerance = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 8 * torch.finfo(dtype).eps}  # sums of five terms
     torch.testing.assert_close(y, y_pieces, **tolerance)
+
+
+PLUGIN = """
+    from ssm_backends import Backend, Op, TorchArrays, hookimpl
+
+    def convolution(x, weight, **inputs):
+        return x + 7
+
+    def step(x, state, weight, **inputs):
+        return x + 9, state
+
+    @hookimpl
+    def ssm_backend(device):
+        return Backend(name="{name}", version="0.3", arrays=TorchArrays(device), ops=dict({ops}))
+"""
+FILTERS = "causal_conv1d=Op(convolution, dtypes=('float32',)),"
+STEPS = "causal_conv1d_update=Op(step, dtypes=('float32',), features=('inplace', 'long_state')),"
+
+
+@pytest.mark.parametrize(
+    ("ops", "added"), [(FILTERS, 7), (STEPS, 9), (FILTERS + STEPS, 9)], ids=["filters", "steps", "both"]
+)
+def test_the_backend_that_is_asked_first_takes_the_step_as_it_can(
+    ops: str, added: int, install: Install
+) -> None:
+    """In one call where it claims that, else by the convolution, and without a warning: nothing is slower."""
+    name = f"acme{len(ops)}"  # loaded backends are remembered by name
+    install(PLUGIN.format(name=name, ops=ops), name=name, module=f"{name}_plugin")
+    given = step_of() | {"conv_state": randn(B, D, W, seed=4), "conv_state_indices": None}
+    with use(name, "torch"):
+        for _ in range(2):
+            assert torch.equal(mamba_ssm.causal_conv1d_update(**given), given["x"] + added)
+
+
+def test_a_step_that_the_first_backend_cannot_take_at_all_is_told(install: Install) -> None:
+    install(PLUGIN.format(name="acme0", ops=""), name="acme0", module="acme0_plugin")
+    with (
+        use("acme0", "torch"),
+        pytest.warns(FallbackWarning, match="not by 'acme0': it does not have the op"),
+    ):
+        mamba_ssm.causal_conv1d_update(**step_of())
 
 
 @pytest.mark.parametrize("shape", [(B, D), (B, D, 1)])
