@@ -34,7 +34,7 @@ MAMBA_ROWS: Final[tuple[Reference, ...]] = (
         vjp=_causal_conv1d_update.causal_conv1d_update_vjp,
         bounds=_causal_conv1d_update.causal_conv1d_update_bounds,
         vjp_bounds=_causal_conv1d_update.causal_conv1d_update_vjp_bounds,
-        equation="y = silu(bias + Σ_{j<w−1} w_j state_j + w_{w−1} x)",
+        equation="y = silu(bias + Σ_{j<w−1} w_j state_{k−w+1+j} + w_{w−1} x)",
         source="Gu and Dao, Mamba (2023), section 3.4 and figure 3, one step",
     ),
     Reference(

@@ -21,7 +21,6 @@ from ssm_backends import (
     use,
 )
 from ssm_backends.front import calling
-from ssm_backends.mamba_ssm import convolution_update
 from ssm_conformance import assert_conforms
 
 from .mamba_calls import randn
@@ -192,54 +191,6 @@ def test_a_step_writes_the_slots_of_its_rows_and_no_other(dtype: torch.dtype, ri
     assert torch.equal(y[served], wanted)
     assert torch.equal(given["conv_state"][slots[served]], alone)
     assert not torch.equal(alone, before[slots[served]])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize("kept", [W - 1, W, W + 3])
-def test_one_step_is_one_call_and_gives_what_its_pieces_give(
-    dtype: torch.dtype, pooled: bool, kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    serve = convolution_update.call_as
-
-    def served(*given: Any) -> Any:
-        asked.append(given[3].name)
-        return serve(*given)
-
-    monkeypatch.setattr(convolution_update, "call_as", served)
-    given = step_of(dtype) | {"conv_state": randn(7, D, kept, seed=4, dtype=dtype)}
-    if not pooled:
-        given |= {"conv_state": given["conv_state"][:B], "conv_state_indices": None}
-    found = []
-    for pieces in (False, True):
-        state = given["conv_state"].clone()
-        if pieces:  # steps of three dimensions are another kind of call, which is not known yet
-            monkeypatch.setattr(convolution_update, "serves_as_soon", lambda *_: False)
-        given["x"] = given["x"].reshape(B, D, 1) if pieces else given["x"]
-        y = mamba_ssm.causal_conv1d_update(**given | {"conv_state": state})
-        found.append((y.reshape(B, D), state))
-    assert asked == ["causal_conv1d_update", "causal_conv1d"]
-    (y, state), (y_pieces, state_pieces) = found
-    assert torch.equal(state, state_pieces)
-    tolerance = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 8 * torch.finfo(dtype).eps}  # sums of five terms
-    torch.testing.assert_close(y, y_pieces, **tolerance)
-
-
-@pytest.mark.parametrize("shape", [(B, D), (B, D, 1)])
-def test_a_step_of_one_has_the_shape_it_was_given(shape: tuple[int, ...]) -> None:
-    given = step_of()
-    given["x"] = given["x"].reshape(shape)
-    assert mamba_ssm.causal_conv1d_update(**given).shape == shape
-
-
-def test_a_state_out_of_order_is_written_where_it_lies() -> None:
-    given = step_of()
-    apart = torch.zeros(7, W + 2, D).mT[..., :W]
-    apart.copy_(given["conv_state"])
-    y = mamba_ssm.causal_conv1d_update(**given | {"conv_state": apart})
-    assert torch.equal(y, mamba_ssm.causal_conv1d_update(**given))
-    assert torch.equal(apart, given["conv_state"])
 
 
 def test_where_every_row_is_skipped_nothing_is_written() -> None:
