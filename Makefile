@@ -14,6 +14,9 @@ EXAMPLES := docs/examples
 OUTSIDE := $(VENV)/outsiders
 OUTSIDERS := $(OUTSIDE)/.installed
 
+# Hundreds of processes import the packages: they are compiled once, and kept (an empty value is none).
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: conform outsiders test lint clean
 
 conform: $(INSTALLED)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.optimize import nnls
 
 TERMS: Final[Mapping[str, str]] = {
     "1": "",
@@ -59,6 +58,8 @@ def fit(points: Sequence[Mapping[str, int]], peaks: Sequence[int]) -> Fit:
     peaks
         Bytes at each.
     """
+    from scipy.optimize import nnls  # half a second, of which a process that fits nothing needs none
+
     measured = np.maximum(np.asarray(peaks, dtype=np.float64), 1.0)
     columns = np.array(
         [[float(np.prod([point[size] for size in sizes])) for sizes in TERMS.values()] for point in points]

@@ -91,21 +91,33 @@ def catalogue(level: Level) -> tuple[Case, ...]:
 
 def find_case(case_id: str) -> Case:
     """The case of this id, of the catalogue or found by a search; ArgumentError if there is none."""
-    known = _all().get(case_id)
-    return searched.found_case(case_id) if known is None else known
+    for known in (_asked, _all):
+        if case_id in known():
+            return known()[case_id]
+    return searched.found_case(case_id)
+
+
+@cache
+def _asked() -> dict[str, Case]:
+    """All but the refusals, which take four times as long to list and of which a worker may be asked none."""
+    return _by_id((*_values(), *_questions.questions(RECIPES)))
 
 
 @cache
 def _all() -> dict[str, Case]:
+    return _by_id((*_asked().values(), *_refusals.refusals(RECIPES)))
+
+
+def _by_id(listed: tuple[Case, ...]) -> dict[str, Case]:
     cases: dict[str, Case] = {}
-    for case in _generate():
+    for case in listed:
         if case.id in cases:
             raise AssertionError(f"two cases have the id {case.id}")
         cases[case.id] = case
     return cases
 
 
-def _generate() -> Iterator[Case]:
+def _values() -> Iterator[Case]:
     for recipe in RECIPES:
         for dtype in _ask.dtypes_of(recipe):
             level = recipe.level_in(dtype)
@@ -114,5 +126,3 @@ def _generate() -> Iterator[Case]:
                 variant = "gradient" if recipe.check != "value" else ""
                 check = "gradient" if recipe.check == "value" else recipe.check
                 yield Case(recipe, dtype, check, "gradient", variant, level=level)
-    yield from _questions.questions(RECIPES)
-    yield from _refusals.refusals(RECIPES)

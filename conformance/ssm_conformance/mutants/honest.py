@@ -126,7 +126,7 @@ HONEST: Final[Mapping[str, Variant]] = {
         Variant("ssd-chunks", "SSD by products in chunks of 64, declared; forward alone.", (DualForm(),)),
         Variant("mamba3-steps", "Mamba-3 step by step, and its step.", (SisoAdjoint(), SisoAdjointStep())),
         Variant("mamba3-reduced", "The same with θ modulo 2π; forward alone.", (Reduced(),)),
-        Variant("pytorch", "PyTorch's own operators, step by step.", (TorchScan(),)),
+        Variant("pytorch", "PyTorch's own operators, every span doubled at once.", (TorchScan(),)),
         Variant("pytorch-captured", "On a GPU, where a call may be captured in a graph.", (OnGpu(),)),
         Variant("pytorch-operator", "A part is an operator registered with PyTorch.", (Registered(),)),
         Variant("pytorch-by-hand", "A part is differentiated by hand, and can be again.", (ByHand(),)),
