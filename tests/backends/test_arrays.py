@@ -19,6 +19,7 @@ from ssm_backends import (
     TorchArrays,
     UnavailableError,
 )
+from ssm_backends.arrays.storage import zeros
 
 BOTH = pytest.mark.parametrize("arrays", [NumpyArrays(), TorchArrays()], ids=["numpy", "torch"])
 DTYPES = ("float16", "float32", "float64", "complex64", "complex128", "int32", "int64")
@@ -29,6 +30,7 @@ LAYOUTS = {
     "every third": Layout(step=3),
     "offset": Layout(offset=7),
     "padded rows": Layout(pad=5),
+    "planes apart": Layout(order=(1, 0, 2), gap=4),
     "all at once": Layout(order=(1, 2, 0), step=2, offset=3, pad=1),
 }
 
@@ -95,6 +97,8 @@ def test_a_broadcast_dimension_takes_no_memory(arrays: Arrays) -> None:
         (Layout(step=3), (45, 15, 3)),
         (Layout(offset=7), (15, 5, 1)),
         (Layout(pad=5), (30, 10, 1)),
+        (Layout(gap=5), (20, 5, 1)),
+        (Layout(order=(1, 0, 2), gap=5), (5, 15, 1)),
         (Layout(broadcast=(0,)), (0, 5, 1)),
         (Layout(order=(1, 2, 0), step=2, offset=3, pad=1), (2, 25, 5)),
     ],
@@ -108,6 +112,21 @@ def test_a_layout_s_storage_holds_it() -> None:
         strides, extent = layout.strides((2, 3, 5))
         last = layout.offset + sum(s * (n - 1) for s, n in zip(strides, (2, 3, 5), strict=True))
         assert extent == last + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a mapping is refused, or is not known")
+def test_zeros_need_no_memory_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "zeros", full)
+    x = zeros(5, "complex64")
+    assert x.dtype == "complex64"
+    np.testing.assert_array_equal(x, [0] * 5)
+    x[3] = 1j
+    assert x.sum() == 1j
+    with pytest.raises(MemoryError, match=f"{2**60} numbers of float32: "):
+        zeros(2**60, "float32")
 
 
 @BOTH

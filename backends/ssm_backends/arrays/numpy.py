@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from ssm_backends.arrays.protocol import Layout, MemoryUse
+from ssm_backends.arrays.storage import zeros
 from ssm_backends.errors import DTypeError, NotSupportedError, UnavailableError
 
 
@@ -36,7 +37,7 @@ class NumpyArrays:
         if layout is None:
             return np.array(values, order="C")
         strides, extent = layout.strides(values.shape)
-        storage = np.zeros(max(extent, 1), dtype=dtype)
+        storage = zeros(max(extent, 1), dtype)
         view = as_strided(
             storage[layout.offset :], values.shape, tuple(s * storage.itemsize for s in strides)
         )

@@ -25,6 +25,8 @@ class Layout:
         Dimensions of stride 0. The values along them must be equal.
     pad
         Elements added to the extent of the fastest dimension, so that rows are not adjacent.
+    gap
+        Elements between what lies at one index of the slowest dimension and what lies at the next.
     """
 
     order: tuple[int, ...] | None = None
@@ -32,6 +34,7 @@ class Layout:
     offset: int = 0
     broadcast: tuple[int, ...] = ()
     pad: int = 0
+    gap: int = 0
 
     def strides(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
         """Strides in elements for a shape, and the length of the storage that holds it."""
@@ -40,6 +43,7 @@ class Layout:
         stride, extent = self.step, self.offset + 1
         kept = [dim for dim in order if dim not in self.broadcast]
         for position, dim in enumerate(reversed(kept)):
+            stride += self.gap if position == len(kept) - 1 else 0
             strides[dim] = stride
             extent += stride * max(shape[dim] - 1, 0)
             stride *= max(shape[dim], 1)
