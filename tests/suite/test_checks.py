@@ -22,7 +22,7 @@ from . import wrong
 SCAN = "selective_scan/{}/float32/{}"
 DEFECTS = [
     ("robustness", "transposed-typical", wrong.backend(wrong.as_if_contiguous), "times the bound"),
-    ("robustness", "far-small", wrong.backend(wrong.short_offsets), "`u` spread over 2³¹ elements"),
+    ("robustness", "far-small", wrong.backend(wrong.short_offsets), "`u` reaching past 2³¹"),
     ("robustness", "poisoned-typical", wrong.backend(wrong.before_it_is_written), "NaN in fresh memory"),
     ("robustness", "guarded-typical", wrong.backend(wrong.neighbour_written), "`u` was written"),
     ("robustness", "guarded-plain", wrong.backend(wrong.neighbour_read), "with NaN before and after"),

@@ -19,11 +19,12 @@ from ssm_conformance.checks.captured import captured
 from ssm_conformance.checks.chaining import chaining, steps
 from ssm_conformance.checks.compiled import compiled
 from ssm_conformance.checks.confinement import confinement, confinement_gradients
+from ssm_conformance.checks.distance import far
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.inputs import in_place, unchanged
 from ssm_conformance.checks.modes import modes
-from ssm_conformance.checks.placement import far, gradient_layout, guarded, layout, poison
+from ssm_conformance.checks.placement import gradient_layout, guarded, layout, poison
 from ssm_conformance.checks.poison import can_poison
 from ssm_conformance.checks.pools import skipped
 from ssm_conformance.checks.properties import anticausality, causality, packing, packing_gradients

@@ -1,11 +1,10 @@
-"""Where arrays lie must not matter: strides, offsets past 2³¹, neighbours, what memory held before."""
+"""Where arrays lie must not matter: strides, neighbours, what memory held before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,9 @@ from ssm_backends import Layout, validate
 from ssm_conformance.checks.accuracy import judge_backward, judge_outputs, judge_passes
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.poison import poisoned
-from ssm_conformance.checks.pytorch import named
-from ssm_conformance.checks.subject import Stored, Subject, Unobservable
+from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.storage import store
 
-FAR: Final = 2**31 + 2**20
-"""Elements from the first element of an array to its last: more than 32 bits can count."""
-T = TypeVar("T")
 GUARD: Final = 64
 """Elements before and after an array that must stay as they are, at least."""
 
@@ -40,46 +35,6 @@ def gradient_layout(subject: Subject) -> Finding:
     call = arranged.into(arranged.stored, _layouts(arranged.stored, how))
     cotangents = arranged.into_cotangents(_layouts(arranged.cotangents, how))
     return judge_backward(arranged, call, cotangents)
-
-
-def far(subject: Subject) -> Finding:
-    """One array or cotangent after the other spread over more than 2³¹ elements, of which few are touched.
-
-    Memory that nothing writes is not taken from the machine where it hands out pages on use.
-    """
-    found = Finding()
-    for name, item in subject.stored.items():
-        if item.array.size < 2 or item.index:
-            continue
-        call = _with_room(name, partial(subject.into, subject.stored, _spread(name, item)))
-        found = judge_outputs(subject, subject.forward(call))
-        if not found.passed:
-            return Finding(found.judgements, f"`{name}` spread over 2³¹ elements: {found.message}")
-        if subject.takes_gradients:
-            gradients = judge_backward(subject, call)
-            if not gradients.passed:
-                message = f"`{name}` spread over 2³¹ elements: gradient: {gradients.message}"
-                return Finding(gradients.judgements, message)
-    for name, item in subject.cotangents.items() if subject.takes_gradients else ():
-        if item.array.size > 1:
-            cotangents = _with_room(name, partial(subject.into_cotangents, _spread(name, item)))
-            found = judge_backward(subject, subject.call, cotangents)
-            if not found.passed:
-                return named(found, f"the cotangent of `{name}` spread over 2³¹ elements")
-    return found
-
-
-def _spread(name: str, item: Stored) -> dict[str, Layout]:
-    """The array so that its elements reach further than 32 bits count."""
-    return {name: Layout(step=FAR // (item.array.size - 1) + 1)}
-
-
-def _with_room(name: str, make: Callable[[], T]) -> T:
-    """What ``make`` gives, where there is memory for it."""
-    try:
-        return make()
-    except MemoryError as error:
-        raise Unobservable(f"memory for `{name}` spread over {FAR} elements: {error}") from error
 
 
 def guarded(subject: Subject) -> Finding:
