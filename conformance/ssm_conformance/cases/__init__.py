@@ -10,6 +10,7 @@ from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
     _ask,
     _crossed,
+    _distance,
     _duality,
     _ends,
     _float16,
@@ -72,6 +73,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_crossed.CROSSED,
     *_numbers.NUMBERS,
     *_mixed.MIXED_ALONE,
+    *_distance.DISTANCE,
 )
 
 

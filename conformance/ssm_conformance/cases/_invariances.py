@@ -61,6 +61,20 @@ AT_SIZE: Final[Mapping[str, Names]] = {
     "padded": {"ssd": ("layer-groups",)},
 }
 """As a model hands over what is larger than a block: channels last, and pieces of one projection."""
+_FAR: Final = ("selective_scan", "selective_state_update", *DUAL, *TURNED, *SHORT, *SINGLE_STEPS)
+_FOURS: Final = ("16-states", "33-states", "constant", "complex", "packed", "offsets", "pool", "inplace")
+DISTANT: Final[tuple[tuple[Names, Level], ...]] = (
+    ({"selective_scan": ("small",), "selective_state_update": ("small", "small-pool")}, "quick"),
+    (dict.fromkeys((*DUAL, *TURNED, *SHORT, *SINGLE_STEPS), ("square", "taps-2")), "full"),
+    (dict.fromkeys(_FAR, ("fours", *(f"fours-{name}" for name in _FOURS))), "full"),
+)
+"""Calls of few elements, each of which may lie far from the next, and when they are asked."""
+PIECES: Final[Names] = {
+    **dict.fromkeys(("selective_scan", "ssd"), ("length-17", "length-65", "length-257")),
+    "mamba3_siso": ("length-65",),
+    "causal_conv1d": ("length-129", "length-513"),
+}
+"""One step more than a chunk. Over 2³², that many steps of a chunk, or of half of it, are over 2³¹."""
 
 UNCHANGED: Final = "common-6: inputs are never written"
 IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in memory"
@@ -140,11 +154,7 @@ def placements() -> Iterator[Ask]:
         of=UNWRITTEN,
         dtypes=SINGLE,
     )
-    far: tuple[tuple[Names, Level], ...] = (
-        ({"selective_scan": ("small",), "selective_state_update": ("small", "small-pool")}, "quick"),
-        (dict.fromkeys((*DUAL, *TURNED, *SHORT, *SINGLE_STEPS), ("square", "taps-2")), "full"),
-    )
-    for of, level in far:
+    for of, level in (*DISTANT, (PIECES, "full")):
         yield Ask(
             check="robustness",
             method="far",
@@ -153,6 +163,7 @@ def placements() -> Iterator[Ask]:
             of=of,
             level=level,
             first=SINGLE,
+            dtypes=SINGLE if of is PIECES else (),
         )
 
 
