@@ -15,6 +15,7 @@ from ssm_conformance.mutants.defects.convolution import CONVOLUTION
 from ssm_conformance.mutants.defects.crossed import CROSSED
 from ssm_conformance.mutants.defects.customs import CUSTOMS
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
+from ssm_conformance.mutants.defects.distance import DISTANCE
 from ssm_conformance.mutants.defects.duality import DUALITY
 from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
@@ -91,6 +92,7 @@ TABLES: Final = (
     HALVES,
     NOTHING,
     UNLIKE,
+    DISTANCE,
     LASTING,
     OPTIONAL,
     CROSSED,
