@@ -134,7 +134,7 @@ DISTANCE: Final = (
         _Scan(C=_signed(1)),
     ),
     _mutant(
-        "ids-in-32-bits", "seq_idx is counted in 32 bits from row to row.", "fours-packed",
+        "rows-of-ids-in-32-bits", "seq_idx is counted in 32 bits from row to row.", "fours-packed",
         _Scan(seq_idx=_signed(0)),
     ),
     _mutant(
