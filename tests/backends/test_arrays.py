@@ -81,6 +81,20 @@ def test_values_survive_in_every_layout(arrays: Arrays, name: str, shape: tuple[
         assert [strides_in_elements(there)[dim] for dim in sized] == [wanted[dim] for dim in sized]
 
 
+@pytest.mark.parametrize("reverse", [(0,), (1, 2), (0, 1, 2)], ids=str)
+def test_a_reversed_dimension_lies_backwards(reverse: tuple[int, ...]) -> None:
+    x, layout = draw("float32", (2, 3, 5)), Layout(reverse=reverse, offset=3)
+    there = NumpyArrays().from_numpy(x, "float32", layout)
+    np.testing.assert_array_equal(there, x)
+    signs = [-1 if dim in reverse else 1 for dim in range(3)]
+    assert strides_in_elements(there) == tuple(np.multiply(signs, (15, 5, 1)))
+    assert layout.strides((2, 3, 5))[1] == 3 + 30
+    lowest = np.flip(there, reverse).ctypes.data
+    assert there.ctypes.data - lowest == -4 * sum(
+        step * (size - 1) for step, size in zip(strides_in_elements(there), x.shape, strict=True) if step < 0
+    )
+
+
 @BOTH
 def test_a_broadcast_dimension_takes_no_memory(arrays: Arrays) -> None:
     x = np.broadcast_to(draw("float32", (2, 1, 5)), (2, 3, 5))

@@ -23,6 +23,7 @@ class NumpyArrays:
     strides = True
     memory = True
     autograd = False
+    reverses = True
     lacks: tuple[str, ...] = ("bfloat16",)
 
     def __init__(self, device: str | None = None) -> None:
@@ -39,7 +40,7 @@ class NumpyArrays:
         strides, extent = layout.strides(values.shape)
         storage = zeros(max(extent, 1), dtype)
         view = as_strided(
-            storage[layout.offset :], values.shape, tuple(s * storage.itemsize for s in strides)
+            storage[layout.first(values.shape) :], values.shape, tuple(s * storage.itemsize for s in strides)
         )
         view[...] = values
         return view

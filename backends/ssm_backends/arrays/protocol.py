@@ -27,6 +27,8 @@ class Layout:
         Elements added to the extent of the fastest dimension, so that rows are not adjacent.
     gap
         Elements between what lies at one index of the slowest dimension and what lies at the next.
+    reverse
+        Dimensions of negative stride, of arrays that ``reverses``.
     """
 
     order: tuple[int, ...] | None = None
@@ -35,6 +37,7 @@ class Layout:
     broadcast: tuple[int, ...] = ()
     pad: int = 0
     gap: int = 0
+    reverse: tuple[int, ...] = ()
 
     def strides(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
         """Strides in elements for a shape, and the length of the storage that holds it."""
@@ -49,7 +52,14 @@ class Layout:
             stride *= max(shape[dim], 1)
             if position == 0:
                 stride += self.pad
-        return tuple(strides), extent
+        signs = [-1 if dim in self.reverse else 1 for dim in range(len(shape))]
+        return tuple(sign * stride for sign, stride in zip(signs, strides, strict=True)), extent
+
+    def first(self, shape: tuple[int, ...]) -> int:
+        """Elements of the storage before the array's first one, for a shape."""
+        strides, _ = self.strides(shape)
+        back = zip(shape, strides, strict=True)
+        return self.offset + sum((1 - size) * stride for size, stride in back if stride < 0 < size)
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,9 @@ class Arrays(Protocol):
     autograd
         Whether ``vjp`` is offered.
 
-    An adapter may also have ``lacks``, the names of dtypes that its library has not: cases in them are
-    put to the backend's other libraries alone.
+    An adapter may also have ``lacks``, the names of dtypes that its library has not, and ``reverses``,
+    whether its arrays may have negative strides: cases that need what it has not are put to the backend's
+    other libraries alone.
     """
 
     name: str

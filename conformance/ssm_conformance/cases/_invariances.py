@@ -55,7 +55,9 @@ ALIKE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "s4_kernel": (("P", "Q"), ("B", "C")),
 }
 """Operator → arguments of one shape, whose numbers may be each other's."""
-STRIDED: Final = ("transposed", "strided", "offset", "padded", "broadcast", "broadcast-last")
+STRIDED: Final = ("transposed", "strided", "offset", "padded", "reversed", "broadcast", "broadcast-last")
+INNER: Final[Names] = {**STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
+"""Calls with arrays of three dimensions and more."""
 AT_SIZE: Final[Mapping[str, Names]] = {
     "transposed": {"selective_scan": ("layer",), "causal_conv1d": ("layer-long",)},
     "padded": {"ssd": ("layer-groups",)},
@@ -127,6 +129,17 @@ def placements() -> Iterator[Ask]:
             },
             options=options,
             first=SINGLE,
+        )
+    for method, variant in (("layout", "broadcast-inner"), ("gradient_layout", "gradient-broadcast-inner")):
+        yield Ask(
+            check="robustness",
+            method=method,
+            variant=variant,
+            clause=IN_MEMORY,
+            of=INNER,
+            level="full",
+            options={"layout": "broadcast-inner"},
+            dtypes=SINGLE,
         )
     for how, of in AT_SIZE.items():
         yield Ask(

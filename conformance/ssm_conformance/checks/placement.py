@@ -85,6 +85,8 @@ def _poisoned(subject: Subject) -> AbstractContextManager[None]:
 
 
 Margins = tuple[tuple[int, int], ...]
+Dimensions = Callable[[int], tuple[int, ...]]
+"""Some dimensions of an array of that rank."""
 
 
 def _outer(shape: tuple[int, ...]) -> Margins:
@@ -119,7 +121,7 @@ def _layouts(stored: Mapping[str, Stored], how: str) -> dict[str, Layout]:
 
 
 def _equal_along(subject: Subject, how: str) -> Subject:
-    """The subject with values that are equal along the dimension that the layout gives stride 0."""
+    """The subject with values that are equal along the dimensions that the layout gives stride 0."""
     if how not in _EQUAL:
         return subject
     return subject.put(
@@ -128,26 +130,36 @@ def _equal_along(subject: Subject, how: str) -> Subject:
     )
 
 
-def _same(item: Stored, dim: int) -> Stored:
-    """The first value along a dimension, repeated."""
+def _same(item: Stored, along: Dimensions) -> Stored:
+    """The first value along some dimensions, repeated."""
     array = item.array
-    if array.ndim == 0 or array.shape[dim] == 0:
+    if array.ndim == 0 or array.size == 0:
         return item
-    return Stored(np.repeat(np.take(array, [0], axis=dim), array.shape[dim], axis=dim), item.dtype)
+    dims = along(array.ndim)
+    first = array[tuple(slice(1) if dim in dims else slice(None) for dim in range(array.ndim))]
+    return Stored(np.broadcast_to(first, array.shape).copy(), item.dtype)
 
 
 def _transposed(rank: int) -> Layout:
     return Layout(order=(*range(rank - 2), rank - 1, rank - 2)) if rank > 1 else Layout(step=2)
 
 
+def _broadcast(along: Dimensions) -> Callable[[int], Layout]:
+    return lambda rank: Layout(broadcast=along(rank))
+
+
+_EQUAL: Final[Mapping[str, Dimensions]] = {
+    "broadcast": lambda rank: (0,),
+    "broadcast-inner": lambda rank: tuple(range(1, rank - 1)),
+    "broadcast-last": lambda rank: (rank - 1,),
+}
+"""Layout → the dimensions of stride 0 of an array of that rank."""
 LAYOUT: Final[Mapping[str, Callable[[int], Layout]]] = {
     "transposed": _transposed,
     "strided": lambda rank: Layout(step=2),
     "offset": lambda rank: Layout(offset=3),
     "padded": lambda rank: Layout(pad=5),
-    "broadcast": lambda rank: Layout(broadcast=(0,)),
-    "broadcast-last": lambda rank: Layout(broadcast=(rank - 1,)),
+    "reversed": lambda rank: Layout(reverse=tuple(range(rank))),
+    **{how: _broadcast(along) for how, along in _EQUAL.items()},
 }
 """Name → how an array of that rank lies in memory."""
-_EQUAL: Final[Mapping[str, int]] = {"broadcast": 0, "broadcast-last": -1}
-"""Layout → the dimension of stride 0."""
