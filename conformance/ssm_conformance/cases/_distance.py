@@ -44,8 +44,8 @@ def _scans() -> Iterator[Row]:
 
 def _duals() -> Iterator[Row]:
     yield "ssd", "fours", EDGE, ssd_inputs(4, 4, 4, 4, 4)
-    first = {"initial_states": Draw((4, 4, 4, 4)), "seq_idx": _IDS}
-    yield "ssd", "fours-packed", SSD_RESET, ssd_inputs(4, 4, 4, 4, 4, g=4, D=Draw((4, 4)), **first)
+    dual = ssd_inputs(4, 4, 4, 4, 4, g=4, D=Draw((4, 4)), initial_states=Draw((4, 4, 4, 4)), seq_idx=_IDS)
+    yield "ssd", "fours-packed", SSD_RESET, dual
     packed = siso_inputs(4, 4, 4, 4, 8, a=4, g=4, initial=True, seq_idx=_IDS)
     yield "mamba3_siso", "fours-packed", SISO, packed
 

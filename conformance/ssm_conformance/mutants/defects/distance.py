@@ -30,7 +30,7 @@ def _wraps(x: Array, dim: int, bits: int, every: int) -> Array:
     """
     stride = x.strides[dim] // x.itemsize
     counted = np.arange(x.shape[dim]) // every * every
-    return (stride < 2**31) & (counted * stride >= 2**bits)
+    return np.asarray((stride < 2**31) & (counted * stride >= 2**bits))
 
 
 def _narrow(x: Array, dim: int, bits: int = 31, every: int = 1) -> Array:

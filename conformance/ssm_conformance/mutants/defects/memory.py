@@ -49,7 +49,7 @@ def _beyond_rows(x: Array) -> Array:
 
 def _unsigned(x: Array) -> Array:
     """Strides without their sign, from the array's lowest address."""
-    return np.flip(x, [dim for dim, stride in enumerate(x.strides) if stride < 0])
+    return np.flip(x, tuple(dim for dim, stride in enumerate(x.strides) if stride < 0))
 
 
 def _written_over(x: Array, like: Array) -> Array:
