@@ -16,7 +16,7 @@ GRADIENTS: Final = (
     *("backward_again", "second_derivative"),
 )
 """The questions that are about gradients alone."""
-MANY_KINDS: Final = ("layouts_apart", "gradients_apart", "growth")
+MANY_KINDS: Final = ("layouts_apart", "gradients_apart", "far", "growth")
 """The questions that make many calls, each of another kind or size: each may have a kernel to compile."""
 
 

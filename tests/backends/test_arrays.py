@@ -19,6 +19,7 @@ from ssm_backends import (
     TorchArrays,
     UnavailableError,
 )
+from ssm_backends.arrays.storage import zeros
 
 BOTH = pytest.mark.parametrize("arrays", [NumpyArrays(), TorchArrays()], ids=["numpy", "torch"])
 DTYPES = ("float16", "float32", "float64", "complex64", "complex128", "int32", "int64")
@@ -29,6 +30,7 @@ LAYOUTS = {
     "every third": Layout(step=3),
     "offset": Layout(offset=7),
     "padded rows": Layout(pad=5),
+    "planes apart": Layout(order=(1, 0, 2), gap=4),
     "all at once": Layout(order=(1, 2, 0), step=2, offset=3, pad=1),
 }
 
@@ -79,6 +81,20 @@ def test_values_survive_in_every_layout(arrays: Arrays, name: str, shape: tuple[
         assert [strides_in_elements(there)[dim] for dim in sized] == [wanted[dim] for dim in sized]
 
 
+@pytest.mark.parametrize("reverse", [(0,), (1, 2), (0, 1, 2)], ids=str)
+def test_a_reversed_dimension_lies_backwards(reverse: tuple[int, ...]) -> None:
+    x, layout = draw("float32", (2, 3, 5)), Layout(reverse=reverse, offset=3)
+    there = NumpyArrays().from_numpy(x, "float32", layout)
+    np.testing.assert_array_equal(there, x)
+    signs = [-1 if dim in reverse else 1 for dim in range(3)]
+    assert strides_in_elements(there) == tuple(np.multiply(signs, (15, 5, 1)))
+    assert layout.strides((2, 3, 5))[1] == 3 + 30
+    lowest = np.flip(there, reverse).ctypes.data
+    assert there.ctypes.data - lowest == -4 * sum(
+        step * (size - 1) for step, size in zip(strides_in_elements(there), x.shape, strict=True) if step < 0
+    )
+
+
 @BOTH
 def test_a_broadcast_dimension_takes_no_memory(arrays: Arrays) -> None:
     x = np.broadcast_to(draw("float32", (2, 1, 5)), (2, 3, 5))
@@ -95,6 +111,8 @@ def test_a_broadcast_dimension_takes_no_memory(arrays: Arrays) -> None:
         (Layout(step=3), (45, 15, 3)),
         (Layout(offset=7), (15, 5, 1)),
         (Layout(pad=5), (30, 10, 1)),
+        (Layout(gap=5), (20, 5, 1)),
+        (Layout(order=(1, 0, 2), gap=5), (5, 15, 1)),
         (Layout(broadcast=(0,)), (0, 5, 1)),
         (Layout(order=(1, 2, 0), step=2, offset=3, pad=1), (2, 25, 5)),
     ],
@@ -108,6 +126,21 @@ def test_a_layout_s_storage_holds_it() -> None:
         strides, extent = layout.strides((2, 3, 5))
         last = layout.offset + sum(s * (n - 1) for s, n in zip(strides, (2, 3, 5), strict=True))
         assert extent == last + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a mapping is refused, or is not known")
+def test_zeros_need_no_memory_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "zeros", full)
+    x = zeros(5, "complex64")
+    assert x.dtype == "complex64"
+    np.testing.assert_array_equal(x, [0] * 5)
+    x[3] = 1j
+    assert x.sum() == 1j
+    with pytest.raises(MemoryError, match=f"{2**60} numbers of float32: "):
+        zeros(2**60, "float32")
 
 
 @BOTH

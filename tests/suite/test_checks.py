@@ -22,7 +22,7 @@ from . import wrong
 SCAN = "selective_scan/{}/float32/{}"
 DEFECTS = [
     ("robustness", "transposed-typical", wrong.backend(wrong.as_if_contiguous), "times the bound"),
-    ("robustness", "far-small", wrong.backend(wrong.short_offsets), "`u` spread over 2³¹ elements"),
+    ("robustness", "far-small", wrong.backend(wrong.short_offsets), "`u` reaching past 2³¹"),
     ("robustness", "poisoned-typical", wrong.backend(wrong.before_it_is_written), "NaN in fresh memory"),
     ("robustness", "guarded-typical", wrong.backend(wrong.neighbour_written), "`u` was written"),
     ("robustness", "guarded-plain", wrong.backend(wrong.neighbour_read), "with NaN before and after"),
@@ -259,3 +259,27 @@ def test_what_is_not_finite_is_told_as_such(value: float, said: str) -> None:
     found = verdict("value", "typical", wrong.backend(wrong.outputs(change)))
     assert re.match(said, found.message), found.message
     assert "times the bound" not in found.message
+
+
+class Forward(NumpyArrays):
+    """Arrays of a library without negative strides."""
+
+    name = "forward"
+    reverses = False
+
+
+def test_negative_strides_are_asked_where_a_library_has_them() -> None:
+    backend = wrong.backend()
+    alone = verdict("robustness", "reversed-typical", replace(backend, arrays=Forward()))
+    assert (alone.status, alone.message) == ("not_claimed", "forward arrays have no negative strides")
+    both = verdict("robustness", "reversed-typical", replace(backend, arrays=(Forward(), NumpyArrays())))
+    assert (both.status, "libraries" in both.details) == ("pass", False)
+
+
+def test_negative_strides_are_told_from_positive_ones() -> None:
+    def unsigned(**inputs: Any) -> Any:
+        u = inputs["u"]
+        return selective_scan(**inputs | {"u": u[:, ::-1] if u.strides[1] < 0 else u})
+
+    assert verdict("robustness", "reversed-typical", wrong.backend(unsigned)).status == "fail"
+    assert verdict("robustness", "strided-typical", wrong.backend(unsigned)).status == "pass"

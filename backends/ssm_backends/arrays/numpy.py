@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from ssm_backends.arrays.protocol import Layout, MemoryUse
+from ssm_backends.arrays.storage import zeros
 from ssm_backends.errors import DTypeError, NotSupportedError, UnavailableError
 
 
@@ -22,6 +23,7 @@ class NumpyArrays:
     strides = True
     memory = True
     autograd = False
+    reverses = True
     lacks: tuple[str, ...] = ("bfloat16",)
 
     def __init__(self, device: str | None = None) -> None:
@@ -36,9 +38,9 @@ class NumpyArrays:
         if layout is None:
             return np.array(values, order="C")
         strides, extent = layout.strides(values.shape)
-        storage = np.zeros(max(extent, 1), dtype=dtype)
+        storage = zeros(max(extent, 1), dtype)
         view = as_strided(
-            storage[layout.offset :], values.shape, tuple(s * storage.itemsize for s in strides)
+            storage[layout.first(values.shape) :], values.shape, tuple(s * storage.itemsize for s in strides)
         )
         view[...] = values
         return view

@@ -25,6 +25,10 @@ class Layout:
         Dimensions of stride 0. The values along them must be equal.
     pad
         Elements added to the extent of the fastest dimension, so that rows are not adjacent.
+    gap
+        Elements between what lies at one index of the slowest dimension and what lies at the next.
+    reverse
+        Dimensions of negative stride, of arrays that ``reverses``.
     """
 
     order: tuple[int, ...] | None = None
@@ -32,6 +36,8 @@ class Layout:
     offset: int = 0
     broadcast: tuple[int, ...] = ()
     pad: int = 0
+    gap: int = 0
+    reverse: tuple[int, ...] = ()
 
     def strides(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
         """Strides in elements for a shape, and the length of the storage that holds it."""
@@ -40,12 +46,20 @@ class Layout:
         stride, extent = self.step, self.offset + 1
         kept = [dim for dim in order if dim not in self.broadcast]
         for position, dim in enumerate(reversed(kept)):
+            stride += self.gap if position == len(kept) - 1 else 0
             strides[dim] = stride
             extent += stride * max(shape[dim] - 1, 0)
             stride *= max(shape[dim], 1)
             if position == 0:
                 stride += self.pad
-        return tuple(strides), extent
+        signs = [-1 if dim in self.reverse else 1 for dim in range(len(shape))]
+        return tuple(sign * stride for sign, stride in zip(signs, strides, strict=True)), extent
+
+    def first(self, shape: tuple[int, ...]) -> int:
+        """Elements of the storage before the array's first one, for a shape."""
+        strides, _ = self.strides(shape)
+        back = zip(shape, strides, strict=True)
+        return self.offset + sum((1 - size) * stride for size, stride in back if stride < 0 < size)
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,9 @@ class Arrays(Protocol):
     autograd
         Whether ``vjp`` is offered.
 
-    An adapter may also have ``lacks``, the names of dtypes that its library has not: cases in them are
-    put to the backend's other libraries alone.
+    An adapter may also have ``lacks``, the names of dtypes that its library has not, and ``reverses``,
+    whether its arrays may have negative strides: cases that need what it has not are put to the backend's
+    other libraries alone.
     """
 
     name: str

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_backends.arrays.protocol import Layout, MemoryUse
+from ssm_backends.arrays.storage import zeros
 from ssm_backends.errors import DeviceError, DTypeError, UnavailableError
 
 
@@ -81,7 +82,7 @@ class TorchArrays:
         if self._device.type != "cpu":
             return _allocated(lambda: torch.zeros(count, dtype=dtype, device=self._device))
         size = torch.empty(0, dtype=dtype).element_size()
-        return torch.from_numpy(np.zeros(count * size, dtype=np.uint8)).view(dtype)
+        return torch.from_numpy(zeros(count * size, "uint8")).view(dtype)
 
     @contextmanager
     def poisoned(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from ssm_conformance.cases import (
     _ask,
     _convolution_step,
     _crossed,
+    _distance,
     _duality,
     _ends,
     _float16,
@@ -74,6 +75,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_crossed.CROSSED,
     *_numbers.NUMBERS,
     *_mixed.MIXED_ALONE,
+    *_distance.DISTANCE,
 )
 
 

@@ -57,12 +57,28 @@ ALIKE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "s4_kernel": (("P", "Q"), ("B", "C")),
 }
 """Operator → arguments of one shape, whose numbers may be each other's."""
-STRIDED: Final = ("transposed", "strided", "offset", "padded", "broadcast", "broadcast-last")
+STRIDED: Final = ("transposed", "strided", "offset", "padded", "reversed", "broadcast", "broadcast-last")
+INNER: Final[Names] = {**STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
+"""Calls with arrays of three dimensions and more."""
 AT_SIZE: Final[Mapping[str, Names]] = {
     "transposed": {"selective_scan": ("layer",), "causal_conv1d": ("layer-long",)},
     "padded": {"ssd": ("layer-groups",)},
 }
 """As a model hands over what is larger than a block: channels last, and pieces of one projection."""
+_FAR: Final = ("selective_scan", "selective_state_update", *DUAL, *TURNED, *SHORT, *SINGLE_STEPS)
+_FOURS: Final = ("16-states", "33-states", "constant", "complex", "packed", "offsets", "pool", "inplace")
+DISTANT: Final[tuple[tuple[Names, Level], ...]] = (
+    ({"selective_scan": ("small",), "selective_state_update": ("small", "small-pool")}, "quick"),
+    (dict.fromkeys((*DUAL, *TURNED, *SHORT, *SINGLE_STEPS), ("square", "taps-2")), "full"),
+    (dict.fromkeys(_FAR, ("fours", *(f"fours-{name}" for name in _FOURS))), "full"),
+)
+"""Calls of few elements, each of which may lie far from the next, and when they are asked."""
+PIECES: Final[Names] = {
+    **dict.fromkeys(("selective_scan", "ssd"), ("length-17", "length-65", "length-257")),
+    "mamba3_siso": ("length-65",),
+    "causal_conv1d": ("length-129", "length-513"),
+}
+"""One step more than a chunk. Over 2³², that many steps of a chunk, or of half of it, are over 2³¹."""
 
 UNCHANGED: Final = "common-6: inputs are never written"
 IN_MEMORY: Final = "claim-2: the values do not depend on how the inputs lie in memory"
@@ -116,6 +132,17 @@ def placements() -> Iterator[Ask]:
             options=options,
             first=SINGLE,
         )
+    for method, variant in (("layout", "broadcast-inner"), ("gradient_layout", "gradient-broadcast-inner")):
+        yield Ask(
+            check="robustness",
+            method=method,
+            variant=variant,
+            clause=IN_MEMORY,
+            of=INNER,
+            level="full",
+            options={"layout": "broadcast-inner"},
+            dtypes=SINGLE,
+        )
     for how, of in AT_SIZE.items():
         yield Ask(
             check="robustness",
@@ -142,11 +169,7 @@ def placements() -> Iterator[Ask]:
         of=UNWRITTEN,
         dtypes=SINGLE,
     )
-    far: tuple[tuple[Names, Level], ...] = (
-        ({"selective_scan": ("small",), "selective_state_update": ("small", "small-pool")}, "quick"),
-        (dict.fromkeys((*DUAL, *TURNED, *SHORT, *SINGLE_STEPS), ("square", "taps-2")), "full"),
-    )
-    for of, level in far:
+    for of, level in (*DISTANT, (PIECES, "full")):
         yield Ask(
             check="robustness",
             method="far",
@@ -155,6 +178,7 @@ def placements() -> Iterator[Ask]:
             of=of,
             level=level,
             first=SINGLE,
+            dtypes=SINGLE if of is PIECES else (),
         )
 
 

@@ -53,7 +53,10 @@ _FILTERS: Final[tuple[tuple[int, Level], ...]] = (
 )
 _DENSE: Final = system_inputs(n=3, m=2, p=2)
 _WHOLE: Final[tuple[tuple[int, Level], ...]] = ((64, "quick"), (256, "full"))
-_CHUNKS: Final[tuple[tuple[int, Level], ...]] = ((64, "quick"), (32, "full"), (128, "full"), (256, "full"))
+_CHUNKS: Final[tuple[tuple[int, Level], ...]] = (
+    (64, "quick"),
+    *((l, "full") for l in (32, 65, 128, 256)),
+)
 
 
 def _slow(*shape: int) -> Draw:

@@ -19,11 +19,12 @@ from ssm_conformance.checks.captured import captured
 from ssm_conformance.checks.chaining import chaining, steps
 from ssm_conformance.checks.compiled import compiled
 from ssm_conformance.checks.confinement import confinement, confinement_gradients
+from ssm_conformance.checks.distance import far
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.inputs import in_place, unchanged
 from ssm_conformance.checks.modes import modes
-from ssm_conformance.checks.placement import far, gradient_layout, guarded, layout, poison
+from ssm_conformance.checks.placement import gradient_layout, guarded, layout, poison
 from ssm_conformance.checks.poison import can_poison
 from ssm_conformance.checks.pools import skipped, unread
 from ssm_conformance.checks.properties import anticausality, causality, packing, packing_gradients
@@ -121,7 +122,8 @@ def perform(case: Case, backend: Backend, elsewhere: Elsewhere | None = None) ->
     able, lacking = _able(case, backend)
     if not able:
         # Where no claim is asked about, none is left unverified.
-        unclaimed = case.method == "not_supported" or (case.method in PYTORCH and "claim" not in case.options)
+        elsewhere_alone = _reversed(case) or (case.method in PYTORCH and "claim" not in case.options)
+        unclaimed = case.method == "not_supported" or elsewhere_alone
         return _verdict(case, "not_claimed" if unclaimed else "unavailable", message=lacking)
     return _worst_of(
         {arrays.name: _put(Subject(case, backend, op, arrays, elsewhere=elsewhere)) for arrays in able}
@@ -154,9 +156,19 @@ def _able(case: Case, backend: Backend) -> tuple[list[Arrays], str]:
         return [
             arrays for arrays in backend.adapters if arrays.name == "torch"
         ], f"{names} arrays are not torch's"
+    adapters = backend.adapters
+    if _reversed(case):
+        adapters = tuple(arrays for arrays in adapters if getattr(arrays, "reverses", False))
+        if not adapters:
+            return [], f"{names} arrays have no negative strides"
     wanted = set(case.dtypes().values())
-    able = [arrays for arrays in backend.adapters if wanted.isdisjoint(getattr(arrays, "lacks", ()))]
+    able = [arrays for arrays in adapters if wanted.isdisjoint(getattr(arrays, "lacks", ()))]
     return able, f"{names} arrays have no dtype of this case"
+
+
+def _reversed(case: Case) -> bool:
+    """Whether its arrays have negative strides, which not every library has."""
+    return case.options.get("layout") == "reversed"
 
 
 def _serving(case: Case, backend: Backend) -> tuple[Op | None, str]:

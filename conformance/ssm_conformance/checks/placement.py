@@ -1,11 +1,10 @@
-"""Where arrays lie must not matter: strides, offsets past 2³¹, neighbours, what memory held before."""
+"""Where arrays lie must not matter: strides, neighbours, what memory held before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,9 @@ from ssm_backends import Layout, validate
 from ssm_conformance.checks.accuracy import judge_backward, judge_outputs, judge_passes
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.poison import poisoned
-from ssm_conformance.checks.pytorch import named
-from ssm_conformance.checks.subject import Stored, Subject, Unobservable
+from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.storage import store
 
-FAR: Final = 2**31 + 2**20
-"""Elements from the first element of an array to its last: more than 32 bits can count."""
-T = TypeVar("T")
 GUARD: Final = 64
 """Elements before and after an array that must stay as they are, at least."""
 
@@ -40,46 +35,6 @@ def gradient_layout(subject: Subject) -> Finding:
     call = arranged.into(arranged.stored, _layouts(arranged.stored, how))
     cotangents = arranged.into_cotangents(_layouts(arranged.cotangents, how))
     return judge_backward(arranged, call, cotangents)
-
-
-def far(subject: Subject) -> Finding:
-    """One array or cotangent after the other spread over more than 2³¹ elements, of which few are touched.
-
-    Memory that nothing writes is not taken from the machine where it hands out pages on use.
-    """
-    found = Finding()
-    for name, item in subject.stored.items():
-        if item.array.size < 2 or item.index:
-            continue
-        call = _with_room(name, partial(subject.into, subject.stored, _spread(name, item)))
-        found = judge_outputs(subject, subject.forward(call))
-        if not found.passed:
-            return Finding(found.judgements, f"`{name}` spread over 2³¹ elements: {found.message}")
-        if subject.takes_gradients:
-            gradients = judge_backward(subject, call)
-            if not gradients.passed:
-                message = f"`{name}` spread over 2³¹ elements: gradient: {gradients.message}"
-                return Finding(gradients.judgements, message)
-    for name, item in subject.cotangents.items() if subject.takes_gradients else ():
-        if item.array.size > 1:
-            cotangents = _with_room(name, partial(subject.into_cotangents, _spread(name, item)))
-            found = judge_backward(subject, subject.call, cotangents)
-            if not found.passed:
-                return named(found, f"the cotangent of `{name}` spread over 2³¹ elements")
-    return found
-
-
-def _spread(name: str, item: Stored) -> dict[str, Layout]:
-    """The array so that its elements reach further than 32 bits count."""
-    return {name: Layout(step=FAR // (item.array.size - 1) + 1)}
-
-
-def _with_room(name: str, make: Callable[[], T]) -> T:
-    """What ``make`` gives, where there is memory for it."""
-    try:
-        return make()
-    except MemoryError as error:
-        raise Unobservable(f"memory for `{name}` spread over {FAR} elements: {error}") from error
 
 
 def guarded(subject: Subject) -> Finding:
@@ -130,6 +85,8 @@ def _poisoned(subject: Subject) -> AbstractContextManager[None]:
 
 
 Margins = tuple[tuple[int, int], ...]
+Dimensions = Callable[[int], tuple[int, ...]]
+"""Some dimensions of an array of that rank."""
 
 
 def _outer(shape: tuple[int, ...]) -> Margins:
@@ -164,7 +121,7 @@ def _layouts(stored: Mapping[str, Stored], how: str) -> dict[str, Layout]:
 
 
 def _equal_along(subject: Subject, how: str) -> Subject:
-    """The subject with values that are equal along the dimension that the layout gives stride 0."""
+    """The subject with values that are equal along the dimensions that the layout gives stride 0."""
     if how not in _EQUAL:
         return subject
     return subject.put(
@@ -173,26 +130,36 @@ def _equal_along(subject: Subject, how: str) -> Subject:
     )
 
 
-def _same(item: Stored, dim: int) -> Stored:
-    """The first value along a dimension, repeated."""
+def _same(item: Stored, along: Dimensions) -> Stored:
+    """The first value along some dimensions, repeated."""
     array = item.array
-    if array.ndim == 0 or array.shape[dim] == 0:
+    if array.ndim == 0 or array.size == 0:
         return item
-    return Stored(np.repeat(np.take(array, [0], axis=dim), array.shape[dim], axis=dim), item.dtype)
+    dims = along(array.ndim)
+    first = array[tuple(slice(1) if dim in dims else slice(None) for dim in range(array.ndim))]
+    return Stored(np.broadcast_to(first, array.shape).copy(), item.dtype)
 
 
 def _transposed(rank: int) -> Layout:
     return Layout(order=(*range(rank - 2), rank - 1, rank - 2)) if rank > 1 else Layout(step=2)
 
 
+def _broadcast(along: Dimensions) -> Callable[[int], Layout]:
+    return lambda rank: Layout(broadcast=along(rank))
+
+
+_EQUAL: Final[Mapping[str, Dimensions]] = {
+    "broadcast": lambda rank: (0,),
+    "broadcast-inner": lambda rank: tuple(range(1, rank - 1)),
+    "broadcast-last": lambda rank: (rank - 1,),
+}
+"""Layout → the dimensions of stride 0 of an array of that rank."""
 LAYOUT: Final[Mapping[str, Callable[[int], Layout]]] = {
     "transposed": _transposed,
     "strided": lambda rank: Layout(step=2),
     "offset": lambda rank: Layout(offset=3),
     "padded": lambda rank: Layout(pad=5),
-    "broadcast": lambda rank: Layout(broadcast=(0,)),
-    "broadcast-last": lambda rank: Layout(broadcast=(rank - 1,)),
+    "reversed": lambda rank: Layout(reverse=tuple(range(rank))),
+    **{how: _broadcast(along) for how, along in _EQUAL.items()},
 }
 """Name → how an array of that rank lies in memory."""
-_EQUAL: Final[Mapping[str, int]] = {"broadcast": 0, "broadcast-last": -1}
-"""Layout → the dimension of stride 0."""

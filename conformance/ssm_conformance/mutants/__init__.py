@@ -16,6 +16,7 @@ from ssm_conformance.mutants.defects.convolution_steps import CONVOLUTION_STEPS
 from ssm_conformance.mutants.defects.crossed import CROSSED
 from ssm_conformance.mutants.defects.customs import CUSTOMS
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
+from ssm_conformance.mutants.defects.distance import DISTANCE
 from ssm_conformance.mutants.defects.duality import DUALITY
 from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
@@ -93,6 +94,7 @@ TABLES: Final = (
     HALVES,
     NOTHING,
     UNLIKE,
+    DISTANCE,
     LASTING,
     OPTIONAL,
     CROSSED,

@@ -47,6 +47,30 @@ def _beyond_rows(x: Array) -> Array:
     return np.asarray(x + 0 * longer[..., -1:])
 
 
+def _unsigned(x: Array) -> Array:
+    """Strides without their sign, from the array's lowest address."""
+    return np.flip(x, tuple(dim for dim, stride in enumerate(x.strides) if stride < 0))
+
+
+def _written_over(x: Array, like: Array) -> Array:
+    """An array written where another's strides say: along one of stride 0 the last element stays."""
+    for dim, stride in enumerate(like.strides):
+        if stride == 0 and like.shape[dim]:
+            x = np.broadcast_to(np.take(x, [-1], axis=dim), x.shape)
+    return np.array(x)
+
+
+class _StridesUnsigned(Honest):
+    def load(self, x: Any, compute: str) -> Array:
+        return super().load(_through(x, _unsigned), compute)
+
+
+class _GradientsByStrides(Honest):
+    def vjp(self, cotangents: Any, wrt: tuple[str, ...], saved: Any, **inputs: Any) -> dict[str, Any]:
+        found = super().vjp(cotangents, wrt, saved, **inputs)
+        return {name: _written_over(x, inputs[name]) for name, x in found.items()}
+
+
 class _StridesAssumed(Honest):
     def load(self, x: Any, compute: str) -> Array:
         return super().load(_through(x, _from_start), compute)
@@ -106,6 +130,21 @@ MEMORY: Final = (
         "Every input is read as if it were contiguous.",
         "robustness/transposed-typical",
         _StridesAssumed(),
+    ),
+    Mutant(
+        "strides-unsigned",
+        None,
+        "Strides are read without their sign.",
+        "robustness/reversed-typical",
+        _StridesUnsigned(),
+    ),
+    Mutant(
+        "gradients-by-strides",
+        31,
+        "Gradients are written by the strides of their inputs, which may be 0.",
+        "robustness/gradient-broadcast-inner-typical",
+        _GradientsByStrides(),
+        only=("float32",),
     ),
     Mutant(
         "strides-of-cotangent-assumed",
