@@ -67,6 +67,7 @@ def ssm_backend(device: str | None) -> Backend:
         deterministic=True,
         arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
     )
+    judged: dict[str, Op] = {"ssd": dual} if kind == "cpu" or products_are_judged(device) else {}
     facts = {"evaluation": "scan", "decayed_state": "direct", "softplus": "log1p"}
     return Backend(
         name="triton",
@@ -125,8 +126,8 @@ def ssm_backend(device: str | None) -> Backend:
                     deterministic=True,
                 ),
             ),
-        }
-        | ({"ssd": dual} if kind == "cpu" or products_are_judged(device) else {}),
+            **judged,
+        },
     )
 
 
