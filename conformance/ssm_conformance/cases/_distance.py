@@ -52,8 +52,10 @@ def _duals() -> Iterator[Row]:
 
 def _short() -> Iterator[Row]:
     yield "causal_conv1d", "fours", EDGE, conv_inputs(4, 4, 5, 4)
-    packed = conv_inputs(4, 4, 4, 5, initial=True, seq_idx=_IDS)
+    packed = conv_inputs(4, 4, 4, 4, initial=True, seq_idx=_IDS)
     yield "causal_conv1d", "fours-packed", CONVOLUTION_RESET, packed
+    # A state of four; many kernels end at four taps, whose state is of three.
+    yield "causal_conv1d", "fours-taps-5", EDGE, conv_inputs(4, 4, 5, 5, initial=True)
 
 
 def _steps() -> Iterator[Row]:
@@ -65,7 +67,8 @@ def _steps() -> Iterator[Row]:
     yield op, "fours-inplace", _IN_PLACE, step_inputs(4, 4, 4, slots=6, state_indices=_SLOTS, inplace=True)
     yield "ssd_update", "fours", SKIP, update_inputs(4, 4, 4, 4, g=4, D=Draw((4, 4)))
     yield "mamba3_siso_step", "fours", SISO, siso_step_inputs(4, 4, 4, 8, a=4, g=4)
-    yield "causal_conv1d_update", "fours", STEP_OUTPUT, conv_step_inputs(4, 4, 5)
+    yield "causal_conv1d_update", "fours", STEP_OUTPUT, conv_step_inputs(4, 4, 4)
+    yield "causal_conv1d_update", "fours-taps-5", STEP_OUTPUT, conv_step_inputs(4, 4, 5)
 
 
 DISTANCE: Final = tuple(

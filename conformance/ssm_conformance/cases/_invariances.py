@@ -66,7 +66,10 @@ AT_SIZE: Final[Mapping[str, Names]] = {
 }
 """As a model hands over what is larger than a block: channels last, and pieces of one projection."""
 _FAR: Final = ("selective_scan", "selective_state_update", *DUAL, *TURNED, *SHORT, *SINGLE_STEPS)
-_FOURS: Final = ("16-states", "33-states", "constant", "complex", "packed", "offsets", "pool", "inplace")
+_FOURS: Final = (
+    *("16-states", "33-states", "taps-5"),
+    *("constant", "complex", "packed", "offsets", "pool", "inplace"),
+)
 DISTANT: Final[tuple[tuple[Names, Level], ...]] = (
     ({"selective_scan": ("small",), "selective_state_update": ("small", "small-pool")}, "quick"),
     (dict.fromkeys((*DUAL, *TURNED, *SHORT, *SINGLE_STEPS), ("square", "taps-2")), "full"),
