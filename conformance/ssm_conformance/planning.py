@@ -13,10 +13,10 @@ from ssm_conformance.cases import catalogue
 GRADIENTS: Final = (
     *("gradient", "gradient_layout", "packing_gradients", "separate_gradients"),
     *("gradients_apart", "scaled_cotangents", "confinement_gradients", "anticausality"),
-    *("backward_again", "second_derivative"),
+    *("backward_again", "second_derivative", "far_cotangents"),
 )
 """The questions that are about gradients alone."""
-MANY_KINDS: Final = ("layouts_apart", "gradients_apart", "far", "growth")
+MANY_KINDS: Final = ("layouts_apart", "gradients_apart", "far", "far_cotangents", "growth")
 """The questions that make many calls, each of another kind or size: each may have a kernel to compile."""
 
 

@@ -22,7 +22,7 @@ from . import wrong
 SCAN = "selective_scan/{}/float32/{}"
 DEFECTS = [
     ("robustness", "transposed-typical", wrong.backend(wrong.as_if_contiguous), "times the bound"),
-    ("robustness", "far-small", wrong.backend(wrong.short_offsets), "`u` reaching past 2³¹"),
+    ("robustness", "far-u-small", wrong.backend(wrong.short_offsets), "`u` reaching past 2³¹"),
     ("robustness", "poisoned-typical", wrong.backend(wrong.before_it_is_written), "NaN in fresh memory"),
     ("robustness", "guarded-typical", wrong.backend(wrong.neighbour_written), "`u` was written"),
     ("robustness", "guarded-plain", wrong.backend(wrong.neighbour_read), "with NaN before and after"),
@@ -122,7 +122,7 @@ def test_another_process_is_compared_bit_by_bit() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["inputs-unchanged-typical", "poisoned-typical", "guarded-typical", "far-small"]
+    "name", ["inputs-unchanged-typical", "poisoned-typical", "guarded-typical", "far-u-small"]
 )
 def test_a_gradient_that_cannot_be_taken_leaves_its_claim_unverified(name: str) -> None:
     found = verdict("robustness", name, wrong.backend(vjp=None))

@@ -17,7 +17,8 @@ from ssm_conformance.mutants.defects.distance import DISTANCE
 from . import wrong
 
 FAR = [case for case in catalogue("full") if case.method == "far"]
-FOURS = "selective_scan/robustness/float32/far-fours"
+COTANGENTS = [case for case in catalogue("full") if case.method == "far_cotangents"]
+Z_FOURS = "selective_scan/robustness/float32/far-z-fours"
 RECURRENT = (
     *("selective_scan", "selective_state_update", "causal_conv1d", "causal_conv1d_update"),
     *("ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step"),
@@ -52,7 +53,14 @@ def on(arrays: NumpyArrays) -> Backend:
 
 @pytest.mark.parametrize(
     ("name", "shapes"),
-    [("far-small", {(2, 2, 3), (2, 2, 2), (2, 2), (2,)}), ("far-fours", {(4, 4, 4), (4, 4), (4,)})],
+    [
+        ("far-u-small", {(2, 2, 3)}),
+        ("far-delta_bias-small", {(2,)}),
+        ("far-cotangents-small", {(2, 2, 3), (2, 2, 2)}),
+        ("far-B-fours", {(4, 4, 4)}),
+        ("far-A-fours", {(4, 4)}),
+        ("far-cotangents-fours", {(4, 4, 4)}),
+    ],
 )
 def test_one_dimension_alone_reaches_far_and_no_stride_does(name: str, shapes: set[Any]) -> None:
     arrays = Watched()
@@ -67,15 +75,16 @@ def test_one_dimension_alone_reaches_far_and_no_stride_does(name: str, shapes: s
         seen[shape].add(dim)
         assert reach[dim] > (2**32 if shape[dim] > 3 else 2**31)
         assert shape[dim] == 2 or max(strides) < 2**31
+        assert strides[dim] % 16 == 0
         # Where the offset wraps, what lies there is none of the array's.
         assert sum(reach) - reach[dim] < reach[dim] % 2**31
     assert seen == {shape: set(range(len(shape))) for shape in shapes}
 
 
 def test_where_there_is_no_room_the_array_and_the_dimension_are_named() -> None:
-    found = perform(find_case(FOURS), on(Crowded()))
+    found = perform(find_case(Z_FOURS), on(Crowded()))
     assert found.status == "unavailable"
-    assert found.message == "memory for `u` reaching past 2³² elements along dimension 0: no room"
+    assert found.message == "memory for `z` reaching past 2³² elements along dimension 0: no room"
 
 
 def test_a_call_that_raises_is_told_with_the_dimension() -> None:
@@ -84,9 +93,15 @@ def test_a_call_that_raises_is_told_with_the_dimension() -> None:
             raise ValueError("too wide")
         return wrong.selective_scan(**inputs)
 
-    found = perform(find_case(FOURS), wrong.backend(refusing))
+    found = perform(find_case(Z_FOURS), wrong.backend(refusing))
     assert found.status == "fail"
     assert found.message.startswith("`z` reaching past 2³² elements along dimension 1: raised ValueError")
+
+
+@pytest.mark.parametrize("cases", [FAR, COTANGENTS])
+def test_the_same_calls_are_asked_of_arrays_and_of_cotangents(cases: list[Any]) -> None:
+    asked = {(case.op, case.recipe.name, case.dtype, case.level) for case in cases}
+    assert asked == {(case.op, case.recipe.name, case.dtype, case.level) for case in (*FAR, *COTANGENTS)}
 
 
 @pytest.mark.parametrize("op", RECURRENT)
@@ -94,8 +109,9 @@ def test_every_array_has_four_along_every_dimension_somewhere(op: str) -> None:
     """Batch, channels, heads, groups, time, states and slots: of each array that the operator takes."""
     asked = defaultdict(list)
     for case in (case for case in FAR if case.op == op):
-        for name, draw in case.draws.items():
-            asked[name, len(draw.shape)].append(draw.shape)
+        name = case.options["array"]
+        shape = case.draws[name].shape
+        asked[name, len(shape)].append(shape)
     assert {name for name, _ in asked} == {
         name for case in catalogue("full") if case.op == op for name in case.draws
     }

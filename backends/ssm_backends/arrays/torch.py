@@ -121,6 +121,13 @@ class TorchArrays:
             return np.array(host.contiguous().view(torch.int16).numpy()).view(np.uint16)
         return np.array(host.numpy())
 
+    def release(self) -> None:
+        """Give memory of the device back that PyTorch keeps for later calls of this process."""
+        import torch
+
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def synchronize(self) -> None:
         """See :class:`Arrays`."""
         import torch

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, Final
 
 from ssm_backends import OPERATORS, Operator
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import LEVELS, Case, Check, Level, Recipe
+from ssm_conformance.draw import Draw
 
 DTYPES: Final = ("float64", "float32", *HALF)
 SINGLE: Final = ("float32",)
@@ -76,6 +78,8 @@ class Ask:
         that is not among the FOREMOST only the first one is asked.
     dtypes
         The only dtypes that are asked; those of the recipe, if empty.
+    by_array
+        Whether each array of more than one element is a case of its own, which has its name.
     """
 
     check: Check
@@ -87,6 +91,7 @@ class Ask:
     options: Mapping[str, Any] = field(default_factory=dict)
     first: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    by_array: bool = False
 
     def cases(self, recipe: Recipe) -> Iterator[Case]:
         """The cases of one recipe, if it is among those that are asked."""
@@ -97,7 +102,16 @@ class Ask:
         for dtype in (dtype for dtype in dtypes_of(recipe) if dtype in (self.dtypes or DTYPES)):
             level = self.level if not first or dtype in first else "full"
             level = max(level, recipe.level_in(dtype), key=LEVELS.index)
-            yield Case(about, dtype, self.check, self.method, self.variant, level, self.options)
+            for variant, options in self._variants(recipe):
+                yield Case(about, dtype, self.check, self.method, variant, level, options)
+
+    def _variants(self, recipe: Recipe) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        if not self.by_array:
+            yield self.variant, self.options
+            return
+        for name, value in recipe.inputs.items():
+            if isinstance(value, Draw) and prod(value.shape) > 1:
+                yield f"{self.variant}-{name}", {**self.options, "array": name}
 
 
 def operator(recipe: Recipe) -> Operator:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ssm_conformance.case import Recipe
+from ssm_conformance.cases._convolution_step import IN_PLACE, POOL
 from ssm_conformance.cases._duality import RESET as SSD_RESET
 from ssm_conformance.cases._duality import SKIP, ssd_inputs, update_inputs
 from ssm_conformance.cases._mamba3 import VALUE as SISO
@@ -69,6 +70,9 @@ def _steps() -> Iterator[Row]:
     yield "mamba3_siso_step", "fours", SISO, siso_step_inputs(4, 4, 4, 8, a=4, g=4)
     yield "causal_conv1d_update", "fours", STEP_OUTPUT, conv_step_inputs(4, 4, 4)
     yield "causal_conv1d_update", "fours-taps-5", STEP_OUTPUT, conv_step_inputs(4, 4, 5)
+    served = conv_step_inputs(4, 4, 4, slots=6, k=4, state_indices=_SLOTS)
+    yield "causal_conv1d_update", "fours-pool", POOL, served
+    yield "causal_conv1d_update", "fours-inplace", IN_PLACE, served | {"inplace": True}
 
 
 DISTANCE: Final = tuple(

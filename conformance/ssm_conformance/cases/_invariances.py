@@ -173,16 +173,18 @@ def placements() -> Iterator[Ask]:
         dtypes=SINGLE,
     )
     for of, level in (*DISTANT, (PIECES, "full")):
-        yield Ask(
-            check="robustness",
-            method="far",
-            variant="far",
-            clause=IN_MEMORY,
-            of=of,
-            level=level,
-            first=SINGLE,
-            dtypes=SINGLE if of is PIECES else (),
-        )
+        for method, variant in (("far", "far"), ("far_cotangents", "far-cotangents")):
+            yield Ask(
+                check="robustness",
+                method=method,
+                variant=variant,
+                clause=IN_MEMORY,
+                of=of,
+                level=level,
+                first=SINGLE,
+                dtypes=SINGLE if of is PIECES else (),
+                by_array=method == "far",
+            )
 
 
 def one_by_one() -> Iterator[Ask]:

@@ -19,7 +19,7 @@ from ssm_conformance.checks.captured import captured
 from ssm_conformance.checks.chaining import chaining, steps
 from ssm_conformance.checks.compiled import compiled
 from ssm_conformance.checks.confinement import confinement, confinement_gradients
-from ssm_conformance.checks.distance import far
+from ssm_conformance.checks.distance import far, far_cotangents
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.inputs import in_place, unchanged
@@ -52,6 +52,7 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "scaled_cotangents": scaled_cotangents,
     "shared": shared,
     "far": far,
+    "far_cotangents": far_cotangents,
     "guarded": guarded,
     "poison": poison,
     "unchanged": unchanged,
@@ -92,6 +93,8 @@ GRADIENTS_TOO: Final = (
     *("unchanged", "reused", "layouts_apart", "shared", "guarded", "far", "poison", "processes"),
 )
 """Questions about the outputs, and about the gradients where they are claimed."""
+STRIDED: Final = (*("layout", "gradient_layout", "layouts_apart", "far", "far_cotangents", "guarded"),)
+"""Questions about how arrays lie in memory."""
 PYTORCH: Final = ("compiled", "captured", "autocast", "modes", "backward_again", "second_derivative")
 """Questions about PyTorch tensors alone: a backend's other libraries are not asked."""
 Elsewhere = Callable[[str, str], Mapping[str, str]]
@@ -243,7 +246,7 @@ def _misshapen(subject: Subject) -> str:
 
 def _lacking(case: Case, op: Op, arrays: Arrays) -> str:
     """Which instrument a question needs and a library does not have; "" if none."""
-    if case.method in ("layout", "gradient_layout", "layouts_apart", "far", "guarded") and not arrays.strides:
+    if case.method in STRIDED and not arrays.strides:
         return f"{arrays.name} arrays have no strides"
     if case.method == "poison" and not can_poison(arrays.device, arrays):
         return f"{arrays.name} arrays have no way to poison fresh memory"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from math import prod
 from typing import Final, TypeVar
@@ -22,23 +23,30 @@ An offset that wraps there and stays in the array finds zeros.
 
 
 def far(subject: Subject) -> Finding:
-    """Each array and each cotangent, one dimension after the other, reaching past what 32 bits count.
+    """One array, one dimension after the other, reaching past what 32 bits count.
 
     What lies at one index of that dimension is contiguous. So no other dimension reaches far, and a few pages
     are touched: memory that nothing writes is not taken from the machine where it hands out pages on use.
     """
+    found, name = Finding(), subject.case.options["array"]
+    for layout, along in _one_by_one(name, subject.stored[name]):
+        with told_of(along), _released(subject):
+            found = _judge(subject, {name: layout}, along)
+        if not found.passed:
+            return named(found, along)
+    return found
+
+
+def far_cotangents(subject: Subject) -> Finding:
+    """The same of each cotangent."""
     found = Finding()
-    for name, layout, where in _one_by_one(subject.stored):
-        with told_of(where):
-            found = _judge(subject, {name: layout}, where)
-        if not found.passed:
-            return named(found, where)
-    for name, layout, along in _one_by_one(subject.cotangents) if subject.takes_gradients else ():
-        where = f"the cotangent of {along}"
-        with told_of(where):
-            found = _judge_cotangent(subject, {name: layout}, where)
-        if not found.passed:
-            return named(found, where)
+    for name, item in subject.cotangents.items():
+        for layout, along in _one_by_one(name, item):
+            where = f"the cotangent of {along}"
+            with told_of(where), _released(subject):
+                found = _judge_cotangent(subject, {name: layout}, where)
+            if not found.passed:
+                return named(found, where)
     return found
 
 
@@ -56,14 +64,13 @@ def _judge_cotangent(subject: Subject, layouts: Mapping[str, Layout], where: str
     return judge_backward(subject, subject.call, _with_room(where, make))
 
 
-def _one_by_one(arrays: Mapping[str, Stored]) -> Iterator[tuple[str, Layout, str]]:
-    """Each dimension of each array that has two elements along it, and how a message says it."""
-    for name, item in arrays.items():
-        shape = item.array.shape
-        for dim, size in enumerate(shape):
-            if size > 1 and item.array.size:
-                layout, bits = _apart(shape, dim)
-                yield name, layout, f"`{name}` reaching past 2{bits} elements along dimension {dim}"
+def _one_by_one(name: str, item: Stored) -> Iterator[tuple[Layout, str]]:
+    """Each dimension that an array has two elements along, and how a message says it."""
+    shape = item.array.shape
+    for dim, size in enumerate(shape):
+        if size > 1 and item.array.size:
+            layout, bits = _apart(shape, dim)
+            yield layout, f"`{name}` reaching past 2{bits} elements along dimension {dim}"
 
 
 def _apart(shape: tuple[int, ...], dim: int) -> tuple[Layout, str]:
@@ -72,11 +79,22 @@ def _apart(shape: tuple[int, ...], dim: int) -> tuple[Layout, str]:
     Of four or more past 2³², where even unsigned numbers wrap; of three past 2³¹. Then the stride itself is
     less than 2³¹: a compiler that takes the width of a product from its factors, as Triton's does, has to be
     told of a wider one. Of two the stride is the offset, past 2³¹: it has to be taken as more than 32 bits.
+
+    It is a multiple of 16, as those of large arrays are: who compiles for that has the kernel already.
     """
     others = tuple(other for other in range(len(shape)) if other != dim)
     reach, bits = (2**32, "³²") if shape[dim] > 3 else (2**31, "³¹")
-    stride = (reach + BEYOND) // (shape[dim] - 1) + 1
+    stride = 16 * ((reach + BEYOND) // (shape[dim] - 1) // 16 + 1)
     return Layout(order=(dim, *others), gap=stride - prod(shape[other] for other in others)), bits
+
+
+@contextmanager
+def _released(subject: Subject) -> Iterator[None]:
+    """Memory of a device is given back after a call: other workers need it for theirs."""
+    try:
+        yield
+    finally:
+        getattr(subject.arrays, "release", lambda: None)()
 
 
 def _with_room(where: str, make: Callable[[], T]) -> T:

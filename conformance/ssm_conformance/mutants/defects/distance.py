@@ -120,61 +120,61 @@ def _mutant(name: str, summary: str, case: str, kernel: Any) -> Mutant:
 
 
 DISTANCE: Final = (
-    _mutant("time-in-32-bits", "u is counted in 32 bits along time.", "small", _Scan(u=_signed(2))),
+    _mutant("time-in-32-bits", "u is counted in 32 bits along time.", "u-small", _Scan(u=_signed(2))),
     _mutant(
-        "channels-in-32-bits", "z is counted in 32 bits from channel to channel.", "fours",
+        "channels-in-32-bits", "z is counted in 32 bits from channel to channel.", "z-fours",
         _Scan(z=_signed(1)),
     ),
     _mutant(
-        "states-in-unsigned-32-bits", "B is counted in 32 unsigned bits from state to state.", "fours",
+        "states-in-unsigned-32-bits", "B is counted in 32 unsigned bits from state to state.", "B-fours",
         _Scan(B=_unsigned(1)),
     ),
     _mutant(
-        "groups-in-32-bits", "C is counted in 32 bits from group to group.", "fours-packed",
+        "groups-in-32-bits", "C is counted in 32 bits from group to group.", "C-fours-packed",
         _Scan(C=_signed(1)),
     ),
     _mutant(
-        "rows-of-ids-in-32-bits", "seq_idx is counted in 32 bits from row to row.", "fours-packed",
+        "rows-of-ids-in-32-bits", "seq_idx is counted in 32 bits from row to row.", "seq_idx-fours-packed",
         _Scan(seq_idx=_signed(0)),
     ),
     _mutant(
         "blocks-in-32-bits", "delta is counted in 32 bits from one block of 32 steps to the next.",
-        "length-65", _Scan(delta=partial(_narrow, dim=2, every=32)),
+        "delta-length-65", _Scan(delta=partial(_narrow, dim=2, every=32)),
     ),
     _mutant(
-        "step-channels-in-32-bits", "The state is counted in 32 bits from channel to channel.", "fours",
+        "step-channels-in-32-bits", "The state is counted in 32 bits from channel to channel.", "state-fours",
         _Step(state=_signed(1)),
     ),
     _mutant(
-        "step-slots-in-unsigned-32-bits", "Slots are counted in 32 unsigned bits.", "fours-pool",
+        "step-slots-in-unsigned-32-bits", "Slots are counted in 32 unsigned bits.", "state-fours-pool",
         _Step(state=_unsigned(0)),
     ),
     _mutant(
-        "step-writes-in-32-bits", "A slot is written where 32 bits say, in place.", "fours-inplace",
+        "step-writes-in-32-bits", "A slot is written where 32 bits say, in place.", "state-fours-inplace",
         _WritesPool(Honest()),
     ),
     _mutant(
-        "ssd-heads-in-32-bits", "x is counted in 32 bits from head to head.", "square",
+        "ssd-heads-in-32-bits", "x is counted in 32 bits from head to head.", "x-square",
         _Dual(x=_signed(2)),
     ),
     _mutant(
         "ssd-channels-in-unsigned-32-bits", "z is counted in 32 unsigned bits from channel to channel.",
-        "fours", _Dual(z=_unsigned(3)),
+        "z-fours", _Dual(z=_unsigned(3)),
     ),
     _mutant(
         "ssd-chunks-in-32-bits", "B is counted in 32 bits from one chunk of 64 steps to the next.",
-        "length-65", _Dual(B=partial(_narrow, dim=1, every=64)),
+        "B-length-65", _Dual(B=partial(_narrow, dim=1, every=64)),
     ),
     _mutant(
         "ssd-cotangent-heads-in-32-bits", "The cotangent of y is counted in 32 bits from head to head.",
-        "square", _CotangentOfDual(),
+        "cotangents-square", _CotangentOfDual(),
     ),
     _mutant(
-        "ssd-step-heads-in-32-bits", "The state is counted in 32 bits from head to head.", "square",
+        "ssd-step-heads-in-32-bits", "The state is counted in 32 bits from head to head.", "state-square",
         _DualStep(state=_signed(1)),
     ),
     _mutant(
-        "conv1d-channels-in-32-bits", "x is counted in 32 bits from channel to channel.", "square",
+        "conv1d-channels-in-32-bits", "x is counted in 32 bits from channel to channel.", "x-square",
         _Convolution(x=_signed(1)),
     ),
 )  # fmt: skip

@@ -157,7 +157,7 @@ MEMORY: Final = (
         "offsets-in-32-bits",
         29,
         "Offsets of elements are counted in 32 bits.",
-        "robustness/far-small",
+        "robustness/far-u-small",
         _OffsetsIn32Bits(),
     ),
     Mutant(

@@ -151,14 +151,14 @@ UNLIKE: Final = (
     ),
     _mutant(
         "cotangent-in-32-bits", 29, "Offsets of elements of a cotangent are counted in 32 bits.",
-        "robustness/far-small", _CotangentIn32Bits(),
+        "robustness/far-cotangents-small", _CotangentIn32Bits(),
     ),
     _mutant(
         "step-slots-in-32-bits", 29, "A slot times the stride of slots is counted in 32 bits.",
-        "robustness/far-small-pool", _PoolIn32Bits(Honest()),
+        "robustness/far-state-small-pool", _PoolIn32Bits(Honest()),
     ),
-    _mutant("ssd-offsets-in-32-bits", 29, _IN_32_BITS, "robustness/far-square", _DualIn32Bits()),
-    _mutant("conv1d-offsets-in-32-bits", 29, _IN_32_BITS, "robustness/far-square", _ConvolutionIn32Bits()),
+    _mutant("ssd-offsets-in-32-bits", 29, _IN_32_BITS, "robustness/far-x-square", _DualIn32Bits()),
+    _mutant("conv1d-offsets-in-32-bits", 29, _IN_32_BITS, "robustness/far-x-square", _ConvolutionIn32Bits()),
     _mutant(
         "one-buffer-without-u", 17, "Where u needs no gradient, those of B and C share a buffer.",
         "gradient/apart-typical", _OneBuffer(),
