@@ -149,12 +149,10 @@ def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     return BackwardPlan(8, K, 1, W, M, L, save, max(-(-shape.length // segment), 1), segment, each)
 
 
-def step_tile(states: int, float32: bool) -> tuple[int, int | None]:
-    """States of a program of the step, of four warps, and its registers at most: four states a lane, or
-    eight where programs are many.
+def step_states(states: int, float32: bool) -> int:
+    """States of a program of the step: four a lane, or sixteen where programs are many.
 
-    At d = 5120, n = 16, batch 64 and 256 on an H200, bound to 64 registers: eight 13.7 and 46.6 µs, sixteen
-    13.9 and 46.7, four in two warps 13.9 and 47.4; unbound sixteen 14.4 and 48.3. Float64 and complex numbers
-    need more.
+    At d = 5120, n = 16 on an H100, batch 1, 64, 256: four 1.9, 16.2, 69.5 µs; sixteen 2.1, 10.5, 62.4. Of
+    float64 and of complex numbers sixteen leave the registers.
     """
-    return (1024, 64) if float32 and states >= 2**19 else (512, None)
+    return 2048 if float32 and states >= 2**19 else 512

@@ -9,10 +9,12 @@ from ssm_backends.checked import checked
 from ssm_backends.transforms import in_forward_mode, refuse_tangents
 from ssm_backends.writable import check_writable
 from ssm_triton._inputs import FUSED, real, strides
-from ssm_triton._plan import power_of_two, step_tile
+from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
 from ssm_triton.direct import is_direct
 
+REGISTERS = 64
+"""At most, where a program has many states: so eight programs run on a multiprocessor. They are of float32."""
 _STREAMS = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 """What may have a tangent."""
 
@@ -74,7 +76,7 @@ def _run(
     batch, dim = u.shape
     n = A.shape[1]
     N = power_of_two(n)
-    states, registers = step_tile(batch * dim * N, A.dtype == torch.float32)
+    states = step_states(batch * dim * N, A.dtype == torch.float32)
     DT = max(min(states // N, power_of_two(dim)), 1)
     tiles = -(-dim // DT)
     if not batch * tiles:
@@ -87,7 +89,7 @@ def _run(
             *_grouped(B), *_grouped(C), *strides(z, 2), *y.stride(), *strides(slots, 1),
             N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
             SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(),
-            num_warps=4, maxnreg=registers, enable_fp_fusion=FUSED,
+            num_warps=4, maxnreg=REGISTERS if states > 512 else None, enable_fp_fusion=FUSED,
         )  # fmt: skip
     return y
 
