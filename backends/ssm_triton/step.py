@@ -14,7 +14,7 @@ from ssm_triton._step import step
 from ssm_triton.direct import is_direct
 
 REGISTERS = 64
-"""At most, where a program has many states: so eight programs run on a multiprocessor. They are of float32."""
+"""At most, where a program has many states, of float32: so eight programs run on a multiprocessor."""
 _STREAMS = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 """What may have a tangent."""
 
