@@ -21,7 +21,7 @@ from ssm_triton._math import (
     sigmoid,
 )
 from ssm_triton._reduce import add_to, at_channel, at_state, over_channels, over_states
-from ssm_triton._tiles import input_weight, place, resets, silu, step_size, time_span
+from ssm_triton._tiles import input_weight, leap, place, resets, silu, step_size, time_span
 
 
 @triton.jit
@@ -217,24 +217,24 @@ def backward_tile(
         x_t = x_next + shift[None]
         r_t = r_next
         q = r_t
-        u -= T * u_l
-        delta -= T * delta_l
-        dy -= T * dy_l
+        u -= leap(T, u_l)
+        delta -= leap(T, delta_l)
+        dy -= leap(T, dy_l)
         u_next = tl.load(u, mask=earlier, other=0.0).to(compute)
         x_next = tl.load(delta, mask=earlier, other=0.0).to(compute)
         r_next = tl.load(dy, mask=earlier, other=0.0).to(compute)
         if HAS_Z:
             z_t = z_next
-            z -= T * z_l
+            z -= leap(T, z_l)
             z_next = tl.load(z, mask=earlier, other=0.0).to(compute)
             q = r_t * silu(z_t)
         if not CONST_B:
             B_t = at_channel(B_next)
-            B -= T * B_l
+            B -= leap(T, B_l)
             B_next = tl.load(B, mask=more & padded, other=0.0).to(compute)
         if not CONST_C:
             C_t = at_channel(C_next)
-            C -= T * C_l
+            C -= leap(T, C_l)
             C_next = tl.load(C, mask=more & padded, other=0.0).to(compute)
 
         s = step_size(x_t, 0.0, valid, SOFTPLUS)
@@ -308,10 +308,10 @@ def backward_tile(
         else:
             add_to(dB, over_channels(by_B, T, K, R, W, M, L), inside3, k, EACH)
             dB -= T * N
-        du -= T * du_l
-        ddelta -= T * ddelta_l
+        du -= leap(T, du_l)
+        ddelta -= leap(T, ddelta_l)
         if HAS_Z:
-            dz -= T * dz_l
+            dz -= leap(T, dz_l)
         now -= T
 
     part = (row * segments + segment).to(tl.int64)

@@ -13,7 +13,7 @@ import triton.language as tl
 from ssm_triton._complex import compose, compose_adjoint, exponential, held_slope, times, weigh
 from ssm_triton._math import exp, sigmoid
 from ssm_triton._reduce import at_channel, at_state, over_channels, over_states
-from ssm_triton._tiles import locate, resets, silu, step_size, time_span
+from ssm_triton._tiles import leap, locate, resets, silu, step_size, time_span
 
 
 @triton.jit
@@ -193,8 +193,8 @@ def backward_complex(
             v = 2.0 * over_states(hsr * Cr - hsi * Ci) + skip[None] * u_t
             gate = sigmoid(z_t)
             tl.store(dz, (r_t * v * (gate * (1.0 + z_t * (1.0 - gate)))).to(dz.dtype.element_ty), mask=valid)
-            z -= T * z_l
-            dz -= T * dz_l
+            z -= leap(T, z_l)
+            dz -= leap(T, dz_l)
         q2 = 2.0 * at_state(q)
         if CONST_C:
             acc_Cr += tl.sum(q2 * hsr, 0)
@@ -202,7 +202,7 @@ def backward_complex(
         else:
             tl.store(dC, over_channels(q2 * hsr, T, K, R, W, M, L), mask=inside3)
             tl.store(dC + 1, -over_channels(q2 * hsi, T, K, R, W, M, L), mask=inside3)
-            C -= T * C_l
+            C -= leap(T, C_l)
             dC -= T * N * 2
 
         lr = tl.where(late, q2 * Cr + mr[None], q2 * Cr)
@@ -258,13 +258,13 @@ def backward_complex(
         else:
             tl.store(dB, over_channels(br, T, K, R, W, M, L), mask=inside3)
             tl.store(dB + 1, over_channels(bi, T, K, R, W, M, L), mask=inside3)
-            B -= T * B_l
+            B -= leap(T, B_l)
             dB -= T * N * 2
-        u -= T * u_l
-        delta -= T * delta_l
-        dy -= T * dy_l
-        du -= T * du_l
-        ddelta -= T * ddelta_l
+        u -= leap(T, u_l)
+        delta -= leap(T, delta_l)
+        dy -= leap(T, dy_l)
+        du -= leap(T, du_l)
+        ddelta -= leap(T, ddelta_l)
         now -= T
 
     part = row.to(tl.int64) * n * dim * 2

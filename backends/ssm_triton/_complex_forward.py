@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from ssm_triton._complex import compose, exponential, times, weigh
-from ssm_triton._tiles import locate, resets, silu, step_size, time_span
+from ssm_triton._tiles import leap, locate, resets, silu, step_size, time_span
 
 
 @triton.jit
@@ -93,11 +93,11 @@ def forward_complex(
         if not CONST_B:
             Br = tl.load(B, mask=inside & padded, other=0.0)[:, :, None]
             Bi = tl.load(B + 1, mask=inside & padded, other=0.0)[:, :, None]
-            B += T * B_l
+            B += leap(T, B_l)
         if not CONST_C:
             Cr = tl.load(C, mask=inside & padded, other=0.0)[:, :, None]
             Ci = tl.load(C + 1, mask=inside & padded, other=0.0)[:, :, None]
-            C += T * C_l
+            C += leap(T, C_l)
         pr = s[:, None, :] * Ar[None, :, :]
         pi = s[:, None, :] * Ai[None, :, :]
         ar, ai = exponential(pr, pi)
@@ -117,11 +117,11 @@ def forward_complex(
         v = 2.0 * tl.sum(hsr * Cr - hsi * Ci, 1) + skip[None, :] * u_t
         if HAS_Z:
             v *= silu(tl.load(z, mask=valid, other=0.0).to(compute))
-            z += T * z_l
+            z += leap(T, z_l)
         tl.store(y, v.to(y.dtype.element_ty), mask=valid)
-        u += T * u_l
-        delta += T * delta_l
-        y += T * y_l
+        u += leap(T, u_l)
+        delta += leap(T, delta_l)
+        y += leap(T, y_l)
 
     if LAST:
         to = last + row.to(tl.int64) * dim * n * 2 + user_at

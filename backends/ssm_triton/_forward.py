@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from ssm_triton._math import LOG2_E, compose, compose_reset
-from ssm_triton._tiles import input_weight, locate, resets, silu, step_size, time_span
+from ssm_triton._tiles import input_weight, leap, locate, resets, silu, step_size, time_span
 
 
 @triton.jit
@@ -126,27 +126,27 @@ def forward(
         valid = ahead & live[None, :]
         u_t = u_next
         delta_t = delta_next
-        u += T * u_l
-        delta += T * delta_l
+        u += leap(T, u_l)
+        delta += leap(T, delta_l)
         ahead = (now + T + t < steps)[:, None]
         u_next = tl.load(u, mask=ahead & live[None, :], other=0.0).to(compute)
         delta_next = tl.load(delta, mask=ahead & live[None, :], other=0.0).to(compute)
         if HAS_Z and not LOCAL:
             z_t = z_next.to(compute)
-            z += T * z_l
+            z += leap(T, z_l)
             z_next = tl.load(z, mask=ahead & live[None, :], other=0.0)
         if CONST_B:
             B_t = constant_B[None, :, :]
         else:
             B_t = B_next[:, :, None]
-            B += T * B_l
+            B += leap(T, B_l)
             B_next = tl.load(B, mask=ahead & (i < n)[None, :], other=0.0).to(compute)
         if not LOCAL:
             if CONST_C:
                 C_t = constant_C[None, :, :]
             else:
                 C_t = C_next[:, :, None]
-                C += T * C_l
+                C += leap(T, C_l)
                 C_next = tl.load(C, mask=ahead & (i < n)[None, :], other=0.0).to(compute)
 
         s = step_size(delta_t, shift[None, :], valid, SOFTPLUS)
@@ -174,7 +174,7 @@ def forward(
             if HAS_Z:
                 v *= silu(z_t)
             tl.store(y, v.to(y.dtype.element_ty), mask=valid)
-            y += T * y_l
+            y += leap(T, y_l)
 
     if LOCAL:
         base = (row * segments + segment).to(tl.int64) * n * dim

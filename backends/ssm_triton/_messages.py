@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from ssm_triton._math import LOG2_E, compose_adjoint, compose_adjoint_reset
-from ssm_triton._tiles import locate, resets, silu, step_size, time_span
+from ssm_triton._tiles import leap, locate, resets, silu, step_size, time_span
 
 
 @triton.jit
@@ -57,11 +57,11 @@ def messages(
         q = tl.load(dy, mask=valid, other=0.0).to(compute)
         if HAS_Z:
             q *= silu(tl.load(z, mask=valid, other=0.0).to(compute))
-            z -= T * z_l
+            z -= leap(T, z_l)
         s = step_size(tl.load(delta, mask=valid, other=0.0).to(compute), shift[None, :], valid, SOFTPLUS)
         if not CONST_C:
             C_t = tl.load(C, mask=inside & (i < n)[None, :], other=0.0).to(compute)[:, :, None]
-            C -= T * C_l
+            C -= leap(T, C_l)
         a = tl.exp2(s[:, None, :] * a2[None, :, :])
         c = q[:, None, :] * C_t
         a = tl.flip(a, 0)
@@ -79,8 +79,8 @@ def messages(
             p, ms, short, lams = tl.associative_scan((a, a * lam, one, lam), 0, compose_adjoint)
         m = tl.sum(tl.where(late, ms, 0.0), 0)
         product *= tl.sum(tl.where(late, p, 0.0), 0)
-        delta -= T * delta_l
-        dy -= T * dy_l
+        delta -= leap(T, delta_l)
+        dy -= leap(T, dy_l)
         now -= T
     at_state = (row * segments + segment).to(tl.int64) * n * dim + i[:, None] * dim + (d0 + j)[None, :]
     tl.store(decay + at_state, tl.where(cut, -1.0, product), mask=both)

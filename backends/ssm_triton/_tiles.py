@@ -69,8 +69,15 @@ def silu(z):
 
 
 @triton.jit
+def leap(steps: tl.constexpr, stride):
+    """How far so many steps lead; 32 bits may count the stride alone."""
+    return tl.full((), steps, tl.int64) * stride
+
+
+@triton.jit
 def resets(seq_idx, t, length, stride):
     """Whether the state is cut off before step t: seq_idx[t] ≠ seq_idx[t − 1], t ≥ 1."""
     inside = (t > 0) & (t < length)
-    here = tl.load(seq_idx + t * stride, mask=inside, other=0)
-    return here != tl.load(seq_idx + (t - 1) * stride, mask=inside, other=0)
+    seq_idx += t.to(tl.int64) * stride
+    here = tl.load(seq_idx, mask=inside, other=0)
+    return here != tl.load(seq_idx - stride, mask=inside, other=0)

@@ -36,7 +36,9 @@ def _scans() -> Iterator[Row]:
     yield "selective_scan", "fours-16-states", EDGE, scan_inputs(4, 4, 33, 16)
     yield "selective_scan", "fours-33-states", EDGE, scan_inputs(4, 4, 33, 33)
     yield "selective_scan", "fours-constant", EDGE, scan_inputs(4, 4, 4, 4, constant="BC")
-    yield "selective_scan", "fours-complex", EDGE, scan_inputs(4, 4, 4, 4, complex_=True)
+    # Past four steps, and past eight: so many are over 2³¹ where all are over 2³².
+    yield "selective_scan", "fours-complex", EDGE, scan_inputs(4, 4, 7, 4, complex_=True)
+    yield "selective_scan", "fours-complex-17", EDGE, scan_inputs(4, 4, 17, 4, complex_=True)
     packed = scan_inputs(4, 4, 4, 4, g_B=4, g_C=4, initial_state=states(4, 4, 4), seq_idx=_IDS)
     yield "selective_scan", "fours-packed", RESET, packed
     offsets = scan_inputs(1, 4, 9, 4, initial_state=states(4, 4, 4), cu_seqlens=_OFFSETS)

@@ -68,7 +68,7 @@ AT_SIZE: Final[Mapping[str, Names]] = {
 _FAR: Final = ("selective_scan", "selective_state_update", *DUAL, *TURNED, *SHORT, *SINGLE_STEPS)
 _FOURS: Final = (
     *("16-states", "33-states", "taps-5"),
-    *("constant", "complex", "packed", "offsets", "pool", "inplace"),
+    *("constant", "complex", "complex-17", "packed", "offsets", "pool", "inplace"),
 )
 DISTANT: Final[tuple[tuple[Names, Level], ...]] = (
     ({"selective_scan": ("small",), "selective_state_update": ("small", "small-pool")}, "quick"),
