@@ -114,14 +114,7 @@ def ssm_backend(device: str | None) -> Backend:
                 Op(
                     causal_conv1d_update,
                     dtypes=dtypes,
-                    features=(
-                        "mixed_dtypes",
-                        "long_state",
-                        "state_indices",
-                        "inplace",
-                        *half_state,
-                        *pytorch,
-                    ),
+                    features=(*_POOL, *half_state, *pytorch),
                     limits={"v": TAPS - 1, "k": KEPT},
                     deterministic=True,
                 ),

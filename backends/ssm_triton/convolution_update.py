@@ -120,8 +120,7 @@ def causal_conv1d_update(
     ------
     NotSupportedError
         If there are more taps, or a longer state; if forward mode or ``torch.func`` would differentiate it.
-        Autograd does, where there is a state of w − 1 inputs for each row, in the compute type, and not in
-        place.
+        If autograd would, but for a state of w − 1 inputs a row, in the compute type, and not in place.
     """
     if inplace and not torch.compiler.is_compiling():
         check_writable("state", state)
@@ -139,8 +138,13 @@ def causal_conv1d_update(
         )
         assert after is not None
         return y.squeeze(-1), after
+    if learn:
+        raise NotSupportedError(
+            "causal_conv1d_update of this backend has no gradient in place, of a pool, or of a state that is "
+            "not w − 1 inputs in the compute type; call it under torch.no_grad()"
+        )
     weight, bias = filters("causal_conv1d_update", weight, bias)
-    direct = not learn and is_direct((x, state, weight, bias, state_indices))
+    direct = is_direct((x, state, weight, bias, state_indices))
     rest = (x, weight, bias, state_indices, activation is not None)
     if inplace:
         if not direct:

@@ -161,11 +161,17 @@ def ssd(
     Raises
     ------
     NotSupportedError
-        If x or A is float64; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If x or A is float64; if a head's state has 2³¹ numbers or more; if forward mode or ``torch.func``
+        would differentiate it: autograd alone does.
     """
     if torch.float64 in (x.dtype, A.dtype):
         raise NotSupportedError(
             f"`x` and `A` must not be float64 in ssd of this backend; got {x.dtype} and {A.dtype}"
+        )
+    if x.shape[3] * B.shape[3] >= 2**31:
+        raise NotSupportedError(
+            "`x` and `B` must make fewer than 2**31 numbers of a head's state in ssd of this backend; "
+            f"got {tuple(x.shape)} and {tuple(B.shape)}"
         )
     A, dt_bias = A.contiguous(), None if dt_bias is None else dt_bias.contiguous()
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ssm_backends import NotSupportedError
+from ssm_backends import ArgumentError, NotSupportedError, use
+from ssm_backends.mamba_ssm import causal_conv1d_update as drop_in
 from ssm_conformance import assert_conforms
 from ssm_triton import causal_conv1d_update
 from ssm_triton.convolution_update import KEPT, convolution_step, convolution_step_inplace
@@ -87,3 +88,32 @@ def test_autograd_sees_that_a_state_was_written_over(device: str) -> None:
 def test_a_state_that_is_too_long_is_refused_by_name(device: str) -> None:
     with pytest.raises(NotSupportedError, match=r"^`state` must hold at most 256 inputs in"):
         causal_conv1d_update(**step(device, k=KEPT + 1, d=2))
+
+
+def test_a_gradient_that_there_is_not_is_refused_and_not_lost(device: str) -> None:
+    given = step(device, k=5)
+    given["x"].requires_grad_()
+    with pytest.raises(NotSupportedError, match="has no gradient in place, of a pool, or of a state"):
+        causal_conv1d_update(**given)
+    with torch.no_grad():
+        causal_conv1d_update(**given)
+
+
+@pytest.mark.parametrize("k", [KEPT, KEPT + 1])
+def test_the_drop_in_serves_longer_states_too(device: str, k: int) -> None:
+    given = step(device, k=k, d=2)
+    given["conv_state"] = state = given.pop("state")
+    before = state.clone()
+    with torch.no_grad(), use("triton", fallback="error"):
+        y = drop_in(**given)
+    assert torch.equal(state, torch.cat([before, given["x"][..., None]], -1)[..., 1:])
+    assert_conforms(OP, (y, state), **{k: v for k, v in given.items() if k != "conv_state"}, state=before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would have to be waited for")
+@pytest.mark.parametrize("slots", [[1, 1, 0], [1, 5, 0]])
+def test_slots_that_are_none_are_refused_by_the_drop_in(device: str, slots: list[int]) -> None:
+    given = step(device, states=5)
+    given["conv_state"] = given.pop("state")
+    with use("triton"), pytest.raises(ArgumentError, match=r"^`conv_state_indices` must"):
+        drop_in(**given, conv_state_indices=torch.tensor(slots))

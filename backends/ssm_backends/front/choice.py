@@ -16,6 +16,9 @@ from ssm_backends.front.preference import FallbackError, FallbackWarning, Order,
 from ssm_backends.registry import load
 from ssm_backends.validation import Call, find, validate
 
+Sizes = tuple[tuple[str, int], ...]
+"""Of symbols."""
+
 
 @dataclass(frozen=True)
 class PassedOver:
@@ -235,8 +238,8 @@ def _nobody(call: Call, library: str, device: str, order: Order, passed: list[Pa
 
 
 def serves_as_soon(
-    one: tuple[str, tuple[str, ...]],
-    other: tuple[str, tuple[str, ...]],
+    one: tuple[str, tuple[str, ...], Sizes],
+    other: tuple[str, tuple[str, ...], Sizes],
     library: str,
     device: str,
     dtype: str,
@@ -248,13 +251,14 @@ def serves_as_soon(
     Parameters
     ----------
     one, other
-        Name of an operator, and the features that the call needs.
+        Name of an operator, the features that the call needs, and sizes that a backend may limit.
     library, device, dtype
         Of the calls' arrays.
     """
 
-    def place(op: str, features: tuple[str, ...]) -> int | None:
-        said = outlook(op, library, device, dtype=dtype, features=frozenset(features))[1]
+    def place(op: str, features: tuple[str, ...], sizes: Sizes) -> int | None:
+        needed = frozenset(features)
+        said = outlook(op, library, device, dtype=dtype, features=needed, sizes=dict(sizes))[1]
         return next((i for i, reason in enumerate(said.values()) if reason is None), None)
 
     first, second = place(*one), place(*other)
@@ -271,6 +275,7 @@ def outlook(
     *,
     dtype: str = "float32",
     features: frozenset[str] = frozenset(),
+    sizes: Mapping[str, int] | None = None,
     backend: str | None = None,
 ) -> tuple[Order, Mapping[str, str | None]]:
     """For calls of a kind: who is asked, and each one's reason not to serve (None: it does).
@@ -285,11 +290,13 @@ def outlook(
         Of the primary argument.
     features
         That the call needs.
+    sizes
+        By symbol, as far as they are known: a backend may have limits.
     backend
         As in the call.
     """
     operator = find(op)
-    call = Call(operator, {}, dtype, dtype, {}, (), features)
+    call = Call(operator, {}, dtype, dtype, sizes or {}, (), features)
     order = order_for(op, library, device.partition(":")[0], backend)
     said: dict[str, str | None] = {}
     for name in order.names:

@@ -83,6 +83,7 @@ def causal_conv1d_update(
     known = None if kind is None else recall(kind)
     if known is None:
         _check(*given)
+    _check_places(conv_state, conv_state_indices)
     if _is_one_call(known, *given):
         inputs = {
             "x": x if x.ndim == 2 else x[..., 0], "state": conv_state, "weight": weight, "bias": bias,
@@ -91,7 +92,6 @@ def causal_conv1d_update(
         step: Tensor
         step, _ = call_as(kind, known, _NAMES, _STEP, inputs)
         return step if x.ndim == 2 else step.unsqueeze(-1)
-    _check_places(conv_state, conv_state_indices)
 
     def filtered(line: Tensor) -> Tensor:
         inputs = {"x": line, "weight": weight, "bias": bias, "activation": activation}
@@ -135,7 +135,9 @@ def _is_one_call(
     }
     step = tuple([name for name, is_needed in needed.items() if is_needed])
     filtering = tuple([name for name in ("mixed_dtypes", "compile") if needed[name]])
-    ways = (_STEP.name, step), (_CONVOLUTION.name, filtering)
+    # In a graph a size may be open: what no backend serves there is told when the operator is called.
+    sizes = () if needed["compile"] else (("v", weight.shape[1] - 1), ("k", conv_state.shape[-1]))
+    ways = (_STEP.name, step, sizes), (_CONVOLUTION.name, filtering, sizes)
     return serves_as_soon(*ways, "torch", str(x.device), str(x.dtype).rpartition(".")[2])
 
 
