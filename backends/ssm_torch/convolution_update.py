@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssm_backends.writable import check_writable
 from ssm_torch import pools
-from ssm_torch.functions import compute_dtype, silu
+from ssm_torch.functions import compute_dtype, rounded, silu
 from ssm_torch.optional import may_be_differentiated
 
 
@@ -56,7 +56,9 @@ def causal_conv1d_update(
     if state_indices is None:
         line = _line(state, x)
         y, new = _filtered(line, weight, bias, activation).to(x.dtype), line[..., 1:]
-        return y, state.copy_(new) if inplace else new.to(state.dtype).contiguous()
+        return y, state.copy_(rounded(new, state.dtype)) if inplace else rounded(
+            new, state.dtype
+        ).contiguous()
     slots = pools.checked(state_indices, len(state))
     before, skipped = pools.before(state, slots), None
     differentiated = may_be_differentiated(x, state, weight, bias)
@@ -65,7 +67,7 @@ def causal_conv1d_update(
         before, x = pools.served(slots, (before, x))
     line = _line(before, x)
     (y,) = pools.served(slots, (_filtered(line, weight, bias, activation, skipped),))
-    advanced = line[..., 1:].to(state.dtype)
+    advanced = rounded(line[..., 1:], state.dtype)
     after = pools.after(state, slots, advanced, inplace=inplace, differentiated=differentiated)
     return y.to(x.dtype), after
 

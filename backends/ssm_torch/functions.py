@@ -25,6 +25,22 @@ def widen(x: Tensor, compute: torch.dtype) -> Tensor:
     return x.to(compute)
 
 
+def rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor in another dtype, each number rounded once.
+
+    PyTorch takes float64 to 16 bits by way of float32, which rounds twice. Of a float32 that is rounded to
+    odd, the second rounding makes what one would have made (Boldo and Melquiond 2008).
+    """
+    if x.dtype != torch.float64 or dtype not in (torch.float16, torch.bfloat16):
+        return x.to(dtype)
+    exact = x.detach()
+    near = exact.to(torch.float32)
+    bits, wide = near.view(torch.int32), near.to(torch.float64)
+    odd = torch.where(wide.abs() > exact.abs(), bits - 1, bits | 1).view(torch.float32)
+    even = (wide != exact) & (bits & 1 == 0) & wide.isfinite()  # an infinity stays one
+    return (x + torch.where(even, odd.to(torch.float64) - exact, 0)).to(dtype)
+
+
 def split(x: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
     """One dimension as several, a view; −1 stands for what is left."""
     parts: Tensor = x.unflatten(dim, sizes)  # type: ignore[no-untyped-call]  # PyTorch's

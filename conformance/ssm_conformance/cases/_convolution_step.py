@@ -75,6 +75,18 @@ ENGINE: Final = (
         )
         for dtype in ("float16", "bfloat16")
     ),
+    # Just beside the middle of two numbers of 16 bits, and float32 in between has only the middle.
+    *(
+        _step(
+            f"half-state-beside-a-middle-{dtype}",
+            step_inputs(3, 2, 2, k=2, state=Draw((3, 2, 2), dtype=dtype))
+            | {"x": fixed([[middle + 2.0**-40], [middle - 2.0**-40], [-middle - 2.0**-40]], (3, 2))},
+            HALF_STATE,
+            check="extreme",
+            dtypes=("float64",),
+        )
+        for dtype, middle in (("float16", 1 + 2.0**-11), ("bfloat16", 1 + 2.0**-8))
+    ),
     _step(
         "layer-pool",
         pooled(5, 72, 4, 40, [33, -1, 39, 0, 17], k=4),

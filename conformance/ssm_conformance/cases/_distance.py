@@ -16,7 +16,8 @@ from ssm_conformance.cases._selective import EDGE, OFFSETS, RESET, fixed, scan_i
 from ssm_conformance.cases._short_convolution import RESET as CONVOLUTION_RESET
 from ssm_conformance.cases._short_convolution import STEP_OUTPUT, conv_inputs
 from ssm_conformance.cases._short_convolution import step_inputs as conv_step_inputs
-from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.cases._step import IN_PLACE as STEP_IN_PLACE
+from ssm_conformance.cases._step import SLOTS, step_inputs
 from ssm_conformance.draw import Draw
 
 Row = tuple[str, str, str, dict[str, Any]]
@@ -26,8 +27,6 @@ _IDS: Final = fixed([[5, 5, 5, 5], [3, 3, 3, 4], [1, 2, 2, 2], [1, 1, 2, 2]], dt
 """No id is zero and the last row has a reset: zeros in place of that row, or of a step, make another call."""
 _OFFSETS: Final = fixed([0, 2, 3, 7, 9], dtype="int32")
 _SLOTS: Final = fixed([2, 0, 3, 5], dtype="int32")
-_PLACE: Final = "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same"
-_IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`"
 
 
 def _scans() -> Iterator[Row]:
@@ -66,8 +65,13 @@ def _steps() -> Iterator[Row]:
     yield op, "fours", EDGE, step_inputs(4, 4, 4)
     yield op, "fours-complex", EDGE, step_inputs(4, 4, 4, complex_=True)
     pool = step_inputs(4, 4, 4, g=4, slots=6, state_indices=_SLOTS)
-    yield op, "fours-pool", _PLACE, pool
-    yield op, "fours-inplace", _IN_PLACE, step_inputs(4, 4, 4, slots=6, state_indices=_SLOTS, inplace=True)
+    yield op, "fours-pool", SLOTS, pool
+    yield (
+        op,
+        "fours-inplace",
+        STEP_IN_PLACE,
+        step_inputs(4, 4, 4, slots=6, state_indices=_SLOTS, inplace=True),
+    )
     yield "ssd_update", "fours", SKIP, update_inputs(4, 4, 4, 4, g=4, D=Draw((4, 4)))
     yield "mamba3_siso_step", "fours", SISO, siso_step_inputs(4, 4, 4, 8, a=4, g=4)
     yield "causal_conv1d_update", "fours", STEP_OUTPUT, conv_step_inputs(4, 4, 4)

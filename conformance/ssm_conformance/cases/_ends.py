@@ -27,13 +27,12 @@ from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
 from ssm_conformance.cases._selective import OUTPUT, RESET, SOFTPLUS, STATE, ZOH, fixed, scan_inputs, states
 from ssm_conformance.cases._short_convolution import RESET as CONVOLUTION_RESET
 from ssm_conformance.cases._short_convolution import conv_inputs
-from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.cases._step import SLOTS, step_inputs
 from ssm_conformance.draw import Draw
 
 Row = tuple[str, str, Check, str, dict[str, Any]]
 """Operator, name, word in the report, clause, inputs."""
 
-_POOL: Final = "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same"
 _FAR: Final = (-1e4, -88.0, -20.0, 0.0, 20.0, 88.0, 1e4)
 _LARGE: Final = (17.0, 24.0, 31.0, 96.0, 1e4)
 _ONE: Final = fixed([[3], [4]], dtype="int32")
@@ -63,9 +62,9 @@ def _steps() -> Iterator[Row]:
     plain = step_inputs(2, 4, 3, gate=False, softplus=False, b_discretization="zoh", A=near, delta=tiny)
     yield op, "zoh-near-zero", "extreme", ZOH, plain | {"state": fixed(0.0, (2, 4, 3)), "D": fixed(0.0, (4,))}
     slots = fixed([299, -1, 130], dtype="int32")
-    yield op, "pool-large", "value", _POOL, step_inputs(3, 2, 2, slots=300, state_indices=slots)
+    yield op, "pool-large", "value", SLOTS, step_inputs(3, 2, 2, slots=300, state_indices=slots)
     few = fixed([1, -1, -1, 0, -1], dtype="int32")
-    yield op, "pool-of-few", "value", _POOL, step_inputs(5, 2, 2, slots=2, state_indices=few)
+    yield op, "pool-of-few", "value", SLOTS, step_inputs(5, 2, 2, slots=2, state_indices=few)
 
 
 def _heads() -> Iterator[Row]:

@@ -12,7 +12,7 @@ from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._selective import EDGE, OFFSETS, RESET, fixed, scan_inputs, states
 from ssm_conformance.cases._short_convolution import RESET as CONVOLUTION_RESET
 from ssm_conformance.cases._short_convolution import conv_inputs
-from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.cases._step import SLOTS, step_inputs
 from ssm_conformance.draw import Draw
 
 _SINGLE: Final = ("float32",)
@@ -35,7 +35,6 @@ _EMPTY: Final = fixed([0, 0, 0, 64, 128, 128, 128, 256, 320, 320, 320], dtype="i
 """Two empty sequences in front, two in the middle, two at the end; the others begin where blocks do."""
 _SLOTS: Final = step_inputs(4, 3, 2, slots=6, state_indices=fixed([5, 0, 3, 1], dtype="int64"))
 _IDLE: Final = step_inputs(2, 3, 2, slots=3, state_indices=fixed([-1, -1], dtype="int32"))
-_POOL: Final = "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same"
 _AGAIN: Final = fixed([[9] * 30 + [5] * 10 + [9] * 170, [9] * 140 + [5] * 10 + [9] * 60], dtype="int32")
 """An id, not zero, that comes back within a block of 64: the first, and the third."""
 _DECAYS: Final = {"low": 0.05, "high": 0.3, "sign": -1.0}
@@ -173,7 +172,7 @@ PACKED: Final = (
         check="robustness",
         first=_SINGLE,
     ),
-    Recipe("selective_state_update", "pool-permuted", _SLOTS, _POOL, first=_SINGLE),
-    Recipe("selective_state_update", "pool-inplace", _SLOTS | {"inplace": True}, _POOL, first=_SINGLE),
+    Recipe("selective_state_update", "pool-permuted", _SLOTS, SLOTS, first=_SINGLE),
+    Recipe("selective_state_update", "pool-inplace", _SLOTS | {"inplace": True}, SLOTS, first=_SINGLE),
     Recipe("selective_state_update", "pool-idle", _IDLE, EDGE, check="robustness", first=_SINGLE),
 )

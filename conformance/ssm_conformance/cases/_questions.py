@@ -36,6 +36,10 @@ INVARIANT: Final = (
 )
 UNREAD: Final = "conv1d-step-2: what the filter does not read reaches no output but the state"
 SKIPPED: Final = "step-2: a skipped row reaches nothing, nor does a slot that no row names"
+CONVOLUTION_SKIPPED: Final = "conv1d-step-3: a skipped row reaches nothing, nor does a slot that no row names"
+CONVOLUTION_IN_PLACE: Final = (
+    "conv1d-step-4: with `inplace` the new state is in `state`, and nothing else is written"
+)
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
 
 
@@ -241,15 +245,17 @@ ASKED: Final = (
         method="in_place",
         variant="in-place",
         clause=IN_PLACE,
+        of={"selective_state_update": ("inplace", "half-state-inplace", "pool-inplace")},
+    ),
+    Ask(
+        check="property",
+        method="in_place",
+        variant="in-place",
+        clause=CONVOLUTION_IN_PLACE,
         of={
-            "selective_state_update": ("inplace", "half-state-inplace", "pool-inplace"),
             "causal_conv1d_update": (
-                "inplace",
-                "inplace-longer",
-                "half-state-inplace",
-                "pool-inplace",
-                "served",
-            ),
+                *("inplace", "inplace-longer", "half-state-inplace", "pool-inplace", "served"),
+            )
         },
     ),
     Ask(
@@ -257,10 +263,15 @@ ASKED: Final = (
         method="skipped",
         variant="skipped",
         clause=SKIPPED,
-        of={
-            "selective_state_update": ("pool", "pool-of-few"),
-            "causal_conv1d_update": ("pool", "pool-of-few", "pool-longer", "served"),
-        },
+        of={"selective_state_update": ("pool", "pool-of-few")},
+        first=COMMON,
+    ),
+    Ask(
+        check="property",
+        method="skipped",
+        variant="skipped",
+        clause=CONVOLUTION_SKIPPED,
+        of={"causal_conv1d_update": ("pool", "pool-of-few", "pool-longer", "served")},
         first=COMMON,
     ),
     Ask(

@@ -25,6 +25,8 @@ from ssm_conformance.cases._selective import (
 )
 from ssm_conformance.draw import Draw
 
+SLOTS: Final = "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same"
+IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`"
 HALF_STATE: Final = "step-4: the new state keeps the state's dtype; in 16 bits it is rounded once"
 
 
@@ -93,7 +95,7 @@ STEP: Final = (
     _step(
         "pool",
         step_inputs(3, 4, 2, slots=6, state_indices=fixed([4, -1, 0], dtype="int32")),
-        "step-2: state_indices: −1 skips a row, its y is 0; other slots stay bitwise the same",
+        SLOTS,
     ),
     _step(
         "softplus-far",
@@ -125,7 +127,7 @@ STEP: Final = (
     _step(
         "inplace",
         step_inputs(2, 4, 3, inplace=True),
-        "step-3: with `inplace` the new state is written into `state`",
+        IN_PLACE,
     ),
     _step(
         "half-state-inplace",
