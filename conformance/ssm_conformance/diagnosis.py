@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -15,6 +16,7 @@ from ssm_conformance.mistakes import changed_array, changed_inputs, changed_outp
 
 CLOSER: Final = 100.0
 """A mistake explains a failure if it brings the worst error down at least this far."""
+LARGEST: Final = sys.float_info.max
 
 Outputs = Mapping[str, NDArray[Any]]
 Inputs = Mapping[str, Any]
@@ -64,7 +66,8 @@ def _closest(
     exact: Mapping[str, ssm_spec.Bounded],
     mistakes: Iterator[tuple[str, Outputs]],
 ) -> str:
-    best, found = _distance(actual, right, exact) / CLOSER, ""
+    # Where a bound is the smallest number, an error of one is beyond the largest.
+    best, found = min(_distance(actual, right, exact), LARGEST) / CLOSER, ""
     for mistake, wrong in mistakes:
         distance = _distance(actual, wrong, exact)
         if distance < best:
