@@ -348,14 +348,14 @@ def test_a_call_of_which_nothing_can_be_judged_is_no_test() -> None:
 
 
 def test_an_error_that_no_number_holds_is_no_evidence_for_a_mistake() -> None:
-    """A state is copied: its bound is the smallest number. It is wrong all over, and not zero."""
+    """A state is copied: its bound is the smallest number, and zero a little nearer than what is right."""
     rng = np.random.default_rng(0)
     call = {
         "x": rng.normal(size=(2, 3)),
-        "state": 3 + rng.normal(size=(2, 3, 3)),
+        "state": rng.uniform(2.5, 3.5, (2, 3, 3)),
         "weight": rng.normal(size=(3, 4)),
     }
     y, state = ssm_spec.causal_conv1d_update(**call)
     with pytest.raises(AssertionError, match="beyond theirs") as raised:
-        assert_conforms("causal_conv1d_update", (y, -state), **call)
-    assert "all zero" not in str(raised.value)
+        assert_conforms("causal_conv1d_update", (y, -state - 0.1), **call)
+    assert "likely mistake" not in str(raised.value)
