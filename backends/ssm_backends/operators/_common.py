@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ssm_backends.schema import Argument, Form, Role
+from ssm_backends.schema import Argument, Form, Role, Rule
 
 BASE_FEATURES: Final = {
     "complex": "A is complex: one mode of each conjugate pair is kept",
@@ -22,6 +22,39 @@ claimed call may stand."""
 def array(name: str, shape: str, doc: str, role: Role = "parameter", **more: Any) -> Argument:
     """A differentiable array of one shape; `more` as of an Argument."""
     return Argument(name=name, doc=doc, forms=(Form(shape, role),), **{"differentiable": True} | more)
+
+
+POOLED: Final = (
+    Argument(
+        name="state_indices",
+        kind="index",
+        doc="Slot of the pool for each row; −1 skips the row.",
+        forms=(Form("b"),),
+        choices=("int32", "int64"),
+        default=None,
+        keyword_only=True,
+        feature="state_indices",
+    ),
+    Argument(
+        name="inplace",
+        kind="flag",
+        default=False,
+        keyword_only=True,
+        value_features={True: "inplace"},
+        doc="Write the new state into `state`.",
+    ),
+)
+"""Of a decode step: where its states lie, and where they go."""
+POOL_FEATURES: Final = {
+    "half_state": "the state may be stored in 16 bits",
+    "state_indices": "the state is a pool addressed by slot",
+    "inplace": "the new state is written over the old",
+}
+ONE_STATE_A_ROW: Final = Rule(
+    "state",
+    "its first dimension is b",
+    lambda c: "state_indices" in c.given or c.sizes["r"] == c.sizes["b"],
+)
 
 
 SYMBOLS: Final = {

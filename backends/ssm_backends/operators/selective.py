@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_backends.operators._common import BASE_FEATURES
+from ssm_backends.operators._common import BASE_FEATURES, ONE_STATE_A_ROW, POOL_FEATURES, POOLED
 from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 
@@ -175,42 +175,16 @@ SELECTIVE_STATE_UPDATE: Final = Operator(
         ),
         *_selective(step=True),
         _RULE,
-        Argument(
-            name="state_indices",
-            kind="index",
-            doc="Slot of the pool for each row; −1 skips the row.",
-            forms=(Form("b"),),
-            choices=("int32", "int64"),
-            default=None,
-            keyword_only=True,
-            feature="state_indices",
-        ),
-        Argument(
-            name="inplace",
-            kind="flag",
-            default=False,
-            keyword_only=True,
-            value_features={True: "inplace"},
-            doc="Write the new state into `state`.",
-        ),
+        *POOLED,
     ),
     outputs=(
         Output(name="y", shape="b d", doc="Output."),
         Output(name="state", shape="r d n", role="state", complex="as A", doc="State after the step."),
     ),
-    features=_SELECTIVE_FEATURES
-    | {
-        "half_state": "the state may be stored in 16 bits",
-        "state_indices": "the state is a pool addressed by slot",
-        "inplace": "the new state is written over the old",
-    },
+    features=_SELECTIVE_FEATURES | POOL_FEATURES,
     rules=(
         *_GROUP_RULES,
-        Rule(
-            "state",
-            "its first dimension is b",
-            lambda c: "state_indices" in c.given or c.sizes["r"] == c.sizes["b"],
-        ),
+        ONE_STATE_A_ROW,
     ),
     minimum={"n": 1, "g_B": 1, "g_C": 1},
 )

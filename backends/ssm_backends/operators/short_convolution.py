@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssm_backends.operators._common import BASE_FEATURES
+from ssm_backends.operators._common import BASE_FEATURES, ONE_STATE_A_ROW, POOL_FEATURES, POOLED
 from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 _WEIGHTS: Final = (
@@ -98,24 +98,7 @@ CAUSAL_CONV1D_UPDATE: Final = Operator(
             differentiable=True,
         ),
         *_WEIGHTS,
-        Argument(
-            name="state_indices",
-            kind="index",
-            doc="Slot of the pool for each row; −1 skips the row.",
-            forms=(Form("b"),),
-            choices=("int32", "int64"),
-            default=None,
-            keyword_only=True,
-            feature="state_indices",
-        ),
-        Argument(
-            name="inplace",
-            kind="flag",
-            default=False,
-            keyword_only=True,
-            value_features={True: "inplace"},
-            doc="Write the new state into `state`.",
-        ),
+        *POOLED,
     ),
     outputs=(
         Output(name="y", shape="b d", doc="Output; 0 in a row that is skipped."),
@@ -126,19 +109,9 @@ CAUSAL_CONV1D_UPDATE: Final = Operator(
             doc="State after the step: all inputs shifted by one, x the newest.",
         ),
     ),
-    features=_MIXED
-    | {
-        "long_state": "the state may hold more inputs than the filter reads",
-        "half_state": "the state may be stored in 16 bits",
-        "state_indices": "the state is a pool addressed by slot",
-        "inplace": "the new state is written over the old",
-    },
+    features=_MIXED | {"long_state": "the state may hold more inputs than the filter reads"} | POOL_FEATURES,
     rules=(
-        Rule(
-            "state",
-            "its first dimension is b",
-            lambda c: "state_indices" in c.given or c.sizes["r"] == c.sizes["b"],
-        ),
+        ONE_STATE_A_ROW,
         Rule(
             "state",
             "it must hold k ≥ v inputs, where `weight` has v + 1 taps",
