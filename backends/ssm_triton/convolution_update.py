@@ -19,7 +19,7 @@ from ssm_triton.direct import is_direct
 KEPT = 256
 """The most inputs that a state may hold."""
 _NUMBERS = 256
-"""Inputs of states that a program has, at least: eight a lane."""
+"""Inputs of states that a program has, where there are so many channels: eight a lane."""
 
 
 @torch.library.custom_op("ssm_triton::convolution_step", mutates_args=("new",))
