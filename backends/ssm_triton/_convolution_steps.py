@@ -16,14 +16,14 @@ def place_steps(
 ):  # fmt: skip
     """This program's row, span, channels (DT), first step, and each lane's: WALK times four are a lane's.
 
-    Programs that run together share a row, and neighbours a span.
+    `first` is that of all, in fours. Programs that run together share a row, and neighbours a span.
     """
     program = tl.program_id(0)
     tile = program % tiles
     span = (program // tiles) % spans
     row = (program // tiles // spans).to(tl.int64)
     d = (tile * DT + tl.arange(0, DT)).to(tl.int64)
-    start = first + span * (T * EACH)
+    start = 4 * first + span * (T * EACH)
     return row, span, d, start, start + 4 * WALK * tl.arange(0, T // (4 * WALK))
 
 
@@ -31,7 +31,7 @@ def place_steps(
 def four(
     x, d, t, step_d, step_t, live, length, WIDE: tl.constexpr, TIME: tl.constexpr, EDGE: tl.constexpr
 ):  # fmt: skip
-    """x at steps t to t + 3, (DT, T / 4) each; zero outside of [0, length), where EDGE says that t may be."""
+    """x at steps t to t + 3, (DT, lanes) each; zero outside of [0, length), where EDGE says that t may be."""
     if TIME:
         at = t[:, None] + tl.arange(0, 4)[None, :]
         inside = live[:, None, None]
@@ -40,9 +40,7 @@ def four(
         block = tl.load(
             x + d[:, None, None] * step_d + at[None, :, :].to(tl.int64) * step_t, mask=inside, other=0.0
         )
-        even, odd = tl.split(tl.reshape(block, (block.shape[0], block.shape[1], 2, 2)))
-        x0, x2 = tl.split(even)
-        x1, x3 = tl.split(odd)
+        x0, x1, x2, x3 = _apart(block)
     else:
         x0 = _one(x, d, t, step_d, step_t, live, length, EDGE)
         x1 = _one(x, d, t + 1, step_d, step_t, live, length, EDGE)
@@ -50,6 +48,41 @@ def four(
         x3 = _one(x, d, t + 3, step_d, step_t, live, length, EDGE)
     kind: tl.constexpr = tl.float64 if WIDE else tl.float32
     return x0.to(kind), x1.to(kind), x2.to(kind), x3.to(kind)
+
+
+@triton.jit
+def eight(x, d, t, step_d, step_t, live, length, EDGE: tl.constexpr):
+    """x at steps t to t + 7, of 16 bits, which lie next to each other: in float32, (DT, lanes) each."""
+    at = t[:, None] + tl.arange(0, 8)[None, :]
+    inside = live[:, None, None]
+    if EDGE:
+        inside = inside & ((at >= 0) & (at < length))[None, :, :]
+    block = tl.load(
+        x + d[:, None, None] * step_d + at[None, :, :].to(tl.int64) * step_t, mask=inside, other=0.0
+    ).to(tl.float32)
+    even, odd = tl.split(tl.reshape(block, (block.shape[0], block.shape[1], 2, 2, 2)))
+    fours, twos = tl.split(even)
+    x0, x4 = tl.split(fours)
+    x2, x6 = tl.split(twos)
+    ones, threes = tl.split(odd)
+    x1, x5 = tl.split(ones)
+    x3, x7 = tl.split(threes)
+    return x0, x1, x2, x3, x4, x5, x6, x7
+
+
+@triton.jit
+def put_eight(
+    y, d, t, step_d, step_t, live, length, y0, y1, y2, y3, y4, y5, y6, y7, EDGE: tl.constexpr
+):  # fmt: skip
+    """Write y at steps t to t + 7, which lie next to each other; EDGE: at those in [0, length)."""
+    even = tl.join(tl.join(y0, y4), tl.join(y2, y6))
+    odd = tl.join(tl.join(y1, y5), tl.join(y3, y7))
+    block = tl.reshape(tl.join(even, odd), (y0.shape[0], y0.shape[1], 8)).to(y.dtype.element_ty)
+    at = t[:, None] + tl.arange(0, 8)[None, :]
+    inside = live[:, None, None]
+    if EDGE:
+        inside = inside & ((at >= 0) & (at < length))[None, :, :]
+    tl.store(y + d[:, None, None] * step_d + at[None, :, :].to(tl.int64) * step_t, block, mask=inside)
 
 
 @triton.jit
@@ -69,6 +102,16 @@ def _or_before(x, initial, d, t, step_d, step_v, live, W: tl.constexpr):
 
 
 @triton.jit
+def four_or_before(x0, x1, x2, x3, initial, d, t, step_d, step_v, live, W: tl.constexpr):
+    """The same of steps t to t + 3."""
+    x0 = _or_before(x0, initial, d, t, step_d, step_v, live, W)
+    x1 = _or_before(x1, initial, d, t + 1, step_d, step_v, live, W)
+    x2 = _or_before(x2, initial, d, t + 2, step_d, step_v, live, W)
+    x3 = _or_before(x3, initial, d, t + 3, step_d, step_v, live, W)
+    return x0, x1, x2, x3
+
+
+@triton.jit
 def line(
     x, initial, d, t, x_d, x_t, i_d, i_v, live, length,
     W: tl.constexpr, WIDE: tl.constexpr, TIME: tl.constexpr, INITIAL: tl.constexpr, EDGE: tl.constexpr,
@@ -76,33 +119,75 @@ def line(
     """The inputs of steps t to t + 3, those before the first one included."""
     x0, x1, x2, x3 = four(x, d, t, x_d, x_t, live, length, WIDE, TIME, EDGE)
     if INITIAL and EDGE:
-        x0 = _or_before(x0, initial, d, t, i_d, i_v, live, W)
-        x1 = _or_before(x1, initial, d, t + 1, i_d, i_v, live, W)
-        x2 = _or_before(x2, initial, d, t + 2, i_d, i_v, live, W)
-        x3 = _or_before(x3, initial, d, t + 3, i_d, i_v, live, W)
+        x0, x1, x2, x3 = four_or_before(x0, x1, x2, x3, initial, d, t, i_d, i_v, live, W)
     return x0, x1, x2, x3
 
 
 @triton.jit
-def goes_on(seq_idx, t, step, length, RESET: tl.constexpr):
-    """Whether step t goes on with the sequence of the one before, (1, T / 4); outside [0, length) it does."""
+def four_go_on(
+    seq_idx, t, step, length, before, RESET: tl.constexpr, TIME: tl.constexpr, EDGE: tl.constexpr
+):  # fmt: skip
+    """Whether each of the steps t to t + 3 goes on with the sequence of the one before it, (1, lanes) each.
+
+    `before` is seq_idx at t − 1; that at t + 3 is given back. Outside of [0, length), and at 0, each goes on.
+    """
     if RESET:
-        inside = (t > 0) & (t < length)
-        here = tl.load(seq_idx + t.to(tl.int64) * step, mask=inside, other=0)
-        same = here == tl.load(seq_idx + (t.to(tl.int64) - 1) * step, mask=inside, other=0)
+        i0, i1, i2, i3 = _four_ids(seq_idx, t, step, length, TIME, EDGE)
+        k0 = _is_same(i0, before, t, length, EDGE)
+        k1 = _is_same(i1, i0, t + 1, length, EDGE)
+        k2 = _is_same(i2, i1, t + 2, length, EDGE)
+        k3 = _is_same(i3, i2, t + 3, length, EDGE)
+        before = i3
     else:
-        same = t == t
-    return same[None, :]
+        k0 = (t == t)[None, :]
+        k1, k2, k3 = k0, k0, k0
+    return k0, k1, k2, k3, before
 
 
 @triton.jit
-def four_go_on(seq_idx, t, step, length, RESET: tl.constexpr):
-    """The same of steps t to t + 3."""
-    k0 = goes_on(seq_idx, t, step, length, RESET)
-    k1 = goes_on(seq_idx, t + 1, step, length, RESET)
-    k2 = goes_on(seq_idx, t + 2, step, length, RESET)
-    k3 = goes_on(seq_idx, t + 3, step, length, RESET)
-    return k0, k1, k2, k3
+def _is_same(here, before, t, length, EDGE: tl.constexpr):
+    same = here == before
+    if EDGE:
+        same = same | ((t <= 0) | (t >= length))[None, :]
+    return same
+
+
+@triton.jit
+def _four_ids(seq_idx, t, step, length, TIME: tl.constexpr, EDGE: tl.constexpr):
+    """seq_idx at steps t to t + 3, (1, lanes) each: one access where it lies side by side, as x does."""
+    if TIME:
+        at = t[:, None] + tl.arange(0, 4)[None, :]
+        places = seq_idx + at[None, :, :].to(tl.int64) * step
+        if EDGE:
+            block = tl.load(places, mask=((at >= 0) & (at < length))[None, :, :], other=0)
+        else:
+            block = tl.load(places)
+        i0, i1, i2, i3 = _apart(block)
+    else:
+        i0 = _one_id(seq_idx, t, step, length, EDGE)
+        i1 = _one_id(seq_idx, t + 1, step, length, EDGE)
+        i2 = _one_id(seq_idx, t + 2, step, length, EDGE)
+        i3 = _one_id(seq_idx, t + 3, step, length, EDGE)
+    return i0, i1, i2, i3
+
+
+@triton.jit
+def _one_id(seq_idx, t, step, length, EDGE: tl.constexpr):
+    places = seq_idx + t.to(tl.int64) * step
+    if EDGE:
+        found = tl.load(places, mask=(t >= 0) & (t < length), other=0)
+    else:
+        found = tl.load(places)
+    return found[None, :]
+
+
+@triton.jit
+def _apart(block):
+    """The four steps of each lane."""
+    even, odd = tl.split(tl.reshape(block, (block.shape[0], block.shape[1], 2, 2)))
+    x0, x2 = tl.split(even)
+    x1, x3 = tl.split(odd)
+    return x0, x1, x2, x3
 
 
 @triton.jit

@@ -7,16 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_triton._convolution import convolve, convolve_backward, sum_spans
+from ssm_triton._convolution import convolve
+from ssm_triton._convolution_backward import convolve_backward, sum_spans
 from ssm_triton._inputs import FUSED
 from ssm_triton._plan import PROCESSORS, power_of_two
 
 AT_ONCE = 64
 """Spans that are added up at once."""
-MANY = 4 * 16 * PROCESSORS
-"""Programs of the backward pass above which each takes several tiles: a multiprocessor runs sixteen."""
+MANY = 2 * 32 * PROCESSORS
+"""Programs of one warp below which each takes fewer tiles, but not under four: a multiprocessor runs 32."""
 ENOUGH = 8 * PROCESSORS
-"""Programs below which a lane walks less far: a multiprocessor runs eight."""
+"""Warps below which a lane walks less far: two for each scheduler."""
+SHORT = 256
+"""Steps up to which programs of fewer lanes are the faster ones."""
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -52,7 +55,7 @@ def run_forward(
     """y in x's layout, and the last state if it is asked for."""
     y, state = torch.empty_like(x), empty_state(x, weight) if last else None
     # Four steps before the first one, where a state after few steps holds inputs of the state before them.
-    first = -4 if last and x.shape[2] < weight.shape[1] - 1 else 0
+    first = -1 if last and x.shape[2] < weight.shape[1] - 1 else 0
     grid, sizes, tile = _grid(x, first)
     if grid:
         convolve[(grid,)](
@@ -76,7 +79,7 @@ def run_backward(
     """The gradients of x, weight, bias and the initial state, each like what it is of; empty for none."""
     w = weight.shape[1]
     dx, dweight, dbias, dinitial = out = empty_gradients(x, weight, bias, initial)
-    grid, sizes, tile = _grid(x, 0 if initial is None else -4, backward=True)
+    grid, sizes, tile = _grid(x, 0 if initial is None else -1, backward=True)
     dim, spans = sizes[0], sizes[3] * x.shape[0]
     pieces = x.new_empty((spans, w + 1, dim), dtype=compute_dtype(x))
     if grid:
@@ -96,44 +99,58 @@ def run_backward(
 
 
 def _grid(x: Tensor, first: int, backward: bool = False) -> tuple[int, tuple[int, ...], dict[str, Any]]:
-    """Programs; sizes, tiles and spans as the kernels take them; and what a program takes."""
+    """Programs; sizes, tiles and spans as the kernels take them; and what a program takes.
+
+    `first` is the first step, in fours: so a kernel knows that a lane's four are aligned.
+    """
     b, d, length = x.shape
-    tile = _backward_tile(x, length - first) if backward else _forward_tile(x, length - first)
-    tiles, spans = -(-d // tile["DT"]), -(-(length - first) // (tile["T"] * tile.get("EACH", 1)))
+    steps = length - 4 * first
+    tile = _backward_tile(x, steps) if backward else _forward_tile(x, steps)
+    tiles, spans = -(-d // tile["DT"]), -(-steps // (tile["T"] * tile.get("EACH", 1)))
     return b * tiles * spans, (d, length, tiles, spans, first), tile
 
 
 def _forward_tile(x: Tensor, steps: int) -> dict[str, Any]:
     """Long where steps lie next to each other, wide where channels do, for an access is of those."""
     if x.stride(2) == 1:
-        T = min(power_of_two(max(steps, 4)), 1024)
-        return {"T": T, "DT": min(1024 // T, power_of_two(x.shape[1])), "WALK": 1, "num_warps": 2}
+        fours = _fours(x)
+        T = min(power_of_two(max(steps, 4 * fours)), 1024)
+        return {"T": T, "DT": min(1024 // T, power_of_two(x.shape[1])), "WALK": fours, "num_warps": 2}
     if x.itemsize == 2:
-        return _walking(x, steps, lanes=256) | {"num_warps": 2}
+        return _walking(x, steps, lanes=256, warps=2)
     DT = min(power_of_two(x.shape[1]), 64)
     return {"T": min(power_of_two(max(steps, 4)), 2048 // DT), "DT": DT, "WALK": 1, "num_warps": 4}
 
 
 def _backward_tile(x: Tensor, steps: int) -> dict[str, Any]:
-    """The same; where programs are many each takes several tiles, for it adds up what it finds."""
+    """The same; where steps lie next to each other one warp takes several tiles, if programs are many."""
+    half = x.itemsize == 2
     if x.stride(2) != 1:
-        half = {"num_warps": 2, "maxnreg": 128} if x.itemsize == 2 else {"num_warps": 4}
-        return _walking(x, steps, lanes=256) | {"EACH": 1} | half
-    T = min(power_of_two(max(steps, 4)), 512)
-    DT = min(512 // T, power_of_two(x.shape[1]))
-    if x.shape[0] * -(-x.shape[1] // DT) * -(-steps // T) <= MANY:
-        return {"T": T, "DT": DT, "WALK": 1, "EACH": 1, "num_warps": 2}
-    return {"T": T, "DT": DT, "WALK": 1, "EACH": 4, "num_warps": 2 if x.itemsize == 2 else 4}
+        lanes, warps = (64, 1) if steps <= SHORT else (256, 2 if half else 4)
+        return _walking(x, steps, lanes, warps) | {"EACH": 1} | ({"maxnreg": 128} if half else {})
+    fours = _fours(x)
+    T = min(power_of_two(max(steps, 4 * fours)), 128 * fours)
+    DT = min(128 * fours // T, power_of_two(x.shape[1]))
+    each = 64
+    while each > 4 and x.shape[0] * -(-x.shape[1] // DT) * -(-steps // (T * each)) < MANY:
+        each //= 2
+    return {"T": T, "DT": DT, "WALK": fours, "EACH": min(each, power_of_two(-(-steps // T))), "num_warps": 1}
 
 
-def _walking(x: Tensor, steps: int, lanes: int) -> dict[str, int]:
-    """Lanes that walk through time, sixteen times four steps; less, where programs would be few."""
+def _fours(x: Tensor) -> int:
+    """How many times four steps a lane has at once, where they lie next to each other: in 16 bytes."""
+    return 2 if x.itemsize == 2 else 1
+
+
+def _walking(x: Tensor, steps: int, lanes: int, warps: int) -> dict[str, int]:
+    """Lanes that walk through time, sixteen times four steps; less, where warps or steps would be few."""
     DT = min(power_of_two(x.shape[1]), 64)
     T = min(4 * lanes // DT, power_of_two(max(steps, 4)))
+    programs = x.shape[0] * -(-x.shape[1] // DT)
     walk = 16
-    while walk > 1 and x.shape[0] * -(-x.shape[1] // DT) * -(-steps // (T * walk)) < ENOUGH:
+    while walk > 1 and (T * (walk // 2) >= steps or programs * -(-steps // (T * walk)) * warps < ENOUGH):
         walk //= 2
-    return {"T": T * walk, "DT": DT, "WALK": walk}
+    return {"T": T * walk, "DT": DT, "WALK": walk, "num_warps": warps}
 
 
 def _flags(

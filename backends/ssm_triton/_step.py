@@ -7,19 +7,22 @@ import triton.language as tl
 
 from ssm_triton import _complex
 from ssm_triton._math import LOG2_E
+from ssm_triton._slots import is_slot, of_row
 from ssm_triton._tiles import input_weight, silu, step_size
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["slot_count"])
 def step(
     state, new, u, delta, A, B, C, D, z, bias, slots, y,
-    dim, n, per_B, per_C,
+    dim, n, per_B, per_C, slot_count,
     state_b, state_d, state_n, new_b, new_d, new_n, u_b, u_d, delta_b, delta_d, A_d, A_n,
     B_b, B_g, B_n, C_b, C_g, C_n, z_b, z_d, y_b, y_d, slots_b,
     N: tl.constexpr, DT: tl.constexpr, HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr, ZOH: tl.constexpr, SLOTS: tl.constexpr, COMPLEX: tl.constexpr,
 ):  # fmt: skip
     """One row, one tile of DT channels. `new` may be `state` itself. A slot of −1 skips the row: y = 0.
+
+    A slot that there is not, which the host has not seen, gives y = NaN; nothing is read or written there.
 
     Complex arrays are pairs of reals in memory, and their strides count reals.
     """
@@ -37,8 +40,8 @@ def step(
     slot = row
     if SLOTS:
         slot = tl.load(slots + row * slots_b).to(tl.int64)
-    here = slot + 0 * d >= 0
-    both = both & here[:, None]
+        named = slot + 0 * d
+        both = both & is_slot(named, slot_count)[:, None]
 
     u_t = tl.load(u + row * u_b + d * u_d, mask=live, other=0.0).to(compute)
     shift = tl.zeros((DT,), compute)
@@ -87,4 +90,6 @@ def step(
         v += skip * u_t
     if HAS_Z:
         v *= silu(gate)
-    tl.store(y + row * y_b + d * y_d, tl.where(here, v, 0.0).to(y.dtype.element_ty), mask=live)
+    if SLOTS:
+        v = of_row(v, named, slot_count)
+    tl.store(y + row * y_b + d * y_d, v.to(y.dtype.element_ty), mask=live)

@@ -15,6 +15,7 @@ from ssm_triton._launch_convolution import compute_dtype
 from ssm_triton._plan import power_of_two
 from ssm_triton.convolution import convolved, filters
 from ssm_triton.direct import is_direct
+from ssm_triton.pools import look_at_slots
 
 KEPT = 256
 """The most inputs that a state may hold."""
@@ -73,7 +74,7 @@ def _run(
         return y
     with torch.cuda.device_of(x):  # Triton launches on the current one
         convolve_step[(batch * tiles,)](
-            x, weight, bias, state, new, slots, y, dim, tiles, k,
+            x, weight, bias, state, new, slots, y, dim, tiles, k, state.shape[0],
             *x.stride(), *state.stride(), *new.stride(), *y.stride(), *strides(slots, 1),
             W=weight.shape[1], SILU=silu, HAS_BIAS=bias is not None, SLOTS=slots is not None,
             WIDE=x.dtype == torch.float64, DT=DT, KT=KT, num_warps=1, enable_fp_fusion=FUSED,
@@ -118,6 +119,9 @@ def causal_conv1d_update(
 
     Raises
     ------
+    ArgumentError
+        If a slot is none of the pool's, or named twice, and `state_indices` is on a CPU. A GPU would have to
+        be waited for: there a row with a slot that does not exist gets NaN, and nothing is written for it.
     NotSupportedError
         If there are more taps, or a longer state; if forward mode or ``torch.func`` would differentiate it.
         If autograd would, but for a state of w − 1 inputs a row, in the compute type, and not in place.
@@ -143,6 +147,7 @@ def causal_conv1d_update(
             "causal_conv1d_update of this backend has no gradient in place, of a pool, or of a state that is "
             "not w − 1 inputs in the compute type; call it under torch.no_grad()"
         )
+    look_at_slots(state_indices, state)
     weight, bias = filters("causal_conv1d_update", weight, bias)
     direct = is_direct((x, state, weight, bias, state_indices))
     rest = (x, weight, bias, state_indices, activation is not None)

@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
-from ssm_backends.transforms import in_forward_mode, refuse_tangents
+from ssm_backends.errors import NotSupportedError
+from ssm_backends.transforms import in_forward_mode, may_be_differentiated
 from ssm_backends.writable import check_writable
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
 from ssm_triton.direct import is_direct
+from ssm_triton.pools import look_at_slots
 
 REGISTERS = 64
 """At most, where a program has many states, of float32: so eight programs run on a multiprocessor."""
 _STREAMS = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")
-"""What may have a tangent."""
+"""What may have a tangent, or require a gradient."""
 
 
 @torch.library.custom_op("ssm_triton::step", mutates_args=("new",))
@@ -84,7 +86,7 @@ def _run(
     with torch.cuda.device_of(u):  # Triton launches on the current one
         step[(batch * tiles,)](
             real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
-            dim, n, dim // _groups(B), dim // _groups(C),
+            dim, n, dim // _groups(B), dim // _groups(C), state.shape[0],
             *strides(state, 3), *strides(new, 3), *u.stride(), *delta.stride(), *strides(A, 2),
             *_grouped(B), *_grouped(C), *strides(z, 2), *y.stride(), *strides(slots, 1),
             N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
@@ -151,17 +153,19 @@ def selective_state_update(
 
     Raises
     ------
+    ArgumentError
+        If a slot is none of the pool's, or named twice, and `state_indices` is on a CPU. A GPU would have to
+        be waited for: there a row with a slot that does not exist gets NaN, and nothing is written for it.
     NotSupportedError
-        If an input has a tangent of forward mode.
+        If an input has a tangent of forward mode, or requires a gradient outside of ``torch.no_grad()``.
     """
     if inplace and not torch.compiler.is_compiling():
         check_writable("state", state)
     streams = (state, u, delta, A, B, C, D, z, delta_bias)
-    if in_forward_mode():
-        given = zip(_STREAMS, streams, strict=True)
-        refuse_tangents("selective_state_update", {name: x for name, x in given if x is not None})
-    learn = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in streams)
-    direct = not learn and is_direct((*streams, state_indices))
+    if torch.is_grad_enabled() or in_forward_mode():
+        _refuse_gradients(dict(zip(_STREAMS, streams, strict=True)))
+    look_at_slots(state_indices, state)
+    direct = is_direct((*streams, state_indices))
     if A.is_complex():
         B, C = B.to(A.dtype), C.to(A.dtype)
     if D is not None:
@@ -179,3 +183,13 @@ def selective_state_update(
         return y, state
     new = torch.empty_like(state) if state_indices is None else state.clone()
     return (_run if direct else state_update)(state, new, *rest), new
+
+
+def _refuse_gradients(inputs: dict[str, Tensor | None]) -> None:
+    """A step in one kernel has none: it would be lost without a word in the state."""
+    if may_be_differentiated("selective_state_update", inputs):
+        named = [f"`{name}`" for name, x in inputs.items() if x is not None and x.requires_grad]
+        raise NotSupportedError(
+            f"selective_state_update of this backend has no gradient; {', '.join(named)} "
+            "would need one; call it under torch.no_grad(), or ask for another backend"
+        )

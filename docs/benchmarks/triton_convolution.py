@@ -108,7 +108,7 @@ def row(
 def digest() -> str:
     """SHA-256 over the sources that decide what runs on a GPU, in order of name."""
     folder = Path(ssm_triton.__file__).parent
-    shared = (folder / f"{name}.py" for name in ("_inputs", "_math", "_plan"))
+    shared = (folder / f"{name}.py" for name in ("_inputs", "_math", "_plan", "_slots"))
     sha = hashlib.sha256()
     for path in sorted([*folder.glob("_*convolution*.py"), *shared]):
         sha.update(path.read_bytes())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssm_backends import NotSupportedError, mamba_ssm, use
+from ssm_backends import ArgumentError, NotSupportedError, mamba_ssm, use
 from ssm_triton import selective_scan, selective_state_update
 from ssm_triton import step as step_module
 
@@ -159,3 +159,40 @@ def test_the_heads_of_one_row_are_not_copied(device: str, monkeypatch: pytest.Mo
     wanted = mamba_ssm.selective_state_update_ref(other, **given, dt_softplus=True)
     torch.testing.assert_close(y, wanted)
     torch.testing.assert_close(state, other)
+
+
+@pytest.mark.parametrize("slot", [5, -2])
+def test_a_slot_that_does_not_exist_is_refused_where_the_host_may_look(slot: int) -> None:
+    call = _at(problem("cpu"), 0)
+    pool = torch.zeros(5, 6, 3)
+    with pytest.raises(ArgumentError, match=r"^`state_indices` must lie in -1\.\.4, the slots of `state`"):
+        selective_state_update(pool, **call, state_indices=torch.tensor([slot, 1]), inplace=True)
+    assert not pool.any()
+
+
+@pytest.mark.parametrize("slot", [5, -2])
+def test_a_slot_that_nobody_looked_at_is_not_touched(
+    device: str, slot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "look_at_slots", lambda *_: None)
+    call = _at(problem(device), 0)
+    memory = torch.randn(9, 6, 3, device=device)
+    pool, before = memory[3:8], memory.clone()
+    y, after = selective_state_update(
+        pool, **call, state_indices=torch.tensor([slot, 1], device=device), inplace=True
+    )
+    expected, state = selective_state_update(before[[4, 4]], **call)
+    assert y[0].isnan().all()
+    assert torch.equal(y[1], expected[1])
+    assert torch.equal(after[1], state[1])
+    others = [0, 1, 2, 3, 5, 6, 7, 8]
+    assert torch.equal(memory[others], before[others])
+
+
+def test_a_gradient_is_not_lost(device: str) -> None:
+    call = _at(problem(device), 0)
+    state = torch.zeros(2, 6, 3, device=device)
+    with pytest.raises(NotSupportedError, match=r"has no gradient; `A` would need one"):
+        selective_state_update(state, **call | {"A": call["A"].requires_grad_()})
+    with torch.no_grad():
+        selective_state_update(state, **call)
