@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ssm_conformance.case import Case, Level, Recipe
-from ssm_conformance.cases import _duality, _invariances, _selective
+from ssm_conformance.cases import _duality, _guards, _invariances, _selective
 from ssm_conformance.cases._ask import (
     COMMON,
     DUAL,
@@ -41,10 +41,12 @@ CONVOLUTION_IN_PLACE: Final = (
     "conv1d-step-4: with `inplace` the new state is in `state`, and nothing else is written"
 )
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
+_IN_PLACE: Final = ("inplace", "pool-inplace", "pool-inplace-skipping")
 
 
 ASKED: Final = (
     *_invariances.placements(),
+    *_guards.guards(),
     *_invariances.one_by_one(),
     *_invariances.repetitions(),
     *_invariances.under_pytorch(),
@@ -245,25 +247,21 @@ ASKED: Final = (
         method="in_place",
         variant="in-place",
         clause=IN_PLACE,
-        of={"selective_state_update": ("inplace", "half-state-inplace", "pool-inplace")},
+        of={"selective_state_update": (*_IN_PLACE, "half-state-inplace")},
     ),
     Ask(
         check="property",
         method="in_place",
         variant="in-place",
         clause=CONVOLUTION_IN_PLACE,
-        of={
-            "causal_conv1d_update": (
-                *("inplace", "inplace-longer", "half-state-inplace", "pool-inplace", "served"),
-            )
-        },
+        of={"causal_conv1d_update": (*(*_IN_PLACE, "inplace-longer", "half-state-inplace", "served"),)},
     ),
     Ask(
         check="property",
         method="skipped",
         variant="skipped",
         clause=SKIPPED,
-        of={"selective_state_update": ("pool", "pool-of-few")},
+        of={"selective_state_update": ("pool", "pool-of-few", "pool-inplace-skipping")},
         first=COMMON,
     ),
     Ask(
@@ -271,7 +269,11 @@ ASKED: Final = (
         method="skipped",
         variant="skipped",
         clause=CONVOLUTION_SKIPPED,
-        of={"causal_conv1d_update": ("pool", "pool-of-few", "pool-longer", "served")},
+        of={
+            "causal_conv1d_update": (
+                *("pool", "pool-of-few", "pool-longer", "pool-inplace-skipping", "served"),
+            )
+        },
         first=COMMON,
     ),
     Ask(

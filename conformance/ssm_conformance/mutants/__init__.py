@@ -25,6 +25,7 @@ from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.generating import GENERATING
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
+from ssm_conformance.mutants.defects.guards import GUARDS
 from ssm_conformance.mutants.defects.halves import HALVES
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
@@ -95,6 +96,7 @@ TABLES: Final = (
     NOTHING,
     UNLIKE,
     DISTANCE,
+    GUARDS,
     LASTING,
     OPTIONAL,
     CROSSED,
