@@ -13,6 +13,7 @@ from ssm_conformance.cases._ask import (
     PACKS,
     SCANS,
     SHORT,
+    SHORT_STEPS,
     SINGLE,
     SINGLE_STEPS,
     STREAMS,
@@ -41,6 +42,8 @@ CONVOLUTION_IN_PLACE: Final = (
     "conv1d-step-4: with `inplace` the new state is in `state`, and nothing else is written"
 )
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
+_POOLED: Final = ("selective_state_update", "causal_conv1d_update")
+_POOLS: Final = ("pool", "pool-inplace", "pool-inplace-skipping")
 _IN_PLACE: Final = ("inplace", "pool-inplace", "pool-inplace-skipping")
 
 
@@ -120,9 +123,19 @@ ASKED: Final = (
             "ssd": ("typical", "groups", "initial"),
             "mamba3_siso": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
-            "selective_state_update": ("typical", "groups", "complex"),
+            "selective_state_update": ("typical", "groups", "complex", *_POOLS, "half-state-pool"),
+            "causal_conv1d_update": (*SHORT_STEPS["causal_conv1d_update"], *_POOLS, "pool-longer", "served"),
         },
         first=COMMON,
+    ),
+    Ask(
+        check="extreme",
+        method="confinement",
+        variant="confinement",
+        clause=CONFINEMENT,
+        of=dict.fromkeys(_POOLED, ("layer-pool", "fours-pool", "fours-inplace")),
+        level="full",
+        dtypes=SINGLE,
     ),
     Ask(
         check="extreme",
@@ -135,6 +148,7 @@ ASKED: Final = (
             "ssd": ("typical", "groups", "initial"),
             "mamba3_siso": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
+            **dict.fromkeys(_POOLED, ("pool", "fours-pool", "pool-longer")),
         },
         first=SINGLE,
     ),

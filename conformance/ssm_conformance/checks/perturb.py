@@ -121,7 +121,7 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
     how
         As for :func:`spoil`.
     """
-    before = subject.forward(subject.call)
+    before = subject.forward(subject.into(subject.stored))  # a call of its own: a step may write its state
     for chosen, kept, place in comparisons:
         for other in how:
             after = subject.forward(subject.into(spoil(subject.stored, chosen, other)))
@@ -133,6 +133,6 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
 
 def _unrepeated(subject: Subject, before: Mapping[str, Stored], kept: Mapping[str, Mask]) -> str:
     """What explains that something moved, if it moves where nothing was changed; "" if it does not."""
-    again = subject.forward(subject.call)
+    again = subject.forward(subject.into(subject.stored))
     moved = changed(subject, before, again, kept, subject.exact)
     return f"; so it does where the same call is made again{LIKELY}{LEFT}" if moved else ""

@@ -39,6 +39,7 @@ from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packing import PACKING
+from ssm_conformance.mutants.defects.pools import POOLS
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.pytorch import PYTORCH
 from ssm_conformance.mutants.defects.relations import RELATIONS
@@ -97,6 +98,7 @@ TABLES: Final = (
     UNLIKE,
     DISTANCE,
     GUARDS,
+    POOLS,
     LASTING,
     OPTIONAL,
     CROSSED,
