@@ -15,10 +15,11 @@ from ssm_conformance.checks.perturb import (
     beyond_two_bounds,
     compared,
     in_time_order,
+    selects,
     spoil,
 )
 from ssm_conformance.checks.pieces import axes, output_axes, time_axis
-from ssm_conformance.checks.subject import Subject
+from ssm_conformance.checks.subject import NotAsked, Subject
 
 OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
     "ssd": ("C", "D", "z"),
@@ -51,13 +52,14 @@ def confinement_gradients(subject: Subject) -> Finding:
     exact = subject.exact_gradients(subject.arithmetic())
     before = subject.gradients(subject.call)
     shapes = _symbols(subject)
-    shared = pooled.reached if _has_pool(subject) else _shared
+    shared, asked = pooled.reached if _has_pool(subject) else _shared, False
     for name, index in _places(subject, shapes):
         other = _with_nan(subject, name, index)
         after = other.gradients(other.call)
         for wanted in before:
             shape = before[wanted].array.shape
             kept = ~shared(subject, shapes[name], index, shapes[wanted], shape)
+            asked |= selects({wanted: kept}, before)
             moved = kept & beyond_two_bounds(
                 before[wanted], after[wanted], exact[wanted], subject.call.compute
             )
@@ -68,6 +70,8 @@ def confinement_gradients(subject: Subject) -> Finding:
                     f"{before[wanted].exact[tuple(at)]:.9g} to {after[wanted].exact[tuple(at)]:.9g} "
                     f"({int(moved.sum())} of {int(np.sum(np.broadcast_to(kept, shape)))} elements moved)"
                 )
+    if not asked:
+        raise NotAsked("no gradient that is claimed lies apart from an input, or from a cotangent")
     return Finding()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -13,13 +13,16 @@ from ssm_conformance.checks.accuracy import judge_backward, judge_outputs, judge
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.poison import poisoned
 from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.checks.vacuous import some
 
 
 def layout(subject: Subject) -> Finding:
     """The values again, with inputs that are not contiguous in memory."""
     how = subject.case.options["layout"]
     arranged = _equal_along(subject, how)
-    outputs = arranged.forward(arranged.into(arranged.stored, _layouts(arranged.stored, how)))
+    layouts = _layouts(arranged.stored, how)
+    some(_moved(arranged.stored, layouts), "array that would lie otherwise")
+    outputs = arranged.forward(arranged.into(arranged.stored, layouts))
     return judge_outputs(arranged, outputs)
 
 
@@ -27,9 +30,11 @@ def gradient_layout(subject: Subject) -> Finding:
     """The gradients again, with inputs and cotangents that are not contiguous in memory."""
     how = subject.case.options["layout"]
     arranged = _equal_along(subject, how)
-    call = arranged.into(arranged.stored, _layouts(arranged.stored, how))
-    cotangents = arranged.into_cotangents(_layouts(arranged.cotangents, how))
-    return judge_backward(arranged, call, cotangents)
+    layouts, given = _layouts(arranged.stored, how), _layouts(arranged.cotangents, how)
+    moved = (*_moved(arranged.stored, layouts), *_moved(arranged.cotangents, given))
+    some(moved, "array that would lie otherwise")
+    call = arranged.into(arranged.stored, layouts)
+    return judge_backward(arranged, call, arranged.into_cotangents(given))
 
 
 def poison(subject: Subject) -> Finding:
@@ -64,6 +69,15 @@ def _layouts(stored: Mapping[str, Stored], how: str) -> dict[str, Layout]:
         for name, item in stored.items()
         if item.array.ndim > 0 and item.array.size > 0 and not (item.index and how in _EQUAL)
     }
+
+
+def _moved(stored: Mapping[str, Stored], layouts: Mapping[str, Layout]) -> Iterator[str]:
+    """The arrays that begin elsewhere in these layouts, or go on by other strides, than contiguous ones."""
+    for name, layout in layouts.items():
+        shape = stored[name].array.shape
+        pairs = zip(shape, layout.strides(shape)[0], Layout().strides(shape)[0], strict=True)
+        if layout.first(shape) or any(size > 1 and stride != usual for size, stride, usual in pairs):
+            yield name
 
 
 def _equal_along(subject: Subject, how: str) -> Subject:

@@ -22,7 +22,7 @@ def _by_product(rows: Array) -> Array:
 
 
 class _SlotsByProduct(Step):
-    """The new states are put into the pool by a matrix product: ever, or where they are written in place."""
+    """New states are put into the pool by a matrix product: always, or where they are written in place."""
 
     def __init__(self, in_place_alone: bool) -> None:
         super().__init__(Honest())
