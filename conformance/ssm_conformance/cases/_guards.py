@@ -52,14 +52,14 @@ Of a layer every size is past a tile at once.
 
 def guards() -> Iterator[Ask]:
     """The small calls in every dtype; what is large in the two that kernels are written for."""
-    for of in (EVERY, POOLS):
+    for of, first in ((EVERY, COMMON), (POOLS, SINGLE)):
         yield Ask(
             check="robustness",
             method="guarded",
             variant="guarded",
             clause=UNTOUCHED,
             of=of,
-            first=COMMON,
+            first=first,
         )
     levels: tuple[tuple[Names, Level], ...] = ((SOON, "quick"), (PAST_A_TILE, "full"))
     for of, level in levels:

@@ -13,7 +13,6 @@ from ssm_conformance.cases._ask import (
     PACKS,
     SCANS,
     SHORT,
-    SHORT_STEPS,
     SINGLE,
     SINGLE_STEPS,
     STREAMS,
@@ -42,8 +41,6 @@ CONVOLUTION_IN_PLACE: Final = (
     "conv1d-step-4: with `inplace` the new state is in `state`, and nothing else is written"
 )
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
-_POOLED: Final = ("selective_state_update", "causal_conv1d_update")
-_POOLS: Final = ("pool", "pool-inplace", "pool-inplace-skipping")
 _IN_PLACE: Final = ("inplace", "pool-inplace", "pool-inplace-skipping")
 
 
@@ -123,8 +120,7 @@ ASKED: Final = (
             "ssd": ("typical", "groups", "initial"),
             "mamba3_siso": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
-            "selective_state_update": ("typical", "groups", "complex", *_POOLS, "half-state-pool"),
-            "causal_conv1d_update": (*SHORT_STEPS["causal_conv1d_update"], *_POOLS, "pool-longer", "served"),
+            "selective_state_update": ("typical", "groups", "complex"),
         },
         first=COMMON,
     ),
@@ -133,9 +129,25 @@ ASKED: Final = (
         method="confinement",
         variant="confinement",
         clause=CONFINEMENT,
-        of=dict.fromkeys(_POOLED, ("layer-pool", "fours-pool", "fours-inplace")),
+        of={
+            "selective_state_update": ("pool", "pool-inplace-skipping"),
+            "causal_conv1d_update": ("pool", "served"),
+        },
+        first=SINGLE,
+    ),
+    Ask(
+        check="extreme",
+        method="confinement",
+        variant="confinement",
+        clause=CONFINEMENT,
+        of={
+            "selective_state_update": ("pool-inplace", "half-state-pool", "layer-pool", "fours-pool"),
+            "causal_conv1d_update": (
+                *("pool-inplace", "pool-inplace-skipping", "half-state-pool", "pool-longer", "layer-pool"),
+            ),
+        },
         level="full",
-        dtypes=SINGLE,
+        dtypes=COMMON,
     ),
     Ask(
         check="extreme",
@@ -148,7 +160,7 @@ ASKED: Final = (
             "ssd": ("typical", "groups", "initial"),
             "mamba3_siso": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
-            **dict.fromkeys(_POOLED, ("pool", "fours-pool", "pool-longer")),
+            **dict.fromkeys(("selective_state_update", "causal_conv1d_update"), ("pool", "fours-pool")),
         },
         first=SINGLE,
     ),
