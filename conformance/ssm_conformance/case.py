@@ -120,6 +120,12 @@ class Case:
             values[self.operator.primary] = self.dtype
         return values
 
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """The outputs that the call returns."""
+        outputs = self.operator.outputs
+        return tuple(o.name for o in outputs if o.when is None or self.plain.get(o.when, False))
+
     def dtypes(self) -> dict[str, str]:
         """The dtype of each array, from its role in the operator and the case's dtype."""
         forms = choose_forms(self.operator, self.draws | self.plain)

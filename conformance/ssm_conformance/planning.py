@@ -103,6 +103,10 @@ def reason_not_asked(case: Case, op: Op) -> str | None:
             return "no gradient is claimed"
         if case.dtype not in (op.dtypes if op.grad_dtypes is None else op.grad_dtypes):
             return f"no gradient in {case.dtype} is claimed"
+        if not set(op.differentiable(case.operator)) & set(case.draws):
+            return "no gradient of an argument of this call is claimed"
+        if not set(op.takes_cotangents(case.operator)) & set(case.returned):
+            return "no cotangent of an output of this call is claimed"
     if case.method == "repeats" and not op.is_deterministic(case.options["direction"]):
         return "determinism is not claimed"
     return None

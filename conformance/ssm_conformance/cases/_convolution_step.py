@@ -53,6 +53,7 @@ ENGINE: Final = (
         IN_PLACE,
         first=_SINGLE,
     ),
+    _step("pool-inplace-skipping", _SEVERAL | {"inplace": True}, IN_PLACE, dtypes=_SINGLE),
     _step("pool-one-tap", pooled(3, 4, 1, 6, [4, -1, 0]), EDGE, check="robustness", dtypes=_SINGLE),
     _step("pool-idle", pooled(2, 3, 4, 3, [-1, -1]), EDGE, check="robustness", first=_SINGLE),
     _step("small-pool", pooled(2, 2, 4, 3, [2, 1]), EDGE, check="robustness", dtypes=_SINGLE),

@@ -158,9 +158,6 @@ def placements() -> Iterator[Ask]:
         )
     yield from _soon_and_later("robustness", "layouts_apart", "apart", IN_MEMORY)
     yield Ask(
-        check="robustness", method="guarded", variant="guarded", clause=UNCHANGED, of=EVERY, first=COMMON
-    )
-    yield Ask(
         check="robustness", method="poison", variant="poisoned", clause=IN_MEMORY, of=EVERY, first=COMMON
     )
     # Where there is nothing to launch a kernel for, nothing may be left unwritten.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ssm_conformance.case import Case, Level, Recipe
-from ssm_conformance.cases import _duality, _invariances, _selective
+from ssm_conformance.cases import _duality, _guards, _invariances, _selective
 from ssm_conformance.cases._ask import (
     COMMON,
     DUAL,
@@ -41,10 +41,12 @@ CONVOLUTION_IN_PLACE: Final = (
     "conv1d-step-4: with `inplace` the new state is in `state`, and nothing else is written"
 )
 IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
+_IN_PLACE: Final = ("inplace", "pool-inplace", "pool-inplace-skipping")
 
 
 ASKED: Final = (
     *_invariances.placements(),
+    *_guards.guards(),
     *_invariances.one_by_one(),
     *_invariances.repetitions(),
     *_invariances.under_pytorch(),
@@ -124,6 +126,31 @@ ASKED: Final = (
     ),
     Ask(
         check="extreme",
+        method="confinement",
+        variant="confinement",
+        clause=CONFINEMENT,
+        of={
+            "selective_state_update": ("pool", "pool-inplace-skipping"),
+            "causal_conv1d_update": ("pool", "served"),
+        },
+        first=SINGLE,
+    ),
+    Ask(
+        check="extreme",
+        method="confinement",
+        variant="confinement",
+        clause=CONFINEMENT,
+        of={
+            "selective_state_update": ("pool-inplace", "half-state-pool", "layer-pool", "fours-pool"),
+            "causal_conv1d_update": (
+                *("pool-inplace", "pool-inplace-skipping", "half-state-pool", "pool-longer", "layer-pool"),
+            ),
+        },
+        level="full",
+        dtypes=COMMON,
+    ),
+    Ask(
+        check="extreme",
         method="confinement_gradients",
         variant="confinement-gradients",
         clause=CONFINEMENT,
@@ -133,6 +160,7 @@ ASKED: Final = (
             "ssd": ("typical", "groups", "initial"),
             "mamba3_siso": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
+            **dict.fromkeys(("selective_state_update", "causal_conv1d_update"), ("pool", "fours-pool")),
         },
         first=SINGLE,
     ),
@@ -245,25 +273,21 @@ ASKED: Final = (
         method="in_place",
         variant="in-place",
         clause=IN_PLACE,
-        of={"selective_state_update": ("inplace", "half-state-inplace", "pool-inplace")},
+        of={"selective_state_update": (*_IN_PLACE, "half-state-inplace")},
     ),
     Ask(
         check="property",
         method="in_place",
         variant="in-place",
         clause=CONVOLUTION_IN_PLACE,
-        of={
-            "causal_conv1d_update": (
-                *("inplace", "inplace-longer", "half-state-inplace", "pool-inplace", "served"),
-            )
-        },
+        of={"causal_conv1d_update": (*(*_IN_PLACE, "inplace-longer", "half-state-inplace", "served"),)},
     ),
     Ask(
         check="property",
         method="skipped",
         variant="skipped",
         clause=SKIPPED,
-        of={"selective_state_update": ("pool", "pool-of-few")},
+        of={"selective_state_update": ("pool", "pool-of-few", "pool-inplace-skipping")},
         first=COMMON,
     ),
     Ask(
@@ -271,7 +295,11 @@ ASKED: Final = (
         method="skipped",
         variant="skipped",
         clause=CONVOLUTION_SKIPPED,
-        of={"causal_conv1d_update": ("pool", "pool-of-few", "pool-longer", "served")},
+        of={
+            "causal_conv1d_update": (
+                *("pool", "pool-of-few", "pool-longer", "pool-inplace-skipping", "served"),
+            )
+        },
         first=COMMON,
     ),
     Ask(

@@ -135,6 +135,13 @@ STEP: Final = (
         HALF_STATE,
         "full",
     ),
+    # Where the index of a skipped row is taken as a number, it names what lies in front of the pool.
+    _step(
+        "pool-inplace-skipping",
+        step_inputs(3, 4, 2, slots=6, state_indices=fixed([4, -1, 0], dtype="int32"), inplace=True),
+        IN_PLACE,
+        dtypes=("float32",),
+    ),
     _step("no-batch", step_inputs(0, 3, 2), EDGE, check="robustness"),
     _step("ones", step_inputs(1, 1, 1), EDGE, check="robustness"),
     _step("decode-width", step_inputs(4, 1536, 16), STATE, "full"),

@@ -22,9 +22,10 @@ from ssm_conformance.checks.confinement import confinement, confinement_gradient
 from ssm_conformance.checks.distance import far, far_cotangents
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
+from ssm_conformance.checks.guarded import guarded
 from ssm_conformance.checks.inputs import in_place, unchanged
 from ssm_conformance.checks.modes import modes
-from ssm_conformance.checks.placement import gradient_layout, guarded, layout, poison
+from ssm_conformance.checks.placement import gradient_layout, layout, poison
 from ssm_conformance.checks.poison import can_poison
 from ssm_conformance.checks.pools import skipped, unread
 from ssm_conformance.checks.properties import anticausality, causality, packing, packing_gradients

@@ -14,6 +14,7 @@ from ssm_backends.vocabulary import facts_for
 from ssm_conformance.checks.finding import Finding, worst_message
 from ssm_conformance.checks.inputs import written
 from ssm_conformance.checks.subject import CheckFailed, Stored, Subject
+from ssm_conformance.checks.vacuous import some
 from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake, mistaken_shape
 from ssm_conformance.judge import EXCUSED_AT_MOST, Judgement, judge
 from ssm_conformance.verdict import EDGES, LIKELY
@@ -147,7 +148,8 @@ def _judged(
 
 
 def summary(judgements: Mapping[str, Judgement]) -> Finding:
-    """The judgements as a finding; AssertionError if the case judges too little."""
+    """The judgements as a finding; AssertionError if the case judges too little, or nothing."""
+    some(judgements, "output or gradient")
     excused = sum(found.excused for found in judgements.values())
     elements = sum(found.size for found in judgements.values())
     if excused > EXCUSED_AT_MOST * elements:

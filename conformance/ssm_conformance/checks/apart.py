@@ -10,6 +10,7 @@ from ssm_conformance.checks.accuracy import judge_backward, judge_gradients, jud
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pytorch import named
 from ssm_conformance.checks.subject import Stored, Subject, told_of
+from ssm_conformance.checks.vacuous import some
 
 
 def layouts_apart(subject: Subject) -> Finding:
@@ -18,7 +19,7 @@ def layouts_apart(subject: Subject) -> Finding:
     Arrays that lie alike hide a kernel that reads one by the strides, or the alignment, of another.
     """
     found = Finding()
-    for name, layouts, how in _one_by_one(subject.stored):
+    for name, layouts, how in some(_one_by_one(subject.stored), "array of two elements"):
         call = subject.into(subject.stored, layouts)
         with told_of(f"`{name}` alone {how}"):
             found = judge_outputs(subject, subject.forward(call))
@@ -37,13 +38,13 @@ def layouts_apart(subject: Subject) -> Finding:
 def gradients_apart(subject: Subject) -> Finding:
     """The gradient of each input alone, those of all but it, and those of each output's cotangent alone."""
     found = Finding()
-    for names, words in _some(subject.wrt):
+    for names, words in some(_parts(subject.wrt), "gradient"):
         lone = replace(subject, op=replace(subject.op, gradients=names))
         with told_of(words):
             found = judge_gradients(subject, lone.gradients(subject.call), names)
         if not found.passed:
             return named(found, words)
-    for name, cotangent in subject.cotangents.items():
+    for name, cotangent in some(subject.cotangents.items(), "cotangent"):
         lone = replace(subject, given_cotangents={name: cotangent})
         with told_of(f"the cotangent of `{name}` alone"):
             found = judge_gradients(lone, lone.gradients(lone.call))
@@ -52,7 +53,7 @@ def gradients_apart(subject: Subject) -> Finding:
     return found
 
 
-def _some(wrt: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _parts(wrt: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Each input alone, and all but each, with how a message says it."""
     for name in wrt:
         yield (name,), f"asked for alone: `{name}`"

@@ -6,11 +6,13 @@ from ssm_conformance.checks.agreement import agree, finding, part, worst_of
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pieces import by_row, cut_batch
 from ssm_conformance.checks.subject import Subject
+from ssm_conformance.checks.vacuous import some
 from ssm_conformance.judge import Judgement
 
 
 def batches(subject: Subject) -> Finding:
     """Inputs with the batch reversed give outputs with the batch reversed, within two bounds."""
+    _several(subject)
     backwards, names = slice(None, None, -1), by_row(subject)
     turned = {name: item.take(backwards) if name in names else item for name, item in subject.stored.items()}
     before, after = subject.forward(subject.call), subject.forward(subject.into(turned))
@@ -26,6 +28,7 @@ def batches(subject: Subject) -> Finding:
 
 def batches_alone(subject: Subject) -> Finding:
     """Each row alone gives what it gives among the others, within two bounds."""
+    _several(subject)
     together = subject.forward(subject.call)
     found: dict[str, Judgement] = {}
     for row in range(subject.call.sizes["b"]):
@@ -42,3 +45,8 @@ def batches_alone(subject: Subject) -> Finding:
         if not complaint.passed:
             return complaint
     return Finding(found)
+
+
+def _several(subject: Subject) -> None:
+    """Vacuous if there is no second row."""
+    some(range(1, subject.call.sizes["b"]), "second row")

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from ssm_conformance.checks import pooled
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.perturb import (
     Comparison,
@@ -14,10 +15,11 @@ from ssm_conformance.checks.perturb import (
     beyond_two_bounds,
     compared,
     in_time_order,
+    selects,
     spoil,
 )
 from ssm_conformance.checks.pieces import axes, output_axes, time_axis
-from ssm_conformance.checks.subject import Subject
+from ssm_conformance.checks.subject import NotAsked, Subject
 
 OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
     "ssd": ("C", "D", "z"),
@@ -28,6 +30,7 @@ OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
 """Operators with heads → the arguments that reach no state."""
 APART: Final[Mapping[str, tuple[str, ...]]] = {
     "selective_scan": ("d", "g"),
+    "selective_state_update": ("d",),
     "causal_conv1d": ("d",),
     "causal_conv1d_update": ("d",),
     "ssd": ("h", "g"),
@@ -49,12 +52,14 @@ def confinement_gradients(subject: Subject) -> Finding:
     exact = subject.exact_gradients(subject.arithmetic())
     before = subject.gradients(subject.call)
     shapes = _symbols(subject)
+    shared, asked = pooled.reached if _has_pool(subject) else _shared, False
     for name, index in _places(subject, shapes):
         other = _with_nan(subject, name, index)
         after = other.gradients(other.call)
         for wanted in before:
             shape = before[wanted].array.shape
-            kept = ~_shared(subject, shapes[name], index, shapes[wanted], shape)
+            kept = ~shared(subject, shapes[name], index, shapes[wanted], shape)
+            asked |= selects({wanted: kept}, before)
             moved = kept & beyond_two_bounds(
                 before[wanted], after[wanted], exact[wanted], subject.call.compute
             )
@@ -65,14 +70,24 @@ def confinement_gradients(subject: Subject) -> Finding:
                     f"{before[wanted].exact[tuple(at)]:.9g} to {after[wanted].exact[tuple(at)]:.9g} "
                     f"({int(moved.sum())} of {int(np.sum(np.broadcast_to(kept, shape)))} elements moved)"
                 )
+    if not asked:
+        raise NotAsked("no gradient that is claimed lies apart from an input, or from a cotangent")
     return Finding()
 
 
 def _places(subject: Subject, shapes: Mapping[str, list[str]]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """An element of each argument and cotangent, in the first row of the batch and in the last."""
+    """An element of each argument and cotangent, in the first row of the batch and in the last.
+
+    Of a pool, in rows and slots of every kind.
+    """
     for name, symbols in shapes.items():
         given = subject.stored.get(name) or subject.cotangents[name]
-        if not given.index and given.array.size:
+        if given.index or not given.array.size:
+            continue
+        if _has_pool(subject):
+            for index in pooled.places(subject, symbols, given.array.shape):
+                yield name, index
+        else:
             for row in _rows(symbols, given.array.shape):
                 yield name, _middle_of(symbols, given.array.shape, row)
 
@@ -146,12 +161,18 @@ def _shared(
 
 def _reaches(subject: Subject) -> Iterator[Comparison]:
     """For one element of each input: what it may not reach."""
-    if subject.case.op == "selective_scan":
+    if _has_pool(subject):
+        yield from pooled.reaches(subject)
+    elif subject.case.op == "selective_scan":
         yield from _reaches_of_scan(subject)
     elif subject.case.op in OUTPUT_ALONE:
         yield from _reaches_of_heads(subject)
     else:
         yield from _reaches_of_stream(subject)
+
+
+def _has_pool(subject: Subject) -> bool:
+    return "state_indices" in subject.stored
 
 
 def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:

@@ -12,7 +12,8 @@ from ssm_backends import Layout
 from ssm_conformance.checks.accuracy import judge_backward, judge_outputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pytorch import named
-from ssm_conformance.checks.subject import Stored, Subject, Unobservable, told_of
+from ssm_conformance.checks.subject import NotAsked, Stored, Subject, Unobservable, told_of
+from ssm_conformance.checks.vacuous import some
 
 T = TypeVar("T")
 BEYOND: Final = 2**20
@@ -29,7 +30,7 @@ def far(subject: Subject) -> Finding:
     are touched: memory that nothing writes is not taken from the machine where it hands out pages on use.
     """
     found, name = Finding(), subject.case.options["array"]
-    for layout, along in _one_by_one(name, subject.stored[name]):
+    for layout, along in some(_one_by_one(name, subject.stored[name]), "dimension of two elements"):
         with told_of(along), _released(subject):
             found = _judge(subject, {name: layout}, along)
         if not found.passed:
@@ -38,15 +39,17 @@ def far(subject: Subject) -> Finding:
 
 
 def far_cotangents(subject: Subject) -> Finding:
-    """The same of each cotangent."""
+    """The same of each cotangent; which there are is claimed."""
+    asked = [(name, *how) for name, item in subject.cotangents.items() for how in _one_by_one(name, item)]
+    if not asked:
+        raise NotAsked("no cotangent that is claimed has two elements along a dimension")
     found = Finding()
-    for name, item in subject.cotangents.items():
-        for layout, along in _one_by_one(name, item):
-            where = f"the cotangent of {along}"
-            with told_of(where), _released(subject):
-                found = _judge_cotangent(subject, {name: layout}, where)
-            if not found.passed:
-                return named(found, where)
+    for name, layout, along in asked:
+        where = f"the cotangent of {along}"
+        with told_of(where), _released(subject):
+            found = _judge_cotangent(subject, {name: layout}, where)
+        if not found.passed:
+            return named(found, where)
     return found
 
 

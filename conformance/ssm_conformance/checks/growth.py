@@ -10,7 +10,7 @@ from ssm_backends import outputs_of, run_forward
 from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._selective import halves, scan_inputs
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.subject import Subject
+from ssm_conformance.checks.subject import NotAsked, Subject
 from ssm_conformance.draw import Draw
 from ssm_conformance.memory import STATES_A_FUSED_SCAN_MAY_KEEP, Fit, fit, grid
 
@@ -87,6 +87,8 @@ def _at(subject: Subject, sizes: Mapping[str, int]) -> Subject:
 def _use(subject: Subject, direction: Direction) -> int:
     """Peak bytes of one pass beyond its inputs and its results; or the bytes that are saved."""
     call = subject.call
+    if direction != "forward" and not subject.cotangents:
+        raise NotAsked("no cotangent of an output other than the last state is claimed")
     if direction == "saved":
         return _saved(subject)
     if direction == "forward":

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ssm_conformance.checks.agreement import apart
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.checks.vacuous import some
 from ssm_conformance.storage import store
 from ssm_conformance.verdict import LEFT, LIKELY
 from ssm_spec import Bounded
@@ -121,8 +122,8 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
     how
         As for :func:`spoil`.
     """
-    before = subject.forward(subject.call)
-    for chosen, kept, place in comparisons:
+    before = subject.forward(subject.into(subject.stored))  # a call of its own: a step may write its state
+    for chosen, kept, place in some(_telling(subject, comparisons, before), "element that must stay"):
         for other in how:
             after = subject.forward(subject.into(spoil(subject.stored, chosen, other)))
             complaint = changed(subject, before, after, kept, subject.exact)
@@ -131,8 +132,24 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
     return Finding()
 
 
+def _telling(
+    subject: Subject, comparisons: Sequence[Comparison], outputs: Mapping[str, Stored]
+) -> list[Comparison]:
+    """Those in which something is changed, and something must stay."""
+    return [
+        (chosen, kept, place)
+        for chosen, kept, place in comparisons
+        if selects(chosen, subject.stored) and selects(kept, outputs)
+    ]
+
+
+def selects(masks: Mapping[str, Mask], arrays: Mapping[str, Stored]) -> bool:
+    """Whether masks choose an element of the arrays of their names."""
+    return any(np.broadcast_to(mask, arrays[name].array.shape).any() for name, mask in masks.items())
+
+
 def _unrepeated(subject: Subject, before: Mapping[str, Stored], kept: Mapping[str, Mask]) -> str:
     """What explains that something moved, if it moves where nothing was changed; "" if it does not."""
-    again = subject.forward(subject.call)
+    again = subject.forward(subject.into(subject.stored))
     moved = changed(subject, before, again, kept, subject.exact)
     return f"; so it does where the same call is made again{LIKELY}{LEFT}" if moved else ""

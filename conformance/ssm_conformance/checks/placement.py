@@ -1,30 +1,28 @@
-"""Where arrays lie must not matter: strides, neighbours, what memory held before."""
+"""Where arrays lie must not matter: strides, and what memory held before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ssm_backends import Layout, validate
+from ssm_backends import Layout
 from ssm_conformance.checks.accuracy import judge_backward, judge_outputs, judge_passes
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.poison import poisoned
 from ssm_conformance.checks.subject import Stored, Subject
-from ssm_conformance.storage import store
-
-GUARD: Final = 64
-"""Elements before and after an array that must stay as they are, at least."""
+from ssm_conformance.checks.vacuous import some
 
 
 def layout(subject: Subject) -> Finding:
     """The values again, with inputs that are not contiguous in memory."""
     how = subject.case.options["layout"]
     arranged = _equal_along(subject, how)
-    outputs = arranged.forward(arranged.into(arranged.stored, _layouts(arranged.stored, how)))
+    layouts = _layouts(arranged.stored, how)
+    some(_moved(arranged.stored, layouts), "array that would lie otherwise")
+    outputs = arranged.forward(arranged.into(arranged.stored, layouts))
     return judge_outputs(arranged, outputs)
 
 
@@ -32,34 +30,11 @@ def gradient_layout(subject: Subject) -> Finding:
     """The gradients again, with inputs and cotangents that are not contiguous in memory."""
     how = subject.case.options["layout"]
     arranged = _equal_along(subject, how)
-    call = arranged.into(arranged.stored, _layouts(arranged.stored, how))
-    cotangents = arranged.into_cotangents(_layouts(arranged.cotangents, how))
-    return judge_backward(arranged, call, cotangents)
-
-
-def guarded(subject: Subject) -> Finding:
-    """Inputs inside larger arrays of NaN: nothing of these is used, and none of it is written.
-
-    Once as a contiguous block with guards before and after it, once with guards around every row.
-    """
-    found = Finding()
-    for where, margins in (("before and after", _outer), ("around every row of", _around)):
-        kept = {name: _frame(item, margins(item.array.shape)) for name, item in subject.stored.items()}
-        parents = {
-            name: subject.arrays.from_numpy(frame, subject.stored[name].dtype)
-            for name, (frame, _) in kept.items()
-        }
-        inside = {name: parents[name][key] for name, (_, key) in kept.items()}
-        call = validate(subject.case.operator, **inside, **subject.case.plain)
-        found = judge_outputs(subject, subject.forward(call))
-        if found.passed and subject.takes_gradients:
-            found = judge_backward(subject, call)
-        if not found.passed:
-            return Finding(found.judgements, f"with NaN {where} the inputs: {found.message}")
-        for name, (frame, _) in kept.items():
-            if subject.arrays.to_numpy(parents[name]).tobytes() != frame.tobytes():
-                return Finding(message=f"memory {where} the input `{name}` was written")
-    return found
+    layouts, given = _layouts(arranged.stored, how), _layouts(arranged.cotangents, how)
+    moved = (*_moved(arranged.stored, layouts), *_moved(arranged.cotangents, given))
+    some(moved, "array that would lie otherwise")
+    call = arranged.into(arranged.stored, layouts)
+    return judge_backward(arranged, call, arranged.into_cotangents(given))
 
 
 def poison(subject: Subject) -> Finding:
@@ -84,32 +59,8 @@ def _poisoned(subject: Subject) -> AbstractContextManager[None]:
     return poisoned(subject.arrays.device, own)
 
 
-Margins = tuple[tuple[int, int], ...]
 Dimensions = Callable[[int], tuple[int, ...]]
 """Some dimensions of an array of that rank."""
-
-
-def _outer(shape: tuple[int, ...]) -> Margins:
-    """Guards along the slowest dimension alone: what lies between them is contiguous."""
-    if not shape:
-        return ()
-    rows = -(-GUARD // max(int(np.prod(shape[1:])), 1))
-    return ((rows, rows), *[(0, 0)] * (len(shape) - 1))
-
-
-def _around(shape: tuple[int, ...]) -> Margins:
-    return tuple((1, 2) for _ in shape)
-
-
-def _frame(item: Stored, margins: Margins) -> tuple[NDArray[Any], tuple[slice, ...]]:
-    """The array in the middle of a larger one, and where it lies there."""
-    array = item.array
-    sentinel = np.iinfo(array.dtype).max if item.index else store(np.array(np.nan), item.dtype)
-    shape = tuple(low + size + high for size, (low, high) in zip(array.shape, margins, strict=True))
-    frame = np.full(shape, sentinel, dtype=array.dtype)
-    key = tuple(slice(low, low + size) for size, (low, _) in zip(array.shape, margins, strict=True))
-    frame[key] = array
-    return frame, key
 
 
 def _layouts(stored: Mapping[str, Stored], how: str) -> dict[str, Layout]:
@@ -118,6 +69,15 @@ def _layouts(stored: Mapping[str, Stored], how: str) -> dict[str, Layout]:
         for name, item in stored.items()
         if item.array.ndim > 0 and item.array.size > 0 and not (item.index and how in _EQUAL)
     }
+
+
+def _moved(stored: Mapping[str, Stored], layouts: Mapping[str, Layout]) -> Iterator[str]:
+    """The arrays that begin elsewhere in these layouts, or go on by other strides, than contiguous ones."""
+    for name, layout in layouts.items():
+        shape = stored[name].array.shape
+        pairs = zip(shape, layout.strides(shape)[0], Layout().strides(shape)[0], strict=True)
+        if layout.first(shape) or any(size > 1 and stride != usual for size, stride, usual in pairs):
+            yield name
 
 
 def _equal_along(subject: Subject, how: str) -> Subject:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.perturb import Mask, changed, compared, in_time_order, spoil
+from ssm_conformance.checks.perturb import Mask, changed, compared, in_time_order, selects, spoil
 from ssm_conformance.checks.pieces import carried, outputs_over_time, streamed
 from ssm_conformance.checks.sequences import spans
-from ssm_conformance.checks.subject import Subject
+from ssm_conformance.checks.subject import NotAsked, Subject
 
 
 def causality(subject: Subject) -> Finding:
@@ -41,6 +41,8 @@ def anticausality(subject: Subject) -> Finding:
         if name in subject.cotangents
     }
     kept = {name: _spread(~early, axis) for name, axis in streamed(subject).items() if name in before}
+    if not (selects(given, subject.cotangents) and selects(kept, before)):
+        raise NotAsked("no cotangent, or no gradient, of what runs in time is claimed")
     for how in _ways(subject):
         other = subject.put(subject.stored, cotangents=spoil(subject.cotangents, given, how))
         complaint = changed(subject, before, other.gradients(other.call), kept, exact, "backward")
@@ -78,6 +80,8 @@ def packing_gradients(subject: Subject) -> Finding:
             for name, axis in streamed(subject).items()
             if name in before
         }
+        if not selects(kept, before):
+            raise NotAsked("no gradient of what runs in time is claimed")
         for how in _ways(subject):
             inputs = spoil(subject.stored, _of_sequence(subject, own, states), how)
             other = subject.put(inputs, cotangents=spoil(subject.cotangents, known, how))

@@ -14,7 +14,7 @@ from ssm_backends.dtypes import HALF
 from ssm_conformance.checks.agreement import agree, finding, part, worst_of
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pieces import along, carried, outputs_over_time, streamed
-from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.checks.subject import NotAsked, Stored, Subject
 from ssm_conformance.judge import Judgement
 
 PADDING: Final = (1, 5, 16)
@@ -102,6 +102,10 @@ def separate_gradients(subject: Subject) -> Finding:
             found |= worst_of(found, {name: judgement})
     for name, total in totals.items():
         found[name] = agree(packed[name], _as(total, packed[name]), exact[name], subject.call.compute)
+    if not found:
+        raise NotAsked(
+            "the gradients that are claimed are sums in 16 bits: rounded parts do not add up to them"
+        )
     return finding(found, "gradients of the packed call, against those of its sequences alone")
 
 

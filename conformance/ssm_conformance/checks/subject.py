@@ -276,9 +276,10 @@ class Subject:
 
     @property
     def claims_gradients(self) -> bool:
-        """Whether the call has a gradient that is claimed in the case's dtype."""
+        """Whether the call has a gradient that is claimed in the case's dtype, and a cotangent for it."""
         allowed = self.op.dtypes if self.op.grad_dtypes is None else self.op.grad_dtypes
-        return bool(self.wrt) and self.case.dtype in allowed
+        taken = set(self.op.takes_cotangents(self.case.operator)) & set(self.case.returned)
+        return bool(self.wrt and taken) and self.case.dtype in allowed
 
     @property
     def takes_gradients(self) -> bool:
@@ -353,12 +354,7 @@ class Subject:
 
     def _exact_outputs(self, arithmetic: ssm_spec.Arithmetic) -> dict[str, ssm_spec.Bounded]:
         bounded = ssm_spec.REFERENCES[self.case.op].bounds(arithmetic=arithmetic, **self.oracle_inputs)
-        asked = {
-            output.name
-            for output in self.case.operator.outputs
-            if output.when is None or self.case.plain.get(output.when, False)
-        }
-        return {name: value for name, value in bounded.items() if name in asked}
+        return {name: value for name, value in bounded.items() if name in self.case.returned}
 
     def exact_gradients(self, arithmetic: ssm_spec.Arithmetic) -> Mapping[str, ssm_spec.Bounded]:
         """The oracle's gradients and their bounds under a given arithmetic."""

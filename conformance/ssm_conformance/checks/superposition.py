@@ -9,6 +9,7 @@ import numpy as np
 from ssm_conformance.checks.agreement import ends, finding
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Stored, Subject
+from ssm_conformance.checks.vacuous import some
 from ssm_conformance.draw import Draw
 from ssm_conformance.judge import Judgement, measure
 from ssm_conformance.storage import store
@@ -21,7 +22,7 @@ GRID: Final = tuple(k / 8 for k in range(-15, 16))
 
 def superposition(subject: Subject) -> Finding:
     """y(x + x') = y(x) + y(x'), and the state too, within the bounds of the three together."""
-    names = [name for name in LINEAR if name in subject.stored]
+    names = some((name for name in LINEAR if name in subject.stored), "argument that it is linear in")
     one = {name: _on_grid(subject, name, "one") for name in names}
     other = {name: _on_grid(subject, name, "other") for name in names}
     both = {

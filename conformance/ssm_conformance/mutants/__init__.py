@@ -25,6 +25,7 @@ from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.generating import GENERATING
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
+from ssm_conformance.mutants.defects.guards import GUARDS
 from ssm_conformance.mutants.defects.halves import HALVES
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
@@ -38,6 +39,7 @@ from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packing import PACKING
+from ssm_conformance.mutants.defects.pools import POOLS
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.pytorch import PYTORCH
 from ssm_conformance.mutants.defects.relations import RELATIONS
@@ -95,6 +97,8 @@ TABLES: Final = (
     NOTHING,
     UNLIKE,
     DISTANCE,
+    GUARDS,
+    POOLS,
     LASTING,
     OPTIONAL,
     CROSSED,
