@@ -39,6 +39,8 @@ def _plain(b: int, d: int, l: int, w: int) -> dict[str, Any]:
 
 _PACKED: Final = fixed([[0] * 9 + [1] * 1 + [0] * 6 + [7] * 7, [3] * 21 + [2] * 2], dtype="int32")
 """A sequence of length one; an id that comes back; a last one that is shorter than the filter."""
+_LATE: Final = fixed([[5] * 511 + [0] * 512 + [1] * 2 + [2] * 76], dtype="int32")
+"""Resets beside 512 and 1024 steps, where a kernel's blocks are likely to end."""
 
 _ROWS: Final[tuple[tuple[str, Level, Check, str, dict[str, Any]], ...]] = (
     ("typical", "smoke", "value", OUTPUT, conv_inputs(2, 5, 23, 4)),
@@ -50,6 +52,7 @@ _ROWS: Final[tuple[tuple[str, Level, Check, str, dict[str, Any]], ...]] = (
     ("wide-filter", "quick", "value", OUTPUT, conv_inputs(1, 3, 40, 31)),
     ("text", "quick", "value", OUTPUT, conv_inputs(1, 4, 200, 4, x=Draw((1, 4, 200), "text"))),
     ("long", "full", "value", OUTPUT, conv_inputs(1, 3, 2053, 4)),
+    ("long-with-resets", "full", "value", RESET, conv_inputs(1, 2, 1101, 4, initial=True, seq_idx=_LATE)),
     ("one-tap", "quick", "robustness", EDGE, conv_inputs(2, 3, 7, 1)),
     ("empty", "quick", "robustness", EDGE, conv_inputs(2, 3, 0, 4, initial=True)),
     ("single", "quick", "robustness", EDGE, conv_inputs(2, 3, 1, 4)),
