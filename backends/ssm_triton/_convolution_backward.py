@@ -1,9 +1,9 @@
 """The gradients of the short causal convolution: one kernel, and one that adds up what spans found.
 
 Four steps need the cotangents before the activation, g, at the three after them. Where a lane walks through
-time, it makes them a turn ahead. Where steps lie next to each other in memory so do lanes: each is given the
-next one's, and the last lane those of the tile after, which was gone through before. No gate is made twice,
-but for those at the end of a lane's walk and of a span.
+time, it makes the next four before it uses these. Where steps lie next to each other in memory so do lanes:
+each is given the next one's, and the last lane those of the tile after, which was gone through before. Gates
+are made twice only after the end of a lane's walk, and in the first four steps of each lane after a span.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _turned_fours(
     W: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr, RESET: tl.constexpr, LAST: tl.constexpr,
     WIDE: tl.constexpr, TIME_DY: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """A lane has four steps."""
+    """Each lane has four steps; what is given back is as in `_turned_tile`."""
     _, a1, a2, a3 = line(x, initial, d, t - 4, x_d, x_t, i_d, i_v, live, length, W, WIDE, True, INITIAL, EDGE)
     x0, x1, x2, x3 = line(x, initial, d, t, x_d, x_t, i_d, i_v, live, length, W, WIDE, True, INITIAL, EDGE)
     _, _, km2, km1, at_end = four_go_on(seq_idx, t - 4, s_t, length, 0, RESET, True, EDGE)
@@ -105,7 +105,7 @@ def _turned_eights(
     W: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr, RESET: tl.constexpr, LAST: tl.constexpr,
     TIME_DY: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """A lane has eight steps, of 16 bits: an access of 16 bytes."""
+    """Each lane has eight steps, of 16 bits: an access of 16 bytes."""
     _, a1, a2, a3 = line(
         x, initial, d, t - 4, x_d, x_t, i_d, i_v, live, length, W, False, True, INITIAL, EDGE
     )
@@ -180,7 +180,7 @@ def _turned(g):
 
 @triton.jit
 def _or_next(turned, following):
-    """For the last lane what the tile after has for its last lane: of the first one, as both are turned."""
+    """The last lane's from the tile after: of its first lane, which stands last there, as both are turned."""
     lanes: tl.constexpr = turned.shape[1]
     return tl.where((tl.arange(0, lanes) == lanes - 1)[None, :], following, turned)
 
@@ -192,7 +192,10 @@ def _turned_after(
     W: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr, RESET: tl.constexpr, WIDE: tl.constexpr,
     TIME_DY: tl.constexpr,
 ):  # fmt: skip
-    """The turned cotangents of a tile that another program goes through."""
+    """The turned cotangents of the tile after a span, which another program goes through.
+
+    Those of the last lane alone are used.
+    """
     _, a1, a2, a3 = line(x, initial, d, t - 4, x_d, x_t, i_d, i_v, live, length, W, WIDE, True, INITIAL, True)
     x0, x1, x2, x3 = line(x, initial, d, t, x_d, x_t, i_d, i_v, live, length, W, WIDE, True, INITIAL, True)
     _, _, km2, km1, at_end = four_go_on(seq_idx, t - 4, s_t, length, 0, RESET, True, True)
@@ -247,7 +250,7 @@ def convolve_backward(
         for _ in range(count):
             start -= T
             t -= T
-            if (start >= 4) & (start + T + 4 <= length):
+            if (start >= 4) & (start <= length - T - 4):
                 s0, s1, s2, s3, sb, n0, n1, n2 = _turned_tile(
                     x, initial, seq_idx, dy, dlast, dx, dinitial, d, t, live, length, w0, w1, w2, w3, b,
                     s0, s1, s2, s3, sb, n0, n1, n2, x_d, x_t, i_d, i_v, s_t, dy_d, dy_t, dl_d, dl_v,
@@ -259,7 +262,7 @@ def convolve_backward(
                     s0, s1, s2, s3, sb, n0, n1, n2, x_d, x_t, i_d, i_v, s_t, dy_d, dy_t, dl_d, dl_v,
                     dx_d, dx_t, W, SILU, INITIAL, RESET, LAST, WIDE, TIME_DY, WALK, True,
                 )  # fmt: skip
-    elif (start >= 4) & (start + T + 4 <= length):
+    elif (start >= 4) & (start <= length - T - 4):
         s0, s1, s2, s3, sb = _walked_tile(
             x, initial, seq_idx, dy, dlast, dx, dinitial, d, t, live, length, w0, w1, w2, w3, b,
             s0, s1, s2, s3, sb, x_d, x_t, i_d, i_v, s_t, dy_d, dy_t, dl_d, dl_v, dx_d, dx_t,

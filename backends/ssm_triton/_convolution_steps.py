@@ -1,7 +1,8 @@
 """Four consecutive steps at a time: how the short convolution loads, filters and stores them, as device code.
 
-Where steps lie next to each other in memory, four are one access. Elsewhere each is one, of channels that lie
-next to each other. A filter has four taps at most: it reaches into the four steps before, and no further.
+Where steps lie next to each other in memory, four are one access, and eight of 16 bits. Elsewhere each is
+one, of channels that lie next to each other. A filter has four taps at most: it reaches into the four steps
+before, and no further.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def _is_same(here, before, t, length, EDGE: tl.constexpr):
 
 @triton.jit
 def _four_ids(seq_idx, t, step, length, TIME: tl.constexpr, EDGE: tl.constexpr):
-    """seq_idx at steps t to t + 3, (1, lanes) each: one access where it lies side by side, as x does."""
+    """seq_idx at steps t to t + 3, (1, lanes) each; TIME: one access, if they lie next to each other."""
     if TIME:
         at = t[:, None] + tl.arange(0, 4)[None, :]
         places = seq_idx + at[None, :, :].to(tl.int64) * step

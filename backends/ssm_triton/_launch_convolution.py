@@ -15,11 +15,11 @@ from ssm_triton._plan import PROCESSORS, power_of_two
 AT_ONCE = 64
 """Spans that are added up at once."""
 MANY = 2 * 32 * PROCESSORS
-"""Programs of one warp below which each takes fewer tiles, but not under four: a multiprocessor runs 32."""
+"""Programs of one warp below which each takes four tiles, not up to 64: a multiprocessor runs 32 of them."""
 ENOUGH = 8 * PROCESSORS
 """Warps below which a lane walks less far: two for each scheduler."""
 SHORT = 256
-"""Steps up to which programs of fewer lanes are the faster ones."""
+"""Steps of the backward pass, where channels lie side by side, up to which programs have fewer lanes."""
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -123,7 +123,7 @@ def _forward_tile(x: Tensor, steps: int) -> dict[str, Any]:
 
 
 def _backward_tile(x: Tensor, steps: int) -> dict[str, Any]:
-    """The same; where steps lie next to each other one warp takes several tiles, if programs are many."""
+    """The same; where steps lie next to each other one warp takes four tiles, or up to 64 of very many."""
     half = x.itemsize == 2
     if x.stride(2) != 1:
         lanes, warps = (64, 1) if steps <= SHORT else (256, 2 if half else 4)

@@ -19,6 +19,7 @@ def step(
     B_b, B_g, B_n, C_b, C_g, C_n, z_b, z_d, y_b, y_d, slots_b,
     N: tl.constexpr, DT: tl.constexpr, HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr, ZOH: tl.constexpr, SLOTS: tl.constexpr, COMPLEX: tl.constexpr,
+    LANES: tl.constexpr,
 ):  # fmt: skip
     """One row, one tile of DT channels. `new` may be `state` itself. A slot of −1 skips the row: y = 0.
 
@@ -78,13 +79,16 @@ def step(
         hr += xr
         hi += xi
         v = 2.0 * tl.sum(hr * Cr - hi * Ci, 1)
-        tl.store(new + 1, hi.to(new.dtype.element_ty), mask=both)
     else:
         a2 = Ar * LOG2_E
         a = tl.exp2(s[:, None] * a2)
         weight = input_weight(s[:, None], a2, a, ZOH)
         hr = a * hr + weight * u_t[:, None] * Br
         v = tl.sum(hr * Cr, 1)
+    if DT * N < LANES:  # several lanes have one state, which may be written where it was read
+        tl.debug_barrier()
+    if COMPLEX:
+        tl.store(new + 1, hi.to(new.dtype.element_ty), mask=both)
     tl.store(new, hr.to(new.dtype.element_ty), mask=both)
     if HAS_D:
         v += skip * u_t

@@ -21,6 +21,8 @@ from ssm_triton.direct import is_direct
 
 TAPS = 4
 """The longest filter that the kernels serve."""
+STEPS = 2**31 - 2**15
+"""The most steps: they are counted in 32 bits, up to the end of a tile."""
 
 
 def _convolution(
@@ -150,7 +152,8 @@ def causal_conv1d(
     Raises
     ------
     NotSupportedError
-        If there are more taps; if forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If there are more taps, or 2³¹ − 2¹⁵ steps and more; if forward mode or ``torch.func`` would
+        differentiate it: autograd alone does.
     """
     y, last = convolved(
         "causal_conv1d", x, weight, bias, activation, initial_state, seq_idx, return_last_state
@@ -188,6 +191,10 @@ def convolved(
 ) -> tuple[Tensor, Tensor | None]:
     """(y, last state), the second if asked for; `op` is who is asked, for what is refused."""
     weight, bias = filters(op, weight, bias)
+    if x.shape[2] > STEPS:
+        raise NotSupportedError(
+            f"`x` must have at most {STEPS} steps in {op} of this backend; got {x.shape[2]}"
+        )
     names = ("x", "weight", "bias", "initial_state" if op == "causal_conv1d" else "state")
     tensors = (x, weight, bias, initial)
     learn = may_be_differentiated(op, dict(zip(names, tensors, strict=True)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ssm_backends.slots import check_slots
+from ssm_backends.transforms import is_bare
 
 
 def look_at_slots(state_indices: Tensor | None, pool: Tensor) -> None:
-    """Refuse slots that are none, or are named twice, if they lie on a CPU; a trace has no numbers.
+    """Refuse slots that are none, or are named twice, if they lie on a CPU; a trace may have no numbers.
 
     Parameters
     ----------
@@ -23,6 +23,5 @@ def look_at_slots(state_indices: Tensor | None, pool: Tensor) -> None:
     ArgumentError
         Naming the slots.
     """
-    if state_indices is None or state_indices.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    check_slots(state_indices.tolist(), pool.shape[0])
+    if state_indices is not None and state_indices.device.type == "cpu" and is_bare((state_indices,)):
+        check_slots(state_indices.tolist(), pool.shape[0])

@@ -17,6 +17,8 @@ from ssm_triton.pools import look_at_slots
 
 REGISTERS = 64
 """At most, where a program has many states, of float32: so eight programs run on a multiprocessor."""
+WARPS = 4
+"""Of a program."""
 _STREAMS = ("state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 """What may have a tangent, or require a gradient."""
 
@@ -91,7 +93,8 @@ def _run(
             *_grouped(B), *_grouped(C), *strides(z, 2), *y.stride(), *strides(slots, 1),
             N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
             SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(),
-            num_warps=4, maxnreg=REGISTERS if states > 512 else None, enable_fp_fusion=FUSED,
+            LANES=32 * WARPS, num_warps=WARPS, maxnreg=REGISTERS if states > 512 else None,
+            enable_fp_fusion=FUSED,
         )  # fmt: skip
     return y
 
@@ -190,6 +193,6 @@ def _refuse_gradients(inputs: dict[str, Tensor | None]) -> None:
     if may_be_differentiated("selective_state_update", inputs):
         named = [f"`{name}`" for name, x in inputs.items() if x is not None and x.requires_grad]
         raise NotSupportedError(
-            f"selective_state_update of this backend has no gradient; {', '.join(named)} "
-            "would need one; call it under torch.no_grad(), or ask for another backend"
+            "selective_state_update of this backend has no gradient, which may be asked of "
+            f"{', '.join(named) or 'an input'}; call it under torch.no_grad(), or ask for another backend"
         )

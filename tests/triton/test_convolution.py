@@ -10,7 +10,7 @@ import torch
 from ssm_backends import ArgumentError, NotSupportedError
 from ssm_conformance import assert_conforms
 from ssm_triton import _launch_convolution, causal_conv1d, causal_conv1d_update, convolution_update
-from ssm_triton.convolution import convolution, convolution_backward
+from ssm_triton.convolution import STEPS, convolution, convolution_backward
 
 from .test_operator import Seen
 
@@ -244,3 +244,9 @@ def test_a_slot_that_nobody_looked_at_is_not_touched(
     assert torch.equal(after[1], state[1])
     others = [0, 1, 2, 3, 5, 6, 7, 8]
     assert torch.equal(memory[others], before[others])
+
+
+def test_more_steps_than_32_bits_count_are_refused(device: str) -> None:
+    x = torch.zeros(1, 1, 1, dtype=torch.float16, device=device).expand(1, 1, STEPS + 1)  # one number
+    with pytest.raises(NotSupportedError, match=rf"^`x` must have at most {STEPS} steps in causal_conv1d of"):
+        causal_conv1d(x, torch.zeros(1, 4, dtype=torch.float16, device=device))

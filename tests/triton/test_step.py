@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssm_backends import ArgumentError, NotSupportedError, mamba_ssm, use
@@ -192,7 +193,17 @@ def test_a_slot_that_nobody_looked_at_is_not_touched(
 def test_a_gradient_is_not_lost(device: str) -> None:
     call = _at(problem(device), 0)
     state = torch.zeros(2, 6, 3, device=device)
-    with pytest.raises(NotSupportedError, match=r"has no gradient; `A` would need one"):
+    with pytest.raises(NotSupportedError, match=r"has no gradient, which may be asked of `A`; call"):
         selective_state_update(state, **call | {"A": call["A"].requires_grad_()})
     with torch.no_grad():
         selective_state_update(state, **call)
+
+
+def test_slots_without_numbers_are_not_looked_at() -> None:
+    call = _at(problem("cpu"), 0)
+    with FakeTensorMode() as mode:
+        fake = {k: mode.from_tensor(v) if torch.is_tensor(v) else v for k, v in call.items()}
+        pool = mode.from_tensor(torch.zeros(5, 6, 3))
+        y, after = selective_state_update(pool, **fake, state_indices=mode.from_tensor(torch.tensor([7, 1])))
+    assert y.shape == (2, 6)
+    assert after.shape == pool.shape
