@@ -41,8 +41,8 @@ def step(
     slot = row
     if SLOTS:
         slot = tl.load(slots + row * slots_b).to(tl.int64)
-        named = slot + 0 * d
-        both = both & is_slot(named, slot_count)[:, None]
+    named = slot + 0 * d
+    both = both & is_slot(named, slot_count)[:, None]
 
     u_t = tl.load(u + row * u_b + d * u_d, mask=live, other=0.0).to(compute)
     shift = tl.zeros((DT,), compute)
@@ -94,6 +94,5 @@ def step(
         v += skip * u_t
     if HAS_Z:
         v *= silu(gate)
-    if SLOTS:
-        v = of_row(v, named, slot_count)
+    v = of_row(v, named, slot_count)
     tl.store(y + row * y_b + d * y_d, v.to(y.dtype.element_ty), mask=live)
