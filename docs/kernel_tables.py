@@ -36,7 +36,8 @@ def beside(data: dict[str, Any]) -> str:
         + (f", the peer {row['peer_milliseconds']:.4f} ms" if "peer_milliseconds" in row else "")
         for row in data["step"]["rows"]
     )
-    lines += ["", f"The step, {data['step']['what']}: {steps}.", "", *_judged_and_measured(data)]
+    apart = f", in a run of its own at {data['step']['commit'][:7]}" if "commit" in data["step"] else ""
+    lines += ["", f"The step, {data['step']['what']}{apart}: {steps}.", "", *_judged_and_measured(data)]
     return "\n".join(lines)
 
 
