@@ -29,10 +29,12 @@ outsiders: $(OUTSIDERS)
 	-$(OUTSIDE)/bin/ssm-spec conform jax-scan --level smoke --dtype float32 --timeout 300 --report report/outsiders
 
 # Threads that spin while they wait take the cores from the other workers.
+# Neighbours share what is computed or compiled once in a process: each worker begins with a share of the files,
+# and one that is done takes from the others.
 test: export OMP_WAIT_POLICY = PASSIVE
 test: export OPENBLAS_NUM_THREADS = 1
 test: $(INSTALLED) $(OUTSIDERS) lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ssm_backends import find_plugin
+
 from .conftest import BAD, RIGHT, Run, Write
 
 
@@ -31,10 +33,15 @@ def test_explain_takes_several_backends_and_exits_with_the_worst(ssm_spec: Run, 
     assert "fine on cpu: pass" in said.out
 
 
-def test_what_a_plugin_claims_is_shown(ssm_spec: Run, write_plugin: Write) -> None:
+def test_what_a_plugin_claims_is_shown(
+    ssm_spec: Run, write_plugin: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = [find_plugin("numpy")]  # the others import PyTorch, each in a process of its own
+    monkeypatch.setattr("ssm_backends.installed", lambda: installed)
     modules = ("--plugin", write_plugin("fine"), "--plugin", write_plugin("faulty", hook="raise OSError(1)"))
     said = ssm_spec("backends", "--load", *modules)
     assert said.status == 0
+    assert "numpy 0" in said.out
     assert "fine 0 on cpu; runs on cpu" in said.out
     assert "faulty: plugin: plugin 'faulty': its hook raised OSError: 1" in said.out
 

@@ -27,7 +27,12 @@ IN_TURN = [pair for pair in pairs(fast=True) if pair.name in MUTANTS]
 def test_the_named_case_rejects_the_mutant(name: str, dtype: str) -> None:
     found = row(name, dtype, None)
     assert found.right, found
-    assert found.outcome == "rejected" or found.loss is not None
+    if found.outcome != "rejected":
+        assert found.outcome == "lost in rounding"
+        assert found.loss is not None
+        assert 0 < found.loss.ratio < 1
+        assert found.loss.cases > 80
+        assert found.loss.drawn == 0
 
 
 def test_names_are_unique() -> None:

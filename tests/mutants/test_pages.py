@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ssm_conformance.mutants import HONEST, MUTANTS
 from ssm_conformance.mutants.failures import FAILURES
 from ssm_conformance.reports.matrix import CHECKS
 from ssm_conformance.selftest import pages, report, row
+from ssm_conformance.selftest.rounding import lost_in_rounding
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "selftest.json"
 
@@ -75,7 +77,10 @@ def test_a_cell_says_what_rejected(change: dict[str, Any], shown: str) -> None:
 
 
 def test_what_is_lost_says_how_far_it_was_looked_for() -> None:
-    lines = pages.lost(report([row("softplus-cut", "float32", None)], "named", 0.0, 1.0))
+    loss = lost_in_rounding(MUTANTS["softplus-cut"].backend(), "float32", "smoke")
+    found = row("rows-race", "float32", None)
+    lost = replace(found, name="softplus-cut", outcome="lost in rounding", loss=loss)
+    lines = pages.lost(report([lost], "named", 0.0, 1.0))
     assert len(lines) == 3
     assert lines[2].startswith("| softplus-cut | float32 | ")
     assert lines[2].endswith("| 0 |")

@@ -27,10 +27,10 @@ def selftest(*arguments: str) -> Result:
 def add(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Add a mutant to the table for one test; its name."""
 
-    def put(rejected_by: str, kernel: Honest | None = None, name: str = "flawless") -> str:
-        kernel = Honest() if kernel is None else kernel
-        monkeypatch.setitem(MUTANTS, name, Mutant(name, None, "None.", rejected_by, kernel))
-        return name
+    def put(rejected_by: str, only: tuple[str, ...] = ()) -> str:
+        mutant = Mutant("flawless", None, "None.", rejected_by, Honest(), only)
+        monkeypatch.setitem(MUTANTS, mutant.name, mutant)
+        return mutant.name
 
     return put
 
@@ -64,13 +64,7 @@ def test_the_honest_implementation_passes() -> None:
 
 def test_what_rounding_hides_is_computed() -> None:
     assert row("softplus-cut", "float64", None).outcome == "rejected"
-    found = row("softplus-cut", "float32", None)
-    assert found.outcome == "lost in rounding"
-    assert found.right
-    assert found.loss is not None
-    assert 0 < found.loss.ratio < 1
-    assert found.loss.cases > 80
-    assert found.loss.drawn == 0
+    assert Pair("softplus-cut", "float32") in pairs(fast=True), "test_mutants.py sees that it is lost there"
 
 
 def test_other_numbers_are_searched_for_as_long_as_is_asked() -> None:
@@ -169,7 +163,8 @@ def test_the_command_says_the_outcome_and_writes_it(tmp_path: Path) -> None:
 
 
 def test_the_command_fails_where_the_suite_has_no_teeth(add: Callable[..., str]) -> None:
-    result = selftest(add("value/typical"), "--level", "named", "-n", "1")
+    flawless = add("value/typical", ("float64",))  # a narrower dtype is searched for a defect, at length
+    result = selftest(flawless, "--level", "named", "-n", "1")
     assert result.return_value == 1
     assert "flawless in float64: missed" in result.output.replace("\n", " ")
 

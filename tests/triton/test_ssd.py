@@ -253,6 +253,13 @@ FAR = 2**31 // 2 + 2**20
 """Between neighbours of three: the last lies further from the first than 32 bits count."""
 
 
+@pytest.fixture(scope="module")
+def near(device: str) -> tuple[dict[str, Any], Any]:
+    """A call, and everything that it gives: each array is put far apart in turn."""
+    call = problem(device, torch.float32, b=1, l=3, h=3, p=3, n=3, g=3, packed=True)
+    return call, everything(call)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="memory that is not touched is taken all the same")
 @pytest.mark.parametrize(
     ("name", "dim"),
@@ -262,9 +269,10 @@ FAR = 2**31 // 2 + 2**20
         *[("initial_states", 1), ("initial_states", 2), ("initial_states", 3)],
     ],
 )  # fmt: skip
-def test_steps_and_heads_and_channels_far_apart(device: str, name: str, dim: int) -> None:
-    call = problem(device, torch.float32, b=1, l=3, h=3, p=3, n=3, g=3, packed=True)
-    wanted = everything(call)
+def test_steps_and_heads_and_channels_far_apart(
+    near: tuple[dict[str, Any], Any], name: str, dim: int
+) -> None:
+    call, wanted = near
     found = everything(call | {name: far_apart(call[name], dim)})
     for one, other in zip(wanted, found, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
