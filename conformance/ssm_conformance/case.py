@@ -113,6 +113,11 @@ class Case:
         return {name: value for name, value in self.recipe.inputs.items() if isinstance(value, Draw)}
 
     @property
+    def written(self) -> tuple[str, ...]:
+        """The arguments that the call is asked to write."""
+        return ("state",) if self.plain.get("inplace") else ()
+
+    @property
     def plain(self) -> dict[str, Any]:
         """The other inputs; the dtype too, for an operator that takes it as an argument."""
         values = {name: value for name, value in self.recipe.inputs.items() if not isinstance(value, Draw)}

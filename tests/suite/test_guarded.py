@@ -10,11 +10,13 @@ from ssm_backends import Backend, NumpyArrays, Op
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
 from ssm_numpy import selective_scan, selective_scan_vjp, selective_state_update
+from ssm_spec import selective_state_update_vjp
 
 from . import wrong
 
 PAST_A_TILE = find_case("selective_scan/robustness/float32/guarded-length-33")
 SKIPPING = find_case("selective_state_update/robustness/float32/guarded-pool-inplace-skipping")
+POOLED: dict[str, Any] = {"features": ("state_indices", "inplace")}
 
 
 def owner(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -71,7 +73,21 @@ def test_a_state_that_is_written_in_place_may_change_and_nothing_around_it() -> 
         subject = Backend(name="x", version="0", arrays=NumpyArrays(), ops=ops)
         found = perform(SKIPPING, subject)
         assert found.status == status, found
-        assert ("memory before and after the input `state` was written" in found.message) is wrongly
+        assert ("memory before and after `state` was written" in found.message) is wrongly
 
 
-POOLED: dict[str, Any] = {"features": ("state_indices", "inplace")}
+def test_a_forward_pass_that_writes_the_state_is_not_where_gradients_start() -> None:
+    def forward(**given: Any) -> Any:
+        saved = {name: x.copy() if isinstance(x, np.ndarray) else x for name, x in given.items()}
+        return selective_state_update(**given), saved
+
+    def vjp(cotangents: Any, wrt: Any, saved: Any, **given: Any) -> Any:
+        return selective_state_update_vjp(cotangents, wrt, **saved)
+
+    op = Op(
+        selective_state_update, dtypes=("float64",), gradients="all", forward=forward, vjp=vjp, **POOLED
+    )  # fmt: skip
+    subject = Backend(name="x", version="0", arrays=NumpyArrays(), ops={"selective_state_update": op})
+    for check in ("gradient/float64/inplace", "robustness/float64/guarded-inplace"):
+        found = perform(find_case(f"selective_state_update/{check}"), subject)
+        assert found.status == "pass", found

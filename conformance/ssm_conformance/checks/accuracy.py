@@ -114,8 +114,7 @@ def _check_gradient_types(subject: Subject, gradients: Mapping[str, Stored], nam
 
 def _kept(subject: Subject) -> dict[str, Stored]:
     """The inputs, but for the state that the call is asked to write."""
-    over = ("state",) if subject.case.plain.get("inplace") else ()
-    return {name: item for name, item in subject.stored.items() if name not in over}
+    return {name: item for name, item in subject.stored.items() if name not in subject.case.written}
 
 
 def _check_types(

@@ -18,7 +18,7 @@ from ssm_conformance.checks.perturb import (
     selects,
     spoil,
 )
-from ssm_conformance.checks.pieces import axes, output_axes, time_axis
+from ssm_conformance.checks.pieces import axes, belongs_to, members, output_axes, time_axis
 from ssm_conformance.checks.subject import NotAsked, Subject
 
 OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -28,15 +28,15 @@ OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
     "mamba3_siso_step": ("q", "q_bias", "D", "z"),
 }
 """Operators with heads → the arguments that reach no state."""
-APART: Final[Mapping[str, tuple[str, ...]]] = {
-    "selective_scan": ("d", "g"),
-    "selective_state_update": ("d",),
-    "causal_conv1d": ("d",),
-    "causal_conv1d_update": ("d",),
-    "ssd": ("h", "g"),
-    "mamba3_siso": ("h", "g"),
+APART: Final[Mapping[str, str]] = {
+    "selective_scan": "d",
+    "selective_state_update": "d",
+    "causal_conv1d": "d",
+    "causal_conv1d_update": "d",
+    "ssd": "h",
+    "mamba3_siso": "h",
 }
-"""Operators whose channels, or heads, or groups of them, do not know each other → their symbols."""
+"""Operators whose channels, or heads, and groups of them, do not know each other → the symbol of one."""
 
 
 def confinement(subject: Subject) -> Finding:
@@ -58,7 +58,7 @@ def confinement_gradients(subject: Subject) -> Finding:
         after = other.gradients(other.call)
         for wanted in before:
             shape = before[wanted].array.shape
-            kept = ~shared(subject, shapes[name], index, shapes[wanted], shape)
+            kept = ~shared(subject, shapes[name], index, shapes[wanted])
             asked |= selects({wanted: kept}, before)
             moved = kept & beyond_two_bounds(
                 before[wanted], after[wanted], exact[wanted], subject.call.compute
@@ -134,25 +134,16 @@ def _middle_of(symbols: list[str], shape: tuple[int, ...], row: int) -> tuple[in
     return tuple(row if s == "b" else size // 2 for s, size in zip(symbols, shape, strict=True))
 
 
-def _shared(
-    subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str], size: tuple[int, ...]
-) -> Mask:
+def _shared(subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str]) -> Mask:
     """Of a gradient, the elements that an element of an argument has a part in."""
     place = dict(zip(symbols, index, strict=True))
-    alone = APART.get(subject.case.op, ())
-    channels = next((subject.call.sizes[s] for s in alone if s != "g"), 1)
-    groups = subject.call.sizes.get("g", 1)
+    unit = APART.get(subject.case.op)
     reached = np.ones((1,) * len(shape), dtype=bool)
     for axis, symbol in enumerate(shape):
-        here = np.arange(size[axis])
         if symbol == "b" and "b" in place:
-            own = here == place["b"]
-        elif symbol in alone and symbol in place:
-            own = here == place[symbol]
-        elif symbol in alone and symbol == "g" and (found := [place[s] for s in alone if s in place]):
-            own = here == found[0] // (channels // groups)
-        elif symbol in alone and "g" in alone and "g" in place:
-            own = here // (channels // groups) == place["g"]
+            own = np.arange(subject.call.sizes["b"]) == place["b"]
+        elif unit and belongs_to(symbol, unit):
+            own = members(subject, unit, place, symbol)
         else:
             continue
         reached = reached & own.reshape([-1 if i == axis else 1 for i in range(len(shape))])
@@ -204,7 +195,8 @@ def _others(
     subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str], size: tuple[int, ...]
 ) -> Mask:
     """Of an output, whose first axis is the batch, the rows and channels that do not know an element."""
-    apart = ("b", *(s for s in APART.get(subject.case.op, ()) if s in symbols and s in shape))
+    unit = APART.get(subject.case.op)
+    apart = ("b", unit) if unit in symbols and unit in shape else ("b",)
     mask = np.zeros((1,) * len(size), dtype=bool)
     for symbol in apart:
         axis = 0 if symbol == "b" else shape.index(symbol)

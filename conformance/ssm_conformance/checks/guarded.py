@@ -17,7 +17,7 @@ from ssm_conformance.checks.subject import Stored, Subject, told_of
 from ssm_conformance.storage import store
 
 GUARD: Final = 64
-"""Elements before and after an array that must stay as they are, at least."""
+"""Elements before and after a block that must stay as they are, at least."""
 VECTOR: Final = 16
 """Where an offset is a multiple of so many elements, a kernel may read whole vectors."""
 
@@ -46,8 +46,7 @@ def _outputs(subject: Subject, where: str, margins: Callable[[tuple[int, ...]], 
     inputs = _framed(subject.arrays, subject.stored, margins)
     call = validate(subject.case.operator, **inputs.inside, **subject.case.plain)
     found = judge_outputs(subject, subject.forward(call))
-    over = ("state",) if subject.case.plain.get("inplace") else ()
-    return _told(found, where, inputs.written(subject.arrays, over))
+    return _told(found, where, inputs.written(subject.arrays, where, subject.case.written))
 
 
 def _gradients(subject: Subject, where: str, margins: Callable[[tuple[int, ...]], Margins]) -> Finding:
@@ -56,16 +55,15 @@ def _gradients(subject: Subject, where: str, margins: Callable[[tuple[int, ...]]
     given = _framed(subject.arrays, subject.cotangents, margins)
     call = validate(subject.case.operator, **inputs.inside, **subject.case.plain)
     found = judge_backward(subject, call, given.inside)
-    over = ("state",) if subject.case.plain.get("inplace") else ()
-    written = inputs.written(subject.arrays, over) or given.written(subject.arrays)
-    return _told(found, where, written)
+    written = inputs.written(subject.arrays, where, subject.case.written)
+    return _told(found, where, written or given.written(subject.arrays, where, of="the cotangent of "))
 
 
 def _told(found: Finding, where: str, written: str) -> Finding:
     """The finding, said where the NaN was; or what was written there."""
     if not found.passed:
         return Finding(found.judgements, f"with NaN {where} the inputs: {found.message}")
-    return Finding(message=f"memory {where} the input `{written}` was written") if written else found
+    return Finding(message=written) if written else found
 
 
 @dataclass(frozen=True)
@@ -91,22 +89,27 @@ class Framed:
         """The arrays themselves, as views."""
         return {name: parent[self.keys[name]] for name, parent in self.parents.items()}
 
-    def written(self, arrays: Arrays, over: tuple[str, ...] = ()) -> str:
-        """The first array that was written, or around which memory was; "" if none.
+    def written(self, arrays: Arrays, where: str, over: tuple[str, ...] = (), of: str = "") -> str:
+        """What was written: the first such array, or memory around it; "" if nothing was.
 
         Parameters
         ----------
         arrays
             The library.
+        where
+            How a message says where the NaN is.
         over
             Arrays that may be written: what lies around them may not.
+        of
+            Whose array it is, before its name.
         """
         for name, frame in self.frames.items():
-            now = np.array(arrays.to_numpy(self.parents[name]))
-            if name in over:
-                now[self.keys[name]] = frame[self.keys[name]]
+            now, key = np.array(arrays.to_numpy(self.parents[name])), self.keys[name]
+            if name not in over and now[key].tobytes() != frame[key].tobytes():
+                return f"{of}`{name}` was written"
+            now[key] = frame[key]
             if now.tobytes() != frame.tobytes():
-                return name
+                return f"memory {where} {of}`{name}` was written"
         return ""
 
 
@@ -142,7 +145,7 @@ def _outer(shape: tuple[int, ...]) -> Margins:
 
 
 def _around(shape: tuple[int, ...]) -> Margins:
-    """Guards of one and of two elements around every dimension, so that nothing begins aligned."""
+    """Guards of one and of two elements around every dimension, so that few rows begin aligned."""
     return tuple((1, 2) for _ in shape)
 
 

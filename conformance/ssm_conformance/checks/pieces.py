@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssm_backends import Operator, choose_forms
 from ssm_conformance.checks.subject import Stored, Subject
@@ -20,6 +21,38 @@ def axes(subject: Subject) -> dict[str, list[str]]:
 def output_axes(operator: Operator) -> dict[str, list[str]]:
     """Output → the symbols of its shape, the first one where there are several."""
     return {output.name: output.shape.partition("|")[0].split() for output in operator.outputs}
+
+
+def belongs_to(symbol: str, unit: str) -> bool:
+    """Whether a symbol is that of a channel, or head, or that of groups of them, as g, g_B and g_C are."""
+    return symbol == unit or symbol == "g" or symbol.startswith("g_")
+
+
+def members(subject: Subject, unit: str, place: Mapping[str, int], symbol: str) -> NDArray[np.bool_]:
+    """Which channels, or heads, or groups of them, belong to the same ones as an element does.
+
+    Parameters
+    ----------
+    subject
+        The call, whose sizes say how many of each there are.
+    unit
+        The symbol of a channel, or of a head.
+    place
+        Symbol → where the element lies; it belongs to all where it has neither a channel nor a group.
+    symbol
+        What is asked of: the unit, or a group of it.
+
+    Returns
+    -------
+    (how many there are of the symbol,)
+    """
+    sizes = subject.call.sizes
+    every = np.arange(sizes[unit])
+    own = np.ones(every.size, dtype=bool)
+    for along, at in place.items():
+        if belongs_to(along, unit):
+            own &= every // (every.size // sizes[along]) == at
+    return np.isin(np.arange(sizes[symbol]), every[own] // (every.size // sizes[symbol]))
 
 
 def time_axis(symbols: Sequence[str]) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_conformance.checks.perturb import Comparison, Mask
-from ssm_conformance.checks.pieces import axes, output_axes
+from ssm_conformance.checks.pieces import axes, belongs_to, members, output_axes
 from ssm_conformance.checks.subject import Subject
 
 NO_STATE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -77,38 +77,23 @@ def places(subject: Subject, symbols: list[str], shape: tuple[int, ...]) -> Iter
         yield tuple(at if s == first else size // 2 for s, size in zip(symbols, shape, strict=True))
 
 
-def reached(
-    subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str], size: tuple[int, ...]
-) -> Mask:
+def reached(subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str]) -> Mask:
     """Of a result, the elements that an element of an argument, or of a cotangent, has a part in."""
     pool, place = Pool.of(subject), dict(zip(symbols, index, strict=True))
     found = np.ones((1,) * len(shape), dtype=bool)
     if not {"b", "r"} & set(shape):  # a parameter's gradient: of the rows that step
         found = found & pool.rows(place).any()
     for axis, symbol in enumerate(shape):
-        here = np.arange(size[axis])
         if symbol == "b":
             own = pool.rows(place)
         elif symbol == "r":
             own = pool.reached(place)
-        elif symbol == "d":
-            own = np.isin(here, _channels(subject, place))
+        elif belongs_to(symbol, "d"):
+            own = members(subject, "d", place, symbol)
         else:
             continue
         found = found & own.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     return found
-
-
-def _channels(subject: Subject, place: Mapping[str, int]) -> NDArray[np.integer]:
-    """The channels that an element belongs to: its own, those of its group, or all."""
-    channels = np.arange(subject.call.sizes["d"])
-    if "d" in place:
-        return np.asarray(channels[channels == place["d"]])
-    for symbol in place:
-        if symbol.startswith("g"):
-            size = channels.size // subject.call.sizes[symbol]
-            return np.asarray(channels[channels // size == place[symbol]])
-    return channels
 
 
 def reaches(subject: Subject) -> Iterator[Comparison]:
@@ -123,8 +108,7 @@ def reaches(subject: Subject) -> Iterator[Comparison]:
             chosen = np.zeros(item.array.shape, dtype=bool)
             chosen[index] = True
             kept = {
-                output: ~reached(subject, symbols, index, shape, subject.exact[output].value.shape)
-                for output, shape in outputs.items()
+                output: ~reached(subject, symbols, index, shape) for output, shape in outputs.items()
             }
             idle = symbols[0] == "r" and not named[index[0]]
             if name in NO_STATE[subject.case.op]:

@@ -217,9 +217,14 @@ class Subject:
         return self._outputs(call, lambda: self.op.fn(**call.inputs))
 
     def forward_saving(self, call: Call) -> dict[str, Stored]:
-        """The outputs by name as ``forward`` gives them, which saves for ``vjp``; {} without one."""
+        """The outputs by name as ``forward`` gives them, which saves for ``vjp``; {} without one.
+
+        A call that writes its state is made anew: gradients start from the state before it.
+        """
         if self.op.forward is None:
             return {}
+        if self.case.written:
+            call = self.into(self.stored)
         return self._outputs(call, lambda: run_forward(self.op, call)[0])
 
     def _outputs(self, call: Call, run: Callable[[], Any]) -> dict[str, Stored]:

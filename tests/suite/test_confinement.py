@@ -1,0 +1,51 @@
+"""Gradients of groups that do not know each other: a NaN of one that reaches another is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ssm_backends import Backend
+from ssm_conformance.cases import find_case
+from ssm_conformance.checks import perform
+from ssm_conformance.mutants import backend
+
+Gradients = Mapping[str, Any]
+CASES = {
+    "selective_scan": ("selective_scan/extreme/float32/confinement-gradients-groups", 4),
+    "selective_state_update": ("selective_state_update/extreme/float32/confinement-gradients-fours-pool", 3),
+}
+"""Operator → a question about its gradients, and the dimensions of B there."""
+
+
+def changed(op: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Backend:
+    """An honest backend, but that the gradients of B and C with groups are changed."""
+    honest = backend("sequential")
+    (implementation,) = honest.implementations(op)
+    backward = implementation.vjp
+    assert backward is not None
+
+    def vjp(*arguments: Any, **given: Any) -> Gradients:
+        found = dict(backward(*arguments, **given))
+        for name in {"B", "C"} & found.keys():
+            assert found[name].ndim == CASES[op][1]
+            assert found[name].shape[1] > 1, "groups"
+            found[name] = change(found[name])
+        return found
+
+    return replace(honest, ops={op: replace(implementation, vjp=vjp)})
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of 0 · NaN, and it is meant
+@pytest.mark.parametrize("op", CASES)
+def test_a_group_s_nan_in_the_gradient_of_another_group_is_seen(op: str) -> None:
+    case = find_case(CASES[op][0])
+    assert perform(case, changed(op, lambda x: x)).status == "pass"
+    found = perform(case, changed(op, lambda x: x + 0 * np.sum(x, 1, keepdims=True)))
+    assert found.status == "fail"
+    assert "nan in " in found.message
