@@ -107,9 +107,7 @@ def reaches(subject: Subject) -> Iterator[Comparison]:
         for index in places(subject, symbols, item.array.shape):
             chosen = np.zeros(item.array.shape, dtype=bool)
             chosen[index] = True
-            kept = {
-                output: ~reached(subject, symbols, index, shape) for output, shape in outputs.items()
-            }
+            kept = {output: ~reached(subject, symbols, index, shape) for output, shape in outputs.items()}
             idle = symbols[0] == "r" and not named[index[0]]
             if name in NO_STATE[subject.case.op]:
                 kept["state"] = np.ones(1, dtype=bool)
