@@ -24,6 +24,16 @@ class _GroupSizeMissing(Honest):
         return np.repeat(super().over_groups(wide, 1), g, axis=1)
 
 
+class GroupsByProduct(Honest):
+    """Gradients of groups are put next to each other by a product with zeros and ones."""
+
+    def over_groups(self, wide: Array, g: int) -> Array:
+        """Sums over the channels of each group."""
+        found = super().over_groups(wide, g)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(found + 0 * found.sum(1, keepdims=True))
+
+
 class _PackedLacksExponential(Honest):
     def reaching_input(self, p: Problem, t: int, adjoint: Array, below: Array) -> Array:
         if not p.reset.any() and p.offsets is None:
@@ -121,6 +131,14 @@ GRADIENTS: Final = (
         "The gradients of B and C are summed over all channels, for every group.",
         "gradient/groups",
         _GroupSizeMissing(),
+    ),
+    Mutant(
+        "groups-by-product",
+        None,
+        "The gradients of B and C add zero times the sum of all groups: a NaN reaches every group's.",
+        "extreme/confinement-gradients-groups",
+        GroupsByProduct(),
+        only=("float32",),
     ),
     Mutant(
         "packed-lacks-exponential",

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_backends.dtypes import dtype_name
+from ssm_conformance.mutants.defects.gradients import GroupsByProduct
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
@@ -102,6 +103,11 @@ POOLS: Final = (
         "step-slot-gradients-by-product",
         "Gradients of states are put into the pool's by a product with zeros and ones.", "gradients-pool",
         _SlotGradientsByProduct(Honest()),
+    ),
+    _mutant(
+        "step-groups-by-product",
+        "The gradients of B and C add zero times the sum of all groups.", "gradients-fours-pool",
+        Step(GroupsByProduct()),
     ),
     _mutant(
         "conv1d-step-slots-by-product",
