@@ -7,14 +7,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PIP_OPTIONS := --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_OPTIONS := --quiet --disable-pip-version-check --constraint constraints.txt --no-compile
 PIP_INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS)
 
 EXAMPLES := docs/examples
 OUTSIDE := $(VENV)/outsiders
 OUTSIDERS := $(OUTSIDE)/.installed
 
-# Hundreds of processes import the packages: they are compiled once, and kept (an empty value is none).
+# Hundreds of processes import the packages: what they import, and no more, is compiled then and kept (an empty
+# value is none).
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: conform outsiders test lint clean
