@@ -135,7 +135,7 @@ def _frame(item: Stored, margins: Margins) -> tuple[NDArray[Any], tuple[slice, .
 
 
 def _outer(shape: tuple[int, ...]) -> Margins:
-    """Guards along the slowest dimension alone: what lies between them is contiguous, and begins aligned."""
+    """Guards along the slowest dimension alone: what lies between is contiguous, aligned as the frame."""
     if not shape:
         return ()
     row = max(prod(shape[1:]), 1)
@@ -150,7 +150,7 @@ def _around(shape: tuple[int, ...]) -> Margins:
 
 
 def _between(shape: tuple[int, ...]) -> Margins:
-    """Guards between rows that all begin aligned, and a row of them at either end."""
+    """Guards between rows that all begin aligned as the frame does, and a row of them at either end."""
     if not shape:
         return ()
     row = (VECTOR, VECTOR + -shape[-1] % VECTOR)
