@@ -59,6 +59,13 @@ def check_backend(backend: Backend) -> None:
             )
     if not isinstance(backend.ops, Mapping):
         raise ContractError(f"`ops` must map names of operators to Ops; got {backend.ops!r}")
+    if not isinstance(backend.withheld, Mapping):
+        raise ContractError(f"`withheld` must map names of operators to reasons; got {backend.withheld!r}")
+    for name, why in backend.withheld.items():
+        if not isinstance(why, str) or not why:
+            raise ContractError(f"`withheld[{name!r}]` must say why, in a non-empty string; got {why!r}")
+        if name in backend.ops:
+            raise ContractError(f"`withheld` may not name what is in `ops`; got {name!r} in both")
 
 
 def check_claims(operator: Operator, op: Op) -> None:

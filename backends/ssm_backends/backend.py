@@ -106,6 +106,9 @@ class Backend:
         Operator name → Op, or several Ops: the first whose claims accept a call serves it.
     devices
         Kinds of device it can run on: "cpu", "cuda", …
+    withheld
+        Operators that it has and does not claim here → why, and what would change it: one sentence, told to
+        whoever asks for them.
     contract
         The version of the contract it was written for.
     """
@@ -115,6 +118,7 @@ class Backend:
     arrays: Arrays | tuple[Arrays, ...]
     ops: Mapping[str, Op | tuple[Op, ...]]
     devices: tuple[str, ...] = ("cpu",)
+    withheld: Mapping[str, str] = field(default_factory=dict)
     contract: int = CONTRACT
 
     def __post_init__(self) -> None:
@@ -123,9 +127,11 @@ class Backend:
                 f"`contract` must be {CONTRACT}, the version of this package; got {self.contract!r}"
             )
         check_backend(self)
+        for field_ in ("ops", "withheld"):
+            for name in getattr(self, field_):
+                if name not in OPERATORS:
+                    raise ContractError(f"`{field_}` may name {', '.join(OPERATORS)}; got {name!r}")
         for name, implementations in self.ops.items():
-            if name not in OPERATORS:
-                raise ContractError(f"`ops` may name {', '.join(OPERATORS)}; got {name!r}")
             for op in _several(implementations):
                 if not isinstance(op, Op):
                     raise ContractError(
@@ -136,6 +142,10 @@ class Backend:
     def implementations(self, operator: str) -> tuple[Op, ...]:
         """The Ops that may serve an operator, in the order of preference; empty if there are none."""
         return _several(self.ops.get(operator, ()))
+
+    def not_claimed(self, operator: str) -> str:
+        """Why it has no Op for an operator."""
+        return self.withheld.get(operator, f"{operator} is not claimed")
 
     @property
     def adapters(self) -> tuple[Arrays, ...]:
@@ -164,6 +174,7 @@ def claims_as_data(backend: Backend) -> dict[str, Any]:
             ]
             for name in backend.ops
         },
+        "withheld": dict(backend.withheld),
     }
 
 

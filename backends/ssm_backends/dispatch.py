@@ -36,7 +36,7 @@ def select(backend: Backend, call: Call) -> Op:
         if reason is None:
             return op
         reasons.append(reason)
-    why = "; ".join(reasons) or "the operator is not claimed"
+    why = "; ".join(reasons) or backend.not_claimed(name)
     raise NotSupportedError(f"backend {backend.name!r} does not support this call of {name}: {why}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
+from typing import Final
 
 import torch
 
@@ -21,6 +23,9 @@ __all__ = [
     "ssd",
     "ssm_backend",
 ]
+
+UNJUDGED_VARIABLE: Final = "SSM_TRITON_UNJUDGED"
+"""Set to 1 in the environment: claim what the suite has not judged with this Triton or on such a GPU."""
 
 _DTYPES = ("float16", "float32", "float64")
 _BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")
@@ -67,7 +72,7 @@ def ssm_backend(device: str | None) -> Backend:
         deterministic=True,
         arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
     )
-    judged: dict[str, Op] = {"ssd": dual} if kind == "cpu" or products_are_judged(device) else {}
+    unjudged = "" if kind == "cpu" else products_unjudged(device)
     facts = {"evaluation": "scan", "decayed_state": "direct", "softplus": "log1p"}
     return Backend(
         name="triton",
@@ -119,20 +124,29 @@ def ssm_backend(device: str | None) -> Backend:
                     deterministic=True,
                 ),
             ),
-            **judged,
+            **({} if unjudged else {"ssd": dual}),
         },
+        withheld={"ssd": unjudged} if unjudged else {},
     )
 
 
-def products_are_judged(device: str) -> bool:
-    """Whether the suite has judged, on a GPU, what this Triton makes of products of matrices for this one.
+def products_unjudged(device: str) -> str:
+    """Why products of matrices are not claimed here; "" if they are.
 
     Triton's compiler got some of them wrong without a word (docs/kernels.md); those that are launched were
     found right with 3.6 and on compute capability 9.0. Earlier GPUs have plainer products.
     """
     import triton
 
-    return triton.__version__.startswith("3.6.") and torch.cuda.get_device_capability(device) <= (9, 0)
+    capability = torch.cuda.get_device_capability(device)
+    judged = triton.__version__.startswith("3.6.") and capability <= (9, 0)
+    if judged or os.environ.get(UNJUDGED_VARIABLE) == "1":
+        return ""
+    return (
+        "it was judged with Triton 3.6 and up to compute capability 9.0, and here are "
+        f"{triton.__version__} and {capability[0]}.{capability[1]}; {UNJUDGED_VARIABLE}=1 in the environment "
+        "claims it, and `ssm-spec conform triton --op ssd --level full` then judges it here"
+    )
 
 
 def interpreting() -> bool:

@@ -50,7 +50,7 @@ def plan(
     """
     known = claims_from_data(claims)
     return [
-        _judge_claims(case, known.get(case.op, ()))
+        _judge_claims(case, known.get(case.op, ()), claims["withheld"])
         for case in catalogue(level)
         if (not ops or case.op in ops)
         and (not dtypes or case.dtype in dtypes)
@@ -69,12 +69,12 @@ def plan_cases(claims: Mapping[str, Any], cases: Sequence[Case]) -> list[Planned
         Of the catalogue, or found by a search.
     """
     known = claims_from_data(claims)
-    return [_judge_claims(case, known.get(case.op, ())) for case in cases]
+    return [_judge_claims(case, known.get(case.op, ()), claims["withheld"]) for case in cases]
 
 
-def _judge_claims(case: Case, implementations: tuple[Op, ...]) -> Planned:
+def _judge_claims(case: Case, implementations: tuple[Op, ...], withheld: Mapping[str, str]) -> Planned:
     if not implementations:
-        return Planned(case, "not_claimed", f"{case.op} is not claimed")
+        return Planned(case, "not_claimed", withheld.get(case.op, f"{case.op} is not claimed"))
     claimed = reason_claimed(case, implementations)
     if claimed is not None:
         return Planned(case, "not_claimed", claimed)

@@ -120,6 +120,13 @@ def test_a_claim_within_the_vocabulary_is_taken(claims: dict[str, Any]) -> None:
         ),
         ({"ops": [nothing]}, r"`ops` must map names of operators to Ops; got \["),
         ({"ops": {"scan": Op(nothing, dtypes=("float32",))}}, r"`ops` may name .*; got 'scan'"),
+        ({"withheld": ["ssd"]}, r"`withheld` must map names of operators to reasons; got \['ssd'\]"),
+        ({"withheld": {"scan": "why"}}, r"`withheld` may name .*; got 'scan'"),
+        ({"withheld": {"ssd": ""}}, r"`withheld\['ssd'\]` must say why, in a non-empty string; got ''"),
+        (
+            {"withheld": {"selective_scan": "why"}},
+            r"`withheld` may not name what is in `ops`; got 'selective_scan' in both",
+        ),
         (
             {"ops": {"selective_scan": nothing}},
             r"`ops\['selective_scan'\]` must be an Op or a tuple of Ops; got function",

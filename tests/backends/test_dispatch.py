@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,8 +123,11 @@ def test_a_refusal_lists_every_op_s_reason() -> None:
 
 
 def test_an_operator_without_an_op_is_not_supported() -> None:
-    with pytest.raises(NotSupportedError, match="the operator is not claimed"):
-        call(backend(Op(recorder("a", []), dtypes=("float32",))), "hippo_legs", 3)
+    acme = backend(Op(recorder("a", []), dtypes=("float32",)))
+    with pytest.raises(NotSupportedError, match="this call of hippo_legs: hippo_legs is not claimed"):
+        call(acme, "hippo_legs", 3)
+    with pytest.raises(NotSupportedError, match="this call of hippo_legs: it awaits a better compiler"):
+        call(replace(acme, withheld={"hippo_legs": "it awaits a better compiler"}), "hippo_legs", 3)
 
 
 def test_a_call_that_is_not_valid_is_refused_as_such_before_claims() -> None:

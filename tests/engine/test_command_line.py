@@ -58,6 +58,19 @@ def test_the_printed_command_runs_that_case_alone(ssm_spec: Run, write_plugin: W
     assert "1 of 1 judged cases failed" in again.out
 
 
+def test_what_is_withheld_is_said_to_whoever_asks_for_it(ssm_spec: Run, write_plugin: Write) -> None:
+    plugin = ("--plugin", write_plugin("fine"), "--in-process")
+    said = ssm_spec("conform", *plugin, "--op", "hippo_legs")
+    assert said.status == 2
+    nothing = "undecided: no case applies to what the backend claims"
+    assert f"{nothing}; hippo_legs: it awaits a better compiler (fine 0 on cpu" in said.out
+    said = ssm_spec("conform", *plugin, "--op", "lssl")
+    assert f"{nothing} (fine 0 on cpu" in said.out
+    said = ssm_spec("conform", *plugin, "--check", "value", "--dtype", "float32", "--level", "smoke")
+    assert said.status == 0
+    assert "\nhippo_legs: it awaits a better compiler\n" in said.out
+
+
 def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> None:
     module = write_plugin("wrong", "u[...] = 0")
     said = ssm_spec("conform", "--plugin", module, "--level", "smoke", "--fail-fast", "-n", "1")

@@ -43,6 +43,7 @@ def test_what_a_plugin_claims_is_shown(
     assert said.status == 0
     assert "numpy 0" in said.out
     assert "fine 0 on cpu; runs on cpu" in said.out
+    assert "\nhippo_legs: it awaits a better compiler\n" in said.out
     assert "faulty: plugin: plugin 'faulty': its hook raised OSError: 1" in said.out
 
 

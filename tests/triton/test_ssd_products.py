@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ssm_triton import products_are_judged
+from ssm_triton import UNJUDGED_VARIABLE, products_unjudged
 from ssm_triton._dual_products import product
 
 
@@ -43,7 +43,9 @@ def test_products_of_another_triton_or_a_newer_gpu_are_not_trusted(monkeypatch: 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     for version, judged in (("3.6.0", True), ("3.7.0", False), ("3.5.1", False), ("3.60.0", False)):
         monkeypatch.setattr(triton, "__version__", version)
-        assert products_are_judged("cuda") == judged
+        assert (products_unjudged("cuda") == "") == judged
     monkeypatch.setattr(triton, "__version__", "3.6.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (10, 0))
-    assert not products_are_judged("cuda")
+    assert "here are 3.6.0 and 10.0; SSM_TRITON_UNJUDGED=1" in products_unjudged("cuda")
+    monkeypatch.setenv(UNJUDGED_VARIABLE, "1")
+    assert products_unjudged("cuda") == ""

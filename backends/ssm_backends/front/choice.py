@@ -179,7 +179,7 @@ def _offer(backend: Backend, call: Call, library: str) -> tuple[Op | None, str]:
         if reason is None:
             return op, ""
         reasons.append(reason)
-    return None, "; ".join(dict.fromkeys(reasons)) or "it does not have the operator"
+    return None, "; ".join(dict.fromkeys(reasons)) or backend.not_claimed(call.operator.name)
 
 
 _REMEDY: Final = "none is asked for under torch.no_grad()"

@@ -48,6 +48,8 @@ def show_claims(out: Console, name: str, find: Callable[[], Target]) -> str:
         for op in implementations:
             table.add_row(operator, *map(_words, _columns(op)))
     out.print(table, markup=False)
+    for operator, why in claims["withheld"].items():
+        out.print(Text(f"{operator}: {why}", "yellow"), soft_wrap=True)
     return session.name
 
 

@@ -104,6 +104,7 @@ def _judge(
         planned=[item.case.id for item in planned],
         levels={item.case.id: item.case.level for item in planned},
         environment=environment(session.target.plugin.distribution),
+        withheld=session.claims["withheld"],
         at_import=session.at_import,
     )
     if folder is not None:

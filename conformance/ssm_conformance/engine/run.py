@@ -74,6 +74,8 @@ class Run:
         Versions and machine.
     levels
         Case id → the smallest level that has it; the run's own where it is not in here.
+    withheld
+        Operators that the backend has and does not claim here → why.
     at_import
         What importing the backend changed in its process.
     verdicts
@@ -96,6 +98,7 @@ class Run:
     planned: Sequence[str]
     environment: Mapping[str, Any] = field(default_factory=dict)
     levels: Mapping[str, Level] = field(default_factory=dict)
+    withheld: Mapping[str, str] = field(default_factory=dict)
     at_import: Sequence[str] = ()
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ended: str = ""
@@ -178,7 +181,10 @@ class Run:
         return ", ".join(parts + self._open())
 
     def _undecided(self) -> str:
-        return ", ".join(self._open()) or "no case applies to what the backend claims"
+        asked = self.selection.ops or self.withheld
+        why = [f"{op}: {self.withheld[op]}" for op in asked if op in self.withheld]
+        nothing = "; ".join(["no case applies to what the backend claims", *why])
+        return ", ".join(self._open()) or nothing
 
     def _open(self) -> list[str]:
         """What is left undecided, in words."""

@@ -123,6 +123,9 @@ def print_run(out: Console, run: Run) -> None:
     unclaimed = dict.fromkeys(op for op, _ in matrix if op not in asked(matrix))
     if unclaimed:
         out.print(Text(f"not claimed: {', '.join(unclaimed)}", "dim"))
+    for op in unclaimed:
+        if op in run.withheld:
+            out.print(Text(f"{op}: {run.withheld[op]}", "yellow"), soft_wrap=True)
     for declaration in declarations(verdicts):
         style = "yellow" if declaration.unnecessary else "dim"
         out.print(Text(declaration.sentence, style))
