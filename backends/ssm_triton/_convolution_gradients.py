@@ -63,7 +63,7 @@ def four_steps(
     s1, s2, s3 = s1 + g2 * q1, s2 + g2 * q2, s3 + g2 * q3
     q1, q2, q3 = reach(x2, x1, x0, k3, k2, k1, RESET)
     s1, s2, s3 = s1 + g3 * q1, s2 + g3 * q2, s3 + g3 * q3
-    s0 += g0 * x0 + g1 * x1 + g2 * x2 + g3 * x3
+    s0 = s0 + g0 * x0 + g1 * x1 + g2 * x2 + g3 * x3
     sb += g0 + g1 + g2 + g3
 
     # An input reaches the outputs of its own step and of the next three: the filter, turned around.
