@@ -70,6 +70,10 @@ class TorchLssl(TorchLayer):
         "features": ("mixed_dtypes", "initial_state", *EULER),
     }
 
+    def taken(self, A_bar: Tensor, t: int) -> Tensor:
+        """Ā as step t takes it, (d, n, n)."""
+        return A_bar
+
     def __call__(
         self,
         *,
@@ -90,7 +94,7 @@ class TorchLssl(TorchLayer):
         h = p["initial_state"] if "initial_state" in p else B_bar.new_zeros(len(u), *B_bar.shape)
         outputs = []
         for t in range(u.shape[-1]):
-            h = torch.einsum("dij,bdj->bdi", A_bar, h) + B_bar * p["u"][..., t, None]
+            h = torch.einsum("dij,bdj->bdi", self.taken(A_bar, t), h) + B_bar * p["u"][..., t, None]
             outputs.append(torch.einsum("dmn,bdn->bdm", p["C"], h))
         y = torch.stack(outputs, -1) if outputs else h.new_zeros(*h.shape[:2], p["C"].shape[1], 0)
         if "D" in p:
