@@ -11,7 +11,7 @@ cancels in every step; of a signal that rises each sample outweighs what the coe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ssm_conformance.case import Level, Recipe
@@ -78,6 +78,10 @@ def _rows() -> Iterator[Row]:
     yield "lssl", "layer", LSSL, "quick", lssl_inputs(1, 66, 40, 32, 1) | {"A": _growing(66, 32, 32)}
     long = lssl_inputs(1, 66, 1030, 4, 1) | {"A": _growing(66, 4, 4, rate=1 / 32)}
     yield "lssl", "layer-long", LSSL, "full", long
+    # An exponential's derivative is that of a matrix with the cotangent beside it, which small C keep small.
+    C = Draw((34, 2, 17), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
+    hold = {"A": _growing(34, 17, 17, rate=1 / 16), "C": C, "discretization": "zoh"}
+    yield "lssl", "layer-zoh", LSSL, "quick", lssl_inputs(1, 34, 130, 17, 2) | hold
     steps = Draw((3,), "log_uniform", parameters={"low": 0.1, "high": 1.0})
     system = {"A": _growing(40, 40), "B": Draw((40, 2)), "delta": steps}
     yield "discretize_zoh", "layer", ZOH, "quick", system
@@ -87,11 +91,16 @@ def _rows() -> Iterator[Row]:
     yield "causal_conv1d", "layer-long", CONV, "quick", conv_inputs(2, 72, 1040, 4)
 
 
+def _signed(inputs: Mapping[str, Any], stream: str) -> bool:
+    """Whether a stream is there, and drawn of either sign."""
+    return stream in inputs and inputs[stream].kind == "normal"
+
+
 ONE_SIGN: Final = tuple(
     Recipe(
         op,
         f"{name}-of-one-sign",
-        inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if stream in inputs},
+        inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if _signed(inputs, stream)},
         clause,
         level,
         dtypes=("float32",),

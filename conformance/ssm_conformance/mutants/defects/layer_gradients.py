@@ -44,6 +44,16 @@ class _StepInBfloat16(TorchLssl):
         return p | {"delta": _on_the_way_back(p["delta"], lambda g: g.bfloat16().to(g.dtype))}
 
 
+class _HoldOfManyThroughInput(TorchLssl):
+    """Of more than 16 states, the gradient of Δ through the zero-order hold's Ā is lost."""
+
+    def discrete(self, p: Mapping[str, Tensor], rule: str) -> tuple[Tensor, Tensor]:
+        A_bar, B_bar = super().discrete(p, rule)
+        if rule == "zoh" and p["A"].shape[-1] > 16:
+            A_bar, _ = super().discrete({**p, "delta": p["delta"].detach()}, rule)
+        return A_bar, B_bar
+
+
 class _BetweenChunks(TorchLssl):
     """Of 64 channels and more, the gradient of Ā leaves out the steps at which chunks of 128 begin."""
 
@@ -104,6 +114,10 @@ LAYER_GRADIENTS: Final = (
     _mutant(
         "lssl-step-gradient-in-bfloat16", "Of 32 states and more dΔ is rounded to bfloat16.",
         "gradient/layer-of-one-sign", _StepInBfloat16(), only=("float32",),
+    ),
+    _mutant(
+        "lssl-hold-of-many-through-input", "Of more than 16 states, dΔ leaves out what comes by exp(ΔA).",
+        "gradient/layer-zoh-of-one-sign", _HoldOfManyThroughInput(), only=("float32",),
     ),
     _mutant(
         "lssl-decay-between-chunks",
