@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ssm_backends import ArgumentError
+from ssm_conformance.cases import find_case
 from ssm_conformance.cli import cli
 from ssm_conformance.mutants import HONEST, MUTANTS, Mutant
 from ssm_conformance.mutants.defects.structure import GroupsByRepeat
@@ -78,6 +79,16 @@ def test_other_numbers_are_searched_for_as_long_as_is_asked() -> None:
     assert seen.ratio > 1
     assert seen.where.startswith("selective_scan/")
     assert seen.drawn == 0, "the first case outside the bound ends the search"
+
+
+def test_what_rounding_hides_is_computed_of_pytorch_too() -> None:
+    pytest.importorskip("torch")
+    from ssm_conformance.selftest.rounding import lost_in_rounding, ratio_in_float64
+
+    few = lost_in_rounding(MUTANTS["lssl-step-gradient-in-bfloat16"].backend(), "float32", "smoke")
+    assert (few.lost, few.cases) == (True, 2), "the smoke level has no 32 states"
+    constant = MUTANTS["s5-hold-is-constant"].backend()
+    assert ratio_in_float64(find_case("s5/gradient/float32/typical"), constant) > 1
 
 
 def test_what_no_case_sees_in_float64_is_missed(add: Callable[..., str]) -> None:

@@ -194,14 +194,16 @@ def test_real_data_is_what_it_says() -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [c for c in catalogue("quick") if c.recipe.one_sign and c.method == "gradient"],
+    [c for c in catalogue("quick") if c.recipe.one_sign and c.method in ("value", "gradient")],
     ids=lambda c: c.id,
 )
 def test_sums_of_one_sign_are_judged_in_float32(case: Case) -> None:
-    """Half of every gradient's elements to a twentieth; of either sign a bound may be all of them."""
+    """Half of every result's elements to a twentieth; of either sign a bound may be all of them."""
     op = Op(lambda **_: None, dtypes=("float32",), gradients="all")
     subject = Subject(case, None, op, NumpyArrays("cpu"))
     assert all((x.exact > 0).all() for x in subject.cotangents.values())
-    for name, judged in subject.exact_gradients(subject.arithmetic()).items():
+    gradients = case.method == "gradient"
+    results = subject.exact_gradients(subject.arithmetic()) if gradients else subject.exact
+    for name, judged in results.items():
         with np.errstate(divide="ignore"):
             assert np.median(judged.bound / abs(judged.value)) < 0.05, name

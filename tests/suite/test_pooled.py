@@ -28,7 +28,9 @@ def test_rows_and_slots_of_every_kind_are_asked() -> None:
     assert Pool(np.array([-1]), 2).along("b") == (0,)
 
 
-@pytest.mark.parametrize("name", ["pool", "pool-inplace", "pool-inplace-skipping"])
+@pytest.mark.parametrize(
+    "name", ["typical", "groups", "complex", "pool", "pool-inplace", "pool-inplace-skipping"]
+)
 def test_of_a_scan_s_step_exactly_what_may_move_does(name: str) -> None:
     asked = subject(STEP + name, "sequential")
     before = asked.forward(asked.into(asked.stored))

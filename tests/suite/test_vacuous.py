@@ -54,6 +54,13 @@ def test_where_a_call_has_nothing_to_ask_about_the_suite_says_so(
     assert f"the suite raised Vacuous: this case asks nothing: it has no {lacking}" in found.message
 
 
+def test_of_several_changes_none_may_be_of_nothing() -> None:
+    recipe = next(r for r in RECIPES if (r.op, r.name) == ("causal_conv1d_update", "small-pool"))
+    found = perform(Case(recipe, "float32", "property", "skipped"), backend("linear"))
+    assert found.status == "error", found
+    assert "this case asks nothing: it has no element in skipped rows" in found.message
+
+
 def test_cotangents_of_one_element_are_not_asked_to_lie_far() -> None:
     found = perform(of("ones", "far_cotangents"), wrong.backend())
     assert found.status == "not_claimed"

@@ -44,7 +44,7 @@ ENGINE: Final = (
     _step("longer-one-tap", step_inputs(2, 3, 1, k=3), LONGER, check="robustness", first=_SINGLE),
     _step("pool", _SEVERAL, POOL),
     _step("pool-permuted", step_inputs(4, 3, 4, slots=6, state_indices=_PERMUTED), POOL, first=_SINGLE),
-    _step("pool-of-few", pooled(5, 2, 4, 2, [1, -1, -1, 0, -1]), POOL, dtypes=_SINGLE),
+    _step("pool-of-few", pooled(5, 2, 4, 3, [2, -1, -1, 0, -1]), POOL, dtypes=_SINGLE),
     _step("pool-large", pooled(3, 2, 4, 300, [299, -1, 130]), POOL, dtypes=_SINGLE),
     _step("pool-longer", pooled(3, 4, 4, 6, [4, -1, 0], k=6), LONGER),
     _step(

@@ -63,8 +63,8 @@ def _steps() -> Iterator[Row]:
     yield op, "zoh-near-zero", "extreme", ZOH, plain | {"state": fixed(0.0, (2, 4, 3)), "D": fixed(0.0, (4,))}
     slots = fixed([299, -1, 130], dtype="int32")
     yield op, "pool-large", "value", SLOTS, step_inputs(3, 2, 2, slots=300, state_indices=slots)
-    few = fixed([1, -1, -1, 0, -1], dtype="int32")
-    yield op, "pool-of-few", "value", SLOTS, step_inputs(5, 2, 2, slots=2, state_indices=few)
+    few = fixed([2, -1, -1, 0, -1], dtype="int32")
+    yield op, "pool-of-few", "value", SLOTS, step_inputs(5, 2, 2, slots=3, state_indices=few)
 
 
 def _heads() -> Iterator[Row]:

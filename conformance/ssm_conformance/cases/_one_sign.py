@@ -3,23 +3,39 @@
 A gradient of A, of a bias or of D sums over times, rows and channels. Of terms of either sign little may be
 left, no more than what honest arithmetic in float32 is granted for all of them; only float64 then sees that
 some are missing. Streams and cotangents of one sign leave all of it.
+
+So do matrices without a negative entry, of which neither the exponential nor the resolvent has one: where a
+matrix is large and decays, what comes back to a step through it is no more than its bound. LegS is given, and
+cancels in every step; of a signal that rises each sample outweighs what the coefficients forget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._duality import ssd_inputs
-from ssm_conformance.cases._layers import H3, S4D, S5, h3_inputs, s4d_inputs, s5_inputs
+from ssm_conformance.cases._layers import (
+    COMPRESS,
+    H3,
+    LSSL,
+    S4D,
+    S5,
+    h3_inputs,
+    lssl_inputs,
+    s4d_inputs,
+    s5_inputs,
+)
+from ssm_conformance.cases._linear import BILINEAR, ZOH
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._selective import OUTPUT as SCAN
-from ssm_conformance.cases._selective import scan_inputs
+from ssm_conformance.cases._selective import fixed, scan_inputs
 from ssm_conformance.cases._short_convolution import OUTPUT as CONV
 from ssm_conformance.cases._short_convolution import conv_inputs
+from ssm_conformance.draw import Draw
 
 _STREAMS: Final = {
     "selective_scan": ("u", "B", "C", "D", "z"),
@@ -27,12 +43,23 @@ _STREAMS: Final = {
     "mamba3_siso": ("q", "k", "v", "D", "z"),
     "causal_conv1d": ("x",),
     "s4d": ("u", "B", "C", "D"),
+    "lssl": ("u", "B", "C", "D"),
     "s5": ("u", "B", "C", "D"),
     "h3": ("q", "k", "v", "shift", "shift_D", "B", "C"),
+    "discretize_zoh": ("B",),
+    "discretize_bilinear": ("B",),
+    "hippo_legs_compress": (),
 }
 """What is drawn of one sign; steps, decays and angles stay as they are."""
 
 Row = tuple[str, str, str, Level, dict[str, Any]]
+
+
+def _growing(*shape: int, rate: float = 1.0) -> Draw:
+    """Matrices without a negative entry, whose rows sum to about a rate."""
+    return Draw(
+        shape, "log_uniform", parameters={"low": 0.25 * rate / shape[-1], "high": 2 * rate / shape[-1]}
+    )
 
 
 def _rows() -> Iterator[Row]:
@@ -48,14 +75,32 @@ def _rows() -> Iterator[Row]:
     yield "s5", "layer", S5, "full", s5_inputs(1, 66, 70, 8, False)
     yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, False)
     yield "h3", "layer-heads", H3, "quick", h3_inputs(1, 72, 40, 9, 8, False)
+    yield "lssl", "layer", LSSL, "quick", lssl_inputs(1, 66, 40, 32, 1) | {"A": _growing(66, 32, 32)}
+    long = lssl_inputs(1, 66, 1030, 4, 1) | {"A": _growing(66, 4, 4, rate=1 / 32)}
+    yield "lssl", "layer-long", LSSL, "full", long
+    # An exponential's derivative is that of a matrix with the cotangent beside it, which small C keep small.
+    C = Draw((34, 2, 17), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
+    hold = {"A": _growing(34, 17, 17, rate=1 / 16), "C": C, "discretization": "zoh"}
+    yield "lssl", "layer-zoh", LSSL, "quick", lssl_inputs(1, 34, 130, 17, 2) | hold
+    steps = Draw((3,), "log_uniform", parameters={"low": 0.1, "high": 1.0})
+    system = {"A": _growing(40, 40), "B": Draw((40, 2)), "delta": steps}
+    yield "discretize_zoh", "layer", ZOH, "quick", system
+    yield "discretize_bilinear", "layer", BILINEAR, "quick", system
+    rising = fixed([1.5 ** (k - 70) for k in range(70)], (66, 70))
+    yield "hippo_legs_compress", "rising", COMPRESS, "quick", {"f": rising, "n": 17}
     yield "causal_conv1d", "layer-long", CONV, "quick", conv_inputs(2, 72, 1040, 4)
+
+
+def _signed(inputs: Mapping[str, Any], stream: str) -> bool:
+    """Whether a stream is there, and drawn of either sign."""
+    return stream in inputs and inputs[stream].kind == "normal"
 
 
 ONE_SIGN: Final = tuple(
     Recipe(
         op,
         f"{name}-of-one-sign",
-        inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if stream in inputs},
+        inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if _signed(inputs, stream)},
         clause,
         level,
         dtypes=("float32",),

@@ -15,7 +15,7 @@ from ssm_conformance.checks.perturb import (
     beyond_two_bounds,
     compared,
     in_time_order,
-    selects,
+    selected,
     spoil,
 )
 from ssm_conformance.checks.pieces import axes, belongs_to, members, output_axes, time_axis
@@ -52,14 +52,14 @@ def confinement_gradients(subject: Subject) -> Finding:
     exact = subject.exact_gradients(subject.arithmetic())
     before = subject.gradients(subject.call)
     shapes = _symbols(subject)
-    shared, asked = pooled.reached if _has_pool(subject) else _shared, False
+    shared, asked = pooled.reached if _takes_pool(subject) else _shared, False
     for name, index in _places(subject, shapes):
         other = _with_nan(subject, name, index)
         after = other.gradients(other.call)
         for wanted in before:
             shape = before[wanted].array.shape
             kept = ~shared(subject, shapes[name], index, shapes[wanted])
-            asked |= selects({wanted: kept}, before)
+            asked |= bool(selected({wanted: kept}, before))
             moved = kept & beyond_two_bounds(
                 before[wanted], after[wanted], exact[wanted], subject.call.compute
             )
@@ -84,7 +84,7 @@ def _places(subject: Subject, shapes: Mapping[str, list[str]]) -> Iterator[tuple
         given = subject.stored.get(name) or subject.cotangents[name]
         if given.index or not given.array.size:
             continue
-        if _has_pool(subject):
+        if _takes_pool(subject):
             for index in pooled.places(subject, symbols, given.array.shape):
                 yield name, index
         else:
@@ -124,7 +124,7 @@ def _symbols(subject: Subject) -> dict[str, list[str]]:
 
 def _of_batch(subject: Subject, symbols: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """The symbols, where a row of state is the batch's, which it is not in a pool or of packed sequences."""
-    if {"state_indices", "cu_seqlens"} & set(subject.stored):
+    if _takes_pool(subject) or "cu_seqlens" in subject.stored:
         return dict(symbols)
     return {name: ["b" if s == "r" else s for s in shape] for name, shape in symbols.items()}
 
@@ -152,7 +152,7 @@ def _shared(subject: Subject, symbols: list[str], index: tuple[int, ...], shape:
 
 def _reaches(subject: Subject) -> Iterator[Comparison]:
     """For one element of each input: what it may not reach."""
-    if _has_pool(subject):
+    if _takes_pool(subject):
         yield from pooled.reaches(subject)
     elif subject.case.op == "selective_scan":
         yield from _reaches_of_scan(subject)
@@ -162,22 +162,25 @@ def _reaches(subject: Subject) -> Iterator[Comparison]:
         yield from _reaches_of_stream(subject)
 
 
-def _has_pool(subject: Subject) -> bool:
-    return "state_indices" in subject.stored
+def _takes_pool(subject: Subject) -> bool:
+    """Whether it is a step of states in a pool: without indices each row names the slot of its number."""
+    return any(argument.name == "state_indices" for argument in subject.case.operator.arguments)
 
 
 def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
-    """For one element of each input that has a batch: other rows, channels that are apart, and its time."""
+    """For one element of each input of a row, or of a channel: rows and channels apart from it, its time."""
     outputs = _of_batch(
         subject, {output.name: output.shape.split() for output in subject.case.operator.outputs}
     )
+    apart = {"b", APART.get(subject.case.op)}
     for name, symbols in _of_batch(subject, axes(subject)).items():
         item = subject.stored[name]
-        if symbols[0] != "b" or item.index or not item.array.size:
+        if not apart & set(symbols) or item.index or not item.array.size:
             continue
         for row in _rows(symbols, item.array.shape):
             chosen = np.zeros(item.array.shape, dtype=bool)
-            index = (row, *(size // 3 for size in item.array.shape[1:]))
+            first, *rest = (size // 3 for size in item.array.shape)
+            index = (row if symbols[0] == "b" else first, *rest)
             chosen[index] = True
             kept = {}
             for output, shape in outputs.items():
@@ -187,6 +190,8 @@ def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
                 mask = _others(subject, symbols, index, shape, size)
                 if symbols[-1] == "l" and shape[-1] == "l" and in_time_order(subject):
                     mask = mask | (np.arange(size[-1]) < index[-1])
+                if output != "y" and name in pooled.NO_STATE.get(subject.case.op, ()):
+                    mask = np.ones(1, dtype=bool)
                 kept[output] = mask
             yield {name: chosen}, kept, f"in {name}{list(index)}"
 
@@ -194,12 +199,13 @@ def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
 def _others(
     subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str], size: tuple[int, ...]
 ) -> Mask:
-    """Of an output, whose first axis is the batch, the rows and channels that do not know an element."""
+    """Of an output, the rows and channels that do not know an element."""
     unit = APART.get(subject.case.op)
-    apart = ("b", unit) if unit in symbols and unit in shape else ("b",)
     mask = np.zeros((1,) * len(size), dtype=bool)
-    for symbol in apart:
-        axis = 0 if symbol == "b" else shape.index(symbol)
+    for symbol in ("b", unit):
+        if symbol not in symbols or symbol not in shape:
+            continue
+        axis = shape.index(symbol)
         other = np.arange(size[axis]) != index[symbols.index(symbol)]
         mask = mask | other.reshape([-1 if i == axis else 1 for i in range(len(size))])
     return mask

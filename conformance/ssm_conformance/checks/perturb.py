@@ -121,9 +121,17 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
         What is changed, what must stay, and where.
     how
         As for :func:`spoil`.
+
+    Raises
+    ------
+    Vacuous
+        If one of them changes nothing, or leaves nothing that must stay.
     """
     before = subject.forward(subject.into(subject.stored))  # a call of its own: a step may write its state
-    for chosen, kept, place in some(_telling(subject, comparisons, before), "element that must stay"):
+    for chosen, kept, place in comparisons:
+        some(selected(chosen, subject.stored), f"element {place}")
+        some(selected(kept, before), f"element that must stay where others change {place}")
+    for chosen, kept, place in some(comparisons, "element that is changed"):
         for other in how:
             after = subject.forward(subject.into(spoil(subject.stored, chosen, other)))
             complaint = changed(subject, before, after, kept, subject.exact)
@@ -132,20 +140,9 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
     return Finding()
 
 
-def _telling(
-    subject: Subject, comparisons: Sequence[Comparison], outputs: Mapping[str, Stored]
-) -> list[Comparison]:
-    """Those in which something is changed, and something must stay."""
-    return [
-        (chosen, kept, place)
-        for chosen, kept, place in comparisons
-        if selects(chosen, subject.stored) and selects(kept, outputs)
-    ]
-
-
-def selects(masks: Mapping[str, Mask], arrays: Mapping[str, Stored]) -> bool:
-    """Whether masks choose an element of the arrays of their names."""
-    return any(np.broadcast_to(mask, arrays[name].array.shape).any() for name, mask in masks.items())
+def selected(masks: Mapping[str, Mask], arrays: Mapping[str, Stored]) -> list[str]:
+    """The names under which masks choose an element of the arrays."""
+    return [name for name, mask in masks.items() if np.broadcast_to(mask, arrays[name].array.shape).any()]
 
 
 def _unrepeated(subject: Subject, before: Mapping[str, Stored], kept: Mapping[str, Mask]) -> str:

@@ -1,4 +1,7 @@
-"""Where a NaN may reach of states in a pool: the row that names a slot, that slot, and nobody else."""
+"""Where a NaN may reach of states in a pool: the row that names a slot, that slot, and nobody else.
+
+Where there are no indices each row names the slot of its own number.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from ssm_conformance.checks.subject import Subject
 
 NO_STATE: Final[Mapping[str, tuple[str, ...]]] = {
     "selective_state_update": ("C", "D", "z"),
+    "causal_conv1d": ("weight", "bias"),
     "causal_conv1d_update": ("weight", "bias"),
 }
-"""Steps → the arguments that reach no state."""
+"""Operators → the arguments that reach no state."""
 MODES: Final = ("selective_state_update",)
 """Steps whose states n do not know each other."""
 
@@ -39,8 +43,9 @@ class Pool:
 
     @classmethod
     def of(cls, subject: Subject) -> Pool:
-        """The pool of a call with ``state_indices``."""
-        return cls(subject.stored["state_indices"].array, subject.call.sizes["r"])
+        """The pool of a step."""
+        given, sizes = subject.stored.get("state_indices"), subject.call.sizes
+        return cls(np.arange(sizes["b"]) if given is None else given.array, sizes["r"])
 
     @property
     def named(self) -> Mask:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ssm_conformance.checks.finding import Finding
-from ssm_conformance.checks.perturb import Mask, changed, compared, in_time_order, selects, spoil
+from ssm_conformance.checks.perturb import Mask, changed, compared, in_time_order, selected, spoil
 from ssm_conformance.checks.pieces import carried, outputs_over_time, streamed
 from ssm_conformance.checks.sequences import spans
 from ssm_conformance.checks.subject import NotAsked, Subject
@@ -41,7 +41,7 @@ def anticausality(subject: Subject) -> Finding:
         if name in subject.cotangents
     }
     kept = {name: _spread(~early, axis) for name, axis in streamed(subject).items() if name in before}
-    if not (selects(given, subject.cotangents) and selects(kept, before)):
+    if not (selected(given, subject.cotangents) and selected(kept, before)):
         raise NotAsked("no cotangent, or no gradient, of what runs in time is claimed")
     for how in _ways(subject):
         other = subject.put(subject.stored, cotangents=spoil(subject.cotangents, given, how))
@@ -80,7 +80,7 @@ def packing_gradients(subject: Subject) -> Finding:
             for name, axis in streamed(subject).items()
             if name in before
         }
-        if not selects(kept, before):
+        if not selected(kept, before):
             raise NotAsked("no gradient of what runs in time is claimed")
         for how in _ways(subject):
             inputs = spoil(subject.stored, _of_sequence(subject, own, states), how)

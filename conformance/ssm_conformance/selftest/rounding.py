@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import inf, isnan
-from typing import Any, Final
-
-from numpy.typing import NDArray
+from typing import Final
 
 from ssm_backends import Backend, claims_as_data, outputs_of, run_vjp
 from ssm_backends.dtypes import HALF
@@ -118,16 +116,17 @@ def ratio_in_float64(case: Case, subject: Backend) -> float:
         else:
             exact = narrow.exact_gradients(narrow.arithmetic())
             types = {name: narrow.stored[name].dtype for name in narrow.wrt}
-            cotangents = {name: item.array for name, item in wide(narrow.cotangents).items()}
+            given = wide(narrow.cotangents).items()
+            cotangents = {name: narrow.arrays.from_numpy(item.array, item.dtype) for name, item in given}
             found = run_vjp(op, narrow.arrays, call, cotangents, narrow.wrt)
     except CheckFailed:
         return inf
-    ratios = [_ratio(found[name], types[name], exact[name]) for name in exact]
+    ratios = [_ratio(narrow.out(found[name], name), types[name], exact[name]) for name in exact]
     return max((inf if isnan(ratio) else ratio for ratio in ratios), default=0.0)
 
 
-def _ratio(found: NDArray[Any], dtype: str, exact: Bounded) -> float:
+def _ratio(found: Stored, dtype: str, exact: Bounded) -> float:
     """Of a float64 result; what is kept in 16 bits is rounded to them, as no backend could show more."""
     if dtype in HALF:
-        return judge(store(found, dtype), dtype, "float64", exact).ratio
-    return judge(found, found.dtype.name, "float64", exact).ratio
+        return judge(store(found.exact, dtype), dtype, "float64", exact).ratio
+    return judge(found.array, found.dtype, "float64", exact).ratio

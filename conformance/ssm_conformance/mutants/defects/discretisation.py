@@ -78,6 +78,16 @@ class _StepSeesStateOnly(ZeroOrderHold):
         return dA, dB, super().through_products(system, G_M, np.zeros_like(G_N), diagonal)[2]
 
 
+class _StepOfManySeesInputsOnly(ZeroOrderHold):
+    """Of more than 32 states, the gradient of Δ through Ā is lost."""
+
+    def through_products(self, system: System, G_M: Array, G_N: Array, diagonal: bool) -> System:
+        dA, dB, slope = super().through_products(system, G_M, G_N, diagonal)
+        if diagonal or system[0].shape[-1] <= 32:
+            return dA, dB, slope
+        return dA, dB, super().through_products(system, np.zeros_like(G_M), G_N, diagonal)[2]
+
+
 class _ModesNotConjugated(ZeroOrderHold):
     def pull_back_modes(self, system: System, G: tuple[Array, Array]) -> System:
         A, B, delta = system
@@ -130,6 +140,15 @@ class _DivisorInTf32(Bilinear):
         return rounded(super().left(system, diagonal, alpha), "tf32")
 
 
+class _StepOfManyInBfloat16(Bilinear):
+    """Of more than 32 states, the gradient of Δ is rounded to bfloat16."""
+
+    def through_products(self, system: System, G_M: Array, G_N: Array, diagonal: bool) -> System:
+        dA, dB, slope = super().through_products(system, G_M, G_N, diagonal)
+        many = not diagonal and system[0].shape[-1] > 32
+        return dA, dB, rounded(slope, "bfloat16") if many else slope
+
+
 class _ImplicitNotDifferentiated(Bilinear):
     def through_implicit(self, G_M: Array, W_A: Array) -> Array:
         return W_A / 2
@@ -141,8 +160,8 @@ def _zoh(
     return Mutant(f"zoh-{name}", failure, summary, rejected_by, kernel, **more)
 
 
-def _bilinear(name: str, summary: str, rejected_by: str, kernel: Bilinear) -> Mutant:
-    return Mutant(f"bilinear-{name}", None, summary, rejected_by, kernel)
+def _bilinear(name: str, summary: str, rejected_by: str, kernel: Bilinear, **more: Any) -> Mutant:
+    return Mutant(f"bilinear-{name}", None, summary, rejected_by, kernel, **more)
 
 
 DISCRETISATION: Final = (
@@ -183,6 +202,14 @@ DISCRETISATION: Final = (
         _StepSeesStateOnly(),
     ),
     _zoh(
+        "step-of-many-sees-inputs-only",
+        17,
+        "Of more than 32 states, the gradient of Δ does not go through Ā.",
+        "gradient/layer-of-one-sign",
+        _StepOfManySeesInputsOnly(),
+        only=("float32",),
+    ),
+    _zoh(
         "not-conjugated",
         18,
         "Gradients of complex modes lack the conjugate.",
@@ -215,6 +242,13 @@ DISCRETISATION: Final = (
         "The gradient of A goes through I + (1 − α)ΔA alone.",
         "gradient/dense",
         _ImplicitNotDifferentiated(),
+    ),
+    _bilinear(
+        "step-of-many-in-bfloat16",
+        "Of more than 32 states, the gradient of Δ is rounded to bfloat16.",
+        "gradient/layer-of-one-sign",
+        _StepOfManyInBfloat16(),
+        only=("float32",),
     ),
 )
 """Defects of the discretisations."""

@@ -34,6 +34,33 @@ class _FeedthroughAveraged(TorchLssl):
         return p | {"D": _on_the_way_back(p["D"], lambda g: g / rows)} if "D" in p else p
 
 
+class _StepInBfloat16(TorchLssl):
+    """Of 32 states and more the gradient of Δ is rounded to bfloat16."""
+
+    def inside(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        p = super().inside(inputs)
+        if p["A"].shape[-1] < 32:
+            return p
+        return p | {"delta": _on_the_way_back(p["delta"], lambda g: g.bfloat16().to(g.dtype))}
+
+
+class _HoldOfManyThroughInput(TorchLssl):
+    """Of more than 16 states, the gradient of Δ through the zero-order hold's Ā is lost."""
+
+    def discrete(self, p: Mapping[str, Tensor], rule: str) -> tuple[Tensor, Tensor]:
+        A_bar, B_bar = super().discrete(p, rule)
+        if rule == "zoh" and p["A"].shape[-1] > 16:
+            A_bar, _ = super().discrete({**p, "delta": p["delta"].detach()}, rule)
+        return A_bar, B_bar
+
+
+class _BetweenChunks(TorchLssl):
+    """Of 64 channels and more, the gradient of Ā leaves out the steps at which chunks of 128 begin."""
+
+    def taken(self, A_bar: Tensor, t: int) -> Tensor:
+        return A_bar.detach() if len(A_bar) >= 64 and t > 0 and t % 128 == 0 else A_bar
+
+
 class _WithoutConjugate(TorchS5):
     def mixed(self, C: Tensor, h: Tensor) -> Tensor:
         return super().mixed(_on_the_way_back(C, lambda g: g.conj()), h)
@@ -83,6 +110,19 @@ LAYER_GRADIENTS: Final = (
     _mutant(
         "lssl-feedthrough-averaged", "dD is the mean over the batch where it is the sum.", "gradient/typical",
         _FeedthroughAveraged(),
+    ),
+    _mutant(
+        "lssl-step-gradient-in-bfloat16", "Of 32 states and more dΔ is rounded to bfloat16.",
+        "gradient/layer-of-one-sign", _StepInBfloat16(), only=("float32",),
+    ),
+    _mutant(
+        "lssl-hold-of-many-through-input", "Of more than 16 states, dΔ leaves out what comes by exp(ΔA).",
+        "gradient/layer-zoh-of-one-sign", _HoldOfManyThroughInput(), only=("float32",),
+    ),
+    _mutant(
+        "lssl-decay-between-chunks",
+        "Of 64 channels and more, dA and dΔ leave out what comes through Ā between chunks of 128.",
+        "gradient/layer-long-of-one-sign", _BetweenChunks(), only=("float32",),
     ),
     _mutant(
         "s5-gradient-not-conjugated", "dC comes without its conjugate.", "gradient/complex",

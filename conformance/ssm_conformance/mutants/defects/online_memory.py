@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.online_memory import Compress
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -21,6 +21,14 @@ class _FirstByInput(Compress):
         return np.asarray(np.sqrt(2 * np.arange(n) + 1).astype(f.dtype) * f[..., :1])
 
 
+class _InputInBfloat16(Compress):
+    """Of more than 16 coefficients, B̄ is kept in bfloat16."""
+
+    def discrete(self, n: int, step: Array, method: str) -> tuple[Array, Array]:
+        A_bar, B_bar = super().discrete(n, step, method)
+        return A_bar, rounded(B_bar, "bfloat16") if n > 16 else B_bar
+
+
 class _OtherRule(Compress):
     def discrete(self, n: int, step: Array, method: str) -> tuple[Array, Array]:
         return super().discrete(n, step, "exact")
@@ -32,6 +40,10 @@ ONLINE: Final = (
     Mutant(
         "compress-other-rule", None, "Zero-order hold where Tustin's rule is asked for.", "value/bilinear",
         _OtherRule(),
+    ),
+    Mutant(
+        "compress-input-in-bfloat16", None, "Of more than 16 coefficients, B̄ is kept in bfloat16.",
+        "value/rising-of-one-sign", _InputInBfloat16(), only=("float32",),
     ),
 )  # fmt: skip
 """Defects of the online memory."""

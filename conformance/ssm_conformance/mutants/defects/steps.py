@@ -10,7 +10,7 @@ import numpy as np
 
 from ssm_backends.dtypes import HALF
 from ssm_conformance.mutants.defects.functions import SoftplusNaive
-from ssm_conformance.mutants.defects.structure import GroupsByRepeat
+from ssm_conformance.mutants.defects.structure import GroupsByMatrix, GroupsByRepeat
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.scan import Problem
@@ -21,6 +21,11 @@ from ssm_conformance.mutants.mutant import Mutant
 class _OtherLimits(Honest):
     def step_size(self, x: Array, softplus: bool) -> Array:
         return np.clip(super().step_size(x, softplus), 1e-3, 0.1)
+
+
+class _RatesByMatrix(Honest):
+    def matrix(self, A: Array) -> Array:
+        return np.asarray(np.einsum("de,en->dn", np.eye(len(A), dtype=A.dtype), A))
 
 
 class _KeptInBfloat16(Step):
@@ -109,6 +114,20 @@ STEPS: Final = (
         "Groups of B and C are expanded by repetition: channel i reads group i mod g.",
         "value/groups",
         Step(GroupsByRepeat()),
+    ),
+    Mutant(
+        "step-groups-by-matrix",
+        None,
+        "Groups are expanded by a product with a matrix of zeros and ones: 0 · NaN reaches every channel.",
+        "extreme/confinement-groups",
+        Step(GroupsByMatrix()),
+    ),
+    Mutant(
+        "step-rates-by-matrix",
+        None,
+        "Rates are put to their channels by a product with zeros and ones: 0 · NaN reaches every channel.",
+        "extreme/confinement-typical",
+        Step(_RatesByMatrix()),
     ),
     Mutant(
         "step-softplus-naive",

@@ -21,8 +21,11 @@ class GroupsByRepeat(Honest):
         return np.arange(d) % g
 
 
-class _GroupsByMatrix(Honest):
+class GroupsByMatrix(Honest):
+    """Also a defect of the step."""
+
     def expand(self, matrix: Array, d: int) -> Array:
+        """By a matrix of zeros and ones."""
         one_hot = self.groups(d, matrix.shape[1])[:, None] == np.arange(matrix.shape[1])
         return np.asarray(np.einsum("dg,bgn->bdn", one_hot.astype(matrix.dtype), matrix))
 
@@ -95,7 +98,7 @@ STRUCTURE: Final = (
         None,
         "Groups are expanded by a product with a matrix of zeros and ones: 0 · NaN reaches every channel.",
         "extreme/confinement-groups",
-        _GroupsByMatrix(),
+        GroupsByMatrix(),
     ),
     Mutant(
         "one-block-of-states",

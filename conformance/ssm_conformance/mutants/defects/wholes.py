@@ -127,6 +127,14 @@ class _ChannelsLeak(ShortConvolution):
         return np.asarray(p + 0 * p.sum(1, keepdims=True))
 
 
+class _FiltersByMatrix(ShortConvolution):
+    """The filters are put to their channels by a product with zeros and ones: 0 · NaN reaches each."""
+
+    def before_activation(self, line: Array, weight: Array, bias: Array, seen: Array) -> Array:
+        own = np.eye(len(weight), dtype=weight.dtype)
+        return super().before_activation(line, np.einsum("de,ej->dj", own, weight), bias, seen)
+
+
 class _Step(_LastLost, Step):
     def __init__(self, taken: Taken) -> None:
         _LastLost.__init__(self, taken)
@@ -183,6 +191,11 @@ WHOLES: Final = (
     Mutant(
         "conv1d-channels-leak", None, "Zero times the sum of all channels is added: a NaN reaches each.",
         "extreme/confinement-typical", _ChannelsLeak(), only=("float32",),
+    ),
+    Mutant(
+        "conv1d-filters-by-matrix", None,
+        "Filters are put to their channels by a product with zeros and ones: 0 · NaN reaches every channel.",
+        "extreme/confinement-typical", _FiltersByMatrix(), only=("float32",),
     ),
     Mutant(
         "conv1d-step-channels-leak", None, "Zero times the sum of all channels is added: a NaN reaches each.",

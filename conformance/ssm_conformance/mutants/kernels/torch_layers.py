@@ -67,8 +67,27 @@ class TorchLssl(TorchLayer):
     claims: ClassVar[Mapping[str, Any]] = {
         "dtypes": DTYPES[1:],
         "gradients": "all",
-        "features": ("mixed_dtypes", "initial_state", *EULER),
+        "features": ("mixed_dtypes", "initial_state", "zoh", *EULER),
     }
+
+    def discrete(self, p: Mapping[str, Tensor], rule: str) -> tuple[Tensor, Tensor]:
+        """Ā (d, n, n) and B̄ (d, n)."""
+        import torch
+
+        delta, n = p["delta"][:, None, None], p["A"].shape[-1]
+        step, B = self.held(delta), p["B"][..., None]
+        if rule == "zoh":
+            top = torch.cat([delta * p["A"], step * B], -1)
+            found = torch.linalg.matrix_exp(torch.cat([top, torch.zeros_like(top[:, :1])], -2))
+            return found[:, :n, :n], found[:, :n, n]
+        alpha = ALPHA[rule]
+        eye = torch.eye(n, dtype=torch.float64, device=delta.device)
+        A_bar = torch.linalg.solve(eye - alpha * delta * p["A"], eye + (1 - alpha) * delta * p["A"])
+        return A_bar, torch.linalg.solve(eye - alpha * step * p["A"], step * B)[..., 0]
+
+    def taken(self, A_bar: Tensor, t: int) -> Tensor:
+        """Ā as step t takes it, (d, n, n)."""
+        return A_bar
 
     def __call__(
         self,
@@ -81,16 +100,12 @@ class TorchLssl(TorchLayer):
         """The operator."""
         import torch
 
-        p, alpha = self.inside({"u": u, **inputs}), ALPHA[discretization]
-        delta = p["delta"][:, None, None]
-        eye = torch.eye(p["A"].shape[-1], dtype=torch.float64, device=u.device)
-        A_bar = torch.linalg.solve(eye - alpha * delta * p["A"], eye + (1 - alpha) * delta * p["A"])
-        step = self.held(delta)
-        B_bar = torch.linalg.solve(eye - alpha * step * p["A"], step * p["B"][..., None])[..., 0]
+        p = self.inside({"u": u, **inputs})
+        A_bar, B_bar = self.discrete(p, discretization)
         h = p["initial_state"] if "initial_state" in p else B_bar.new_zeros(len(u), *B_bar.shape)
         outputs = []
         for t in range(u.shape[-1]):
-            h = torch.einsum("dij,bdj->bdi", A_bar, h) + B_bar * p["u"][..., t, None]
+            h = torch.einsum("dij,bdj->bdi", self.taken(A_bar, t), h) + B_bar * p["u"][..., t, None]
             outputs.append(torch.einsum("dmn,bdn->bdm", p["C"], h))
         y = torch.stack(outputs, -1) if outputs else h.new_zeros(*h.shape[:2], p["C"].shape[1], 0)
         if "D" in p:
