@@ -1,21 +1,26 @@
-"""Mutants of an option that is lost where a call is wide and long at once."""
+"""Mutants of an option that is lost where a call is wide and long at once, or as wide as a layer is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 
+from ssm_backends.dtypes import HALF, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
-from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.duality import Dual
+from ssm_conformance.mutants.kernels.bits import Array, loaded
+from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
+from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.mamba3 import Siso, SisoStep
 from ssm_conformance.mutants.kernels.scan import Problem, State
+from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.mutant import Mutant
 
 CHUNK: Final = 64
 TILE: Final = 8
 BLOCK: Final = 512
+VECTOR: Final = 8
 
 
 class _TileCarried(Honest):
@@ -75,6 +80,59 @@ class _DualResetsOfBlock(Dual):
         return super().__call__(**given)
 
 
+class _SkipOfFirstTile(Dual):
+    """A D of (h, p) is read by the first 64 channels of a head, over and over."""
+
+    def skip(self, D: Array, p: int) -> Array:
+        return super().skip(D[:, np.arange(p) % CHUNK] if D.ndim == 2 else D, p)
+
+
+class _SisoGroups(Siso):
+    """Of more than four groups of q and k the rest read the fourth."""
+
+    def of_heads(self, x: Array, bias: Array) -> Array:
+        return super().of_heads(x[:, np.minimum(np.arange(x.shape[1]), 3)], bias)
+
+
+class _SisoWide(Siso):
+    """An argument is not read where heads have 64 channels."""
+
+    def __init__(self, lost: str) -> None:
+        self.lost = lost
+
+    def __call__(self, **given: Any) -> Any:
+        wide = given["v"].shape[3] >= CHUNK
+        return super().__call__(**{name: x for name, x in given.items() if not (wide and name == self.lost)})
+
+
+class _SisoChunks(Siso):
+    """S begins from zero at some steps."""
+
+    def __init__(self, lost: Callable[[Mapping[str, Array], int], bool]) -> None:
+        self.lost = lost
+
+    def one_step(self, p: Mapping[str, Array], t: int, states: list[Array]) -> tuple[Array, list[Array]]:
+        theta, S, *before = states
+        return super().one_step(p, t, [theta, np.zeros_like(S) if self.lost(p, t) else S, *before])
+
+
+def _without_last_vector(state: Any, new: Array, inplace: bool) -> Array:
+    """Wide states in 16 bits, whose last eight channels are not written in place."""
+    if inplace and state.shape[1] >= CHUNK and dtype_name(state) in HALF:
+        new[:, -VECTOR:] = loaded(state, str(new.dtype))[:, -VECTOR:]
+    return new
+
+
+class _StepOfVectors(Step):
+    def held(self, state: Any, new: Array, inplace: bool) -> Any:
+        return super().held(state, _without_last_vector(state, new, inplace), inplace)
+
+
+class _ConvolutionStepOfVectors(ShortConvolutionStep):
+    def held(self, state: Any, new: Array, inplace: bool) -> Any:
+        return super().held(state, _without_last_vector(state, new, inplace), inplace)
+
+
 def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kernel: Any) -> Mutant:
     return Mutant(name, failure, summary, rejected_by, kernel, only=("float32",))
 
@@ -113,6 +171,48 @@ LARGE: Final = (
     _mutant(
         "ssd-resets-of-first-block", 27, "Between chunks the first 512 numbers of a head's state are reset.",
         "value/large-with-wide-D-z-limits-initial-seq_idx", _DualResetsOfBlock(),
+    ),
+    _mutant(
+        "ssd-skip-of-first-tile", None, "A D of (h, p) is read for 64 channels of a head, over and over.",
+        "value/layer-wide-skip", _SkipOfFirstTile(),
+    ),
+    _mutant(
+        "ssd-step-skip-of-first-tile", None, "A step reads a D of (h, p) for 64 channels, over and over.",
+        "value/layer-wide-skip", DualStep(_SkipOfFirstTile()),
+    ),
+    _mutant(
+        "mamba3-groups-beyond-four", None, "Of more than four groups of q and k the rest read the fourth.",
+        "value/layer-groups", _SisoGroups(),
+    ),
+    _mutant(
+        "mamba3-step-groups-beyond-four", None, "Of more than four groups the rest read the fourth.",
+        "value/layer-groups", SisoStep(_SisoGroups()),
+    ),
+    _mutant(
+        "mamba3-wide-heads-packed", 27, "Heads of 64 have no resets.", "value/layer-packed",
+        _SisoWide("seq_idx"),
+    ),
+    _mutant(
+        "mamba3-wide-heads-begin", 24, "Heads of 64 begin from zero.", "value/layer-packed",
+        _SisoWide("ssm_state"),
+    ),
+    _mutant(
+        "mamba3-wide-heads-without-skip", 2, "Without D, chunks of heads of 64 begin from zero.",
+        "value/layer-plain", _SisoChunks(lambda p, t: "D" not in p and p["v"].shape[3] >= CHUNK == t),
+    ),
+    _mutant(
+        "mamba3-segments-lost", 2, "Segments of 1024 steps begin from zero.", "value/layer-segments",
+        _SisoChunks(lambda p, t: 0 < t == t // 1024 * 1024),
+    ),
+    _mutant(
+        "step-last-vector-unwritten", 26,
+        "Of a wide state in 16 bits eight channels are not written in place.",
+        "value/layer-served", _StepOfVectors(Honest()),
+    ),
+    _mutant(
+        "conv1d-step-last-vector-unwritten", 26,
+        "Of a wide state in 16 bits eight channels are not written in place.",
+        "value/layer-served", _ConvolutionStepOfVectors(),
     ),
 )  # fmt: skip
 """Defects that neither a wide call nor a long one shows."""
