@@ -212,10 +212,14 @@ def _grids() -> Iterator[Row]:
     yield "ssd", "grid-of-rows", MANY, "full", ssd_inputs(many, 2, 1, 1, 1)
     yield "ssd", "grid-of-heads", MANY, "full", ssd_inputs(1, 2, many, 1, 1)
     yield "ssd_update", "grid-of-rows", MANY, "full", update_inputs(many, 1, 1, 1)
+    yield "ssd_update", "grid-of-heads", MANY, "full", update_inputs(1, many, 1, 1)
     yield "mamba3_siso", "grid-of-rows", MANY, "full", siso_inputs(many, 2, 1, 1, 2)
+    yield "mamba3_siso", "grid-of-heads", MANY, "full", siso_inputs(1, 2, many, 1, 2)
+    yield "mamba3_siso_step", "grid-of-rows", MANY, "full", siso_step_inputs(many, 1, 1, 2)
     yield "causal_conv1d", "grid-of-rows", MANY, "full", conv_inputs(many, 1, 3, 2)
     yield "causal_conv1d", "grid-of-channels", MANY, "full", conv_inputs(1, many, 3, 2)
     yield "causal_conv1d_update", "grid-of-rows", MANY, "full", conv_step_inputs(many, 1, 2)
+    yield "causal_conv1d_update", "grid-of-channels", MANY, "full", conv_step_inputs(1, many, 2)
 
 
 def _recipes() -> Iterator[Recipe]:

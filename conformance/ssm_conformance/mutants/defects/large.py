@@ -9,10 +9,12 @@ import numpy as np
 
 from ssm_backends.dtypes import HALF, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
-from ssm_conformance.mutants.kernels.bits import Array, loaded
+from ssm_conformance.mutants.kernels.bits import Array, loaded, rounded
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.mamba3 import Siso, SisoStep
+from ssm_conformance.mutants.kernels.modal import S4d
 from ssm_conformance.mutants.kernels.scan import Problem, State
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.mutant import Mutant
@@ -21,6 +23,7 @@ CHUNK: Final = 64
 TILE: Final = 8
 BLOCK: Final = 512
 VECTOR: Final = 8
+PAIRS: Final = 32
 
 
 class _TileCarried(Honest):
@@ -94,6 +97,75 @@ class _SisoGroups(Siso):
         return super().of_heads(x[:, np.minimum(np.arange(x.shape[1]), 3)], bias)
 
 
+class _SisoAngles(Siso):
+    """Pairs beyond the 32nd do not turn."""
+
+    def rotated(self, x: Array, theta: Array) -> Array:
+        return super().rotated(x, theta[..., :PAIRS])
+
+
+class _LsslOutputs(Lssl):
+    """Of more than 64 outputs of a channel the rest are not written."""
+
+    def outputs(self, y: Array) -> Array:
+        y[:, :, CHUNK:] = 0
+        return y
+
+
+class _S5Modes(S5):
+    """Modes beyond the 64th are not read by the output."""
+
+    def inside(self, primary: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        p = super().inside(primary, inputs)
+        return p | {"C": np.where(np.arange(p["C"].shape[1]) < CHUNK, p["C"], 0)}
+
+
+class _H3Keys(H3):
+    """Keys of a head beyond the 16th are not read."""
+
+    def in_heads(self, x: Array, heads: int) -> Array:
+        found = np.array(super().in_heads(x, heads))
+        found[:, :, 2 * TILE :] = 0
+        return found
+
+
+class _H3Projected(H3):
+    """Rows of out_proj beyond the 64th are not read."""
+
+    def inside(self, primary: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        p = super().inside(primary, inputs)
+        if "out_proj" in p:
+            p["out_proj"] = np.where(np.arange(len(p["out_proj"]))[:, None] < CHUNK, p["out_proj"], 0)
+        return p
+
+
+def _is_wide_half(x: Any) -> bool:
+    """Whether it is (b, d, l) in 16 bits, of 64 channels at least."""
+    return bool(x.shape[1] >= CHUNK and dtype_name(x) in HALF)
+
+
+class _H3Half(H3):
+    """The path for 16 bits and 64 channels rounds the keys between the systems."""
+
+    def __call__(self, *, q: Any, discretization: str = "zoh", **inputs: Any) -> Any:
+        self.taken = _is_wide_half(q)
+        return super().__call__(q=q, discretization=discretization, **inputs)
+
+    def keys(self, p: Mapping[str, Array]) -> Array:
+        return rounded(super().keys(p), "bfloat16") if self.taken else super().keys(p)
+
+
+class _S4dHalf(S4d):
+    """The path for 16 bits and 64 channels rounds D u before it is added."""
+
+    def __call__(self, *, u: Any, **inputs: Any) -> Any:
+        self.taken = _is_wide_half(u)
+        return super().__call__(u=u, **inputs)
+
+    def feedthrough(self, p: Mapping[str, Array]) -> Array:
+        return rounded(super().feedthrough(p), "bfloat16") if self.taken else super().feedthrough(p)
+
+
 class _SisoWide(Siso):
     """An argument is not read where heads have 64 channels."""
 
@@ -133,8 +205,10 @@ class _ConvolutionStepOfVectors(ShortConvolutionStep):
         return super().held(state, _without_last_vector(state, new, inplace), inplace)
 
 
-def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kernel: Any) -> Mutant:
-    return Mutant(name, failure, summary, rejected_by, kernel, only=("float32",))
+def _mutant(
+    name: str, failure: int | None, summary: str, rejected_by: str, kernel: Any, only: str = "float32"
+) -> Mutant:
+    return Mutant(name, failure, summary, rejected_by, kernel, only=(only,))
 
 
 _PACKED: Final = "D-bias-last-seq_idx-zoh-B-grouped-C-grouped"
@@ -203,6 +277,37 @@ LARGE: Final = (
     _mutant(
         "mamba3-segments-lost", 2, "Segments of 1024 steps begin from zero.", "value/layer-segments",
         _SisoChunks(lambda p, t: 0 < t == t // 1024 * 1024),
+    ),
+    _mutant(
+        "mamba3-turns-32-pairs", None, "Pairs beyond the 32nd do not turn.", "value/layer-turned",
+        _SisoAngles(),
+    ),
+    _mutant(
+        "mamba3-step-turns-32-pairs", None, "Pairs of a step beyond the 32nd do not turn.",
+        "value/layer-turned", SisoStep(_SisoAngles()),
+    ),
+    _mutant(
+        "lssl-outputs-beyond-block", 5, "Of more than 64 outputs of a channel the rest are not written.",
+        "value/layer-outputs", _LsslOutputs(),
+    ),
+    _mutant(
+        "s5-modes-beyond-block", 5, "Modes beyond the 64th are not read.", "value/layer-modes", _S5Modes(),
+    ),
+    _mutant(
+        "h3-keys-beyond-block", 5, "Keys of a head beyond the 16th are not read.",
+        "value/layer-wide-heads", _H3Keys(),
+    ),
+    _mutant(
+        "h3-projection-beyond-block", 5, "Rows of out_proj beyond the 64th are not read.",
+        "value/layer-projected", _H3Projected(),
+    ),
+    _mutant(
+        "h3-wide-keys-in-bfloat16", 12, "With 64 channels in 16 bits keys are rounded between the systems.",
+        "value/layer", _H3Half(), "bfloat16",
+    ),
+    _mutant(
+        "s4d-wide-feedthrough-in-bfloat16", 12, "With 64 channels in 16 bits D u is rounded by itself.",
+        "value/layer", _S4dHalf(), "bfloat16",
     ),
     _mutant(
         "step-last-vector-unwritten", 26,
