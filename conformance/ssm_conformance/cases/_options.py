@@ -127,6 +127,9 @@ _WIDE: Final = _Size("wide", 7, 3, 5, (0, 4, 4), d=68, n=33)
 """More channels, and more states, than a block."""
 _LARGE: Final = _Size("large", 150, 128, 65, (0, 70, 70), d=68, n=16, least=0.0)
 """More channels than a block, as many states as kernels are compiled for, and more steps than two blocks."""
+_SINGLE: Final = _Size("single", 1, 0, 0, (0, 1, 1))
+"""One step, for which a kernel may have a path of its own."""
+_EMPTY: Final = _Size("empty", 0, 0, 0, (0, 0, 0))
 _SLOW: Final = {"low": 1e-2, "high": 1.0, "sign": -1.0}
 """Rates of decay that leave something of every state from block to block."""
 
@@ -183,6 +186,7 @@ SCAN: Final = (
     *(_scan(row, _LONG, "full") for row in SCAN_ROWS),
     *(_scan(row, _WHOLE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
     *(_scan(row, _WIDE, "quick" if row in _SOON else "full") for row in (*PLAIN_ROWS, *SCAN_ROWS)),
+    *(_scan(row, size, "full") for size in (_SINGLE, _EMPTY) for row in SCAN_ROWS),
     *(_scan(row, _LARGE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
 )
 STEP: Final = (*(_step(row) for row in STEP_ROWS), *(_step(row, _WIDE) for row in STEP_ROWS))

@@ -188,6 +188,12 @@ def _nothings() -> Iterator[Row]:
     yield "selective_scan", "no-batch-wide", EDGE, "quick", scan_inputs(0, wide, 5, 2, constant="BC")
     yield "selective_scan", "no-steps-wide", EDGE, "quick", scan_inputs(2, wide, 0, 2)
     yield "selective_state_update", "no-batch-wide", EDGE, "quick", step_inputs(0, wide, 2)
+    none = fixed([], dtype="int32")
+    for kind, inplace in (("pool", False), ("pool-inplace", True)):
+        empty = step_inputs(0, 3, 2, slots=4, state_indices=none, inplace=inplace)
+        yield "selective_state_update", f"no-batch-{kind}", EDGE, "full", empty
+        empty = conv_step_inputs(0, 3, 4, slots=4, state_indices=none, inplace=inplace)
+        yield "causal_conv1d_update", f"no-batch-{kind}", EDGE, "full", empty
     yield "ssd", "no-batch-wide", EDGE, "quick", ssd_inputs(0, 5, wide, 1, 2)
     yield "ssd", "no-steps-wide", EDGE, "quick", ssd_inputs(2, 0, wide, 1, 2)
     yield "ssd_update", "no-batch-wide", EDGE, "quick", update_inputs(0, wide, 1, 2)
