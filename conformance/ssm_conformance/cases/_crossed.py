@@ -53,12 +53,14 @@ def back_again(l: int, first: int, second: int) -> Draw:
 
 
 def _filters() -> Iterator[tuple[str, Row]]:
-    """Filters of few taps, for which kernels are compiled apart, and many channels in long rows."""
+    """Filters of few taps, for which kernels are compiled apart, and of more; many channels in long rows."""
     for w in (1, 2, 3):
         conv = conv_inputs(2, 3, 40, w, initial=True, seq_idx=back_again(40, 7, 20))
         yield f"taps-{w}", ("causal_conv1d", OUTPUT, conv, _CONV)
         yield f"taps-{w}", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 3, w), ("bias", "activation"))
         yield f"taps-{w}-pool", ("causal_conv1d_update", LONGER, _served(3, w), _ENGINE)
+    long = conv_inputs(2, 72, 100, 9, initial=True, seq_idx=back_again(100, 60, 30))
+    yield "taps-9", ("causal_conv1d", OUTPUT, long, _CONV)
     wide = conv_inputs(2, 72, 600, 4, initial=True, seq_idx=back_again(600, 480, 530))
     yield "large", ("causal_conv1d", OUTPUT, wide, _CONV)
     yield "large", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 72, 4), ("bias", "activation"))

@@ -62,8 +62,14 @@ STRIDED: Final = ("transposed", "strided", "offset", "padded", "reversed", "broa
 INNER: Final[Names] = {**STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
 """Calls with arrays of three dimensions and more."""
 AT_SIZE: Final[Mapping[str, Names]] = {
-    "transposed": {"selective_scan": ("layer",), "causal_conv1d": ("layer-long",)},
-    "padded": {"ssd": ("layer-groups",)},
+    "transposed": {
+        "selective_scan": ("layer", "large-with-D-bias-last-seq_idx-zoh-B-grouped-C-grouped"),
+        "causal_conv1d": ("layer-long", "layer-packed"),
+    },
+    "padded": {
+        "ssd": ("layer-groups", "large-with-wide-D-groups-seq_idx-last"),
+        "mamba3_siso": ("layer-packed",),
+    },
 }
 """As a model hands over what is larger than a block: channels last, and pieces of one projection."""
 _FAR: Final = ("selective_scan", "selective_state_update", *DUAL, *TURNED, *SHORT, *SINGLE_STEPS)

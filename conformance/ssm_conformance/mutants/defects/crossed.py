@@ -291,6 +291,11 @@ CROSSED: Final = (
         "value/taps-3-with-activation-seq_idx", _Convolution("seq_idx", _OF_FOUR),
     ),
     _mutant(
+        "conv1d-resets-of-long-filters", 27, "Filters of more than eight taps see no reset.",
+        "value/taps-9-with-activation-seq_idx",
+        _Convolution("seq_idx", lambda given: given["weight"].shape[1] > 8),
+    ),
+    _mutant(
         "conv1d-step-activation-of-other-taps", None, "Filters of any width but four are always activated.",
         "value/taps-2-with-bias", ShortConvolutionStep(_ActivationOfOtherTaps()),
     ),
