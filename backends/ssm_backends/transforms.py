@@ -102,15 +102,11 @@ def refuse_transforms(op: str, given: Mapping[str, Tensor]) -> None:
     NotSupportedError
         Naming the first argument that has a tangent, or no numbers in memory, or is followed by a trace.
     """
-    import torch
-
     refuse_tangents(op, given)
-    proxies = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
-    traced = proxies or _within_a_jit_trace()
+    traced = _within_a_mode("PROXY") or _within_a_jit_trace()
     hidden = traced or _within_a_transform()
     for name, x in given.items():
-        own = type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__  # a fake tensor's, say
-        if own or (hidden and (traced or _is_wrapped(x))):
+        if _is_dispatched(x) or (hidden and (traced or _is_wrapped(x))):
             raise NotSupportedError(
                 f"`{name}` must be read where it lies in memory: PyTorch does not see what {op} of this "
                 "backend does; got a tensor of torch.func, make_fx, torch.jit.trace, or FakeTensorMode"
@@ -150,6 +146,35 @@ def is_bare(given: Iterable[Tensor | None]) -> bool:
     if _within_a_transform() or _within_a_jit_trace():
         return False
     return {torch.Tensor, torch.nn.Parameter, NoneType}.issuperset(map(type, given))
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether a trace records what is done with a tensor, which may have no numbers: the host must not ask.
+
+    Parameters
+    ----------
+    x
+        Any of a call's.
+    """
+    import torch
+
+    if torch.compiler.is_compiling() or _is_dispatched(x):
+        return True
+    return _within_a_mode("PROXY") or _within_a_mode("FAKE") or _within_a_jit_trace()
+
+
+def _is_dispatched(x: Tensor) -> bool:
+    """Whether a tensor's class sees each operator itself: a fake tensor's, say."""
+    import torch
+
+    return type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+
+
+def _within_a_mode(kind: str) -> bool:
+    """Whether PyTorch hands every operator to a trace ("PROXY"), or to what knows shapes alone ("FAKE")."""
+    import torch
+
+    return torch._C._get_dispatch_mode(getattr(torch._C._TorchDispatchModeKey, kind)) is not None
 
 
 def _is_wrapped(x: Tensor) -> bool:

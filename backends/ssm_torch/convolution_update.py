@@ -9,8 +9,10 @@ from ssm_backends.writable import check_writable
 from ssm_torch import pools
 from ssm_torch.functions import compute_dtype, rounded, silu
 from ssm_torch.optional import may_be_differentiated
+from ssm_torch.precision import not_cast_down
 
 
+@not_cast_down
 def causal_conv1d_update(
     x: Tensor,
     state: Tensor,

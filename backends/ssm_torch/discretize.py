@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
+from ssm_backends.transforms import is_traced
 from ssm_torch.functions import held_step
 from ssm_torch.precision import not_cast_down
 
@@ -103,7 +104,7 @@ def _broadcast(A: Tensor, B: Tensor, delta: Tensor, diagonal: bool) -> tuple[Ten
 
 def _checked(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
     """x itself; ArgumentError if a number of `singular` is not zero."""
-    check = _traced_check if torch.compiler.is_compiling() else _check
+    check = _traced_check if is_traced(singular) else _check
     return check(x, singular, alpha)
 
 

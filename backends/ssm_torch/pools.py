@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.slots import check_slots
+from ssm_backends.transforms import is_traced
 
 
 def before(pool: Tensor, slots: Tensor) -> Tensor:
@@ -33,13 +34,13 @@ def checked(state_indices: Tensor, slots: int) -> Tensor:
     """
     if state_indices.device.type != "cpu":
         return state_indices.long()
-    check = _traced_check if torch.compiler.is_compiling() else _check
+    check = _traced_check if is_traced(state_indices) else _check
     return check(state_indices, slots)
 
 
 def after(pool: Tensor, slots: Tensor, advanced: Tensor, *, inplace: bool, differentiated: bool) -> Tensor:
     """The pool with the advanced states (b, …) of the rows that have a slot; written over, or another one."""
-    traced = torch.compiler.is_compiling()
+    traced = is_traced(slots)
     if inplace and not (traced and differentiated):  # a traced write would pass no gradient on
         write = _traced_write if traced else _write
         write(pool, slots, advanced)

@@ -107,6 +107,17 @@ def test_of_a_half_state_only_x_is_rounded_and_y_reads_x_itself(
     assert torch.equal(state, torch.cat([before[..., 1:], given["x"].to(half)[..., None]], -1))
 
 
+@pytest.mark.parametrize("other", [torch.bfloat16, torch.float16])
+def test_autocast_leaves_a_pool_in_16_bits_as_it_is(other: torch.dtype) -> None:
+    given = {name: torch.from_numpy(x) if name != "activation" else x for name, x in step().items()}
+    given["state"] = given["state"].to(torch.bfloat16)
+    given["state_indices"] = torch.arange(len(given["x"]))
+    expected = call(load("torch"), OP, **given)
+    with torch.autocast("cpu", dtype=other):
+        found = call(load("torch"), OP, **given)
+    assert all(map(torch.equal, found, expected))
+
+
 @pytest.mark.parametrize(("w", "k"), SIZES)
 @pytest.mark.parametrize("pooled", [False, True])
 def test_the_gradient_is_the_slope(w: int, k: int, pooled: bool) -> None:

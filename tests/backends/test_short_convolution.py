@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import ssm_backends
 from ssm_backends import (
@@ -191,6 +193,21 @@ def test_a_step_writes_the_slots_of_its_rows_and_no_other(dtype: torch.dtype, ri
     assert torch.equal(y[served], wanted)
     assert torch.equal(given["conv_state"][slots[served]], alone)
     assert not torch.equal(alone, before[slots[served]])
+
+
+def test_a_step_is_recorded_without_a_look_at_its_slots() -> None:
+    given = step_of()
+    activation, names = given.pop("activation"), list(given)
+
+    def stepped(*tensors: Tensor) -> Tensor:
+        rows = dict(zip(names, tensors, strict=True))
+        return mamba_ssm.causal_conv1d_update(**rows, activation=activation)
+
+    found, expected = ([x.clone() for x in given.values()] for _ in range(2))
+    others = given | {"conv_state_indices": torch.arange(B)}
+    recorded = make_fx(stepped, tracing_mode="fake")(*others.values())
+    assert torch.equal(recorded(*found), stepped(*expected))
+    assert all(map(torch.equal, found, expected))
 
 
 def test_where_every_row_is_skipped_nothing_is_written() -> None:

@@ -19,6 +19,7 @@ from ssm_backends.mamba_ssm._tensors import (
 )
 from ssm_backends.operators import OPERATORS
 from ssm_backends.slots import check_slots
+from ssm_backends.transforms import is_traced
 from ssm_backends.writable import check_writable
 
 if TYPE_CHECKING:
@@ -251,5 +252,5 @@ def _check_places(conv_state: Tensor, slots: Tensor | None) -> None:
     if torch.compiler.is_compiling():
         return
     check_writable("conv_state", conv_state)
-    if slots is not None and slots.device.type == "cpu":
+    if slots is not None and slots.device.type == "cpu" and not is_traced(slots):
         under_names(_NAMES, check_slots, slots.tolist(), len(conv_state))

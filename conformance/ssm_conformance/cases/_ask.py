@@ -49,6 +49,16 @@ TURNED: Final[Names] = {"mamba3_siso": ("typical", "groups", "packed")}
 SINGLE_STEPS: Final[Names] = {**SHORT_STEPS, **DUAL_STEPS, "mamba3_siso_step": ("typical", "groups")}
 _FORMS: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
 EVERY: Final[Names] = {**_FORMS, **SHORT_POOLS}
+RARE: Final[Names] = {
+    "selective_scan": ("constant", "zoh", "complex-initial"),
+    "selective_state_update": ("zoh", "half-state-pool"),
+    "causal_conv1d_update": ("half-state-pool",),
+    "ssd": ("wide-skip", "initial"),
+    "ssd_update": ("wide-skip",),
+    "lssl": ("initial",),
+    **dict.fromkeys(("s4d", "s5"), ("initial", "initial-complex")),
+}
+"""Arguments and forms that none of the others has, or that none has alone."""
 UNPACKED: Final = ("typical", "plain", "groups", "complex")
 PACKS: Final[Names] = {
     "selective_scan": ("packed", "offsets"),

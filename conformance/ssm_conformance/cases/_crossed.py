@@ -1,4 +1,4 @@
-"""Optional arguments, each present and absent, in calls that are wide or long, or of another filter.
+"""Optional arguments, each present and absent, in wide, long and single-step calls, and of another filter.
 
 Elsewhere options meet small sizes, and large sizes meet the options of one call.
 """
@@ -53,12 +53,14 @@ def back_again(l: int, first: int, second: int) -> Draw:
 
 
 def _filters() -> Iterator[tuple[str, Row]]:
-    """Filters of few taps, for which kernels are compiled apart, and many channels in long rows."""
+    """Filters of few taps, for which kernels are compiled apart, and of more; many channels in long rows."""
     for w in (1, 2, 3):
         conv = conv_inputs(2, 3, 40, w, initial=True, seq_idx=back_again(40, 7, 20))
         yield f"taps-{w}", ("causal_conv1d", OUTPUT, conv, _CONV)
         yield f"taps-{w}", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 3, w), ("bias", "activation"))
         yield f"taps-{w}-pool", ("causal_conv1d_update", LONGER, _served(3, w), _ENGINE)
+    long = conv_inputs(2, 72, 100, 9, initial=True, seq_idx=back_again(100, 60, 30))
+    yield "taps-9", ("causal_conv1d", OUTPUT, long, _CONV)
     wide = conv_inputs(2, 72, 600, 4, initial=True, seq_idx=back_again(600, 480, 530))
     yield "large", ("causal_conv1d", OUTPUT, wide, _CONV)
     yield "large", ("causal_conv1d_update", STEP_OUTPUT, step_inputs(2, 72, 4), ("bias", "activation"))
@@ -101,6 +103,24 @@ def _layers() -> Iterator[tuple[str, Row]]:
     yield "large", ("lssl", LSSL, lssl | _LAST | {"initial_state": Draw((2, 34, 17))}, run)
 
 
+def _few_steps() -> Iterator[tuple[str, Row]]:
+    """One step, for which a kernel may have a path of its own, and none."""
+    run = ("D", "initial_state", "return_last_state")
+    for kind, l in (("single", 1), ("empty", 0)):
+        ids = fixed([[3] * l] * 2, dtype="int32")
+        yield kind, ("causal_conv1d", OUTPUT, conv_inputs(2, 3, l, 4, initial=True, seq_idx=ids), _CONV)
+        siso = siso_inputs(2, l, 4, 2, 4, g=2, initial=True, seq_idx=ids)
+        yield kind, ("mamba3_siso", SISO, siso, ("D", "z", "return_final_states", *_STATES, "seq_idx"))
+        state = {"initial_state": Draw((2, 2, 3), complex=True)}
+        yield kind, ("s4d", S4D, s4d_inputs(2, 2, l, 3, True, **state) | _LAST, run)
+        s5 = s5_inputs(2, 2, l, 3, True) | {"initial_state": Draw((2, 3), complex=True)}
+        yield kind, ("s5", S5, s5 | _LAST, run)
+        h3 = h3_inputs(2, 4, l, 2, 3, True, D=Draw((2,)), out_proj=Draw((3, 4)))
+        yield kind, ("h3", H3, h3, ("D", "out_proj"))
+        lssl = lssl_inputs(2, 2, l, 3, 2) | {"initial_state": Draw((2, 2, 3))}
+        yield kind, ("lssl", LSSL, lssl | _LAST, run)
+
+
 def _rules() -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
     """Every rule of discretisation in large calls; a step of forward Euler there must not grow."""
     damped = Draw((34, 17), "uniform", complex=True, parameters={"low": -1.8, "high": -0.05})
@@ -129,7 +149,7 @@ def _chosen(kind: str, row: Row) -> Iterator[Recipe]:
 
 
 def _recipes() -> Iterator[Recipe]:
-    for rows in (_filters(), _heads(), _layers()):
+    for rows in (_filters(), _heads(), _layers(), _few_steps()):
         for kind, row in rows:
             yield from _chosen(kind, row)
     for op, rule, clause, inputs in _rules():

@@ -348,12 +348,14 @@ def _with(row: str, kind: str = "", level: Level = "quick") -> Recipe:
     """A call that has exactly the options named.
 
     A "long" one goes past chunks of 64 and of 128; a "whole" one is two chunks of 64, or one of 128; a "wide"
-    one has more heads, channels and states than a block.
+    one has more heads, channels and states than a block; a "large" one has heads of 64 past a chunk of 64; a
+    "single" one is one step, for which a kernel may have a path of its own, and an "empty" one none.
     """
     words = row.split()
-    b, l = 2, {"": 11, "long": 150, "whole": 128, "wide": 7}[kind]
-    h, p, n = (12, 33, 65) if kind == "wide" else (4, 2, 3)
-    first, second = {"": (3, 6), "long": (64, 129), "whole": (64, 32), "wide": (3, 5)}[kind]
+    b, l = 2, {"": 11, "long": 150, "whole": 128, "wide": 7, "large": 70, "single": 1, "empty": 0}[kind]
+    h, p, n = {"wide": (12, 33, 65), "large": (4, 64, 17)}.get(kind, (4, 2, 3))
+    beginnings = {"": (3, 6), "long": (64, 129), "whole": (64, 32), "wide": (3, 5), "large": (64, 67)}
+    first, second = beginnings.get(kind, (0, 0))
     inputs = _plain(b, l, h, p, n, g=2 if "groups" in words else 1)
     inputs["return_final_states"] = "last" in words
     given: dict[str, dict[str, Any]] = {
@@ -371,7 +373,7 @@ def _with(row: str, kind: str = "", level: Level = "quick") -> Recipe:
         inputs |= given.get(word, {})
     name = "-".join(filter(None, [kind, "with", *words]))
     if kind:
-        return _ssd(name, inputs, VALUE, level, dtypes=_SINGLE)
+        return _ssd(name, inputs, VALUE, level, first=_SINGLE, dtypes=_COMMON if kind == "large" else _SINGLE)
     return _ssd(name, inputs, VALUE, first=_SINGLE)
 
 
@@ -388,5 +390,7 @@ SSD: Final = (
     *(_with(row, "long", "full") for row in ROWS),
     *(_with(row, "whole", "quick" if row in _SOON else "full") for row in ROWS),
     *(_with(row, "wide", "quick" if row in _SOON else "full") for row in ROWS),
+    *(_with(row, kind, "full") for kind in ("single", "empty") for row in ROWS),
+    *(_with(row, "large", "quick" if row in _SOON else "full") for row in ROWS),
 )
 SSD_UPDATE: Final = STEPS

@@ -11,6 +11,7 @@ from ssm_conformance.cases._ask import (
     DTYPES,
     DUAL,
     EVERY,
+    RARE,
     SCANS,
     SHORT,
     SHORT_POOLS,
@@ -61,8 +62,14 @@ STRIDED: Final = ("transposed", "strided", "offset", "padded", "reversed", "broa
 INNER: Final[Names] = {**STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
 """Calls with arrays of three dimensions and more."""
 AT_SIZE: Final[Mapping[str, Names]] = {
-    "transposed": {"selective_scan": ("layer",), "causal_conv1d": ("layer-long",)},
-    "padded": {"ssd": ("layer-groups",)},
+    "transposed": {
+        "selective_scan": ("layer", "large-with-D-bias-last-seq_idx-zoh-B-grouped-C-grouped"),
+        "causal_conv1d": ("layer-long", "layer-packed"),
+    },
+    "padded": {
+        "ssd": ("layer-groups", "large-with-wide-D-groups-seq_idx-last"),
+        "mamba3_siso": ("layer-packed",),
+    },
 }
 """As a model hands over what is larger than a block: channels last, and pieces of one projection."""
 _FAR: Final = ("selective_scan", "selective_state_update", *DUAL, *TURNED, *SHORT, *SINGLE_STEPS)
@@ -94,6 +101,12 @@ APART: Final = "common-10: a gradient does not depend on which others, or which 
 MODES: Final = "claim-10: whether and how autograd records a call changes no value"
 NOT_CAST: Final = "claim-8: under torch.autocast a call means what it means without; nothing is cast down"
 TWICE: Final = "common-9: a second backward pass and the gradient of a gradient are right, or raise"
+
+_RARELY: Final[tuple[tuple[Check, str, str, str], ...]] = (
+    ("gradient", "gradients_apart", "apart", APART),
+    ("robustness", "reused", "reused", NOW),
+)
+"""What is asked of rare arguments too: check, method, variant and clause."""
 
 
 def placements() -> Iterator[Ask]:
@@ -169,6 +182,20 @@ def placements() -> Iterator[Ask]:
         of=UNWRITTEN,
         dtypes=SINGLE,
     )
+    for method, variant, clause in (
+        ("unchanged", "inputs-unchanged", UNCHANGED),
+        ("layouts_apart", "apart", IN_MEMORY),
+        ("poison", "poisoned", IN_MEMORY),
+    ):
+        yield Ask(
+            check="robustness",
+            method=method,
+            variant=variant,
+            clause=clause,
+            of=RARE,
+            level="full",
+            dtypes=SINGLE,
+        )
     for of, level in (*DISTANT, (PIECES, "full")):
         for method, variant in (("far", "far"), ("far_cotangents", "far-cotangents")):
             yield Ask(
@@ -197,6 +224,10 @@ def one_by_one() -> Iterator[Ask]:
         dtypes=SINGLE,
     )
     yield from _soon_and_later("robustness", "reused", "reused", NOW)
+    for check, method, variant, clause in _RARELY:
+        yield Ask(
+            check=check, method=method, variant=variant, clause=clause, of=RARE, level="full", dtypes=SINGLE
+        )
     # Where nothing is done, what was given may not be returned.
     yield Ask(
         check="robustness",
@@ -289,8 +320,9 @@ def under_pytorch() -> Iterator[Ask]:
         options={"claim": "compile"},
         first=SINGLE,
     )
-    levels: tuple[tuple[Names, Level], ...] = ((soon, "quick"), (more, "full"))
+    levels: tuple[tuple[Names, Level], ...] = ((soon, "quick"), (more, "full"), (RARE, "full"))
     for of, level in levels:
+        dtypes = SINGLE if of is RARE else ()
         for method, claim, clause in claims:
             yield Ask(
                 check="property",
@@ -301,6 +333,7 @@ def under_pytorch() -> Iterator[Ask]:
                 level=level,
                 options={"claim": claim},
                 first=SINGLE,
+                dtypes=dtypes,
             )
         yield Ask(
             check="robustness",
@@ -311,7 +344,11 @@ def under_pytorch() -> Iterator[Ask]:
             level=level,
             dtypes=SINGLE,
         )
-        real = {op: tuple(name for name in names if "complex" not in name) for op, names in of.items()}
+        # A second gradient of complex numbers has no bound, nor has one that is rounded to 16 bits.
+        real = {
+            op: tuple(name for name in names if "complex" not in name and "half" not in name)
+            for op, names in of.items()
+        }
         yield Ask(
             check="gradient",
             method="backward_again",
@@ -320,6 +357,7 @@ def under_pytorch() -> Iterator[Ask]:
             of=of,
             level=level,
             first=SINGLE,
+            dtypes=dtypes,
         )
         yield Ask(
             check="gradient",
@@ -329,5 +367,5 @@ def under_pytorch() -> Iterator[Ask]:
             of=real,
             level=level,
             first=SINGLE,
-            dtypes=DTYPES[:2],
+            dtypes=dtypes or DTYPES[:2],
         )

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ssm_conformance.case import Level, Recipe
-from ssm_conformance.cases._duality import GROUPS, ssd_inputs, update_inputs
+from ssm_conformance.cases._convolution_step import HALF_STATE as ROUNDED
+from ssm_conformance.cases._duality import GROUPS, SKIP, ssd_inputs, update_inputs
 from ssm_conformance.cases._duality import STEP as UPDATE
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._layers import (
@@ -37,14 +38,15 @@ from ssm_conformance.cases._linear import (
     diagonal_system,
     system_inputs,
 )
+from ssm_conformance.cases._mamba3 import GROUPS as TURNED
+from ssm_conformance.cases._mamba3 import PAIRS, siso_inputs
 from ssm_conformance.cases._mamba3 import STEP as SISO_STEP
 from ssm_conformance.cases._mamba3 import VALUE as SISO
-from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
 from ssm_conformance.cases._selective import STATE, fixed, halves
 from ssm_conformance.cases._short_convolution import OUTPUT, RESET, STEP_OUTPUT, conv_inputs
 from ssm_conformance.cases._short_convolution import step_inputs as conv_step_inputs
-from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.cases._step import HALF_STATE, step_inputs
 from ssm_conformance.draw import Draw
 
 Row = tuple[str, str, str, Level, dict[str, Any]]
@@ -54,10 +56,16 @@ _SINGLE: Final = ("float32",)
 _COMMON: Final = ("float32", "bfloat16")
 _CHEAP: Final = ("causal_conv1d", "causal_conv1d_update", "selective_state_update")
 """What costs little, and reads eight numbers of 16 bits at once: asked in bfloat16 as soon."""
-_FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step")
+_FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step", "s4d", "h3")
 """Operators that kernels of 16 bits are written for: asked in bfloat16 at full."""
 _LAST: Final = {"return_last_state": True}
 _POOL: Final = fixed([33, -1, 39, 0, 17], dtype="int32")
+_SERVED: Final = fixed([3, -1, 0], dtype="int32")
+"""A pool in 16 bits that is written in place, as an engine keeps it."""
+_LATE: Final = fixed([[0] * 64 + [1] * 6, [0] * 30 + [1] * 37 + [0] * 3], dtype="int32")
+"""Sequences that begin with a chunk of 64, and inside of the first and of the last."""
+_SLOW: Final = Draw((1, 2, 2053), "log_uniform", parameters={"low": 1e-4, "high": 1e-2, "sign": -1.0})
+"""Δ A of which something is left after a thousand steps."""
 
 
 def _steps() -> Iterator[Row]:
@@ -67,10 +75,18 @@ def _steps() -> Iterator[Row]:
     yield step, "layer-pool", STATE, "quick", step_inputs(5, 72, 16, slots=40, state_indices=_POOL)
     yield step, "layer-128-states", STATE, "quick", step_inputs(2, 200, 128, g=2)
     yield step, "layer-batch", STATE, "full", step_inputs(32, 1100, 16)
+    served: dict[str, Any] = {"state_indices": _SERVED, "inplace": True}
+    served["state"] = Draw((5, 72, 16), dtype="bfloat16")
+    yield step, "layer-served", HALF_STATE, "quick", step_inputs(3, 72, 16, **served)
     yield update, "layer", UPDATE, "quick", update_inputs(2, 10, 64, 128, g=2)
     yield update, "layer-heads", GROUPS, "quick", update_inputs(2, 80, 16, 16, g=8)
+    yield update, "layer-wide-skip", SKIP, "full", update_inputs(2, 2, 129, 16, D=Draw((2, 129)))
     yield "mamba3_siso_step", "layer", SISO_STEP, "quick", siso_step_inputs(2, 10, 64, 128, a=32, g=2)
+    yield "mamba3_siso_step", "layer-turned", PAIRS, "full", siso_step_inputs(2, 2, 8, 128, a=64)
+    yield "mamba3_siso_step", "layer-groups", TURNED, "full", siso_step_inputs(2, 16, 3, 6, a=2, g=8)
     yield "causal_conv1d_update", "layer", STEP_OUTPUT, "quick", conv_step_inputs(3, 1544, 4)
+    served["state"] = Draw((5, 72, 5), dtype="bfloat16")
+    yield "causal_conv1d_update", "layer-served", ROUNDED, "full", conv_step_inputs(3, 72, 4, **served)
 
 
 def _heads() -> Iterator[Row]:
@@ -89,9 +105,16 @@ def _heads() -> Iterator[Row]:
             "full",
             ssd_inputs(1, 70, 2, p, n, initial_states=Draw((1, 2, p, n))),
         )
+    yield "ssd", "layer-wide-skip", SKIP, "full", ssd_inputs(2, 70, 4, 129, 3, g=2, D=Draw((4, 129)))
     yield "mamba3_siso", "layer-64-128", SISO, "quick", siso_inputs(1, 70, 1, 64, 128, a=32)
     yield "mamba3_siso", "layer-heads", SISO, "quick", siso_inputs(1, 20, 32, 16, 16, a=4)
     yield "mamba3_siso", "layer-long", SISO, "full", siso_inputs(1, 261, 1, 64, 64, a=16)
+    yield "mamba3_siso", "layer-turned", PAIRS, "full", siso_inputs(1, 20, 2, 8, 128, a=64)
+    yield "mamba3_siso", "layer-groups", TURNED, "full", siso_inputs(2, 20, 16, 3, 6, a=2, g=8)
+    yield "mamba3_siso", "layer-segments", SISO, "full", siso_inputs(1, 2053, 2, 2, 4, adt=_SLOW)
+    packed: dict[str, Any] = {"initial": True, "seq_idx": _LATE, "g": 2}
+    yield "mamba3_siso", "layer-packed", SISO, "full", siso_inputs(2, 70, 2, 64, 32, a=16, **packed)
+    yield "mamba3_siso", "layer-plain", SISO, "full", siso_inputs(2, 70, 2, 64, 32, a=8, bare=True)
 
 
 def _filters() -> Iterator[Row]:
@@ -143,11 +166,15 @@ def _layers() -> Iterator[Row]:
     yield "s4d", "layer", S4D, "quick", s4d_inputs(1, 130, 70, 32, True) | _LAST
     yield "s4d", "layer-long", S4D, "full", s4d_inputs(1, 66, 1030, 4, True) | _LAST
     yield "lssl", "layer", LSSL, "quick", lssl_inputs(1, 66, 40, 32, 1) | _LAST
+    yield "lssl", "layer-outputs", LSSL, "full", lssl_inputs(2, 2, 20, 4, 70) | _LAST
+    yield "s5", "layer-modes", S5, "full", s5_inputs(2, 3, 20, 70, True) | _LAST
     # The oracle takes a matrix exponential of all inputs for each mode: seconds.
     yield "s5", "layer", S5, "full", s5_inputs(1, 66, 70, 8, True) | _LAST
     yield "h3", "layer", H3, "quick", h3_inputs(1, 72, 70, 72, 32, True)
     yield "h3", "layer-heads", H3, "quick", h3_inputs(1, 72, 40, 9, 8, True)
     yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, True)
+    yield "h3", "layer-wide-heads", H3, "full", h3_inputs(1, 66, 20, 2, 4, True)
+    yield "h3", "layer-projected", H3, "full", h3_inputs(2, 6, 20, 2, 4, True, out_proj=Draw((130, 6)))
     # Of 64 coefficients a tenth is granted, and what the first of 70 samples leaves is not more.
     yield "hippo_legs_compress", "layer", COMPRESS, "quick", {"f": Draw((66, 70)), "n": 32}
     yield "hippo_legs_compress", "layer-states", COMPRESS, "quick", {"f": Draw((6, 30)), "n": 64}

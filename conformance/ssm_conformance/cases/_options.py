@@ -65,12 +65,14 @@ STEP_ROWS: Final = (
 """The same for a step."""
 
 
-def _options(inputs: dict[str, Any], words: list[str], d: int, time: tuple[int, ...]) -> dict[str, Any]:
+def _options(
+    inputs: dict[str, Any], words: list[str], d: int, time: tuple[int, ...], least: float
+) -> dict[str, Any]:
     """What a scan and a step have in common: D, z, bias and softplus, each on its own."""
     del inputs["delta"]
     inputs["delta"] = Draw(time, "log_uniform", parameters={"low": 1e-3, "high": 0.3})
     if "bias" in words:
-        inputs["delta_bias"] = Draw((d,), "uniform", parameters={"low": -0.2, "high": 0.2})
+        inputs["delta_bias"] = Draw((d,), "uniform", parameters={"low": least, "high": 0.2})
     if "softplus" in words:
         inputs["delta_softplus"] = True
     if "zoh" in words:
@@ -102,6 +104,8 @@ class _Size:
         The first bounds of sequences by offsets; the last one is l.
     d, n
         Channels, a multiple of four, and states.
+    least
+        The least delta_bias: a step may be negative, and then the state grows.
     """
 
     kind: str
@@ -111,6 +115,7 @@ class _Size:
     offsets: tuple[int, ...]
     d: int = 4
     n: int = 2
+    least: float = -0.2
 
 
 _SHORT: Final = _Size("", 11, 3, 6, (0, 4, 4))
@@ -120,6 +125,13 @@ _WHOLE: Final = _Size("whole", 128, 64, 32, (0, 64, 64))
 """Whole blocks of any size up to 128, and sequences that begin with one."""
 _WIDE: Final = _Size("wide", 7, 3, 5, (0, 4, 4), d=68, n=33)
 """More channels, and more states, than a block."""
+_LARGE: Final = _Size("large", 150, 128, 65, (0, 70, 70), d=68, n=16, least=0.0)
+"""More channels than a block, as many states as kernels are compiled for, and more steps than two blocks."""
+_SINGLE: Final = _Size("single", 1, 0, 0, (0, 1, 1))
+"""One step, for which a kernel may have a path of its own."""
+_EMPTY: Final = _Size("empty", 0, 0, 0, (0, 0, 0))
+_SLOW: Final = {"low": 1e-2, "high": 1.0, "sign": -1.0}
+"""Rates of decay that leave something of every state from block to block."""
 
 
 def _scan(row: str, size: _Size = _SHORT, level: Level = "quick") -> Recipe:
@@ -130,7 +142,9 @@ def _scan(row: str, size: _Size = _SHORT, level: Level = "quick") -> Recipe:
     inputs = scan_inputs(
         b, d, l, n, complex_=complex_, gate="z" in words, feedthrough="D" in words, softplus=False
     )
-    inputs = _options(inputs, words, d, (b, d, l))
+    inputs = _options(inputs, words, d, (b, d, l), size.least)
+    if size is _LARGE and not complex_:
+        inputs["A"] = Draw((d, n), "log_uniform", parameters=_SLOW)
     inputs["B"], inputs["C"] = (_matrix(words, name, b, d, n, (l,), g) for name, g in (("B", 2), ("C", 4)))
     inputs["return_last_state"] = "last" in words
     if packed:
@@ -144,7 +158,8 @@ def _scan(row: str, size: _Size = _SHORT, level: Level = "quick") -> Recipe:
     name = "-".join(filter(None, [size.kind, "with", *words]))
     if size is _SHORT:
         return Recipe("selective_scan", name, inputs, OUTPUT, first=("float32",))
-    return Recipe("selective_scan", name, inputs, OUTPUT, level, dtypes=("float32",))
+    dtypes = ("float32", "bfloat16") if size is _LARGE else ("float32",)
+    return Recipe("selective_scan", name, inputs, OUTPUT, level, first=("float32",), dtypes=dtypes)
 
 
 def _step(row: str, size: _Size = _SHORT) -> Recipe:
@@ -153,7 +168,7 @@ def _step(row: str, size: _Size = _SHORT) -> Recipe:
     inputs = step_inputs(b, d, n, complex_="complex" in words, gate="z" in words, softplus=False)
     if "D" not in words:
         del inputs["D"]
-    inputs = _options(inputs, words, d, (b, d))
+    inputs = _options(inputs, words, d, (b, d), size.least)
     inputs["B"], inputs["C"] = (_matrix(words, name, b, d, n, (), g) for name, g in (("B", 2), ("C", 4)))
     if "pool" in words:
         inputs["state"] = Draw((5, d, n), complex="complex" in words)
@@ -171,5 +186,7 @@ SCAN: Final = (
     *(_scan(row, _LONG, "full") for row in SCAN_ROWS),
     *(_scan(row, _WHOLE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
     *(_scan(row, _WIDE, "quick" if row in _SOON else "full") for row in (*PLAIN_ROWS, *SCAN_ROWS)),
+    *(_scan(row, size, "full") for size in (_SINGLE, _EMPTY) for row in SCAN_ROWS),
+    *(_scan(row, _LARGE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
 )
 STEP: Final = (*(_step(row) for row in STEP_ROWS), *(_step(row, _WIDE) for row in STEP_ROWS))

@@ -188,6 +188,12 @@ def _nothings() -> Iterator[Row]:
     yield "selective_scan", "no-batch-wide", EDGE, "quick", scan_inputs(0, wide, 5, 2, constant="BC")
     yield "selective_scan", "no-steps-wide", EDGE, "quick", scan_inputs(2, wide, 0, 2)
     yield "selective_state_update", "no-batch-wide", EDGE, "quick", step_inputs(0, wide, 2)
+    none = fixed([], dtype="int32")
+    for kind, inplace in (("pool", False), ("pool-inplace", True)):
+        empty = step_inputs(0, 3, 2, slots=4, state_indices=none, inplace=inplace)
+        yield "selective_state_update", f"no-batch-{kind}", EDGE, "full", empty
+        empty = conv_step_inputs(0, 3, 4, slots=4, state_indices=none, inplace=inplace)
+        yield "causal_conv1d_update", f"no-batch-{kind}", EDGE, "full", empty
     yield "ssd", "no-batch-wide", EDGE, "quick", ssd_inputs(0, 5, wide, 1, 2)
     yield "ssd", "no-steps-wide", EDGE, "quick", ssd_inputs(2, 0, wide, 1, 2)
     yield "ssd_update", "no-batch-wide", EDGE, "quick", update_inputs(0, wide, 1, 2)
@@ -212,10 +218,14 @@ def _grids() -> Iterator[Row]:
     yield "ssd", "grid-of-rows", MANY, "full", ssd_inputs(many, 2, 1, 1, 1)
     yield "ssd", "grid-of-heads", MANY, "full", ssd_inputs(1, 2, many, 1, 1)
     yield "ssd_update", "grid-of-rows", MANY, "full", update_inputs(many, 1, 1, 1)
+    yield "ssd_update", "grid-of-heads", MANY, "full", update_inputs(1, many, 1, 1)
     yield "mamba3_siso", "grid-of-rows", MANY, "full", siso_inputs(many, 2, 1, 1, 2)
+    yield "mamba3_siso", "grid-of-heads", MANY, "full", siso_inputs(1, 2, many, 1, 2)
+    yield "mamba3_siso_step", "grid-of-rows", MANY, "full", siso_step_inputs(many, 1, 1, 2)
     yield "causal_conv1d", "grid-of-rows", MANY, "full", conv_inputs(many, 1, 3, 2)
     yield "causal_conv1d", "grid-of-channels", MANY, "full", conv_inputs(1, many, 3, 2)
     yield "causal_conv1d_update", "grid-of-rows", MANY, "full", conv_step_inputs(many, 1, 2)
+    yield "causal_conv1d_update", "grid-of-channels", MANY, "full", conv_step_inputs(1, many, 2)
 
 
 def _recipes() -> Iterator[Recipe]:

@@ -27,6 +27,7 @@ from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
 from ssm_conformance.mutants.defects.guards import GUARDS
 from ssm_conformance.mutants.defects.halves import HALVES
+from ssm_conformance.mutants.defects.large import LARGE
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.layer_sizes import LAYER_SIZES
@@ -103,6 +104,7 @@ TABLES: Final = (
     OPTIONAL,
     CROSSED,
     WHOLES,
+    LARGE,
     NUMBERS,
     PYTORCH,
     FAULTS,

@@ -9,9 +9,10 @@ import numpy as np
 
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.duality import Dual
+from ssm_conformance.mutants.kernels.duality import Dual, DualStep
 from ssm_conformance.mutants.kernels.layers import H3
 from ssm_conformance.mutants.kernels.mamba3 import Siso
+from ssm_conformance.mutants.kernels.modal import S4d
 from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -71,6 +72,53 @@ class _OneDecidesForAll(Honest):
                 if x is not None:
                     inputs[name] = _by_strides_of(x, np.empty(x.shape, x.dtype))
         return super().prepare(*args, **inputs)
+
+
+def _dense(x: Array) -> Array:
+    """What a kernel sees of x that takes it for contiguous."""
+    return _by_strides_of(x, np.empty(x.shape, x.dtype))
+
+
+class _ConstantsDense(Honest):
+    """B and C that are constant in time are read as if they were contiguous."""
+
+    def prepare(self, *args: Any, **inputs: Any) -> Problem:
+        constant = {name: _dense(inputs[name]) for name in ("B", "C") if inputs[name].ndim == 2}
+        return super().prepare(*args, **inputs | constant)
+
+
+class _SkipDense(Dual):
+    """A D of (h, p) is read as if it were contiguous."""
+
+    def inside(self, given: Mapping[str, Any]) -> dict[str, Array]:
+        D = given.get("D")
+        return super().inside(given if D is None or D.ndim == 1 else {**given, "D": _dense(D)})
+
+
+class _InitialDense(S4d):
+    """The initial state is read as if it were contiguous."""
+
+    def inside(self, primary: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        state = inputs.get("initial_state")
+        return super().inside(
+            primary, inputs if state is None else {**inputs, "initial_state": _dense(state)}
+        )
+
+
+class _HoldAlone(Honest):
+    """Where delta is not trained, nothing passes to A through the exact hold."""
+
+    def __init__(self) -> None:
+        self.frozen = False
+
+    def vjp(
+        self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: Problem | None, **inputs: Any
+    ) -> dict[str, Any]:
+        self.frozen = "delta" not in wrt
+        return super().vjp(cotangents, wrt, saved, **inputs)
+
+    def slope_modes(self, p: Problem, s: Array, dp: Array, held: Array) -> Array:
+        return super().slope_modes(p, s, dp, np.zeros_like(held) if self.frozen else held)
 
 
 class _InputAlone(Honest):
@@ -145,6 +193,26 @@ APART: Final = (
     _mutant(
         "ssd-output-alone-fails", None, "Without a cotangent of the final states the backward pass raises.",
         "gradient/apart-typical", _OutputAlone(),
+    ),
+    _mutant(
+        "constants-read-as-dense", 31, "B and C that are constant in time are read as if contiguous.",
+        "robustness/apart-constant", _ConstantsDense(),
+    ),
+    _mutant(
+        "ssd-skip-read-as-dense", 31, "A D of (h, p) is read as if it were contiguous.",
+        "robustness/apart-wide-skip", _SkipDense(),
+    ),
+    _mutant(
+        "ssd-step-skip-read-as-dense", 31, "A step reads a D of (h, p) as if it were contiguous.",
+        "robustness/apart-wide-skip", DualStep(_SkipDense()),
+    ),
+    _mutant(
+        "s4d-initial-read-as-dense", 31, "The initial state is read as if it were contiguous.",
+        "robustness/apart-initial", _InitialDense(),
+    ),
+    _mutant(
+        "hold-of-frozen-step", 17, "Where delta is not trained, nothing passes to A through the hold.",
+        "gradient/apart-zoh", _HoldAlone(),
     ),
 )  # fmt: skip
 """Defects of one thing alone."""

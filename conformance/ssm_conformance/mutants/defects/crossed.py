@@ -1,4 +1,4 @@
-"""Mutants of an option that is lost where a call is wide or long, or where a filter has another width."""
+"""Mutants of an option that is lost in wide, long or single-step calls, or with a filter of few taps."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ class _Dual(_Losing, Dual):
     pass
 
 
+class _Scan(_Losing, Honest):
+    pass
+
+
 class _Siso(_Losing, SisoAdjoint):
     pass
 
@@ -78,6 +82,17 @@ class _H3(_Losing, H3):
 
 class _Lssl(_Losing, Lssl):
     pass
+
+
+class _PoolOfNoRow(Step):
+    """Where there is no row the pool comes back as zeros."""
+
+    def held(self, state: Any, new: Array, inplace: bool) -> Any:
+        return super().held(state, new if self.rows else np.zeros_like(new), inplace)
+
+    def rows_and_slots(self, state_indices: Array | None, b: int) -> tuple[Array, Array]:
+        self.rows = b
+        return super().rows_and_slots(state_indices, b)
 
 
 class _StatesOfBlock(Honest):
@@ -184,6 +199,10 @@ def _long(name: str) -> Taken:
     return lambda given: bool(given[name].shape[-1] > CHUNK)
 
 
+def _of(name: str, axis: int, steps: int) -> Taken:
+    return lambda given: bool(given[name].shape[axis] == steps)
+
+
 def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kernel: Kernel) -> Mutant:
     return Mutant(name, failure, summary, rejected_by, kernel, only=("float32",))
 
@@ -272,6 +291,11 @@ CROSSED: Final = (
         "value/taps-3-with-activation-seq_idx", _Convolution("seq_idx", _OF_FOUR),
     ),
     _mutant(
+        "conv1d-resets-of-long-filters", 27, "Filters of more than eight taps see no reset.",
+        "value/taps-9-with-activation-seq_idx",
+        _Convolution("seq_idx", lambda given: given["weight"].shape[1] > 8),
+    ),
+    _mutant(
         "conv1d-step-activation-of-other-taps", None, "Filters of any width but four are always activated.",
         "value/taps-2-with-bias", ShortConvolutionStep(_ActivationOfOtherTaps()),
     ),
@@ -311,5 +335,50 @@ CROSSED: Final = (
         "lssl-rule-of-few-channels", None, "More than 16 channels take Tustin's rule.",
         "value/large-zoh", _Lssl("discretization", _wide("u", 1)),
     ),
+    _mutant(
+        "single-step-begins", 23, "A scan of one step does not read its initial state.",
+        "value/single-with-bias-softplus-initial-seq_idx-C-constant", _Scan("initial_state", _of("u", 2, 1)),
+    ),
+    _mutant(
+        "single-step-by-euler", 23, "A scan of one step has no exact hold.",
+        "value/single-with-bias-last-zoh-C-grouped", _Scan("b_discretization", _of("u", 2, 1)),
+    ),
+    _mutant(
+        "single-step-ungated", 23, "A scan of one step has no gate.",
+        "value/single-with-z-softplus-last-B-grouped-C-constant", _Scan("z", _of("u", 2, 1)),
+    ),
+    _mutant(
+        "ssd-single-step-begins", 23, "SSD of one step does not read its initial states.",
+        "value/single-with-z-softplus-initial", _Dual("initial_states", _of("x", 1, 1)),
+    ),
+    _mutant(
+        "ssd-single-step-unlimited", 23, "SSD of one step does not clamp Δ.",
+        "value/single-with-z-bias-limits-last", _Dual("dt_limit", _of("x", 1, 1)),
+    ),
+    _mutant(
+        "ssd-no-step-begins", 23, "Where l = 0 the final states are zero.",
+        "value/empty-with-D-limits-initial-groups-last", _Dual("initial_states", _of("x", 1, 0)),
+    ),
+    _mutant(
+        "mamba3-single-step-begins", 23, "Mamba-3 of one step does not read the key before it.",
+        "value/single-with-z-angle_state-k_state-v_state", _Siso("k_state", _of("v", 1, 1)),
+    ),
+    _mutant(
+        "conv1d-single-step-begins", 23, "A convolution of one step does not read its initial state.",
+        "value/single-with-bias-activation-initial_state-seq_idx-return_last_state",
+        _Convolution("initial_state", _of("x", 2, 1)),
+    ),
+    _mutant(
+        "s4d-single-step-begins", 23, "One step does not read its initial state.",
+        "value/single-with-initial_state", _S4d("initial_state", _of("u", 2, 1)),
+    ),
+    _mutant(
+        "s5-no-step-begins", 23, "Where l = 0 the last state is zero.",
+        "value/empty-with-D-initial_state-return_last_state", _S5("initial_state", _of("u", 2, 0)),
+    ),
+    _mutant(
+        "step-pool-of-no-row", 23, "Where there is no row the pool comes back as zeros.",
+        "robustness/no-batch-pool", _PoolOfNoRow(Honest()),
+    ),
 )  # fmt: skip
-"""Defects of an option in large calls."""
+"""Defects of an option in large calls, and in those of one step and of none."""

@@ -11,7 +11,7 @@ from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.duality import Dual, DualStep
-from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint
+from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
 from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.step import Step
@@ -52,9 +52,12 @@ class _Dual(Dual):
 
 
 class _Siso(SisoAdjoint):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
     def one_step(self, p: Mapping[str, Array], t: int, states: list[Array]) -> tuple[Array, list[Array]]:
         y, after = super().one_step(p, t, states)
-        return _first(y, 0), after
+        return _first(y, self.axis), after
 
 
 class _Convolution(ShortConvolution):
@@ -77,7 +80,10 @@ GRIDS: Final = (
     _mutant("ssd-rows-beyond-axis", "rows", "grid-of-rows", _Dual(0)),
     _mutant("ssd-heads-beyond-axis", "heads", "grid-of-heads", _Dual(2)),
     _mutant("ssd-step-rows-beyond-axis", "rows of a step", "grid-of-rows", DualStep(_Dual(0))),
-    _mutant("mamba3-rows-beyond-axis", "rows", "grid-of-rows", _Siso()),
+    _mutant("ssd-step-heads-beyond-axis", "heads of a step", "grid-of-heads", DualStep(_Dual(2))),
+    _mutant("mamba3-rows-beyond-axis", "rows", "grid-of-rows", _Siso(0)),
+    _mutant("mamba3-heads-beyond-axis", "heads", "grid-of-heads", _Siso(1)),
+    _mutant("mamba3-step-rows-beyond-axis", "rows of a step", "grid-of-rows", SisoAdjointStep(_Siso(0))),
     _mutant("conv1d-rows-beyond-axis", "rows", "grid-of-rows", _Convolution(0)),
     _mutant("conv1d-channels-beyond-axis", "channels", "grid-of-channels", _Convolution(1)),
     _mutant(
@@ -85,6 +91,12 @@ GRIDS: Final = (
         "rows of a step",
         "grid-of-rows",
         ShortConvolutionStep(_Convolution(0)),
+    ),
+    _mutant(
+        "conv1d-step-channels-beyond-axis",
+        "channels of a step",
+        "grid-of-channels",
+        ShortConvolutionStep(_Convolution(1)),
     ),
 )
 """Defects beyond a grid."""

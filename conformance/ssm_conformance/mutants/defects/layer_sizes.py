@@ -228,6 +228,24 @@ class _ConvOfChannelsLast(ShortConvolution):
         return super().__call__(**{**given, "x": _without_last_channels(x) if _channels_last(x) else x})
 
 
+class _PackedChannelsLast(ShortConvolution):
+    """The path for channels last, of 64 and more, sees no reset."""
+
+    def __call__(self, **given: Any) -> Any:
+        lost = _channels_last(given["x"]) and given["x"].shape[1] >= BLOCK
+        return super().__call__(**{name: x for name, x in given.items() if not (lost and name == "seq_idx")})
+
+
+class _ScanOfPackedChannelsLast(Honest):
+    """The path for 16 states and u with channels last sees no reset."""
+
+    def prepare(self, u: Any, *rest: Any, **inputs: Any) -> Problem:
+        p = super().prepare(u, *rest, **inputs)
+        if _channels_last(u) and p.A.shape[1] == 16:
+            p.reset[...] = False
+        return p
+
+
 def _mutant(name: str, failure: int | None, summary: str, rejected_by: str, kernel: Kernel) -> Mutant:
     return Mutant(name, failure, summary, rejected_by, kernel, only=("float32",))
 
@@ -257,6 +275,15 @@ LAYER_SIZES: Final = (
     _mutant(
         "channels-last-block-lost", 5, "16 states, channels last: those in whole blocks of 64 are read.",
         "robustness/transposed-layer", _ScanOfChannelsLast(),
+    ),
+    _mutant(
+        "channels-last-not-reset", 27, "16 states, channels last: the state leaks into the next sequence.",
+        "robustness/transposed-large-with-D-bias-last-seq_idx-zoh-B-grouped-C-grouped",
+        _ScanOfPackedChannelsLast(),
+    ),
+    _mutant(
+        "conv1d-channels-last-not-reset", 27, "64 channels, which come last: no reset is seen.",
+        "robustness/transposed-layer-packed", _PackedChannelsLast(),
     ),
     _mutant(
         "step-last-channels-unwritten", 8, "Of 1024 channels of a step those in whole blocks are written.",
