@@ -102,17 +102,25 @@ def beside_in_short(data: dict[str, Any]) -> str:
 
 def _judged_and_measured(data: dict[str, Any]) -> list[str]:
     """What the suite said of kernels on a GPU, and where and how they were timed."""
-    counted = ", ".join(
-        f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']}"
-        for row in data["conformance"]["outcome"]
+    judged = data["conformance"]
+    others = "".join(
+        f" With Triton {other['triton']}: {_passed(other)} ({other['counted']})."
+        for other in judged.get("also", ())
     )
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     limits = data["ceilings"]
     return [
-        f"Passed of judged: {counted}. "
-        f"(`{data['conformance']['command']}`; {data['conformance']['counted']}.)",
+        f"Passed of judged: {_passed(judged)}. (`{judged['command']}`; {judged['counted']}.){others}",
         "",
         f"{data['device']}; {versions}; {limits['copy_TB_per_s']:.2f}e12 bytes copied and "
         f"{limits['exp2_per_s'] / 1e12:.2f}e12 exponentials a second in that run. `{data['command']}` at "
         f"{data['commit'][:7]}.",
     ]
+
+
+def _passed(judged: dict[str, Any]) -> str:
+    """Operators and dtypes, each with how many cases passed of how many."""
+    return ", ".join(
+        f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']}"
+        for row in judged["outcome"]
+    )

@@ -27,6 +27,9 @@ __all__ = [
 UNJUDGED_VARIABLE: Final = "SSM_TRITON_UNJUDGED"
 """Set to 1 in the environment: claim what the suite has not judged with this Triton or on such a GPU."""
 
+JUDGED: Final = ("3.6", "3.9")
+"""Versions of Triton with which the suite has judged products of matrices at level full, on a GPU."""
+
 _DTYPES = ("float16", "float32", "float64")
 _BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")
 _POOL = ("mixed_dtypes", "long_state", "state_indices", "inplace")
@@ -134,16 +137,16 @@ def products_unjudged(device: str) -> str:
     """Why products of matrices are not claimed here; "" if they are.
 
     Triton's compiler got some of them wrong without a word (docs/kernels.md); those that are launched were
-    found right with 3.6 and on compute capability 9.0. Earlier GPUs have plainer products.
+    found right with these versions and on compute capability 9.0. Earlier GPUs have plainer products.
     """
     import triton
 
     capability = torch.cuda.get_device_capability(device)
-    judged = triton.__version__.startswith("3.6.") and capability <= (9, 0)
+    judged = ".".join(triton.__version__.split(".")[:2]) in JUDGED and capability <= (9, 0)
     if judged or os.environ.get(UNJUDGED_VARIABLE) == "1":
         return ""
     return (
-        "it was judged with Triton 3.6 and up to compute capability 9.0, and here are "
+        f"it was judged with Triton {' and '.join(JUDGED)} and up to compute capability 9.0, and here are "
         f"{triton.__version__} and {capability[0]}.{capability[1]}; {UNJUDGED_VARIABLE}=1 in the environment "
         "claims it, and `ssm-spec conform triton --op ssd --level full` then judges it here"
     )
