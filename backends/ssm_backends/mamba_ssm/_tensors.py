@@ -147,7 +147,10 @@ def sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mappin
     # A graph is traced once, and PyTorch warns of a memory that it looks through.
     if torch.compiler.is_compiling():
         return _sized(found, shapes)
-    return _remembered(found, shapes)
+    try:
+        return _remembered(found, shapes)
+    except TypeError:  # a trace leaves sizes open, which have no hash
+        return _sized(found, shapes)
 
 
 def _sized(found: tuple[tuple[str, tuple[int, ...]], ...], shapes: str) -> Mapping[str, int]:
