@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssm_backends import ArgumentError
 from ssm_backends.transforms import is_traced
+from ssm_torch.exponential import exponential
 from ssm_torch.functions import held_step
 from ssm_torch.precision import not_cast_down
 
@@ -33,20 +34,8 @@ def discretize_zoh(A: Tensor, B: Tensor, delta: Tensor, *, diagonal: bool = Fals
         return torch.exp(step * A), held_step(step, A).unsqueeze(-1) * B
     n, m = B.shape[-2:]
     top = delta[..., None, None] * torch.cat([A, B], dim=-1)
-    exponential = _exponential(torch.nn.functional.pad(top, (0, 0, 0, m)))
-    return exponential[..., :n, :n].contiguous(), exponential[..., :n, n:].contiguous()
-
-
-def _exponential(X: Tensor) -> Tensor:
-    """exp(X) of (*s, n, n), never of one matrix alone.
-
-    For a single float32 matrix with 0.05 < ‖X‖₁ < 0.58, torch.matrix_exp takes a polynomial
-    of too low a degree and is wrong by up to 3e-5 (PyTorch 2.13 on a CPU; the conformance
-    suite found it). The same matrix in a batch of two is right to the last bits.
-    """
-    if X.shape[:-2].numel() != 1:
-        return torch.matrix_exp(X)
-    return torch.matrix_exp(torch.stack([X, X]))[0]
+    found = exponential(torch.nn.functional.pad(top, (0, 0, 0, m)))
+    return found[..., :n, :n].contiguous(), found[..., :n, n:].contiguous()
 
 
 @not_cast_down
