@@ -7,7 +7,9 @@ Fréchet derivative L, read off a block-triangular exponential:
 
     exp([[Xᴴ, G], [0, Xᴴ]]) = [[·, L(Xᴴ, G)], [0, ·]]   (Higham, Functions of Matrices, (3.16)),
 
-and dX = L(Xᴴ, G) for the cotangent G of exp(X). Complex matrices enter as real ones of twice the size.
+and dX = L(Xᴴ, G) for the cotangent G of exp(X). It is linear in G, and taken of a G of norm one: to halve
+the block until a large G is small takes as many bits from X. Complex matrices enter as real ones of twice
+the size.
 """
 
 from __future__ import annotations
@@ -56,11 +58,13 @@ def zoh_dense_gradients(
     doubled = np.zeros((len(delta), 2 * size, 2 * size))
     doubled[:, :size, :size] = doubled[:, size:, size:] = adjoint
     exponent, usable = _finite(doubled, delta)
-    # The cotangent is not multiplied by Δ.
+    # The cotangent is not multiplied by Δ, but brought to norm one.
     scale = np.ones_like(doubled) * delta[:, None, None]
     finite_G = np.all(np.isfinite(G), axis=(-2, -1))
-    exponent[:, :size, size:] = np.where((usable & finite_G)[:, None, None], G, 0.0)
-    scale[:, :size, size:] = 1.0
+    G = np.where((usable & finite_G)[:, None, None], G, 0.0)
+    of_G = _power_of_two(np.max(np.sum(np.abs(G), axis=-2), axis=-1, initial=0.0))[:, None, None]
+    exponent[:, :size, size:] = G
+    scale[:, :size, size:] = 1.0 / of_G
     found = _exponential(exponent, scale, arithmetic)
     corner = (slice(None), slice(0, size), slice(size, None))
     asked = ORACLE if arithmetic is None else arithmetic
@@ -69,9 +73,11 @@ def zoh_dense_gradients(
     if arithmetic is not None:
         levels = [level[:, :size, :size] for level in found.levels]
         X = np.where(usable[:, None, None], delta[:, None, None] * adjoint, 0.0)
-        judged &= reached_backwards(X, levels, exponent[corner]) < arithmetic.largest
+        judged &= reached_backwards(X, levels, G) < arithmetic.largest
     dX = Parts(
-        *layout.complexify(found.value[corner], found.own[corner], found.bound[corner], usable),
+        *layout.complexify(
+            of_G * found.value[corner], of_G * found.own[corner], of_G * found.bound[corner], usable
+        ),
         np.broadcast_to(judged[:, None, None], G.shape),
     )
     dX_A, dX_B = layout.blocks(dX)
@@ -126,6 +132,12 @@ class _Layout:
         if not self.complex:
             return Parts(value, bound, own, judged)
         return Parts(complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2])
+
+
+def _power_of_two(size: Float) -> Float:
+    """The greatest one that a size reaches, and whose inverse is a number; one where it is zero."""
+    _, exponent = np.frexp(size)
+    return np.where(size > 0, np.ldexp(1.0, np.maximum(exponent - 1, -1022)), 1.0)
 
 
 def _finite(M: Float, delta: Float) -> tuple[Float, Array]:

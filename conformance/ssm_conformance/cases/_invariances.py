@@ -214,13 +214,12 @@ def placements() -> Iterator[Ask]:
 def one_by_one() -> Iterator[Ask]:
     """One input differentiated in, one cotangent given; one call after the other in the same arrays."""
     yield from _soon_and_later("gradient", "gradients_apart", "apart", APART)
-    # What a matrix exponential may do with large numbers leaves the range: those are not asked.
     yield Ask(
         check="gradient",
         method="scaled_cotangents",
         variant="scaled",
         clause=SCALED,
-        of={op: names[:1] for op, names in EVERY.items() if not op.startswith("discretize")},
+        of={op: names[:1] for op, names in EVERY.items()} | {"lssl": ("typical", "zoh")},
         dtypes=SINGLE,
     )
     yield from _soon_and_later("robustness", "reused", "reused", NOW)

@@ -72,6 +72,20 @@ class _DerivativeCommutes(ZeroOrderHold):
         return self.exponential(M) @ direction
 
 
+class _HalvedForDirection(ZeroOrderHold):
+    """The matrix is halved until the direction is small too, and loses as many bits."""
+
+    def derivative(self, M: Array, direction: Array) -> Array:
+        block = np.block([[M, direction], [np.zeros_like(M), M]])
+        norm = np.abs(block).sum(-2).max(initial=0)
+        halvings = max(0, int(np.ceil(np.log2(norm)))) if norm > 0 else 0
+        found = self.exponential(block / 2**halvings)
+        for _ in range(halvings):
+            found = found @ found
+        k = M.shape[-1]
+        return np.asarray(found[..., :k, k:])
+
+
 class _StepSeesStateOnly(ZeroOrderHold):
     def through_products(self, system: System, G_M: Array, G_N: Array, diagonal: bool) -> System:
         dA, dB, _ = super().through_products(system, G_M, G_N, diagonal)
@@ -193,6 +207,14 @@ DISCRETISATION: Final = (
         "exp is differentiated as if A and its change commuted.",
         "gradient/dense",
         _DerivativeCommutes(),
+    ),
+    _zoh(
+        "halved-for-cotangent",
+        None,
+        "Backwards the matrix is halved until a large cotangent is small too, and loses as many bits.",
+        "gradient/scaled-dense",
+        _HalvedForDirection(),
+        only=("float32",),
     ),
     _zoh(
         "step-sees-state-only",

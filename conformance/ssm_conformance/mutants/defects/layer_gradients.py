@@ -54,6 +54,16 @@ class _HoldOfManyThroughInput(TorchLssl):
         return A_bar, B_bar
 
 
+class _DerivativeOfPyTorch(TorchLssl):
+    """PyTorch's exponential halves matrix and cotangent until both are small."""
+
+    def exponential(self, X: Tensor) -> Tensor:
+        import torch
+
+        found: Tensor = torch.linalg.matrix_exp(X)
+        return found
+
+
 class _BetweenChunks(TorchLssl):
     """Of 64 channels and more, the gradient of Ā leaves out the steps at which chunks of 128 begin."""
 
@@ -118,6 +128,11 @@ LAYER_GRADIENTS: Final = (
     _mutant(
         "lssl-hold-of-many-through-input", "Of more than 16 states, dΔ leaves out what comes by exp(ΔA).",
         "gradient/layer-zoh-of-one-sign", _HoldOfManyThroughInput(), only=("float32",),
+    ),
+    _mutant(
+        "lssl-exponential-halved-for-cotangent",
+        "Backwards the matrix is halved until a large cotangent is small too, and loses as many bits.",
+        "gradient/scaled-zoh", _DerivativeOfPyTorch(), only=("float32",),
     ),
     _mutant(
         "lssl-decay-between-chunks",

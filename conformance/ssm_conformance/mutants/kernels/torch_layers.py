@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from math import factorial
+from math import factorial, frexp
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssm_backends import Arrays, TorchArrays
@@ -78,12 +78,26 @@ class TorchLssl(TorchLayer):
         step, B = self.held(delta), p["B"][..., None]
         if rule == "zoh":
             top = torch.cat([delta * p["A"], step * B], -1)
-            found = torch.linalg.matrix_exp(torch.cat([top, torch.zeros_like(top[:, :1])], -2))
+            found = self.exponential(torch.cat([top, torch.zeros_like(top[:, :1])], -2))
             return found[:, :n, :n], found[:, :n, n]
         alpha = ALPHA[rule]
         eye = torch.eye(n, dtype=torch.float64, device=delta.device)
         A_bar = torch.linalg.solve(eye - alpha * delta * p["A"], eye + (1 - alpha) * delta * p["A"])
         return A_bar, torch.linalg.solve(eye - alpha * step * p["A"], step * B)[..., 0]
+
+    def exponential(self, X: Tensor) -> Tensor:
+        """exp(X) of (d, k, k): a series and squarings, which autograd goes back through."""
+        import torch
+
+        _, halvings = frexp(float(X.detach().abs().sum(-2).amax()) if X.numel() else 0.0)
+        small = X / 2 ** max(halvings, 0)
+        term = total = torch.eye(X.shape[-1], dtype=X.dtype, device=X.device).expand_as(X)
+        for k in range(1, 20):
+            term = term @ small / k
+            total = total + term
+        for _ in range(halvings):
+            total = total @ total
+        return total
 
     def taken(self, A_bar: Tensor, t: int) -> Tensor:
         """Ā as step t takes it, (d, n, n)."""
