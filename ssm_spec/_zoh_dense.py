@@ -14,7 +14,7 @@ the size.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ssm_spec._roundoff import ORACLE, Arithmetic
 from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._systems import Parts
 from ssm_spec._validate import Array, Float
+
+LEAST_SCALE: Final = 2.0**-900
+"""Of a cotangent: a product of 2⁹⁰⁰ is still taken apart without overflow."""
 
 
 def zoh_dense(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None) -> tuple[Parts, Parts]:
@@ -50,6 +53,7 @@ def zoh_dense_gradients(
 
     With dX the gradient of the augmented Δ[A, B]: dA = Δ dX_A, dB = Δ dX_B, dΔ = Re Σ conj([A, B]) dX.
     """
+    asked = ORACLE if arithmetic is None else arithmetic
     layout = _Layout(A, B)
     rows = layout.augmented(A, B)
     adjoint = np.swapaxes(rows, -1, -2)
@@ -62,12 +66,11 @@ def zoh_dense_gradients(
     scale = np.ones_like(doubled) * delta[:, None, None]
     finite_G = np.all(np.isfinite(G), axis=(-2, -1))
     G = np.where((usable & finite_G)[:, None, None], G, 0.0)
-    of_G = _power_of_two(np.max(np.sum(np.abs(G), axis=-2), axis=-1, initial=0.0))[:, None, None]
+    of_G = _power_of_two(np.max(np.sum(np.abs(G), axis=-2), axis=-1, initial=0.0), asked)[:, None, None]
     exponent[:, :size, size:] = G
     scale[:, :size, size:] = 1.0 / of_G
     found = _exponential(exponent, scale, arithmetic)
     corner = (slice(None), slice(0, size), slice(size, None))
-    asked = ORACLE if arithmetic is None else arithmetic
     usable = usable & finite_G
     judged = usable & found.in_range
     if arithmetic is not None:
@@ -134,10 +137,14 @@ class _Layout:
         return Parts(complex_form(value), modulus_form(bound), modulus_form(own), judged[..., 0::2, 0::2])
 
 
-def _power_of_two(size: Float) -> Float:
-    """The greatest one that a size reaches, and whose inverse is a number; one where it is zero."""
+def _power_of_two(size: Float, arithmetic: Arithmetic) -> Float:
+    """The greatest one that a size reaches; one where it is zero.
+
+    None below what is flushed, and none whose inverse cannot be split in two.
+    """
     _, exponent = np.frexp(size)
-    return np.where(size > 0, np.ldexp(1.0, np.maximum(exponent - 1, -1022)), 1.0)
+    _, least = np.frexp(max(arithmetic.eta, LEAST_SCALE))
+    return np.where(size > 0, np.ldexp(1.0, np.maximum(exponent, least) - 1), 1.0)
 
 
 def _finite(M: Float, delta: Float) -> tuple[Float, Array]:

@@ -65,3 +65,33 @@ def test_reach_follows_every_path_and_no_other() -> None:
     chain = np.diag(np.ones(6), -1)
     np.testing.assert_array_equal(reachable(chain), np.tril(np.ones((7, 7))))
     np.testing.assert_array_equal(reachable(np.zeros((4, 4))), np.eye(4))
+
+
+@pytest.mark.parametrize("power", [-960, -40, 40, 900])
+def test_a_hold_s_gradient_and_its_bound_are_linear_in_the_cotangent(power: int) -> None:
+    """Whatever its size; its underflow alone stays where it is."""
+    rng = np.random.default_rng(0)
+    A, B, delta = rng.standard_normal((3, 5, 5)), rng.standard_normal((3, 5, 2)), rng.random(3)
+    cotangents = {"A_bar": rng.standard_normal(A.shape), "B_bar": rng.standard_normal(B.shape)}
+    arithmetic = ssm_spec.Arithmetic(compute="float64", io="float64")
+
+    def gradients(scale: float) -> dict[str, ssm_spec.Bounded]:
+        scaled = {name: scale * G for name, G in cotangents.items()}
+        return ssm_spec.discretize_zoh_vjp_bounds(scaled, arithmetic=arithmetic, A=A, B=B, delta=delta)
+
+    scale = 2.0**power
+    for name, one in gradients(1.0).items():
+        found = gradients(scale)[name]
+        assert found.judged.all()
+        assert np.array_equal(found.value, scale * one.value)
+        assert np.all(found.bound <= 1.001 * scale * one.bound + 2.0**-1000)
+
+
+def test_no_cotangent_and_hardly_any_leave_no_gradient_unjudged() -> None:
+    given = {"A": np.full((2, 3, 3), -0.1), "B": np.ones((2, 3, 1)), "delta": np.ones(2)}
+    for size in (0.0, 5e-324, 1e-307):
+        cotangents = {"A_bar": np.full((2, 3, 3), size), "B_bar": np.full((2, 3, 1), size)}
+        for compute in ("float32", "float64"):
+            arithmetic = ssm_spec.Arithmetic(compute=compute)
+            found = ssm_spec.discretize_zoh_vjp_bounds(cotangents, arithmetic=arithmetic, **given)
+            assert all(x.judged.all() and (x.bound < 1e-30).all() for x in found.values())
