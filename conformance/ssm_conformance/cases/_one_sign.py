@@ -78,7 +78,7 @@ def _rows() -> Iterator[Row]:
     yield "lssl", "layer", LSSL, "quick", lssl_inputs(1, 66, 40, 32, 1) | {"A": _growing(66, 32, 32)}
     long = lssl_inputs(1, 66, 1030, 4, 1) | {"A": _growing(66, 4, 4, rate=1 / 32)}
     yield "lssl", "layer-long", LSSL, "full", long
-    # An exponential's derivative is that of a matrix with the cotangent beside it, which small C keep small.
+    # Small C keep the cotangent of the exponential small: a large one is asked about by itself.
     C = Draw((34, 2, 17), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
     hold = {"A": _growing(34, 17, 17, rate=1 / 16), "C": C, "discretization": "zoh"}
     yield "lssl", "layer-zoh", LSSL, "quick", lssl_inputs(1, 34, 130, 17, 2) | hold
