@@ -83,7 +83,7 @@ def test_a_step_that_the_first_backend_cannot_take_at_all_is_told(install: Insta
     install(PLUGIN.format(name="acme0", ops=""), name="acme0", module="acme0_plugin")
     with (
         use("acme0", "torch"),
-        pytest.warns(FallbackWarning, match="not by 'acme0': it does not have the op"),
+        pytest.warns(FallbackWarning, match="not by 'acme0': causal_conv1d_update is not claimed"),
     ):
         mamba_ssm.causal_conv1d_update(**step_of())
 

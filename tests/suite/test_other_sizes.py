@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssm_backends import Backend, NumpyArrays, Op
+from ssm_backends import Backend, Op, TorchArrays
 from ssm_conformance.cases import catalogue
 from ssm_conformance.checks.other_sizes import doubled, one_row, shorter
 from ssm_conformance.checks.subject import Subject
@@ -24,7 +24,7 @@ def subject_of(name: str, **claims: Any) -> Subject:
     case = COMPILED[name]
     features = tuple(case.operator.features)
     op = Op(lambda **inputs: None, **{"dtypes": ("float32",), "features": features} | claims)
-    arrays = NumpyArrays()
+    arrays = TorchArrays("cpu")  # a pool may be of bfloat16, which NumPy does not have
     return Subject(case, Backend(name="x", version="0", arrays=arrays, ops={case.op: op}), op, arrays)
 
 
