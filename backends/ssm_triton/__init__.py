@@ -28,7 +28,7 @@ UNJUDGED_VARIABLE: Final = "SSM_TRITON_UNJUDGED"
 """Set to 1 in the environment: claim what the suite has not judged with this Triton or on such a GPU."""
 
 JUDGED: Final = ("3.6", "3.9")
-"""Versions of Triton with which the suite has judged products of matrices at level full, on a GPU."""
+"""Versions of Triton with which the suite has judged products of matrices on a GPU (docs/kernels.md)."""
 
 _DTYPES = ("float16", "float32", "float64")
 _BOTH = ("complex", "mixed_dtypes", "grouped", "zoh")

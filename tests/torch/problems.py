@@ -1,8 +1,8 @@
-"""Calls of the scan as tensors, and what the suite says to their results and gradients."""
+"""Calls of the scan, of its step and of systems as tensors, and what the suite says to their results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -73,3 +73,29 @@ def judged(call: dict[str, Any], scan: Callable[..., Any] = selective_scan) -> N
     assert_conforms(
         "selective_scan", outputs, gradients=gradients, cotangents=cotangents, arithmetic=arithmetic, **call
     )
+
+
+def same_bits(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+def system(s: tuple[int, ...], n: int, diagonal: bool, kind: torch.dtype) -> dict[str, Any]:
+    torch.manual_seed(n)
+    A = torch.randn(*s, n, dtype=kind) if diagonal else torch.randn(*s, n, n, dtype=kind)
+    B = torch.randn(*s, n, 2, dtype=kind)
+    return {"A": A, "B": B, "delta": torch.rand(s), "diagonal": diagonal}
+
+
+def step(slots: Sequence[int], pool: int, kind: torch.dtype = torch.float32, **more: Any) -> dict[str, Any]:
+    """One step of the rows that have these slots, in a pool of so many."""
+    b, d, n = len(slots), 6, 4
+    scan = draw_call(b, d, 1, n, kind=kind, groups=(2, 3))
+    del scan["initial_state"], scan["return_last_state"]
+    now = {name: scan[name][..., 0] for name in ("u", "delta", "z", "B", "C")}
+    return {
+        **scan,
+        **now,
+        "state": torch.randn(pool, d, n, dtype=kind),
+        "state_indices": torch.tensor(slots),
+        **more,
+    }

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from ssm_backends import ArgumentError
 from ssm_torch import (
@@ -30,7 +27,7 @@ from ssm_torch import (
 from ssm_torch.duality.states import states_around
 from ssm_torch.resets import sum_from_resets
 
-from .problems import draw_call
+from .problems import draw_call, same_bits, step, system
 
 Function = Callable[..., Any]
 KINDS = pytest.mark.parametrize("kind", [torch.float32, torch.complex64])
@@ -68,38 +65,12 @@ def results(function: Function, inputs: dict[str, Any]) -> list[Tensor]:
     return [*outputs, *torch.autograd.grad(outputs, list(leaves.values()), cotangents)]
 
 
-def same_bits(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
-
-
-def system(s: tuple[int, ...], n: int, diagonal: bool, kind: torch.dtype) -> dict[str, Any]:
-    torch.manual_seed(n)
-    A = torch.randn(*s, n, dtype=kind) if diagonal else torch.randn(*s, n, n, dtype=kind)
-    B = torch.randn(*s, n, 2, dtype=kind)
-    return {"A": A, "B": B, "delta": torch.rand(s), "diagonal": diagonal}
-
-
 def kernel(d: int, n: int, length: int, paired: bool) -> dict[str, Any]:
     torch.manual_seed(n)
     P, Q, B, C = (torch.randn(d, n, dtype=torch.complex64) for _ in range(4))
     modes = torch.complex(-torch.rand(d, n), torch.randn(d, n))
     vectors = {"Lambda": modes, "P": P, "Q": Q, "B": B, "C": C}
     return {"delta": torch.rand(d) / 8, **vectors, "length": length, "paired": paired}
-
-
-def step(slots: Sequence[int], pool: int, kind: torch.dtype = torch.float32, **more: Any) -> dict[str, Any]:
-    """One step of the rows that have these slots, in a pool of so many."""
-    b, d, n = len(slots), 6, 4
-    scan = draw_call(b, d, 1, n, kind=kind, groups=(2, 3))
-    del scan["initial_state"], scan["return_last_state"]
-    now = {name: scan[name][..., 0] for name in ("u", "delta", "z", "B", "C")}
-    return {
-        **scan,
-        **now,
-        "state": torch.randn(pool, d, n, dtype=kind),
-        "state_indices": torch.tensor(slots),
-        **more,
-    }
 
 
 @KINDS
@@ -201,60 +172,6 @@ def test_a_slot_outside_the_pool_is_refused_from_a_graph(slot: int) -> None:
     with pytest.raises(ArgumentError, match=rf"^`state_indices` must lie in -1\.\.5, .*; got \[0, {slot}\]"):
         traced(**step([0, slot], 6))
     assert traced.graphs == 1
-
-
-def recorded(function: Function, inputs: dict[str, Any], how: str) -> Function:
-    """A function as make_fx, or torch.jit.trace, records it, of tensors by name."""
-    tensors = {name: x for name, x in inputs.items() if torch.is_tensor(x)}
-    rest = {name: x for name, x in inputs.items() if name not in tensors}
-
-    def of(*given: Tensor) -> Any:
-        return function(**rest, **dict(zip(tensors, given, strict=True)))
-
-    copies = tuple(x.clone() for x in tensors.values())
-    if how == "torch.jit":
-        graph: Any = torch.jit.trace(of, copies, check_trace=False)
-    else:
-        graph = make_fx(of, tracing_mode=how)(*copies)
-    return lambda **given: graph(*(given[name] for name in tensors))
-
-
-RECORDED = pytest.mark.parametrize("how", ["fake", "symbolic", "real", "torch.jit"])
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of the trace
-@RECORDED
-@pytest.mark.parametrize("inplace", [False, True])
-def test_a_pool_is_recorded_whichever_rows_are_skipped(how: str, inplace: bool) -> None:
-    traced = recorded(selective_state_update, step([5, 1, 0], 6, inplace=inplace), how)
-    for slots in ([2, -1, 0], [-1, -1, -1], [3, 4, 5]):
-        inputs = step(slots, 6, inplace=inplace)
-        pool = inputs["state"].clone()
-        eager = selective_state_update(**inputs | {"state": pool})
-        assert same_bits(traced(**inputs), eager)
-        assert torch.equal(inputs["state"], pool)
-    with pytest.raises((ArgumentError, RuntimeError), match=r"`state_indices` must lie in -1\.\.5"):
-        traced(**step([6, 0, 1], 6, inplace=inplace))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of the trace
-@RECORDED
-def test_a_singular_step_is_refused_from_a_record(how: str) -> None:
-    inputs = system((), 2, True, torch.float32)
-    traced = recorded(discretize_bilinear, inputs, how)
-    assert same_bits(traced(**inputs), discretize_bilinear(**inputs))
-    with pytest.raises((ArgumentError, RuntimeError), match="`delta` must leave I − αΔA invertible"):
-        traced(**inputs | {"A": torch.tensor([2.0, -1.0]), "delta": torch.tensor(1.0)})
-
-
-def test_slots_without_numbers_are_not_looked_at() -> None:
-    inputs = step([5, 1, -1], 6)
-    with FakeTensorMode() as mode:
-        fakes = {name: mode.from_tensor(x) if torch.is_tensor(x) else x for name, x in inputs.items()}
-    for within in (nullcontext(), mode):
-        with within:
-            y, pool = selective_state_update(**fakes)
-        assert (y.shape, pool.shape) == ((3, 6), inputs["state"].shape)
 
 
 def test_offsets_that_do_not_rise_are_refused_from_a_graph() -> None:

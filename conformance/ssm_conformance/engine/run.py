@@ -181,10 +181,11 @@ class Run:
         return ", ".join(parts + self._open())
 
     def _undecided(self) -> str:
+        if self._open():
+            return ", ".join(self._open())
         asked = self.selection.ops or self.withheld
         why = [f"{op}: {self.withheld[op]}" for op in asked if op in self.withheld]
-        nothing = "; ".join(["no case applies to what the backend claims", *why])
-        return ", ".join(self._open()) or nothing
+        return "; ".join(["no case applies to what the backend claims", *why])
 
     def _open(self) -> list[str]:
         """What is left undecided, in words."""
