@@ -16,8 +16,10 @@ GRADIENTS: Final = (
     *("backward_again", "second_derivative", "far_cotangents"),
 )
 """The questions that are about gradients alone."""
-MANY_KINDS: Final = ("layouts_apart", "gradients_apart", "far", "far_cotangents", "growth")
-"""The questions that make many calls, each of another kind or size: each may have a kernel to compile."""
+MANY_KINDS: Final = (
+    *("layouts_apart", "gradients_apart", "guarded", "far", "far_cotangents", "growth", "compiled"),
+)
+"""Questions that make many calls, each of another kind or size, or compile them: each may take its time."""
 
 
 @dataclass(frozen=True)

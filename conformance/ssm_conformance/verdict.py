@@ -28,6 +28,10 @@ LIKELY: Final = "; likely mistake: "
 LEFT: Final = "state is left from one call to the next, memory is read that nobody wrote, or threads race"
 """What explains that the same call gives another result."""
 
+LACKS: Final = "lacks"
+MEMORY: Final = "memory"
+"""In the details of an unavailable verdict: it was memory that was missing."""
+
 
 @dataclass(frozen=True)
 class OutputRatio:
@@ -96,6 +100,11 @@ class Verdict:
     def judged(self) -> bool:
         """Whether it says something about the backend."""
         return self.status in JUDGED
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether memory was missing that others may have held."""
+        return self.status == "unavailable" and self.details.get(LACKS) == MEMORY
 
     @property
     def unexpected(self) -> bool:

@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
+from ssm_conformance.case import Case
+from ssm_conformance.cases import find_case
 from ssm_conformance.engine import session
 from ssm_conformance.engine.limits import Limits, cores
-from ssm_conformance.engine.session import open_session
-from ssm_conformance.engine.target import Target
+from ssm_conformance.engine.session import Session, open_session
+from ssm_conformance.engine.target import Target, module_target
+from ssm_conformance.planning import Planned
+from ssm_conformance.verdict import LACKS, MEMORY, Verdict
+
+FAR = "selective_scan/robustness/float32/far-u-small"
+NEAR = "selective_scan/value/float32/typical"
 
 
 @dataclass
@@ -46,3 +53,42 @@ def test_workers_that_are_asked_for_share_the_gpu(monkeypatch: pytest.MonkeyPatc
     workers, seat = _opened(monkeypatch, "cuda:0", 4)
     assert workers == seat.workers == 4
     assert seat.limits.gpu_fraction == Limits().gpu_fraction / 4
+
+
+@dataclass
+class Judging(Seated):
+    """A seat with room for a far case if half of the GPU is its own."""
+
+    start: bool = True
+    judged: list[str] = field(default_factory=list)
+
+    def judge(self, case: Case) -> Verdict:
+        self.judged.append(case.id)
+        if case.id == FAR and self.limits.gpu_fraction < 0.5:
+            return Verdict(case.id, case.op, case.dtype, case.check, "unavailable", details={LACKS: MEMORY})
+        return Verdict(case.id, case.op, case.dtype, case.check, "pass")
+
+    def stop(self) -> None:
+        """Nothing was started."""
+
+
+@pytest.mark.parametrize(("workers", "status", "seats"), [(4, "pass", 3), (1, "unavailable", 1)])
+def test_what_finds_no_memory_beside_others_is_judged_alone(
+    monkeypatch: pytest.MonkeyPatch, workers: int, status: str, seats: int
+) -> None:
+    opened: list[Judging] = []
+
+    def sit(target: Target, limits: Limits, workers: int = 1, *, start: bool = True) -> Judging:
+        opened.append(Judging(target, limits, workers, ["cuda:0"], start))
+        return opened[-1]
+
+    monkeypatch.setattr(session, "WorkerSeat", sit)
+    limits = Limits(gpu_fraction=0.4)
+    first = sit(module_target("ssm_numpy"), limits)
+    whole = Session(first.target, limits, first, workers)  # type: ignore[arg-type] # it has what a seat has
+    found = list(whole.judge([Planned(find_case(name)) for name in (FAR, NEAR)]))
+    assert {verdict.id: verdict.status for verdict in found} == {FAR: status, NEAR: "pass"}
+    assert len(found) == 2
+    assert len(opened) == seats
+    assert opened[-1].judged == ([FAR] if workers > 1 else [FAR, NEAR])
+    assert opened[-1].limits.gpu_fraction == 0.4 * workers

@@ -84,6 +84,7 @@ def test_one_dimension_alone_reaches_far_and_no_stride_does(name: str, shapes: s
 def test_where_there_is_no_room_the_array_and_the_dimension_are_named() -> None:
     found = perform(find_case(Z_FOURS), on(Crowded()))
     assert found.status == "unavailable"
+    assert found.wants_room
     assert found.message == "memory for `z` reaching past 2³² elements along dimension 0: no room"
 
 

@@ -183,7 +183,8 @@ def _allocated(make: Callable[[], Any]) -> Any:
     try:
         return make()
     except torch.OutOfMemoryError as error:
-        raise MemoryError(str(error)) from error
+        said, _, _ = str(error).partition(" Process ")  # a line for every process on the GPU follows
+        raise MemoryError(said) from error
 
 
 def _peak_on_cpu(call: Callable[[], Any]) -> tuple[Any, MemoryUse]:

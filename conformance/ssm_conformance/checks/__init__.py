@@ -36,12 +36,12 @@ from ssm_conformance.checks.reuse import reused
 from ssm_conformance.checks.scaled import scaled_cotangents
 from ssm_conformance.checks.sequences import left_padding, separate, separate_gradients
 from ssm_conformance.checks.shared import shared
-from ssm_conformance.checks.subject import CheckFailed, NotAsked, Subject, Unobservable
+from ssm_conformance.checks.subject import CheckFailed, NoRoom, NotAsked, Subject, Unobservable
 from ssm_conformance.checks.superposition import superposition
 from ssm_conformance.checks.twice import backward_again, second_derivative
 from ssm_conformance.checks.unclaimed import unclaimed
 from ssm_conformance.planning import asks_gradient, reason_claimed, reason_not_asked
-from ssm_conformance.verdict import OutputRatio, Verdict
+from ssm_conformance.verdict import LACKS, MEMORY, OutputRatio, Verdict
 
 METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "value": value,
@@ -202,7 +202,8 @@ def _put(subject: Subject) -> Verdict:
     except NotAsked as refused:
         return _verdict(case, "not_claimed", message=str(refused))
     except Unobservable as missing:
-        return _verdict(case, "unavailable", message=str(missing))
+        details = {LACKS: MEMORY} if isinstance(missing, NoRoom) else {}
+        return _verdict(case, "unavailable", message=str(missing), details=details)
     except ssm_spec.DomainError as error:  # the case's numbers are in the domain: the declaration is not
         if not subject.op.arithmetic:
             raise

@@ -12,7 +12,7 @@ from ssm_backends import Layout
 from ssm_conformance.checks.accuracy import judge_backward, judge_outputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pytorch import named
-from ssm_conformance.checks.subject import NotAsked, Stored, Subject, Unobservable, told_of
+from ssm_conformance.checks.subject import NoRoom, NotAsked, Stored, Subject, told_of
 from ssm_conformance.checks.vacuous import some
 
 T = TypeVar("T")
@@ -105,4 +105,4 @@ def _with_room(where: str, make: Callable[[], T]) -> T:
     try:
         return make()
     except MemoryError as error:
-        raise Unobservable(f"memory for {where}: {error}") from error
+        raise NoRoom(f"memory for {where}: {error}") from error

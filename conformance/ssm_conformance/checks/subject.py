@@ -46,6 +46,10 @@ class Unobservable(Exception):  # noqa: N818  it is a verdict, not an error of t
     """There is no instrument for the question here; the message says which is missing."""
 
 
+class NoRoom(Unobservable):
+    """There is no memory for the question's arrays while others share it."""
+
+
 class CheckFailed(Exception):  # noqa: N818  it is a verdict, not an error of the suite
     """The backend does not do what the case asks; the message says what it did."""
 

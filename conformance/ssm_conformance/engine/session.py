@@ -107,6 +107,8 @@ class Session:
     ) -> Iterator[Verdict]:
         """Verdicts as they are found: first what is not asked, then case by case. Ends the session.
 
+        Cases that find no memory beside the other workers come last, with the machine to themselves.
+
         Parameters
         ----------
         planned
@@ -126,8 +128,21 @@ class Session:
         found = judge_all(cases, [self.first, *others], started=started)
         if isinstance(self.first, LocalSeat):  # a debugger wants the main thread
             found = (self.first.judge(case) for case in cases)
+        crowded: set[str] = set()
         for verdict in found:
+            if more > 0 and verdict.wants_room:
+                crowded.add(verdict.id)
+            else:
+                yield self.dress(verdict, expected)
+        for verdict in self._alone([case for case in cases if case.id in crowded], started):
             yield self.dress(verdict, expected)
+
+    def _alone(self, cases: Sequence[Case], started: Callable[[Case], None]) -> Iterator[Verdict]:
+        """The verdicts of one seat, which has what all of them shared."""
+        if not cases:
+            return
+        whole = replace(self.limits, gpu_fraction=self.limits.gpu_fraction * self.workers)
+        yield from judge_all(cases, [WorkerSeat(self.target, whole, start=False)], started=started)
 
     def judge_one(self, planned: Planned) -> Verdict:
         """The verdict of one case; the session goes on."""
