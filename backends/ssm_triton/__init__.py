@@ -27,7 +27,7 @@ __all__ = [
 UNJUDGED_VARIABLE: Final = "SSM_TRITON_UNJUDGED"
 """Set to 1 in the environment: claim what the suite has not judged with this Triton or on such a GPU."""
 
-JUDGED: Final = ("3.6", "3.9")
+JUDGED: Final = ("3.6", "3.7", "3.8", "3.9")
 """Versions of Triton with which the suite has judged products of matrices on a GPU (docs/kernels.md)."""
 
 _DTYPES = ("float16", "float32", "float64")
@@ -146,7 +146,7 @@ def products_unjudged(device: str) -> str:
     if judged or os.environ.get(UNJUDGED_VARIABLE) == "1":
         return ""
     return (
-        f"it was judged with Triton {' and '.join(JUDGED)} and up to compute capability 9.0, and here are "
+        f"it was judged with Triton {', '.join(JUDGED)} and up to compute capability 9.0, and here are "
         f"{triton.__version__} and {capability[0]}.{capability[1]}; {UNJUDGED_VARIABLE}=1 in the environment "
         "claims it, and `ssm-spec conform triton --op ssd --level full` then judges it here"
     )
