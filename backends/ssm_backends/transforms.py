@@ -1,7 +1,7 @@
 """What PyTorch's transforms ask of an operator that has a backward pass and nothing else.
 
 PyTorch does not see into such an operator. A tangent of forward mode it drops there without a word, so that
-the derivative would be zero; a gradient of ``torch.func`` it refuses, but names neither call nor argument.
+the derivative would be zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def may_be_differentiated(op: str, inputs: Mapping[str, Tensor | None]) -> bool:
     Raises
     ------
     NotSupportedError
-        If forward mode or ``torch.func`` would ask for a derivative: naming the argument.
+        If forward mode would ask for a derivative: naming the argument.
     """
     import torch
 
@@ -42,12 +42,6 @@ def may_be_differentiated(op: str, inputs: Mapping[str, Tensor | None]) -> bool:
         return any(x.requires_grad for x in given.values())
     if torch.compiler.is_compiling():  # a trace does not see what stands behind a tensor
         return True
-    for name, x in given.items():
-        if any(_is_followed(layer) for layer in _layers(x)):
-            raise NotSupportedError(
-                f"`{name}` must have its gradient from autograd, by `backward` or `torch.autograd.grad`, "
-                f"in {op} of this backend; got a tensor that torch.func.grad, vjp or jacrev follows"
-            )
     return any(layer.requires_grad for x in given.values() for layer in _layers(x))
 
 
@@ -194,17 +188,32 @@ def _layers(x: Tensor) -> Iterator[Tensor]:
         yield x
 
 
-def _is_followed(layer: Tensor) -> bool:
-    """Whether a gradient of ``torch.func`` is to reach it."""
-    import torch
-
-    return layer.requires_grad and torch._C._functorch.is_gradtrackingtensor(layer)
-
-
 def _within_a_transform() -> bool:
     import torch
 
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def is_within_a_gradient() -> bool:
+    """Whether ``torch.func.grad``, ``vjp`` or ``jacrev`` is."""
+    import torch
+
+    return torch._C._functorch.TransformType.Grad in _transforms()
+
+
+def is_followed_by_transforms() -> bool:
+    """Whether transforms are at work that take a ``torch.autograd.Function``: "functionalize" does not."""
+    import torch
+
+    found = _transforms()
+    return bool(found) and torch._C._functorch.TransformType.Functionalize not in found
+
+
+def _transforms() -> list[Any]:
+    """The kinds of the transforms at work."""
+    import torch
+
+    return [transform.key() for transform in torch._C._functorch.get_interpreter_stack() or ()]
 
 
 def _within_a_jit_trace() -> bool:
@@ -214,5 +223,5 @@ def _within_a_jit_trace() -> bool:
 
 
 # PyTorch calls them when it traces, and guards the graph by the transforms that it is traced within.
-for _question in (_within_a_transform, _within_a_jit_trace):
+for _question in (_within_a_transform, is_within_a_gradient, _within_a_jit_trace):
     _question._dynamo_marked_constant = True  # type: ignore[attr-defined] # torch.compiler.assume_constant_result

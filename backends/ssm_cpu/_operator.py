@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.derivative import with_derivative
 from ssm_backends.transforms import is_bare, may_be_differentiated, refuse_twice
 from ssm_cpu._inputs import Inputs
 from ssm_cpu._launch import run_backward, run_forward
@@ -39,7 +40,7 @@ def scan(tensors: Tensors, *, softplus: bool, zoh: bool, last: bool) -> tuple[Te
     if not learn and is_bare(tensors):  # the dispatcher would take twenty microseconds
         y, state, _ = run_forward(_inputs(tensors, softplus, zoh), last=last, save=False)
         return y, state
-    y, state, _ = _scan(*tensors, softplus, zoh, last, learn)
+    y, state, _ = _differentiable(*tensors, softplus, zoh, last, learn)
     return y, state if last else None
 
 
@@ -173,11 +174,11 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor | None) -> tuple[Any, ...]:
     *tensors, saved = ctx.saved_tensors
     if not ctx.saves:  # a graph that was recorded without gradients, and is differentiated after all
-        saved = _scan(*tensors, ctx.softplus, ctx.zoh, False, True)[2]
-    found = _scan_backward(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
+        saved = _differentiable(*tensors, ctx.softplus, ctx.zoh, False, True)[2]
+    found = _differentiable_once(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
     given = [g if x is not None else None for x, g in zip(tensors[:9], found, strict=True)]
     return *given, *(None,) * 6
 
 
-_scan.register_autograd(_gradients, setup_context=_remember)
-_scan_backward.register_autograd(refuse_twice("selective_scan"))
+_differentiable = with_derivative(_scan, _gradients, _remember)
+_differentiable_once = with_derivative(_scan_backward, refuse_twice("selective_scan"))

@@ -69,7 +69,7 @@ def selective_scan(
     ShapeError, DTypeError, DeviceError, ArgumentError
         Naming the argument, the rule, and what was given; before any work.
     NotSupportedError
-        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If forward mode would differentiate it, or a gradient its gradient.
     """
     library = library_of(u)
     arrays = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)

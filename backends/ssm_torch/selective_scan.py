@@ -59,7 +59,7 @@ def selective_scan(
     ArgumentError
         If `cu_seqlens` does not rise from 0 to l.
     NotSupportedError
-        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If forward mode would differentiate it, or a gradient its gradient.
     """
     y, last_state = scan_blockwise(
         u,

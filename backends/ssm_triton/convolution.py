@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
+from ssm_backends.derivative import with_derivative
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._launch_convolution import (
@@ -106,12 +107,12 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None) -> tuple[Any, ...]:
     tensors = ctx.saved_tensors
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    out = convolution_backward(dy, dlast if ctx.last else None, *tensors, ctx.silu)
+    out = _differentiable_once(dy, dlast if ctx.last else None, *tensors, ctx.silu)
     return *(None if x is None else g for x, g in zip(tensors[:4], out, strict=True)), None, None, None
 
 
-convolution.register_autograd(_gradients, setup_context=_remember)
-convolution_backward.register_autograd(refuse_twice("causal_conv1d"))
+_differentiable = with_derivative(convolution, _gradients, _remember)
+_differentiable_once = with_derivative(convolution_backward, refuse_twice("causal_conv1d"))
 
 
 @checked("causal_conv1d")
@@ -199,4 +200,6 @@ def convolved(
     tensors = (x, weight, bias, initial)
     learn = may_be_differentiated(op, dict(zip(names, tensors, strict=True)))
     direct = not learn and is_direct((*tensors, seq_idx))
-    return (_convolution if direct else convolution)(*tensors, seq_idx, activation is not None, last)
+    function = _convolution if direct else _differentiable
+    y, state = function(*tensors, seq_idx, activation is not None, last)
+    return y, state

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
+from ssm_backends.derivative import with_derivative
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._inputs import Inputs, blocks_of
 from ssm_triton._launch import run_forward
@@ -132,15 +133,15 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor | None) -> tuple[Any, ...]:
     *tensors, saved = ctx.saved_tensors
     if not ctx.saves:  # a graph that was recorded without gradients, and is differentiated after all
-        saved = scan(*tensors, ctx.softplus, ctx.zoh, False, saved_every(tensors[2].shape[1]))[2]
+        saved = _differentiable(*tensors, ctx.softplus, ctx.zoh, False, saved_every(tensors[2].shape[1]))[2]
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    out = scan_backward(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
+    out = _differentiable_once(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
     needed = [g if x is not None else None for x, g in zip((*tensors[:8], tensors[8]), out, strict=True)]
     return *needed, *(None,) * 6
 
 
-scan.register_autograd(_gradients, setup_context=_remember)
-scan_backward.register_autograd(refuse_twice("selective_scan"))
+_differentiable = with_derivative(scan, _gradients, _remember)
+_differentiable_once = with_derivative(scan_backward, refuse_twice("selective_scan"))
 
 
 @checked("selective_scan")
@@ -196,14 +197,14 @@ def selective_scan(
     Raises
     ------
     NotSupportedError
-        If forward mode or ``torch.func`` would differentiate it: autograd alone does.
+        If forward mode would differentiate it, or a gradient its gradient.
     """
     B, C = (_in_groups(m, A) for m in (B, C))
     D, delta_bias, cu_seqlens = (None if m is None else m.contiguous() for m in (D, delta_bias, cu_seqlens))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     learn = may_be_differentiated("selective_scan", dict(zip(_DIFFERENTIABLE, tensors, strict=True)))
     direct = not learn and is_direct((*tensors, seq_idx, cu_seqlens))
-    y, last, _ = (_scan if direct else scan)(
+    y, last, _ = (_scan if direct else _differentiable)(
         u, delta, A.contiguous(), B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens,
         delta_softplus, b_discretization == "zoh", return_last_state, saved_every(A.shape[1]) if learn else 0,
     )  # fmt: skip

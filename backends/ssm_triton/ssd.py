@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
+from ssm_backends.derivative import with_derivative
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._dual_call import CHUNK, Dual
@@ -98,12 +99,12 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _gradients(ctx: Any, dy: Tensor | None, dfinal: Tensor | None) -> tuple[Any, ...]:
     tensors = ctx.saved_tensors
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    found = iter(duality_backward(dy, dfinal, *tensors, ctx.softplus, ctx.low, ctx.high))
+    found = iter(_differentiable_once(dy, dfinal, *tensors, ctx.softplus, ctx.low, ctx.high))
     return *(None if x is None else next(found) for x in tensors[:9]), *(None,) * 4
 
 
-duality.register_autograd(_gradients, setup_context=_remember)
-duality_backward.register_autograd(refuse_twice("ssd"))
+_differentiable = with_derivative(duality, _gradients, _remember)
+_differentiable_once = with_derivative(duality_backward, refuse_twice("ssd"))
 
 
 @checked("ssd")
@@ -177,6 +178,6 @@ def ssd(
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)
     learn = may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
     direct = not learn and is_direct((*tensors, seq_idx))
-    function = _ssd if direct else duality
+    function = _ssd if direct else _differentiable
     y, final = function(*tensors, seq_idx, dt_softplus, *map(float, dt_limit))
     return (y, final) if return_final_states else y

@@ -37,11 +37,18 @@ FORWARD: dict[str, Callable[[Any, Tensor], Any]] = {
         lambda v: torch.func.jvp(f, (v,), (torch.ones_like(v),))[1], backend="eager"
     )(x),
 }
-BACKWARD: dict[str, Callable[[Any, Tensor], Any]] = {
-    "grad": lambda f, x: torch.func.grad(lambda v: f(v).sum())(x),
-    "jacrev": lambda f, x: torch.func.jacrev(lambda v: f(v).sum())(x),
-    "grad of vmap": lambda f, x: torch.func.grad(lambda v: torch.func.vmap(f)(v).sum())(x[None]),
-    "vmap of grad": lambda f, x: torch.func.vmap(torch.func.grad(lambda v: f(v).sum()))(x[None]),
+BACKWARD: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "grad": lambda f, x: torch.func.grad(lambda v: f(v).square().sum())(x),
+    "jacrev": lambda f, x: torch.func.jacrev(lambda v: f(v).square().sum())(x),
+    "vjp": lambda f, x: torch.func.vjp(f, x)[1](2 * f(x))[0],
+    "grad of vmap": lambda f, x: torch.func.grad(lambda v: torch.func.vmap(f)(v).square().sum())(x[None])[0],
+    "vmap of grad": lambda f, x: torch.func.vmap(torch.func.grad(lambda v: f(v).square().sum()))(
+        torch.stack([0 * x, x])
+    )[1],
+    "make_fx": lambda f, x: make_fx(torch.func.grad(lambda v: f(v).square().sum()))(0 * x)(x),
+    "compiled": lambda f, x: torch.compile(
+        torch.func.grad(lambda v: f(v).square().sum()), backend="aot_eager"
+    )(x),
 }
 
 
@@ -111,12 +118,23 @@ def test_a_step_of_pytorchs_operations_has_a_tangent() -> None:
 
 @pytest.mark.parametrize("mode", BACKWARD)
 @calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
-def test_a_gradient_that_autograd_does_not_ask_for_is_refused(make: Any, backend: str, mode: str) -> None:
-    name, function, x = make(backend)
-    with pytest.raises(
-        NotSupportedError, match=rf"^`{name}` must have its gradient from autograd.*got a tensor"
-    ):
-        BACKWARD[mode](function, x)
+def test_a_gradient_of_torch_func_is_autograd_s(make: Any, backend: str, mode: str) -> None:
+    _, function, x = make(backend)
+    torch._dynamo.reset()
+    found = BACKWARD[mode](function, x)
+    x.requires_grad_()
+    assert torch.equal(found, torch.autograd.grad(function(x).square().sum(), x)[0])
+
+
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_gradient_of_what_torch_func_differentiates_goes_on_outside(make: Any, backend: str) -> None:
+    """Of what does not depend on the call: its own would be a second derivative."""
+    _, function, x = make(backend)
+    weight = torch.ones_like(x).requires_grad_()
+    inner = torch.func.grad(lambda v: function(v).square().sum())(x)
+    (inner * weight).sum().backward()
+    assert weight.grad is not None
+    assert torch.equal(weight.grad, inner)
 
 
 @calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
@@ -128,9 +146,11 @@ def test_a_second_derivative_is_refused_by_name(make: Any, backend: str) -> None
     message = rf"^{operator} of this backend has one derivative, its backward pass; got .*create_graph=True$"
     with pytest.raises(NotSupportedError, match=message):
         gradient.square().sum().backward()
+    once = torch.func.grad(lambda v: function(v).square().sum())
+    with pytest.raises(NotSupportedError, match=message):
+        torch.func.grad(lambda v: once(v).sum())(x.detach())
 
 
-@pytest.mark.filterwarnings("ignore:.*performance drop")  # a batch is mapped call by call
 @pytest.mark.parametrize("compiled", [False, True])
 @calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
 def test_a_map_of_calls_is_the_calls(make: Any, backend: str, compiled: bool) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssm_backends import NotSupportedError, UnavailableError
-from ssm_triton import causal_conv1d, selective_scan, selective_state_update, ssm_backend
+from ssm_triton import causal_conv1d, selective_scan, selective_state_update, ssd, ssm_backend
 from ssm_triton.scan import scan, scan_backward
 
 from .problems import problem
@@ -49,6 +49,31 @@ def test_a_second_derivative_is_refused_by_name(device: str) -> None:
     (gradient,) = torch.autograd.grad(scan(leaf, *others)[0].square().sum(), leaf, create_graph=True)
     with pytest.raises(NotSupportedError, match=r"^selective_scan of this backend has one derivative"):
         gradient.sum().backward()
+
+
+def _few_heads(device: str) -> tuple[torch.Tensor, ...]:
+    x, B = torch.ones(1, 3, 1, 2, device=device), torch.ones(1, 3, 1, 2, device=device)
+    return x, torch.ones(1, 3, 1, device=device), -torch.ones(1, device=device), B, B
+
+
+@pytest.mark.parametrize("op", ["scan", "ssd", "causal_conv1d"])
+def test_a_gradient_of_torch_func_is_autograd_s(device: str, op: str) -> None:
+    """For each example of a batch too, as a map of gradients."""
+    x = problem(device, b=1, d=2, l=3, n=2)
+    given: dict[str, tuple[Any, tuple[torch.Tensor, ...]]] = {
+        "scan": (selective_scan, tuple(x[name] for name in ("u", "delta", "A", "B", "C"))),
+        "ssd": (ssd, _few_heads(device)),
+        "causal_conv1d": (causal_conv1d, (x["u"], torch.ones(2, 3, device=device))),
+    }
+    function, (first, *rest) = given[op]
+
+    def loss(v: torch.Tensor) -> torch.Tensor:
+        total: torch.Tensor = function(v, *rest).square().sum()
+        return total
+
+    leaves = torch.stack([first, 2 * first]).requires_grad_()
+    (wanted,) = torch.autograd.grad(loss(leaves[0]) + loss(leaves[1]), leaves)
+    assert torch.equal(torch.func.vmap(torch.func.grad(loss))(leaves.detach()), wanted)
 
 
 def test_the_plugin_claims_gradients_and_fused_memory(device: str) -> None:

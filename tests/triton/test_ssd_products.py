@@ -41,7 +41,13 @@ def test_products_are_as_exact_as_float32(device: str, kinds: str, terms: int) -
 
 def test_products_of_another_triton_or_a_newer_gpu_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    for version, judged in (("3.6.0", True), ("3.9.1", True), ("3.7.1", True), ("3.10.0", False), ("3.60.0", False)):
+    for version, judged in (
+        ("3.6.0", True),
+        ("3.9.1", True),
+        ("3.7.1", True),
+        ("3.10.0", False),
+        ("3.60.0", False),
+    ):
         monkeypatch.setattr(triton, "__version__", version)
         assert (products_unjudged("cuda") == "") == judged
     monkeypatch.setattr(triton, "__version__", "3.6.0")

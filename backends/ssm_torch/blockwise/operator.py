@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.derivative import with_derivative
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_torch.blockwise.backward import backward
 from ssm_torch.blockwise.forward import forward, room_for_results
@@ -36,7 +37,7 @@ def scan_blockwise(
     """y and the last state; what a gradient needs is kept only if one may be asked for."""
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     keep = may_be_differentiated("selective_scan", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
-    y, last_state, _, _ = _scan(*tensors, seq_idx, cu_seqlens, softplus, zoh, keep)
+    y, last_state, _, _ = _differentiable(*tensors, seq_idx, cu_seqlens, softplus, zoh, keep)
     return y, last_state
 
 
@@ -116,11 +117,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     starts, ungated, *tensors = ctx.saved_tensors
     if not ctx.keeps:  # a graph that was recorded without gradients, and is differentiated after all
-        starts, ungated = _scan(*tensors, ctx.softplus, ctx.zoh, True)[2:]
-    gradients = _scan_backward(dy, dlast, starts, ungated, *tensors, ctx.softplus, ctx.zoh)
+        starts, ungated = _differentiable(*tensors, ctx.softplus, ctx.zoh, True)[2:]
+    gradients = _differentiable_once(dy, dlast, starts, ungated, *tensors, ctx.softplus, ctx.zoh)
     found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
 
 
-_scan.register_autograd(_differentiate, setup_context=_save)
-_scan_backward.register_autograd(refuse_twice("selective_scan"))
+_differentiable = with_derivative(_scan, _differentiate, _save)
+_differentiable_once = with_derivative(_scan_backward, refuse_twice("selective_scan"))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.derivative import with_derivative
 from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_torch.duality.backward import backward
 from ssm_torch.duality.forward import forward
@@ -36,7 +37,7 @@ def scan_in_chunks(
     """y and the final states; the states before the chunks are kept only if a gradient may be asked for."""
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)
     keep = may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
-    y, final_states, _ = _ssd(*tensors, seq_idx, softplus, *map(float, limit), keep)
+    y, final_states, _ = _differentiable(*tensors, seq_idx, softplus, *map(float, limit), keep)
     return y, final_states
 
 
@@ -117,11 +118,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     starts, *tensors = ctx.saved_tensors
     if not ctx.keeps:  # a graph that was recorded without gradients, and is differentiated after all
-        starts = _ssd(*tensors, ctx.softplus, ctx.low, ctx.high, True)[2]
-    gradients = _ssd_backward(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high)
+        starts = _differentiable(*tensors, ctx.softplus, ctx.low, ctx.high, True)[2]
+    gradients = _differentiable_once(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high)
     found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
 
 
-_ssd.register_autograd(_differentiate, setup_context=_save)
-_ssd_backward.register_autograd(refuse_twice("ssd"))
+_differentiable = with_derivative(_ssd, _differentiate, _save)
+_differentiable_once = with_derivative(_ssd_backward, refuse_twice("ssd"))

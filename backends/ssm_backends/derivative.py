@@ -1,0 +1,81 @@
+"""An operator of PyTorch's with its one derivative, where autograd asks for it or ``torch.func`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ssm_backends.transforms import is_followed_by_transforms, is_within_a_gradient
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Outputs = Sequence["Tensor"]
+
+
+def with_derivative(
+    operator: Any,
+    backward: Callable[..., tuple[Any, ...]],
+    save: Callable[[Any, Any, Any], None] = lambda ctx, inputs, output: None,
+) -> Callable[..., Outputs]:
+    """An operator's function, with its backward pass.
+
+    Autograd and a compiler see the operator. ``torch.func.grad``, ``vjp``, ``jacrev`` and ``vmap`` do not
+    reach through one: within them the call is a ``torch.autograd.Function`` around it, mapped call by call.
+
+    Parameters
+    ----------
+    operator
+        Made by ``torch.library.custom_op``; its backward pass is registered here.
+    backward
+        (ctx, cotangents …): one gradient for each input, or None. What it calls is such a function too.
+    save
+        (ctx, inputs, output): keeps what the backward pass needs.
+    """
+    import torch
+
+    operator.register_autograd(backward, setup_context=save)
+    function: Any = _around(operator, save, backward)
+
+    def call(*inputs: Any) -> Outputs:
+        if not torch.compiler.is_compiling():
+            return tuple(function.apply(*inputs)) if is_followed_by_transforms() else operator(*inputs)
+        if is_within_a_gradient():
+            torch._dynamo.graph_break()
+        return operator(*inputs)  # type: ignore[no-any-return] # it is declared to return tensors
+
+    function.vmap = staticmethod(_one_by_one(call))
+    return call
+
+
+def _around(
+    operator: Any, save: Callable[[Any, Any, Any], None], backward: Callable[..., tuple[Any, ...]]
+) -> type:
+    """The operator as a function that ``torch.func`` can follow."""
+    import torch
+
+    class Followed(torch.autograd.Function):
+        @staticmethod
+        def forward(*inputs: Any) -> tuple[Tensor, ...]:
+            return tuple(operator(*inputs))
+
+    Followed.setup_context = staticmethod(save)  # type: ignore[assignment, method-assign] # as it is meant
+    Followed.backward = staticmethod(backward)  # type: ignore[method-assign] # as it is meant
+    return Followed
+
+
+def _one_by_one(call: Callable[..., Outputs]) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
+    """What maps a function over a batch: its calls one by one, their outputs stacked."""
+    import torch
+
+    def mapped(
+        info: Any, along: Sequence[int | None], *inputs: Any
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        calls = [
+            call(*(x if dim is None else x.select(dim, i) for x, dim in zip(inputs, along, strict=True)))
+            for i in range(info.batch_size)
+        ]
+        stacked = tuple(torch.stack(found) for found in zip(*calls, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return mapped
