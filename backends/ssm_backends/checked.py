@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
+from ssm_backends.imported import imported_torch
 from ssm_backends.once import validate_once
 from ssm_backends.tracing import validate_traced
 
@@ -61,5 +61,5 @@ def unchecked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _compiling() -> bool:
     """Whether torch.compile traces this call."""
-    torch = sys.modules.get("torch")
+    torch = imported_torch()
     return torch is not None and bool(torch.compiler.is_compiling())

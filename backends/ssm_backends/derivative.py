@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssm_backends.transforms import is_followed_by_transforms, is_within_a_gradient
+from ssm_backends.errors import NotSupportedError
+from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many, is_within_a_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +39,16 @@ def with_derivative(
     function: Any = _around(operator, save, backward)
 
     def call(*inputs: Any) -> Outputs:
-        if not torch.compiler.is_compiling():
-            return tuple(function.apply(*inputs)) if is_followed_by_transforms() else operator(*inputs)
-        if is_within_a_gradient():
-            torch._dynamo.graph_break()
+        if torch.compiler.is_compiling():
+            if is_within_a_gradient():
+                torch._dynamo.graph_break()
+        elif is_followed_by_transforms():
+            return tuple(function.apply(*inputs))
+        elif any(is_one_of_many(x) for x in inputs[:2]):  # where a backward pass has its cotangents
+            raise NotSupportedError(
+                "a backward pass of this backend takes one cotangent at a time; got many at once, of "
+                "`is_grads_batched` or `vectorize=True`: torch.func.vmap maps over them"
+            )
         return operator(*inputs)  # type: ignore[no-any-return] # it is declared to return tensors
 
     function.vmap = staticmethod(_one_by_one(call))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
 
+from ssm_backends.imported import imported_torch
 from ssm_backends.validation import validate
 
 MOST: Final = 4096
@@ -48,7 +48,7 @@ class _Readers(dict[type, Callable[[Any], tuple[Any, ...]]]):
     """Type → what reads its metadata; PyTorch's types are there once it is imported."""
 
     def __missing__(self, kind: type) -> Callable[[Any], tuple[Any, ...]]:
-        torch = sys.modules.get("torch")
+        torch = imported_torch()
         if torch is None or kind not in (torch.Tensor, torch.nn.Parameter):
             return _of_any
         self[kind] = _of_tensor

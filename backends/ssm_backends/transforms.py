@@ -178,6 +178,22 @@ def _is_wrapped(x: Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
+def is_one_of_many(x: Tensor | None) -> bool:
+    """Whether autograd asks for gradients of many cotangents at once: this is one of them, or of them.
+
+    It has a way of its own for it, which takes neither ``out=`` nor a ``torch.autograd.Function``.
+    """
+    import torch
+
+    return x is not None and torch._C._functorch.is_legacy_batchedtensor(x)
+
+
+def innermost(x: Tensor) -> Tensor:
+    """The tensor that transforms wrap: its numbers for all of a batch."""
+    *_, inner = _layers(x)
+    return inner
+
+
 def _layers(x: Tensor) -> Iterator[Tensor]:
     """A tensor, and those that transforms wrap in it."""
     import torch

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 from ssm_backends.dtypes import dtype_name, is_complex, real_of
+from ssm_backends.lazy import lazy
 from ssm_cpu import _plan
 from ssm_cpu._call import STEPS
 from ssm_cpu._library import Library
@@ -56,49 +56,49 @@ class Inputs:
         """From the arrays in the operator's order, those that are not given being None."""
         return cls(library=library, softplus=softplus, zoh=zoh, **dict(zip(_ORDER, arrays, strict=True)))
 
-    @cached_property
+    @lazy
     def sizes(self) -> tuple[int, int, int, int]:
         """b, d, l, n."""
         b, d, l = self.u.shape
         return b, d, l, self.A.shape[1]
 
-    @cached_property
+    @lazy
     def state_dtype(self) -> str:
         """Of the states: A's dtype, which the rules make the compute type."""
         return dtype_name(self.A)
 
-    @cached_property
+    @lazy
     def real_dtype(self) -> str:
         """The compute type."""
         return real_of(self.state_dtype)
 
-    @cached_property
+    @lazy
     def parts(self) -> int:
         """2 if the states are complex, else 1."""
         return 2 if is_complex(self.state_dtype) else 1
 
-    @cached_property
+    @lazy
     def width(self) -> int:
         """Bytes of a real number of the compute type."""
         return 8 if self.real_dtype == "float64" else 4
 
-    @cached_property
+    @lazy
     def constant(self) -> tuple[bool, bool]:
         """Whether B and C are constant in time."""
         return self.B.ndim == 2, self.C.ndim == 2
 
-    @cached_property
+    @lazy
     def groups(self) -> tuple[int, int]:
         """Groups of B and C; 1 where they have none."""
         of_B, of_C = (x.shape[1] if x.ndim == 4 else 1 for x in (self.B, self.C))
         return of_B, of_C
 
-    @cached_property
+    @lazy
     def row_count(self) -> int:
         """Rows of states: the batch, or the packed sequences."""
         return self.sizes[0] if self.cu_seqlens is None else len(self.cu_seqlens) - 1
 
-    @cached_property
+    @lazy
     def rows(self) -> _plan.Table:
         """The table of rows in time."""
         b, _, l, _ = self.sizes
@@ -106,13 +106,13 @@ class Inputs:
             return _plan.batch_rows(b, l)
         return _plan.packed_rows(tuple(self.cu_seqlens.tolist()), l)
 
-    @cached_property
+    @lazy
     def chunks(self) -> _plan.Table:
         """The table of chunks of channels."""
         d = self.sizes[1]
         return _plan.chunk_table(d, self.groups, _plan.channels_in_chunk(self.row_count, d))
 
-    @cached_property
+    @lazy
     def saved_shape(self) -> tuple[int, ...]:
         """Shape of what the forward pass saves, in real numbers: (slots, lanes).
 

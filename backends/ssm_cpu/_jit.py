@@ -24,8 +24,12 @@ CACHE_VARIABLE: Final = "SSM_CPU_CACHE_DIR"
 Kernel = Callable[[int, int], None]
 
 _lock: Final = threading.Lock()
+_kernels: Final[dict[tuple[Callable[..., None], str], Kernel]] = {}
 _engines: Final[list[Any]] = []
 """They own the machine code, which lives as long as the process."""
+
+if hasattr(os, "register_at_fork"):  # while LLVM is at work in a thread, no child is made that would miss it
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def compiled(body: Callable[..., None], dtype: str) -> Kernel:
@@ -42,12 +46,15 @@ def compiled(body: Callable[..., None], dtype: str) -> Kernel:
     -------
     A function of two addresses, which runs without the interpreter's lock.
     """
-    with _lock:
-        return _compiled(body, dtype)
+    key = body, dtype
+    if key not in _kernels:
+        with _lock:
+            if key not in _kernels:  # another thread may have been first
+                _kernels[key] = _loaded(body, dtype)
+    return _kernels[key]
 
 
-@cache
-def _compiled(body: Callable[..., None], dtype: str) -> Kernel:
+def _loaded(body: Callable[..., None], dtype: str) -> Kernel:
     name = f"{body.__name__}_{dtype}"
     path = cache_file(name)
     code = _stored(path)

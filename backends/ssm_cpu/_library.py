@@ -9,6 +9,7 @@ import numpy as np
 
 from ssm_backends import DeviceError
 from ssm_backends.dtypes import dtype_name
+from ssm_backends.imported import imported_torch
 from ssm_cpu._transfer import CODES
 
 
@@ -109,7 +110,7 @@ def library_of(x: Any) -> Library:
 
 def is_tensor(x: Any) -> bool:
     """Whether x is a PyTorch tensor; does not import PyTorch."""
-    torch = sys.modules.get("torch")
+    torch = imported_torch()
     return torch is not None and isinstance(x, torch.Tensor)
 
 

@@ -8,12 +8,12 @@ interpreter that shuts down cannot dead-lock; and which thread did a task never 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ssm_backends import ArgumentError
+from ssm_backends.imported import imported_torch
 
 _chosen: int | None = None
 _pool: ThreadPoolExecutor | None = None
@@ -48,7 +48,7 @@ def get_num_threads() -> int:
     """
     if _chosen is not None:
         return _chosen
-    torch = sys.modules.get("torch")
+    torch = imported_torch()
     if torch is not None:
         return int(torch.get_num_threads())
     affinity = getattr(os, "sched_getaffinity", None)

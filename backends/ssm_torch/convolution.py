@@ -28,7 +28,10 @@ def causal_convolution(u: Tensor, K: Tensor) -> Tensor:
         return u * K.sum()  # of both inputs, so that both have a gradient: zero
     compute = compute_dtype(u, K)
     kernel = K[:, :l].to(compute)
-    size = 1 << (l + kernel.shape[1] - 2).bit_length()  # no wrap-around: at least l + k − 1
+    lags = l + kernel.shape[1] - 2
+    if isinstance(lags, Tensor):  # of a trace by torch.jit, which warns that it is a number from now on
+        lags = int(lags)
+    size = 1 << lags.bit_length()  # no wrap-around: at least l + k − 1
     spectrum = torch.fft.rfft(u.to(compute), n=size) * torch.fft.rfft(kernel, n=size)
     y: Tensor = torch.fft.irfft(spectrum, n=size)[..., :l]
     return y.to(u.dtype).contiguous()

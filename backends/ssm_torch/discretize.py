@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends import ArgumentError
-from ssm_backends.transforms import is_traced
+from ssm_backends.transforms import innermost, is_traced
 from ssm_torch.exponential import exponential
 from ssm_torch.functions import held_step
 from ssm_torch.precision import not_cast_down
@@ -98,7 +98,7 @@ def _checked(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
 
 
 def _check(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
-    if bool(singular.any()):
+    if bool(innermost(singular).any()):  # of a batch that is mapped too
         raise ArgumentError(f"`delta` must leave I − αΔA invertible; it is singular with α = {alpha}")
     return x
 

@@ -92,7 +92,8 @@ def held_step(delta: Tensor, A: Tensor) -> Tensor:
     delta, A
         Broadcast against each other; delta is real.
     """
-    held: Tensor = _HeldStep.apply(delta, A)  # type: ignore[no-untyped-call]  # PyTorch's
+    function = _HeldStepInGraph if torch.compiler.is_compiling() else _HeldStep
+    held: Tensor = function.apply(delta, A)  # type: ignore[no-untyped-call]  # PyTorch's
     return held
 
 
@@ -110,6 +111,31 @@ class _HeldStep(torch.autograd.Function):
     Δ² alone may overflow, and so may Δ times the cotangent, where Δ² ψ, about 1/A², does not.
     """
 
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(delta: Tensor, A: Tensor) -> Tensor:
+        return held_values(delta, A)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        return _held_gradients(*ctx.saved_tensors, *cotangents)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        of_delta, of_A = _held_derivatives(*ctx.saved_tensors)
+        parts = [by * t for by, t in zip((of_delta, of_A), tangents, strict=True) if t is not None]
+        return sum(parts[1:], parts[0])
+
+
+class _HeldStepInGraph(torch.autograd.Function):
+    """The same for a graph, which takes no function that has a forward derivative too."""
+
     @staticmethod
     def forward(ctx: Any, delta: Tensor, A: Tensor) -> Tensor:
         ctx.save_for_backward(delta, A)
@@ -117,13 +143,18 @@ class _HeldStep(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        (g,) = cotangents
-        delta, A = ctx.saved_tensors
-        p = delta * A
-        return (
-            _as_input(g * torch.exp(p).conj(), delta),
-            _as_input(g * (delta * (delta * psi(p))).conj(), A),
-        )
+        return _held_gradients(*ctx.saved_tensors, *cotangents)
+
+
+def _held_derivatives(delta: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
+    """∂/∂Δ and ∂/∂A."""
+    p = delta * A
+    return torch.exp(p), delta * (delta * psi(p))
+
+
+def _held_gradients(delta: Tensor, A: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    of_delta, of_A = _held_derivatives(delta, A)
+    return _as_input(g * of_delta.conj(), delta), _as_input(g * of_A.conj(), A)
 
 
 def _as_input(gradient: Tensor, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many
 from ssm_torch.opaque import empty, opaque
 
 
@@ -50,6 +51,17 @@ def _adjoint(g: Tensor, h: Tensor, a: Tensor, initial: Tensor) -> list[Tensor]:
     return [da, adjoint, after]
 
 
+def _adjoints(g: Tensor, h: Tensor, a: Tensor, initial: Tensor) -> list[Tensor]:
+    """The same for many cotangents at once, which nothing is written into."""
+    after = torch.zeros_like(initial)
+    adjoints = []
+    for t in reversed(range(len(h))):
+        adjoints.append(g[t] + after)
+        after = a[t].conj() * adjoints[-1]
+    adjoint = torch.stack(adjoints[::-1]) if adjoints else g
+    return [adjoint * _before(h, initial).conj(), adjoint, after]
+
+
 _traced = opaque(
     "linear_recurrence",
     _states,
@@ -64,19 +76,44 @@ class _LinearRecurrence(torch.autograd.Function):
     """Autograd would save every step by itself."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
-        h = _states(a, x, initial)
-        ctx.save_for_backward(a, initial, h)
-        return h
+    def forward(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
+        return _states(a, x, initial)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        a, _, initial = inputs
+        ctx.save_for_backward(a, initial, output)
+        ctx.save_for_forward(a, initial, output)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (g,) = cotangents
         a, initial, h = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+        # A gradient of this gradient may be asked for, or gradients of many cotangents at once.
+        if torch.is_grad_enabled() or is_followed_by_transforms():
             return _differentiable_backward(a, initial, h, g)
-        da, adjoint, after = _adjoint(g, h, a, initial)
+        da, adjoint, after = (_adjoints if is_one_of_many(g) else _adjoint)(g, h, a, initial)
         return da, adjoint, after
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        """dh_t = a_t dh_{t−1} + da_t h_{t−1} + dx_t."""
+        a, initial, h = ctx.saved_tensors
+        da, dx, dinitial = tangents
+        driven = torch.zeros_like(h) if dx is None else dx
+        if da is not None:
+            driven = driven + da * _before(h, initial)
+        return linear_recurrence(a, driven, torch.zeros_like(initial) if dinitial is None else dinitial)
+
+    @staticmethod
+    def vmap(info: Any, along: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        """A batch is one dimension more of the states."""
+        *sequences, initial = (
+            x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(inputs, along, strict=True)
+        )
+        a, x = (sequence.movedim(0, 1) for sequence in sequences)
+        return linear_recurrence(a, x, initial), 1
 
 
 def _differentiable_backward(
@@ -85,5 +122,9 @@ def _differentiable_backward(
     """The same backward pass as a linear recurrence from the last step to the first."""
     later = torch.cat([a[1:].conj(), torch.zeros_like(a[:1])]).flip(0)
     adjoint = linear_recurrence(later, g.flip(0), torch.zeros_like(initial)).flip(0)
-    da = adjoint * torch.cat([initial.unsqueeze(0), h[:-1]]).conj()
-    return da, adjoint, a[0].conj() * adjoint[0]
+    return adjoint * _before(h, initial).conj(), adjoint, a[0].conj() * adjoint[0]
+
+
+def _before(h: Tensor, initial: Tensor) -> Tensor:
+    """The state before each step."""
+    return torch.cat([initial.unsqueeze(0), h[:-1]])

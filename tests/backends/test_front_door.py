@@ -239,6 +239,22 @@ def test_a_fallback_warns_once_and_names_the_cause_and_the_caller(install: Insta
         ssm_backends.selective_scan(**scan_inputs(n=4))
 
 
+def test_a_fallback_is_told_until_a_call_went_on_and_not_by_who_asks(install: Install, order: Any) -> None:
+    install(plugin("narrow"), name="narrow")
+    order("narrow", "torch")
+    inputs = scan_inputs(n=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            assert explain("selective_scan", **inputs).backend.name == "torch"
+            with pytest.raises(FallbackWarning):
+                ssm_backends.selective_scan(**inputs)
+    with use(fallback="error"):
+        assert "not by 'narrow'" in str(explain("selective_scan", **inputs))
+    with pytest.warns(FallbackWarning):
+        ssm_backends.selective_scan(**inputs)
+
+
 def test_a_missing_extra_is_a_fallback_with_its_remedy(install: Install, order: Any) -> None:
     install("raise RuntimeError('imported')", name="absent", requires="distribution-that-nobody-has>=2")
     order("absent", "torch")

@@ -172,15 +172,16 @@ def test_bfloat16_is_rounded_between_the_stages_alone() -> None:
     assert (found - wanted).abs().max() < 2**-4 * wanted.abs().max()
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("mlp", [0, 2])
-def test_it_is_one_graph(mlp: int) -> None:
+def test_it_is_one_graph(mlp: int, dynamic: bool) -> None:
     given = block_inputs(mlp=mlp)
     torch._dynamo.reset()
     calling._TRACED.__dict__.clear()
     function = mamba_ssm.mamba_split_conv1d_scan_combined
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FallbackWarning)
-        found = torch.compile(function, fullgraph=True, backend="eager")(**given)
+        found = torch.compile(function, fullgraph=True, dynamic=dynamic, backend="eager")(**given)
     # Another backend may serve a call that is traced: the same numbers to a few units of float32.
     torch.testing.assert_close(found, function(**given), rtol=1e-5, atol=1e-5)
 

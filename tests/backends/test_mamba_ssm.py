@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,33 @@ def test_heads_that_no_stride_joins_are_written_too() -> None:
     y = mamba_ssm.selective_state_update(pool, **inputs)
     assert torch.equal(mamba_ssm.selective_state_update(awkward, **inputs), y)
     assert torch.equal(awkward, pool)
+
+
+@pytest.mark.parametrize(("h", "p"), [(1, 4), (4, 1), (1, 1), (2, 3)])
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_a_state_may_lie_as_it_likes(h: int, p: int, order: tuple[int, ...]) -> None:
+    """Of one head, or one channel a head, a stride says nothing."""
+    b, n = 2, 3
+    x, B, C = randn(b, h, p), randn(b, n, seed=1), randn(b, n, seed=2)
+    dt, A = randn(b, h, p, seed=3), -randn(h, p, n, seed=4).exp()
+    state = randn(b, h, p, n, seed=5)
+    back = [order.index(dim) for dim in range(4)]
+    laid = state.permute(order).clone(memory_format=torch.contiguous_format).permute(back)
+    y = mamba_ssm.selective_state_update(state, x, dt, A, B, C, dt_softplus=True)
+    assert torch.equal(mamba_ssm.selective_state_update(laid, x, dt, A, B, C, dt_softplus=True), y)
+    assert torch.equal(laid, state)
+
+
+@pytest.mark.parametrize("rows", [2, 5])  # 5 is the channels a head, which a row of rows would be taken for
+def test_a_state_of_one_row_serves_no_more(rows: int) -> None:
+    inputs, pool = step_inputs(torch.float32)
+    inputs["B"], inputs["C"] = (randn(3, 6, seed=s) for s in (9, 10))
+    for name in ("x", "dt", "z", "B", "C"):
+        inputs[name] = inputs[name][:1].expand(rows, *inputs[name].shape[1:])
+    before = pool.clone()
+    with pytest.raises(ShapeError, match=r"`(state|x)` must have shape \(b, h, p.* b = \d"):
+        mamba_ssm.selective_state_update(pool[:1], **inputs)
+    assert torch.equal(pool, before)
 
 
 @pytest.mark.parametrize("groups", [None, 1, 2, 4, 20])

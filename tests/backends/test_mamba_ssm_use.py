@@ -229,6 +229,50 @@ def test_a_drop_in_is_one_graph(function: Any, inputs: dict[str, Any]) -> None:
         torch.testing.assert_close(inputs["state"], again["state"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["D", "delta_bias"])
+def test_a_complex_scan_with_a_number_a_channel_is_one_graph(name: str) -> None:
+    A, B = torch.complex(-randn(4, 3).abs(), randn(4, 3)), randn(2, 3, 12)
+    inputs = {"u": randn(2, 4, 6), "delta": randn(2, 4, 6).abs(), "A": A, "B": B, "C": B, name: randn(4)}
+    torch._dynamo.reset()
+    found = torch.compile(mamba_ssm.selective_scan_fn, fullgraph=True, backend="aot_eager")(**inputs)
+    torch.testing.assert_close(found, mamba_ssm.selective_scan_fn(**inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_a_block_under_torch_func_is_differentiated() -> None:
+    """What is computed again has hooks, which torch.func takes none of: there it is computed once."""
+    inputs = inner_inputs(False, "BC")
+    xz = inputs.pop("xz")
+    assert xz is not None
+
+    def loss(xz: torch.Tensor) -> torch.Tensor:
+        return mamba_ssm.mamba_inner_fn(xz, **inputs).square().sum()
+
+    leaf = xz.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(loss(leaf), leaf)
+    assert torch.equal(torch.func.grad(loss)(xz), wanted)
+
+
+@pytest.mark.parametrize("given", [torch.ones(2, 3, 12, dtype=torch.int64), torch.ones(()), torch.ones(12)])
+def test_what_is_not_interleaved_reals_is_refused(given: torch.Tensor) -> None:
+    A, u, C = torch.complex(-randn(4, 3).abs(), randn(4, 3)), randn(2, 4, 6), randn(2, 3, 12)
+    with pytest.raises((ShapeError, DTypeError), match=r"^`B` must have"):
+        mamba_ssm.selective_scan_fn(u, u, A, given, C)
+
+
+def test_an_initial_state_is_not_made_floating() -> None:
+    x, B = randn(1, 6, 2, 3), randn(1, 6, 1, 4)
+    with pytest.raises(DTypeError, match=r"`initial_states` must have a floating dtype .*; got bool"):
+        mamba_ssm.mamba_chunk_scan_combined(
+            x,
+            x[..., 0].abs(),
+            -torch.ones(2),
+            B,
+            B,
+            2,
+            initial_states=torch.ones(1, 2, 3, 4, dtype=torch.bool),
+        )
+
+
 def test_autocast_of_a_block_is_one_graph() -> None:
     inputs = inner_inputs(False, "BC") | {"checkpoint_lvl": 0}
     inputs["out_proj_weight"] = inputs["out_proj_weight"].bfloat16()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 
 from ssm_backends import ArgumentError
-from ssm_cpu import get_num_threads, selective_scan_forward, selective_scan_vjp, set_num_threads
+from ssm_cpu import _jit, get_num_threads, selective_scan_forward, selective_scan_vjp, set_num_threads
 
 from .problems import problem, same
 
@@ -58,6 +62,32 @@ def test_a_child_forked_after_use_has_threads_of_its_own() -> None:
     if child == 0:
         os._exit(0 if same(_all(CALL), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_no_child_is_forked_while_a_thread_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for a lock that nobody in it holds."""
+    entered, done = threading.Event(), threading.Event()
+
+    def slow(body: Callable[..., None], dtype: str) -> Any:
+        entered.set()
+        time.sleep(0.3)
+        done.set()
+        return load(body, dtype)
+
+    load = _jit._loaded
+    monkeypatch.setattr(_jit, "_loaded", slow)
+    monkeypatch.setattr(_jit, "_kernels", {})
+    caller = threading.Thread(target=_all, args=(CALL,))
+    caller.start()
+    assert entered.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # rather than for ever
+        os._exit(0 if done.is_set() and len(_all(CALL)) > 0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    caller.join()
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from ssm_backends.checked import unchecked
 from ssm_backends.errors import REFUSALS, NotSupportedError
 from ssm_backends.front.choice import choose
 from ssm_backends.front.kinds import Function, kind_of, recall, remember
+from ssm_backends.imported import imported_torch
 from ssm_backends.schema import Operator
 from ssm_backends.tracing import Described, Refused, described, inputs_of, validate_described
 from ssm_backends.validation import as_python, check_sizes, find, validate, validate_unsized
@@ -78,7 +78,7 @@ def _with_python_scalars(operator: Operator, inputs: Mapping[str, Any]) -> dict[
 
 
 def _compiling() -> bool:
-    torch = sys.modules.get("torch")
+    torch = imported_torch()
     return torch is not None and torch.compiler.is_compiling()
 
 

@@ -77,10 +77,23 @@ def explain(op: str, *, backend: str | None = None, **inputs: Any) -> Choice:
     ------
     As the call itself, if it is not valid or nobody serves it.
     """
-    return choose(validate(op, **inputs), backend)
+    return settle(validate(op, **inputs), backend)
 
 
 def choose(call: Call, backend: str | None = None) -> Choice:
+    """As :func:`settle`, for a call that is made: it is told who was passed over.
+
+    Raises
+    ------
+    FallbackError
+        If somebody was, and that was to be an error.
+    """
+    choice = settle(call, backend)
+    _tell(choice)
+    return choice
+
+
+def settle(call: Call, backend: str | None = None) -> Choice:
     """The first backend of the order whose claims accept a valid call.
 
     A backend is passed over if it is not available here, takes arrays of another library, or does
@@ -103,9 +116,7 @@ def choose(call: Call, backend: str | None = None) -> Choice:
         if isinstance(found, Backend):
             op, reason = _offer(found, call, library)
             if op is not None:
-                choice = Choice(call.operator.name, found, op, order, tuple(passed))
-                _tell(choice)
-                return choice
+                return Choice(call.operator.name, found, op, order, tuple(passed))
         elif len(order.names) == 1:
             raise UnavailableError(found)
         else:
@@ -215,8 +226,8 @@ def _tell(choice: Choice) -> None:
     if choice.order.fallback == "error":
         raise FallbackError(f"{choice}. Falling back is an error here")
     if str(choice) not in _TOLD:
-        _TOLD.add(str(choice))
         warnings.warn(str(choice), FallbackWarning, stacklevel=_callers_level())
+        _TOLD.add(str(choice))  # not where the warning was raised: the call did not go on
 
 
 def _callers_level() -> int:

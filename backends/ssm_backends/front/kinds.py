@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from ssm_backends.front.preference import wishes
+from ssm_backends.imported import imported_torch
 from ssm_backends.once import MOST, can_be_remembered, metadata
 
 Function = Callable[..., Any]
@@ -28,7 +28,7 @@ def kind_of(call: Hashable, backend: str | None, inputs: Iterable[Any]) -> Kind:
     inputs
         Its arguments; of arrays the metadata alone are read.
     """
-    torch = sys.modules.get("torch")
+    torch = imported_torch()
     recording = torch is not None and torch.is_grad_enabled()
     return call, backend, wishes(), recording, *metadata(inputs)
 

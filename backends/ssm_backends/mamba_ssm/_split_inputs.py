@@ -46,13 +46,15 @@ def split_sizes(headdim: int | None, ngroups: int, rmsnorm_eps: float, **given: 
     heads, convolved = bound["h"], bound["c"]
     width = given["D"].shape[1] if headdim is None else headdim
     inner = heads * width
-    state, more = divmod(convolved - inner, 2 * ngroups)
+    shared = convolved - inner  # of B and C. Where sizes are open, Dynamo traces no divmod
+    state, more = shared // (2 * ngroups), shared % (2 * ngroups)
     if more or state < 1:
         raise ShapeError(
             f"`conv1d_weight` must have {inner} + 2 · {ngroups} n rows, for {heads} heads of {width} and "
             f"{ngroups} groups; got {tuple(given['conv1d_weight'].shape)}"
         )
-    mlp, more = divmod(bound["q"] - inner - convolved - heads, 2)
+    rest = bound["q"] - inner - convolved - heads
+    mlp, more = rest // 2, rest % 2
     if more or mlp < 0:
         raise ShapeError(
             f"`zxbcdt` must have {inner + convolved + heads} columns, for z, what is convolved and dt, and "

@@ -93,7 +93,7 @@ def widened(name: str, x: Tensor | None, A: Tensor) -> Tensor | None:
         return None
     if not x.is_floating_point():
         raise DTypeError(f"`{name}` must have a real floating dtype; got {x.dtype}")
-    dtype = A.dtype.to_real() if A.is_complex() else A.dtype
+    dtype = A.real.dtype  # Dynamo does not trace torch.dtype.to_real
     return x if x.dtype == dtype else x.to(dtype)
 
 
@@ -105,9 +105,11 @@ def wide_as(x: Tensor, A: Tensor) -> Tensor:
 
 
 def computed(x: Tensor) -> Tensor:
-    """What is 16 bits wide in float32, the type that it is computed in; else as it is."""
+    """What is 16 bits wide in float32, the type that it is computed in; else as it is, valid or not."""
     import torch
 
+    if x.dtype not in (torch.float16, torch.bfloat16):
+        return x
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -12,7 +12,7 @@ from ssm_backends.front.preference import under_this_use
 from ssm_backends.mamba_ssm._inner_inputs import check, width_of
 from ssm_backends.mamba_ssm._tensors import only_pythons, under_names
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
-from ssm_backends.transforms import in_forward_mode
+from ssm_backends.transforms import in_forward_mode, is_within_a_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +104,7 @@ def mamba_inner_fn(
         A=A, B=B, C=C, D=D, delta_bias=delta_bias, B_proj_bias=B_proj_bias, C_proj_bias=C_proj_bias,
         b_rms_weight=b_rms_weight, c_rms_weight=c_rms_weight, dt_rms_weight=dt_rms_weight,
     )  # fmt: skip
-    norms = _Norms(b_rms_weight, c_rms_weight, dt_rms_weight, b_c_dt_rms_eps)
+    norms = _Norms(b_rms_weight, c_rms_weight, dt_rms_weight, float(b_c_dt_rms_eps))
 
     def inner(*given: Any) -> Tensor:
         return _inner(norms, delta_softplus, *given)
@@ -113,8 +113,9 @@ def mamba_inner_fn(
         xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, D, delta_bias,
         B_proj_bias, C_proj_bias,
     )  # fmt: skip
-    # In forward mode PyTorch 2.8 computes nothing again.
-    call = _computed_again if checkpoint_lvl == 1 and not in_forward_mode() else _computed_once
+    # In forward mode PyTorch 2.8 computes nothing again, and within a gradient of torch.func none does.
+    again = checkpoint_lvl == 1 and not in_forward_mode() and not is_within_a_gradient()
+    call = _computed_again if again else _computed_once
     return _out(call(inner, *inputs), out_proj_weight, out_proj_bias)
 
 

@@ -109,7 +109,7 @@ def _complex(x: Tensor, length: int) -> Tensor:
     """Interleaved reals (…, 2l) as complex numbers (…, l); anything else as it is."""
     import torch
 
-    if x.is_complex() or x.ndim == 2 or x.shape[-1] != 2 * length:
-        return x
+    if not x.is_floating_point() or x.ndim < 3 or x.shape[-1] != 2 * length:
+        return x  # which is complex, constant in time, or not valid
     wide = x if x.dtype == torch.float64 else x.float()
     return torch.view_as_complex(wide.reshape(*x.shape[:-1], length, 2))

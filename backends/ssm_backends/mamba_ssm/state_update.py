@@ -32,12 +32,12 @@ _NAMES: Final = {
 """The operator's name of an argument → the drop-in's."""
 _STEP: Final = OPERATORS["selective_state_update"]
 _SHAPES: Final = {
-    1: "x: b d, dt: b d, z: b d, A: d n, state: r d n, B: b n | b g n, C: b n | b g n, D: d, dt_bias: d, "
-    "state_batch_indices: b",
-    2: "x: b h p, dt: b h p, z: b h p, A: h p n, state: r h p n, B: b n | b g n, C: b n | b g n, D: h p, "
-    "dt_bias: h p, state_batch_indices: b",
+    1: "x: b d, dt: b d, z: b d, A: d n, state: {rows} d n, B: b n | b g n, C: b n | b g n, D: d, "
+    "dt_bias: d, state_batch_indices: b",
+    2: "x: b h p, dt: b h p, z: b h p, A: h p n, state: {rows} h p n, B: b n | b g n, C: b n | b g n, "
+    "D: h p, dt_bias: h p, state_batch_indices: b",
 }
-"""Without heads, and with: a row of `state` for each of x, or slots."""
+"""Without heads, and with: as many rows of `state` as x has, or as many as there are slots."""
 
 
 def selective_state_update(
@@ -145,7 +145,7 @@ def _step(
         y, _ = call_as(kind, known, _NAMES, _STEP, channels_as_rows(inputs), backend)
         return rows_as_channels(y)
     # No stride joins the channels of such a state: the step is given a copy, which is written back.
-    copied = state.stride(1) != state.shape[2] * state.stride(2)
+    copied = 1 not in state.shape[1:3] and state.stride(1) != state.shape[2] * state.stride(2)
     if copied and not torch.compiler.is_compiling():
         check_writable("state", state)
     y, new = call_as(kind, known, _NAMES, _STEP, heads_joined(inputs), backend)
@@ -163,4 +163,5 @@ def _check(
     only_tensors(required, optional)
     if state.ndim not in (3, 4):
         raise ShapeError(f"`state` must have shape (b, d, n) or (b, h, p, n); got {tuple(state.shape)}")
-    sized(shapes_of({**required, **optional}), _SHAPES[state.ndim - 2])
+    rows = "b" if slots is None else "r"
+    sized(shapes_of({**required, **optional}), _SHAPES[state.ndim - 2].format(rows=rows))

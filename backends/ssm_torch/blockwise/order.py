@@ -8,12 +8,13 @@ which leave the state as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ssm_backends.lazy import lazy
 from ssm_torch.functions import split
 
 
@@ -74,7 +75,7 @@ class Order:
     lanes: int
     steps: int
 
-    @cached_property
+    @lazy
     def _parts(self) -> list[_Part]:
         """The whole blocks, and what is left."""
         block = self.lanes * self.steps
@@ -87,7 +88,7 @@ class Order:
             parts.append(_Part(whole, rest, 1, lanes, -(-rest // lanes)))
         return parts
 
-    @cached_property
+    @lazy
     def in_time(self) -> bool:
         """Whether it is the order of time."""
         return all(part.lanes == 1 for part in self._parts)
@@ -102,7 +103,7 @@ class Order:
         """Steps of the longest block."""
         return max((block.length for block in self.blocks), default=0)
 
-    @cached_property
+    @lazy
     def blocks(self) -> tuple[Block, ...]:
         """In order of time."""
         return tuple(

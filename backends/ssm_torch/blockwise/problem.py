@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ssm_backends.lazy import lazy
 from ssm_torch.blockwise.order import Block, Order, order_of
 from ssm_torch.blockwise.sizes import lane_length, lanes_together, piece_length
 from ssm_torch.functions import compute_dtype, widen
@@ -37,22 +37,22 @@ class Problem:
     softplus: bool
     zoh: bool
 
-    @cached_property
+    @lazy
     def compute(self) -> torch.dtype:
         """The real type of everything between load and store."""
         return compute_dtype(self.u, self.A)
 
-    @cached_property
+    @lazy
     def gamma(self) -> int:
         """2 for complex A, which keeps one mode of each conjugate pair; else 1."""
         return 2 if self.A.is_complex() else 1
 
-    @cached_property
+    @lazy
     def groups(self) -> int:
         """g, the fewest groups in which each reads one row of B and one of C."""
         return math.lcm(*(x.shape[1] for x in (self.B, self.C) if x.ndim == 4))
 
-    @cached_property
+    @lazy
     def modes(self) -> Tensor:
         """A as (g, n, p)."""
         return self.by_mode(self.A)

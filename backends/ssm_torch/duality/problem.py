@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ssm_backends.lazy import lazy
 from ssm_torch.duality.sizes import cuts, together
 from ssm_torch.functions import compute_dtype, split
 
@@ -56,7 +56,7 @@ class Problem:
     low: float
     high: float
 
-    @cached_property
+    @lazy
     def compute(self) -> torch.dtype:
         """The type of everything between load and store."""
         return compute_dtype(self.x, self.A)
