@@ -138,6 +138,16 @@ class Backend:
                         f"`ops[{name!r}]` must be an Op or a tuple of Ops; got {type(op).__name__}"
                     )
                 check_claims(OPERATORS[name], op)
+                self._check_gradients(name, op)
+
+    def _check_gradients(self, name: str, op: Op) -> None:
+        """Refuse gradients of arrays that nothing differentiates; another library may have its ways."""
+        of_numpy = {arrays.name for arrays in self.adapters} == {"numpy"}
+        if of_numpy and op.vjp is None and op.differentiable(OPERATORS[name]):
+            raise ContractError(
+                f"`gradients` of {name} must be () where arrays are NumPy's and the Op has no `vjp`: nothing "
+                f"takes them; got {op.gradients!r}"
+            )
 
     def implementations(self, operator: str) -> tuple[Op, ...]:
         """The Ops that may serve an operator, in the order of preference; empty if there are none."""

@@ -70,7 +70,7 @@ def assert_conforms(
     expected = reference.bounds(arithmetic=facts, **asked.inputs)
     complaints = _complaints("actual", asked, asked.answers, expected)
     if complaints:
-        complaints += _likely(likely_mistake(op, asked.inputs, _widened(asked.answers), expected))
+        complaints += _likely(likely_mistake(op, asked.inputs, *_widened(asked.answers), expected))
     if gradients is not None:
         if reference.vjp_bounds is None:
             raise ArgumentError(f"`gradients` must be None: {op} has none; got {', '.join(gradients)}")
@@ -85,7 +85,7 @@ def assert_conforms(
         _check_dtypes("gradients", found)
         wrong = [f"gradient of {line}" for line in _complaints("gradients", asked, found, slopes)]
         if wrong:
-            wrong += _likely(likely_gradient_mistake(op, asked.inputs, known, _widened(found), slopes))
+            wrong += _likely(likely_gradient_mistake(op, asked.inputs, known, *_widened(found), slopes))
         complaints += wrong
     if complaints:
         raise ConformanceError(f"{op} does not conform\n  " + "\n  ".join(complaints))
@@ -145,8 +145,10 @@ def _likely(mistake: str) -> list[str]:
     return [f"likely mistake: {mistake}"] if mistake else []
 
 
-def _widened(arrays: Mapping[str, Stored]) -> dict[str, Any]:
-    return {name: widen(array, dtype) for name, (array, dtype) in arrays.items()}
+def _widened(arrays: Mapping[str, Stored]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Numbers of float64, and the dtypes in which they were given."""
+    numbers = {name: widen(array, dtype) for name, (array, dtype) in arrays.items()}
+    return numbers, {name: dtype for name, (_, dtype) in arrays.items()}
 
 
 def _arithmetic(asked: Question, facts: Mapping[str, Any] | None) -> ssm_spec.Arithmetic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 import ssm_spec
 from ssm_conformance.mistaken_steps import cut_off, slopes_cut_off, without_the_slope
-from ssm_conformance.mistakes import changed_array, changed_inputs, changed_outputs, swapped, values
+from ssm_conformance.mistakes import BACK, changed_array, changed_inputs, changed_outputs, swapped, values
 
 CLOSER: Final = 100.0
 """A mistake explains a failure if it brings the worst error down at least this far."""
 LARGEST: Final = sys.float_info.max
+ROUNDED: Final = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
+"""Unit roundoffs of the types that are narrower than what is computed in."""
 
 Outputs = Mapping[str, NDArray[Any]]
 Inputs = Mapping[str, Any]
@@ -24,7 +27,9 @@ REFUSED = (ssm_spec.ShapeError, ssm_spec.DTypeError, ssm_spec.DomainError)
 """A call that a mistake makes impossible: without cu_seqlens, say, the states fit no longer."""
 
 
-def likely_mistake(op: str, inputs: Inputs, actual: Outputs, exact: Mapping[str, ssm_spec.Bounded]) -> str:
+def likely_mistake(
+    op: str, inputs: Inputs, actual: Outputs, dtypes: Mapping[str, str], exact: Mapping[str, ssm_spec.Bounded]
+) -> str:
     """Name the mistake that best explains wrong outputs; "" if none does.
 
     Parameters
@@ -35,20 +40,41 @@ def likely_mistake(op: str, inputs: Inputs, actual: Outputs, exact: Mapping[str,
         Its inputs as the oracle takes them.
     actual
         Output name → what the implementation gave, widened to float64 or complex128.
+    dtypes
+        Output name → the dtype in which it gave it.
     exact
         Output name → the oracle's value and bounds.
     """
+    exact = _as_stored(exact, dtypes)
     right = {name: bounded.value for name, bounded in exact.items() if name in actual}
     return _closest(actual, right, exact, _wrong_outputs(op, inputs, right))
 
 
 def likely_gradient_mistake(
-    op: str, inputs: Inputs, cotangents: Inputs, actual: Outputs, exact: Mapping[str, ssm_spec.Bounded]
+    op: str,
+    inputs: Inputs,
+    cotangents: Inputs,
+    actual: Outputs,
+    dtypes: Mapping[str, str],
+    exact: Mapping[str, ssm_spec.Bounded],
 ) -> str:
     """The same for gradients: input name → gradient, and output name → its cotangent."""
+    exact = _as_stored(exact, dtypes)
     right = {name: bounded.value for name, bounded in exact.items()}
     failed = [name for name in exact if _distance(actual, right, {name: exact[name]}) > 1]
     return _closest(actual, right, exact, _wrong_gradients(op, inputs, cotangents, right, failed))
+
+
+def _as_stored(
+    exact: Mapping[str, ssm_spec.Bounded], dtypes: Mapping[str, str]
+) -> dict[str, ssm_spec.Bounded]:
+    """The bounds, with the rounding of what is stored in 16 bits."""
+    return {
+        name: replace(
+            bounded, bound=bounded.bound + ROUNDED.get(dtypes.get(name, ""), 0.0) * abs(bounded.value)
+        )
+        for name, bounded in exact.items()
+    }
 
 
 def mistaken_shape(what: str, shape: tuple[int, ...], got: tuple[int, ...]) -> str:
@@ -136,3 +162,7 @@ def _mistaken_gradients(
         except REFUSED:
             continue
         yield mistake, wrong
+        # Autograd goes back through the mistake: of what is ignored the gradient is zero.
+        ignored = {name: np.zeros(np.shape(inputs[name])) for name in names if name not in call}
+        changed, back = BACK.get(mistake, ("", np.negative))
+        yield mistake, {**wrong, **ignored, **{name: back(x) for name, x in wrong.items() if name == changed}}

@@ -37,6 +37,17 @@ TIME_SECOND: Final = ("ssd", "mamba_block", "mamba3_siso")
 """Operators whose outputs are (b, l, ...); elsewhere time comes last."""
 
 
+LOST_SIGN: Final = "the sign of `A` is lost"
+HALF: Final = "the other half of each conjugate pair is not counted"
+CONJUGATED: Final = "`C` is conjugated"
+BACK: Final[Mapping[str, tuple[str, Callable[[Array], Array]]]] = {
+    LOST_SIGN: ("A", np.negative),
+    HALF: ("C", lambda g: g / 2),
+    CONJUGATED: ("C", np.conj),
+}
+"""A mistake that changes an input → that input, and the same change on the way back to its gradient."""
+
+
 def changed_inputs(op: str, inputs: Inputs) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each mistake that amounts to another call, in words, with that call."""
     given = dict(inputs)
@@ -53,7 +64,7 @@ def changed_inputs(op: str, inputs: Inputs) -> Iterator[tuple[str, dict[str, Any
     if "dt_limit" in given:
         yield "`dt_limit` is ignored", {k: v for k, v in given.items() if k != "dt_limit"}
     if "A" in given and op != "discretize_zoh":
-        yield "the sign of `A` is lost", given | {"A": -given["A"]}
+        yield LOST_SIGN, given | {"A": -given["A"]}
     yield from _conjugates(given)
     yield from _groups(op, given)
     if "seq_idx" in parameters and given.get("cu_seqlens") is None:
@@ -99,8 +110,8 @@ def _conjugates(given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     if "C" not in given or not np.iscomplexobj(given.get("A", given["C"])):
         return
     C = np.asarray(given["C"])
-    yield "the other half of each conjugate pair is not counted", given | {"C": C / 2}
-    yield "`C` is conjugated", given | {"C": np.conj(C)}
+    yield HALF, given | {"C": C / 2}
+    yield CONJUGATED, given | {"C": np.conj(C)}
 
 
 def _groups(op: str, given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

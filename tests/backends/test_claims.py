@@ -25,7 +25,7 @@ def nothing(**inputs: Any) -> None:
 
 
 def backend(**claims: Any) -> Backend:
-    given: dict[str, Any] = {"fn": nothing, "dtypes": ("float32",)} | claims
+    given: dict[str, Any] = {"fn": nothing, "dtypes": ("float32",), "vjp": nothing} | claims
     op = Op(**given)
     return Backend(name="acme", version="0.3", arrays=NumpyArrays(), ops={"selective_scan": op})
 
@@ -54,7 +54,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("memory", {"memory": {"forward": "fused", "backward": "none"}}),
     ("deterministic", {"deterministic": "yes"}),
     ("deterministic", {"deterministic": {"forward": True, "back": False}}),
-    ("forward", {"forward": nothing}),
+    ("forward", {"forward": nothing, "vjp": None}),
     ("forward", {"forward": "saves", "vjp": nothing}),
     ("vjp", {"vjp": True}),
     ("deterministic", {"deterministic": 1}),
@@ -145,6 +145,12 @@ def test_what_is_claimed_by_default_is_the_least() -> None:
     assert op.memory_class("forward") == op.memory_class("backward") == "materialised"
     assert not op.is_deterministic("forward")
     assert backend().implementations("hippo_legs") == ()
+
+
+def test_gradients_that_nothing_takes_are_no_claim() -> None:
+    with pytest.raises(ContractError, match=r"^`gradients` of selective_scan must be \(\) where .* no `vjp`"):
+        backend(gradients=("u",), vjp=None)
+    assert backend(vjp=None).implementations("selective_scan")
 
 
 def test_names_stand_in_the_operator_s_order() -> None:

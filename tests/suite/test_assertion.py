@@ -207,6 +207,45 @@ def test_the_likely_mistake_of_a_gradient_is_named(wrong, mistake: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "mistaken", "back", "mistake"),
+    [
+        ("D", None, np.zeros_like, "`D` is ignored"),
+        ("A", np.negative, np.negative, "the sign of `A` is lost"),
+    ],
+)
+def test_what_autograd_makes_of_a_mistake_is_named(name: str, mistaken, back, mistake: str) -> None:
+    call = inputs()
+    wrong = call | {name: None if mistaken is None else mistaken(call[name])}
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
+    gradients = slopes(cotangents, **wrong)
+    gradients[name] = back(gradients.get(name, call[name]))
+    with pytest.raises(ConformanceError) as caught:
+        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
+    assert str(caught.value).endswith(f"likely mistake: {mistake}")
+
+
+def test_a_mistake_is_named_in_16_bits_too() -> None:
+    torch = pytest.importorskip("torch")
+    call = inputs(l=70)
+    call = {
+        name: torch.tensor(x).bfloat16() if name in ("u", "B", "C", "z") else x for name, x in call.items()
+    }
+    exact = {name: x.double().numpy() if torch.is_tensor(x) else x for name, x in call.items()}
+    pieces = [
+        ssm_spec.selective_scan(
+            **exact | {k: exact[k][..., t : t + 32] for k in ("u", "delta", "B", "C", "z")}
+        )
+        for t in (0, 32, 64)
+    ]
+    y = torch.tensor(np.concatenate(pieces, axis=-1)).bfloat16()
+    call = {name: torch.as_tensor(x) if isinstance(x, np.ndarray) else x for name, x in call.items()}
+    with pytest.raises(
+        ConformanceError, match="likely mistake: the state is not carried from one chunk of 32"
+    ):
+        assert_conforms("selective_scan", y, **call)
+
+
+@pytest.mark.parametrize(
     ("actual", "options", "message"),
     [
         ({}, {}, "`actual` must hold an output of selective_scan, or `gradients` be given; got {}"),

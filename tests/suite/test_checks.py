@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssm_backends import Backend, NumpyArrays
+from ssm_backends import Backend, NumpyArrays, load
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
 from ssm_conformance.verdict import Verdict
@@ -121,23 +121,36 @@ def test_another_process_is_compared_bit_by_bit() -> None:
     assert perform(case, subject).status == "not_claimed"
 
 
+class Elsewhere(NumpyArrays):
+    """Arrays of another library."""
+
+    name = "elsewhere"
+
+
+def elsewhere(
+    fn: Callable[..., Any] = selective_scan, vjp: Any = selective_scan_vjp, **claims: Any
+) -> Backend:
+    """A backend of such arrays."""
+    return replace(wrong.backend(fn), arrays=Elsewhere(), ops={"selective_scan": wrong.op(fn, vjp, **claims)})
+
+
 @pytest.mark.parametrize(
     "name", ["inputs-unchanged-typical", "poisoned-typical", "guarded-typical", "far-u-small"]
 )
 def test_a_gradient_that_cannot_be_taken_leaves_its_claim_unverified(name: str) -> None:
-    found = verdict("robustness", name, wrong.backend(vjp=None))
+    found = verdict("robustness", name, elsewhere(vjp=None))
     assert found.status == "unavailable", found
     assert found.message == (
         "the outputs pass; the gradients were not looked at: "
-        "numpy arrays have no differentiation, and the Op has no `vjp`"
+        "elsewhere arrays have no differentiation, and the Op has no `vjp`"
     )
-    assert verdict("robustness", name, wrong.backend(vjp=None, gradients=())).status == "pass"
+    assert verdict("robustness", name, elsewhere(vjp=None, gradients=())).status == "pass"
 
 
 def test_outputs_are_judged_where_a_gradient_cannot_be_taken() -> None:
-    subject = wrong.backend(wrong.before_it_is_written, vjp=None)
+    subject = elsewhere(wrong.before_it_is_written, vjp=None)
     assert verdict("robustness", "poisoned-typical", subject).status == "fail"
-    assert verdict("gradient", "typical", wrong.backend(vjp=None)).status == "unavailable"
+    assert verdict("gradient", "typical", elsewhere(vjp=None)).status == "unavailable"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +226,15 @@ def test_the_likely_mistake_of_a_gradient_is_named() -> None:
     assert found.message.endswith("; likely mistake: the gradient of D is half of what it should be")
 
 
+def test_a_function_that_autograd_does_not_pass_through_is_told() -> None:
+    torch_backend = load("torch", "cpu")
+    scan = torch_backend.implementations("selective_scan")[0]
+    cut = replace(scan, fn=torch.no_grad()(scan.fn))
+    found = verdict("gradient", "typical", replace(torch_backend, ops={"selective_scan": cut}))
+    assert found.status == "fail"
+    assert "; likely mistake: autograd does not pass through the function" in found.message
+
+
 def test_a_backward_pass_that_raises_is_told_with_what_it_was_asked() -> None:
     def of_y(cotangents: Any, wrt: Any, saved: Any, **inputs: Any) -> Any:
         return selective_scan_vjp({**cotangents, "y": cotangents["y"] * 1}, wrt, saved, **inputs)
@@ -220,12 +242,6 @@ def test_a_backward_pass_that_raises_is_told_with_what_it_was_asked() -> None:
     found = verdict("gradient", "apart-typical", wrong.backend(vjp=of_y))
     assert found.status == "fail"
     assert found.message.startswith("the cotangent of `last_state` alone: raised TypeError: ")
-
-
-class Elsewhere(NumpyArrays):
-    """Arrays of another library."""
-
-    name = "elsewhere"
 
 
 def of_two_libraries(fn: Callable[..., Any]) -> Backend:

@@ -17,9 +17,14 @@ FEATURES = ("complex", "mixed_dtypes", "grouped", "zoh", "constant", "initial_st
 
 def backend(fn: Callable[..., Any] = selective_scan, vjp: Any = selective_scan_vjp, **claims: Any) -> Backend:
     """A backend of one operator that claims everything."""
+    ops = {"selective_scan": op(fn, vjp, **claims)}
+    return Backend(name="wrong", version="0", arrays=NumpyArrays(), ops=ops)
+
+
+def op(fn: Callable[..., Any], vjp: Any, **claims: Any) -> Op:
+    """The operator, with every claim but those that are given."""
     usual = {"dtypes": ("float32", "float64"), "gradients": "all", "features": FEATURES}
-    op = Op(fn, vjp=vjp, **usual | {"deterministic": True} | claims)
-    return Backend(name="wrong", version="0", arrays=NumpyArrays(), ops={"selective_scan": op})
+    return Op(fn, vjp=vjp, **usual | {"deterministic": True} | claims)
 
 
 def outputs(change: Callable[[np.ndarray, dict[str, Any]], np.ndarray]) -> Callable[..., Any]:

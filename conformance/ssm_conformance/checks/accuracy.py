@@ -29,7 +29,9 @@ def value(subject: Subject) -> Finding:
     if found.passed:
         message = written(subject, _kept(subject), subject.call.inputs, "the call")
         return replace(found, message=message)
-    mistake = likely_mistake(subject.case.op, subject.oracle_inputs, _exact(outputs), subject.exact)
+    mistake = likely_mistake(
+        subject.case.op, subject.oracle_inputs, _exact(outputs), _dtypes(outputs), subject.exact
+    )
     return _explained(found, mistake)
 
 
@@ -41,14 +43,31 @@ def gradient(subject: Subject) -> Finding:
     if not found.passed:
         right = subject.exact_gradients(subject.arithmetic())
         known = subject.case.op, subject.oracle_inputs, _exact(subject.cotangents)
-        return _explained(found, likely_gradient_mistake(*known, _exact(gradients), right))
+        given = _exact(gradients), _dtypes(gradients)
+        return _explained(
+            found, _cut_off(subject, gradients) or likely_gradient_mistake(*known, *given, right)
+        )
     inputs = written(subject, _kept(subject), subject.call.inputs, "the backward call")
-    given = written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent")
-    return replace(found, message="; ".join(filter(None, (inputs, given))))
+    others = written(subject, subject.cotangents, cotangents, "the backward call, as a cotangent")
+    return replace(found, message="; ".join(filter(None, (inputs, others))))
 
 
 def _exact(arrays: Mapping[str, Stored]) -> dict[str, Any]:
     return {name: item.exact for name, item in arrays.items()}
+
+
+def _cut_off(subject: Subject, gradients: Mapping[str, Stored]) -> str:
+    """What makes every gradient zero where a library differentiates; "" if one is not."""
+    if subject.op.vjp is not None or any(np.any(item.exact) for item in gradients.values()):
+        return ""
+    return (
+        "autograd does not pass through the function, and so every gradient is zero: it records nothing, or "
+        "no autograd function is around a kernel"
+    )
+
+
+def _dtypes(arrays: Mapping[str, Stored]) -> dict[str, str]:
+    return {name: item.dtype for name, item in arrays.items()}
 
 
 def _explained(found: Finding, mistake: str) -> Finding:
