@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import ssm_spec
 from ssm_backends import OPERATORS, ArgumentError, DTypeError
 from ssm_backends.dtypes import REAL, real_of
+from ssm_backends.vocabulary import INTEGERS, WORDS
 from ssm_conformance.checks.finding import describe
 from ssm_conformance.diagnosis import likely_gradient_mistake, likely_mistake, mistaken_shape
 from ssm_conformance.judge import judge
@@ -100,7 +100,7 @@ def _check_mappings(gradients: Any, cotangents: Any, arithmetic: Any) -> None:
         raise ArgumentError("`gradients` must hold at least one, or be None; got {}")
     if cotangents is not None and gradients is None:
         raise ArgumentError(f"`cotangents` must be None without `gradients`; got {', '.join(cotangents)}")
-    known = [field.name for field in fields(ssm_spec.Arithmetic) if field.name not in ("compute", "io")]
+    known = [*WORDS, *INTEGERS]
     for fact in arithmetic or {}:
         if fact not in known:
             raise ArgumentError(f"`arithmetic` must name facts among {', '.join(known)}; got {fact!r}")

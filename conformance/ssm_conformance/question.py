@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ssm_spec
-from ssm_backends import OPERATORS, ArgumentError, DTypeError, outputs_of, validate
+from ssm_backends import OPERATORS, ArgumentError, Call, ContractError, DTypeError, outputs_of, validate
 from ssm_backends.dtypes import compute_dtype, dtype_name, real_of
 from ssm_conformance.storage import widen
 
@@ -59,7 +59,7 @@ def question(op: str, actual: Any, inputs: Mapping[str, Any]) -> Question:
         call = validate(op, **inputs)
         one = not isinstance(actual, Sequence | Mapping) and bool(call.operator.outputs[0].when)
         named = {call.operator.outputs[0].name: actual} if one else actual
-        answers = all_stored("actual", named if isinstance(named, Mapping) else outputs_of(call, named))
+        answers = all_stored("actual", named if isinstance(named, Mapping) else _in_order(call, named))
         asked = Question(op, _exact(call.inputs), call.compute, call.dtype, answers)
     else:
         answers = all_stored("actual", _by_name(op, actual))
@@ -72,6 +72,18 @@ def question(op: str, actual: Any, inputs: Mapping[str, Any]) -> Question:
         if name not in outputs:
             raise ArgumentError(f"`actual` must name outputs of {op}, {', '.join(outputs)}; got {name!r}")
     return asked
+
+
+def _in_order(call: Call, given: Any) -> Mapping[str, Any]:
+    """The outputs of a call, which its flags may ask for."""
+    try:
+        return outputs_of(call, given)
+    except ContractError as error:
+        others = [
+            output for output in call.operator.outputs if output.when and not call.inputs.get(output.when)
+        ]
+        hint = "".join(f"; {output.name} is one with {output.when}=True" for output in others)
+        raise ArgumentError(f"`actual` must hold the outputs of the call, in order: {error}{hint}") from error
 
 
 def stored(value: Any) -> Stored:

@@ -224,6 +224,15 @@ def test_what_autograd_makes_of_a_mistake_is_named(name: str, mistaken, back, mi
     assert str(caught.value).endswith(f"likely mistake: {mistake}")
 
 
+def test_an_output_that_was_not_asked_for_says_how_it_is() -> None:
+    call = inputs()
+    message = (
+        "in order: selective_scan must return 1 output .*; last_state is one with return_last_state=True$"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        assert_conforms("selective_scan", (right(call), np.zeros((2, 6, 3))), **call)
+
+
 def test_a_mistake_is_named_in_16_bits_too() -> None:
     torch = pytest.importorskip("torch")
     call = inputs(l=70)

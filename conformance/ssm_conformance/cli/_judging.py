@@ -18,6 +18,7 @@ from ssm_conformance.engine import LoadError, Run, Session, Target, exit_status
 from ssm_conformance.engine.environment import environment
 from ssm_conformance.engine.expected import Expectation, ExpectedFileError, expectations_for
 from ssm_conformance.engine.pool import NoWorkerError
+from ssm_conformance.engine.run import PASSED
 from ssm_conformance.engine.search import Search
 from ssm_conformance.engine.session import SelectionError
 from ssm_conformance.planning import Planned
@@ -48,8 +49,11 @@ def judge_backends(request: Request) -> int:
     for name, find in targets(request.names, request.modules, request.device, met):
         met.add(name)
         try:
-            runs.append(_judge_target(request, find(), {run.backend for run in runs}))
-            met.add(runs[-1].backend)
+            run = _judge_target(request, find(), {run.backend for run in runs})
+            if run is None:  # its cases were listed
+                continue
+            runs.append(run)
+            met.add(run.backend)
         except LoadError as error:
             if name in request.forgiving and error.kind == "unavailable":
                 left_out.append(f"{name} is left out: {error}")
@@ -66,11 +70,14 @@ def judge_backends(request: Request) -> int:
             print_headline(out, run)
     for line in left_out:
         out.print(Text(line, "dim"), soft_wrap=True)
-    return exit_status(runs, failures)
+    return PASSED if request.listing and not failures else exit_status(runs, failures)
 
 
-def _judge_target(request: Request, target: Target, judged: Collection[str]) -> Run:
-    """Load one backend and judge it as far as that goes, unless one of its name was judged before."""
+def _judge_target(request: Request, target: Target, judged: Collection[str]) -> Run | None:
+    """Load one backend and judge it as far as that goes, unless one of its name was judged before.
+
+    None if its cases were listed instead.
+    """
     session = opened(target, request.limits, request.workers, in_process=request.in_process)
     try:
         if session.name in judged:
@@ -79,6 +86,12 @@ def _judge_target(request: Request, target: Target, judged: Collection[str]) -> 
                 f"place of the first; got {session.name!r} again, from {target.plugin.module}"
             )
         planned = session.plan(request.level, request.selection)
+        asked = [item.case.id for item in planned if item.status is None]
+        if request.listing:
+            click.echo("\n".join(asked))
+            return None
+        if not asked and session.name in request.forgiving:
+            raise LoadError("unavailable", "it claims nothing of what is selected")
         expected = expectations_for(session.name, request.expected, planned)
         folder = ReportFolder(request.report, session.name) if request.report is not None else None
         return _judge(request, session, planned, expected, folder)

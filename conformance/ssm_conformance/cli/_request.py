@@ -39,6 +39,8 @@ class Request:
         Seconds of property-based search after the cases; 0 for none.
     report, quiet
         What is written.
+    listing
+        The ids of the cases are printed, and none is judged.
     """
 
     names: tuple[str, ...]
@@ -55,6 +57,7 @@ class Request:
     search: float
     report: Path | None
     quiet: bool
+    listing: bool
 
 
 def request_from(
@@ -97,4 +100,5 @@ def request_from(
         search=options["search"],
         report=options["report"],
         quiet=options["quiet"],
+        listing=options["listing"],
     )

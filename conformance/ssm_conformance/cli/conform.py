@@ -40,6 +40,7 @@ def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> f
     "--check", "checks", multiple=True, type=click.Choice(CHECKS), help="Only this check; repeatable."
 )
 @click.option("--case", "cases", multiple=True, metavar="ID", help="Exactly this case; repeatable.")
+@click.option("--list", "listing", is_flag=True, help="Print the ids of these cases; judge none.")
 @click.option("--expected", type=click.Path(path_type=Path), metavar="FILE", help="Announced failures.")
 @click.option(
     "--timeout",
