@@ -9,6 +9,7 @@ import cmath
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._convolution_step import HALF_STATE as ROUNDED
 from ssm_conformance.cases._duality import GROUPS, SKIP, ssd_inputs, update_inputs
@@ -56,8 +57,11 @@ _SINGLE: Final = ("float32",)
 _COMMON: Final = ("float32", "bfloat16")
 _CHEAP: Final = ("causal_conv1d", "causal_conv1d_update", "selective_state_update")
 """What costs little, and reads eight numbers of 16 bits at once: asked in bfloat16 as soon."""
-_FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step", "s4d", "h3")
-"""Operators that kernels of 16 bits are written for: asked in bfloat16 at full."""
+_FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step")
+_RUN: Final = ("ssm_recurrence", "causal_convolution")
+"""Operators that kernels of 16 bits are written for, and what their layers run: asked in bfloat16 at full."""
+_LAYERS: Final = ("s4d", "s5", "lssl", "h3")
+"""Layers that models run in either type of 16 bits: asked in both at full."""
 _LAST: Final = {"return_last_state": True}
 _POOL: Final = fixed([33, -1, 39, 0, 17], dtype="int32")
 _SERVED: Final = fixed([3, -1, 0], dtype="int32")
@@ -115,6 +119,9 @@ def _heads() -> Iterator[Row]:
     packed: dict[str, Any] = {"initial": True, "seq_idx": _LATE, "g": 2}
     yield "mamba3_siso", "layer-packed", SISO, "full", siso_inputs(2, 70, 2, 64, 32, a=16, **packed)
     yield "mamba3_siso", "layer-plain", SISO, "full", siso_inputs(2, 70, 2, 64, 32, a=8, bare=True)
+    # As wide as it has states: a state that is read the other way round has the same shape.
+    initial = siso_inputs(1, 70, 1, 64, 64, a=16, initial=True)
+    yield "mamba3_siso", "layer-initial", SISO, "full", initial
 
 
 def _filters() -> Iterator[Row]:
@@ -151,6 +158,11 @@ def _small_steps(*shape: int) -> Draw:
     return Draw(shape, "log_uniform", parameters={"low": 1e-3, "high": 1e-1})
 
 
+def _lasting(*shape: int) -> Draw:
+    """Complex modes of which something is left after two thousand steps."""
+    return Draw(shape, "uniform", complex=True, parameters={"low": -0.02, "high": -0.001})
+
+
 def _layers() -> Iterator[Row]:
     """Linear layers: more channels than a block, 32 modes or 64 states, more steps than 1024."""
     weak = {name: Draw((4, 8), complex=True, parameters={"scale": 0.1}) for name in ("P", "Q")}
@@ -175,9 +187,22 @@ def _layers() -> Iterator[Row]:
     yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, True)
     yield "h3", "layer-wide-heads", H3, "full", h3_inputs(1, 66, 20, 2, 4, True)
     yield "h3", "layer-projected", H3, "full", h3_inputs(2, 6, 20, 2, 4, True, out_proj=Draw((130, 6)))
+    yield "h3", "layer-shift", H3, "full", h3_inputs(1, 66, 140, 66, 2, True, s=131)
+    # Past a program's 1024 steps, and past 2048.
+    yield "s4d", "layer-late", S4D, "full", s4d_inputs(1, 66, 2053, 2, True, A=_lasting(66, 2)) | _LAST
+    yield "s5", "layer-late", S5, "full", s5_inputs(1, 34, 2053, 4, True) | {"A": _lasting(4)} | _LAST
+    yield "h3", "layer-late", H3, "full", h3_inputs(1, 66, 2053, 66, 2, True, A=_lasting(66, 2))
+    late = lssl_inputs(1, 66, 2053, 4, 1) | {"A": Draw((66, 4, 4), "legs")}
+    yield "lssl", "layer-late", LSSL, "full", late | _LAST
     # Of 64 coefficients a tenth is granted, and what the first of 70 samples leaves is not more.
     yield "hippo_legs_compress", "layer", COMPRESS, "quick", {"f": Draw((66, 70)), "n": 32}
     yield "hippo_legs_compress", "layer-states", COMPRESS, "quick", {"f": Draw((6, 30)), "n": 64}
+
+
+def _dtypes(op: str) -> tuple[str, ...]:
+    if op in _LAYERS:
+        return (*_SINGLE, *HALF)
+    return _COMMON if op in (*_FAST, *_RUN) else _SINGLE
 
 
 LAYER_SIZES: Final = tuple(
@@ -187,7 +212,7 @@ LAYER_SIZES: Final = tuple(
         inputs,
         clause,
         level,
-        dtypes=_COMMON if op in _FAST else _SINGLE,
+        dtypes=_dtypes(op),
         first=_COMMON if op in _CHEAP else _SINGLE,
     )
     for rows in (_steps(), _heads(), _filters(), _systems(), _layers())
