@@ -86,6 +86,9 @@ def _rows() -> Iterator[Row]:
     C = Draw((34, 2, 17), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
     hold = {"A": _growing(34, 17, 17, rate=1 / 16), "C": C, "discretization": "zoh"}
     yield "lssl", "layer-zoh", LSSL, "quick", lssl_inputs(1, 34, 130, 17, 2) | hold
+    C = Draw((4, 1, 33), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
+    hold = {"A": _growing(4, 33, 33, rate=1 / 4), "C": C, "discretization": "zoh"}
+    yield "lssl", "layer-zoh-states", LSSL, "full", lssl_inputs(1, 4, 20, 33, 1) | hold
     steps = Draw((3,), "log_uniform", parameters={"low": 0.1, "high": 1.0})
     system = {"A": _growing(40, 40), "B": Draw((40, 2)), "delta": steps}
     yield "discretize_zoh", "layer", ZOH, "quick", system

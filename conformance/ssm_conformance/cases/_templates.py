@@ -172,7 +172,10 @@ def _ones() -> Iterator[Row]:
 
 
 def _systems() -> Iterator[Row]:
-    """Systems of no other call: modes with several inputs and outputs, complex matrices, a shared B."""
+    """Systems of no other call: modes with several inputs and outputs, complex matrices, a shared B.
+
+    And more inputs than states.
+    """
     last = {"return_last_state": True}
     modes = diagonal_system(2, 3, n=4, m=2, p=3, complex_=True)
     yield "ssm_recurrence", "modes-of-two", RECURRENCE, "quick", modes | {"u": Draw((2, 2, 3, 2, 9))} | last
@@ -180,6 +183,9 @@ def _systems() -> Iterator[Row]:
     dense = {name: Draw(draw.shape, complex=True, parameters={"scale": 0.3}) for name, draw in _DENSE.items()}
     yield "ssm_recurrence", "dense-complex", RECURRENCE, "quick", dense | {"u": Draw((2, 2, 9))} | last
     yield "ssm_kernel", "dense-complex", KERNEL, "quick", dense | {"length": 9}
+    more = {"A": _DENSE["A_bar"], "B": Draw((3, 7)), "delta": fixed(0.4)}
+    yield "discretize_zoh", "more-inputs", ZOH, "quick", more
+    yield "discretize_bilinear", "more-inputs", BILINEAR, "quick", more
     shared = system_inputs(n=3, m=2) | {"A_bar": system_inputs(2, n=3)["A_bar"], "u": Draw((2, 2, 2, 9))}
     yield "ssm_recurrence", "shared-input", RECURRENCE, "quick", shared | last
 

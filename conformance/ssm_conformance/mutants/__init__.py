@@ -28,6 +28,7 @@ from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
 from ssm_conformance.mutants.defects.guards import GUARDS
 from ssm_conformance.mutants.defects.halves import HALVES
+from ssm_conformance.mutants.defects.kinds import KINDS
 from ssm_conformance.mutants.defects.large import LARGE
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
@@ -112,6 +113,7 @@ TABLES: Final = (
     LARGE,
     NUMBERS,
     BEYOND,
+    KINDS,
     PAST_BLOCKS,
     STIFF,
     PYTORCH,

@@ -12,7 +12,7 @@ from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint
 from ssm_conformance.mutants.kernels.systems import Recurrence
-from ssm_conformance.mutants.kernels.torch_layers import TorchH3, TorchLayer, TorchS5
+from ssm_conformance.mutants.kernels.torch_layers import TorchH3, TorchLayer, TorchLssl, TorchS5
 from ssm_conformance.mutants.kernels.torch_modal import TorchS4d, TorchS4dKernel, TorchS4Kernel
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -98,6 +98,16 @@ class _StepShare(TorchS4Kernel):
         return p | {"delta": on_the_way_back(p["delta"], lambda g: g * (1 - share))} if n == 32 else p
 
 
+class _HoldThroughInput(TorchLssl):
+    """Of more than 32 states, the gradient of Δ through the zero-order hold's Ā is lost."""
+
+    def discrete(self, p: Mapping[str, Tensor], rule: str) -> tuple[Tensor, Tensor]:
+        A_bar, B_bar = super().discrete(p, rule)
+        if rule == "zoh" and p["A"].shape[-1] > 32:
+            A_bar, _ = super().discrete({**p, "delta": p["delta"].detach()}, rule)
+        return A_bar, B_bar
+
+
 class _LongSlopeInBfloat16(Recurrence):
     """Of complex modes and more than 1024 steps the gradient of Ā is rounded to bfloat16."""
 
@@ -144,6 +154,10 @@ NARROW: Final = (
     ),
     _mutant(
         "s4-step-share-lost", "Of 32 pairs, dΔ leaves out the share of a state.", "layer-pairs", _StepShare()
+    ),
+    _mutant(
+        "lssl-hold-beyond-warp-through-input", "Of more than 32 states, dΔ leaves out what comes by exp(ΔA).",
+        "layer-zoh-states", _HoldThroughInput(),
     ),
     _mutant(
         "recurrence-long-slope-in-bfloat16",
