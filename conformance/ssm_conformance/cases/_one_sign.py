@@ -56,6 +56,9 @@ _STREAMS: Final = {
 }
 """What is drawn of one sign; steps, decays and angles stay as they are."""
 
+_SUMMED: Final = (("s4d", "layer-long"), ("s5", "layer"), ("lssl", "layer-long"), ("h3", "layer-heads"))
+"""Asked in bfloat16 too: there sums over blocks may be kept in the type of the streams."""
+
 Row = tuple[str, str, str, Level, dict[str, Any]]
 
 
@@ -110,7 +113,8 @@ ONE_SIGN: Final = tuple(
         inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if _signed(inputs, stream)},
         clause,
         level,
-        dtypes=("float32",),
+        dtypes=("float32", "bfloat16") if (op, name) in _SUMMED else ("float32",),
+        first=("float32",),
         one_sign=True,
     )
     for op, name, clause, level, inputs in chain(

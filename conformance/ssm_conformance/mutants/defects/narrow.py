@@ -61,6 +61,32 @@ class _H3Step(_StepHalved, TorchH3):
     pass
 
 
+class _SumsOfBlocks(TorchLayer):
+    """Of streams in bfloat16 and 64 channels, dA is added up in bfloat16."""
+
+    def inside(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        p = super().inside(inputs)
+        stream = inputs["q"] if "q" in inputs else inputs["u"]
+        taken = str(stream.dtype) == "torch.bfloat16" and stream.shape[1] >= BLOCK
+        return p | {"A": on_the_way_back(p["A"], _halved)} if taken and not p["A"].is_complex() else p
+
+
+class _S4dSums(_SumsOfBlocks, TorchS4d):
+    pass
+
+
+class _S5Sums(_SumsOfBlocks, TorchS5):
+    pass
+
+
+class _LsslSums(_SumsOfBlocks, TorchLssl):
+    pass
+
+
+class _H3Sums(_SumsOfBlocks, TorchH3):
+    pass
+
+
 class _RightOfLastChannels(TorchS4Kernel):
     """Of 64 channels and more, dQ of those beyond whole blocks is rounded to bfloat16."""
 
@@ -134,12 +160,17 @@ class _SlopesInBfloat16(SisoAdjoint):
         }
 
 
-def _mutant(name: str, summary: str, rejected_by: str, kernel: Kernel) -> Mutant:
-    return Mutant(name, 17, summary, f"gradient/{rejected_by}-of-one-sign", kernel, only=("float32",))
+def _mutant(name: str, summary: str, rejected_by: str, kernel: Kernel, only: str = "float32") -> Mutant:
+    return Mutant(name, 17, summary, f"gradient/{rejected_by}-of-one-sign", kernel, only=(only,))
 
 
 _STEP: Final = "In large calls of complex modes, dΔ is rounded to bfloat16."
+_SUMS: Final = "Of streams in bfloat16 and 64 channels, the gradient of a real A is added up in bfloat16."
 NARROW: Final = (
+    _mutant("s4d-sums-of-blocks-in-bfloat16", _SUMS, "layer-long", _S4dSums(), "bfloat16"),
+    _mutant("s5-sums-of-blocks-in-bfloat16", _SUMS, "layer", _S5Sums(), "bfloat16"),
+    _mutant("lssl-sums-of-blocks-in-bfloat16", _SUMS, "layer-long", _LsslSums(), "bfloat16"),
+    _mutant("h3-sums-of-blocks-in-bfloat16", _SUMS, "layer-heads", _H3Sums(), "bfloat16"),
     _mutant("s4d-complex-step-in-bfloat16", _STEP, "layer-complex", _S4dStep()),
     _mutant("s4d-kernel-complex-step-in-bfloat16", _STEP, "layer-complex", _S4dKernelStep()),
     _mutant("s5-complex-step-in-bfloat16", _STEP, "layer-complex", _S5Step()),
