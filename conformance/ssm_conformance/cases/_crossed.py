@@ -133,6 +133,9 @@ def _rules() -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
     for rule in ("zoh", "backward_euler"):
         legs = lssl_inputs(1, 34, 130, 17, 2) | {"A": Draw((34, 17, 17), "legs"), "discretization": rule}
         yield "lssl", rule, LSSL, legs
+    slow = {"A": Draw((34, 17, 17), "stable_matrix", parameters={"radius": 0.05})}
+    euler = lssl_inputs(1, 34, 130, 17, 2) | slow | {"discretization": "forward_euler"}
+    yield "lssl", "forward_euler", LSSL, euler
     yield "s4d_kernel", "zoh", S4D_KERNEL, modal_inputs(34, 17, False, length=130)
     yield "s4_kernel", "real", S4_KERNEL, dplr_inputs(34, 9, False, 130)
     yield "s4_kernel", "complex", S4_KERNEL, dplr_inputs(34, 9, True, 130)

@@ -40,6 +40,8 @@ GIVEN_BACK: Final[Names] = {
     "causal_conv1d_update": ("pool-idle",),
     "ssd": ("empty-initial",),
     **dict.fromkeys((*TURNED, *SHORT), ("empty",)),
+    "ssm_recurrence": ("empty-initial",),
+    **dict.fromkeys(("s4d", "s5", "lssl"), ("empty-with-D-initial_state-return_last_state",)),
 }
 """Calls that end in the state that they were given."""
 _SCAN: Final = (("u", "delta", "z"), ("B", "C"), ("D", "delta_bias"))
@@ -65,6 +67,8 @@ AT_SIZE: Final[Mapping[str, Names]] = {
     "transposed": {
         "selective_scan": ("layer", "large-with-D-bias-last-seq_idx-zoh-B-grouped-C-grouped"),
         "causal_conv1d": ("layer-long", "layer-packed"),
+        "causal_convolution": ("layer",),
+        **dict.fromkeys(("s4d", "s5", "lssl", "h3"), ("layer",)),
     },
     "padded": {
         "ssd": ("layer-groups", "large-with-wide-D-groups-seq_idx-last"),

@@ -9,6 +9,7 @@ import cmath
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._convolution_step import HALF_STATE as ROUNDED
 from ssm_conformance.cases._duality import GROUPS, SKIP, ssd_inputs, update_inputs
@@ -56,14 +57,19 @@ _SINGLE: Final = ("float32",)
 _COMMON: Final = ("float32", "bfloat16")
 _CHEAP: Final = ("causal_conv1d", "causal_conv1d_update", "selective_state_update")
 """What costs little, and reads eight numbers of 16 bits at once: asked in bfloat16 as soon."""
-_FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step", "s4d", "h3")
-"""Operators that kernels of 16 bits are written for: asked in bfloat16 at full."""
+_FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step")
+_RUN: Final = ("ssm_recurrence", "causal_convolution")
+"""Operators that kernels of 16 bits are written for, and what their layers run: asked in bfloat16 at full."""
+_LAYERS: Final = ("s4d", "s5", "lssl", "h3")
+_HEADS: Final = (("mamba3_siso", "layer-initial"), ("mamba3_siso_step", "layer"))
+"""Layers, and heads, that models run in either type of 16 bits: asked in both at full."""
 _LAST: Final = {"return_last_state": True}
 _POOL: Final = fixed([33, -1, 39, 0, 17], dtype="int32")
 _SERVED: Final = fixed([3, -1, 0], dtype="int32")
 """A pool in 16 bits that is written in place, as an engine keeps it."""
 _LATE: Final = fixed([[0] * 64 + [1] * 6, [0] * 30 + [1] * 37 + [0] * 3], dtype="int32")
 """Sequences that begin with a chunk of 64, and inside of the first and of the last."""
+_LASTING: Final = {"low": 0.9, "high": 0.999}
 _SLOW: Final = Draw((1, 2, 2053), "log_uniform", parameters={"low": 1e-4, "high": 1e-2, "sign": -1.0})
 """Δ A of which something is left after a thousand steps."""
 
@@ -115,6 +121,9 @@ def _heads() -> Iterator[Row]:
     packed: dict[str, Any] = {"initial": True, "seq_idx": _LATE, "g": 2}
     yield "mamba3_siso", "layer-packed", SISO, "full", siso_inputs(2, 70, 2, 64, 32, a=16, **packed)
     yield "mamba3_siso", "layer-plain", SISO, "full", siso_inputs(2, 70, 2, 64, 32, a=8, bare=True)
+    # As wide as it has states: a state that is read the other way round has the same shape.
+    initial = siso_inputs(1, 70, 1, 64, 64, a=16, initial=True)
+    yield "mamba3_siso", "layer-initial", SISO, "full", initial
 
 
 def _filters() -> Iterator[Row]:
@@ -136,6 +145,11 @@ def _systems() -> Iterator[Row]:
         yield "ssm_recurrence", name, RECURRENCE, level, run
     yield "ssm_recurrence", "layer-dense", RECURRENCE, "quick", dense | {"u": Draw((2, 2, 130)), **_LAST}
     yield "ssm_kernel", "layer", KERNEL, "quick", diagonal | {"length": 1030}
+    lasting = diagonal_system(66, n=4) | {"A_bar": Draw((66, 4), "uniform", parameters=_LASTING)}
+    yield "ssm_kernel", "layer-real", KERNEL, "full", lasting | {"length": 1030}
+    yield "ssm_kernel", "layer-dense-long", KERNEL, "full", system_inputs(n=3) | {"length": 1030}
+    late = {"u": Draw((1, 1, 2053)), **_LAST}
+    yield "ssm_recurrence", "layer-dense-late", RECURRENCE, "full", system_inputs(n=3) | late
     yield "ssm_kernel", "layer-dense", KERNEL, "quick", system_inputs(n=64) | {"length": 130}
     long = {"u": Draw((1, 130, 1030)), "K": Draw((130, 1030))}
     yield "causal_convolution", "layer", CONVOLUTION, "quick", long
@@ -151,13 +165,20 @@ def _small_steps(*shape: int) -> Draw:
     return Draw(shape, "log_uniform", parameters={"low": 1e-3, "high": 1e-1})
 
 
+def _lasting(*shape: int) -> Draw:
+    """Complex modes of which something is left after two thousand steps."""
+    return Draw(shape, "uniform", complex=True, parameters={"low": -0.02, "high": -0.001})
+
+
 def _layers() -> Iterator[Row]:
     """Linear layers: more channels than a block, 32 modes or 64 states, more steps than 1024."""
     weak = {name: Draw((4, 8), complex=True, parameters={"scale": 0.1}) for name in ("P", "Q")}
     yield "s4d_kernel", "layer", S4D_KERNEL, "quick", modal_inputs(130, 32, True, length=1030)
+    yield "s4d_kernel", "layer-real", S4D_KERNEL, "full", modal_inputs(66, 4, False, length=1030)
     yield "s4_kernel", "layer", S4_KERNEL, "quick", dplr_inputs(66, 4, True, 70, paired=True)
     # So weak a low-rank part leaves the modes where they are: none grows over 1024 lags.
     yield "s4_kernel", "layer-long", S4_KERNEL, "quick", dplr_inputs(4, 8, True, 1030, paired=True, **weak)
+    yield "s4_kernel", "layer-long-whole", S4_KERNEL, "full", dplr_inputs(4, 8, True, 1030, **weak)
     yield "s4_kernel", "layer-states", S4_KERNEL, "quick", dplr_inputs(2, 32, True, 70)
     # P = Q, as S4 has it, makes no vector longer; of 72 systems of this size drawn apart 63 grow, to 1e21.
     turning = [0.5 * cmath.exp(1j * k) for k in range(32)]
@@ -175,9 +196,23 @@ def _layers() -> Iterator[Row]:
     yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, True)
     yield "h3", "layer-wide-heads", H3, "full", h3_inputs(1, 66, 20, 2, 4, True)
     yield "h3", "layer-projected", H3, "full", h3_inputs(2, 6, 20, 2, 4, True, out_proj=Draw((130, 6)))
+    yield "h3", "layer-shift", H3, "full", h3_inputs(1, 66, 140, 66, 2, True, s=131)
+    # Past a program's 1024 steps, and past 2048.
+    yield "s4d", "layer-late", S4D, "full", s4d_inputs(1, 66, 2053, 2, True, A=_lasting(66, 2)) | _LAST
+    yield "s5", "layer-late", S5, "full", s5_inputs(1, 34, 2053, 4, True) | {"A": _lasting(4)} | _LAST
+    yield "s5", "layer-late-real", S5, "full", s5_inputs(1, 4, 2053, 4, False) | _LAST
+    yield "h3", "layer-late", H3, "full", h3_inputs(1, 66, 2053, 66, 2, True, A=_lasting(66, 2))
+    late = lssl_inputs(1, 66, 2053, 4, 1) | {"A": Draw((66, 4, 4), "legs")}
+    yield "lssl", "layer-late", LSSL, "full", late | _LAST
     # Of 64 coefficients a tenth is granted, and what the first of 70 samples leaves is not more.
     yield "hippo_legs_compress", "layer", COMPRESS, "quick", {"f": Draw((66, 70)), "n": 32}
     yield "hippo_legs_compress", "layer-states", COMPRESS, "quick", {"f": Draw((6, 30)), "n": 64}
+
+
+def _dtypes(op: str, name: str) -> tuple[str, ...]:
+    if op in _LAYERS or (op, name) in _HEADS:
+        return (*_SINGLE, *HALF)
+    return _COMMON if op in (*_FAST, *_RUN) else _SINGLE
 
 
 LAYER_SIZES: Final = tuple(
@@ -187,7 +222,7 @@ LAYER_SIZES: Final = tuple(
         inputs,
         clause,
         level,
-        dtypes=_COMMON if op in _FAST else _SINGLE,
+        dtypes=_dtypes(op, name),
         first=_COMMON if op in _CHEAP else _SINGLE,
     )
     for rows in (_steps(), _heads(), _filters(), _systems(), _layers())

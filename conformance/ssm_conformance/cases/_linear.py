@@ -142,6 +142,12 @@ _SYSTEM_RECURRENCE_ROWS: Final[tuple[Row, ...]] = (
     ),
     ("text", "quick", "value", system_inputs(n=4) | {"u": Draw((1, 1, 200), "text")}),
     ("empty", "quick", "robustness", system_inputs(n=3) | {"u": Draw((2, 1, 0))}),
+    (
+        "empty-initial",
+        "quick",
+        "robustness",
+        system_inputs(n=3) | {"u": Draw((2, 1, 0)), "initial_state": Draw((2, 3))},
+    ),
     ("single", "quick", "robustness", system_inputs(n=3) | {"u": Draw((2, 1, 1))}),
     ("no-batch", "quick", "robustness", system_inputs(n=3) | {"u": Draw((0, 1, 7))}),
     ("long", "full", "value", diagonal_system(2, n=8) | {"u": Draw((1, 2, 1, 2053))}),

@@ -1,16 +1,22 @@
-"""One stream in float32 among those in 16 bits: a kernel may read it by the dtype of its neighbour."""
+"""One stream in float32 among those in 16 bits, and parameters in float64 beside a stream that is narrower.
+
+A kernel may read an array by the dtype of its neighbour.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases import _duality, _mamba3, _short_convolution, _step
-from ssm_conformance.cases._layers import h3_inputs
+from ssm_conformance.cases._layers import h3_inputs, lssl_inputs, s4d_inputs, s5_inputs
+from ssm_conformance.cases._linear import diagonal_system
 from ssm_conformance.cases._selective import MIXED, wider
 from ssm_conformance.cases._selective import WIDER as SELECTIVE
+from ssm_conformance.draw import Draw
 
 Row = tuple[str, dict[str, Any], tuple[str, ...]]
 """Operator, inputs, and the streams that may be wider."""
@@ -32,4 +38,22 @@ def _recipes() -> Iterator[Recipe]:
             yield Recipe(op, f"mixed-{name}", wider(inputs, name), MIXED, "full", dtypes=HALF)
 
 
-MIXED_ALONE: Final = tuple(_recipes())
+def _wide_parameters() -> Iterator[Recipe]:
+    """The compute type is that of the widest input."""
+    modes = diagonal_system(3, n=4, complex_=True) | {"u": Draw((2, 3, 1, 9))}
+    for op, inputs, streams in (
+        ("ssm_recurrence", modes, ("u",)),
+        ("s4d", s4d_inputs(2, 3, 9, 4, True), ("u",)),
+        ("s5", s5_inputs(2, 3, 9, 4, True), ("u",)),
+        ("lssl", lssl_inputs(2, 3, 9, 4, 2), ("u",)),
+        ("h3", h3_inputs(1, 4, 9, 2, 3, True), ("q", "k", "v")),
+    ):
+        wide = {
+            name: replace(x, dtype="complex128" if x.complex else "float64")
+            for name, x in inputs.items()
+            if isinstance(x, Draw) and name not in streams
+        }
+        yield Recipe(op, "wide-parameters", inputs | wide, MIXED, dtypes=("float32", "bfloat16"))
+
+
+MIXED_ALONE: Final = (*_recipes(), *_wide_parameters())

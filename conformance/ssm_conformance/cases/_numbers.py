@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
@@ -15,9 +16,11 @@ from ssm_conformance.cases._layers import (
     H3,
     HIPPO,
     LSSL,
+    S4_KERNEL,
     S4D,
     S4D_KERNEL,
     S5,
+    dplr_inputs,
     h3_inputs,
     lssl_inputs,
     modal_inputs,
@@ -41,6 +44,10 @@ _SINGLE: Final = ("float32",)
 _DECAYS: Final = ("A", "adt")
 _STEPS: Final = (0.0, -0.3, 0.2, 0.05)
 _TINY: Final = {"low": 1e-5, "high": 0.3}
+_STRONG: Final = (1e-3, 1.0, 50.0, 200.0)
+_BELOW: Final = (-6.0, -5.0, -4.5, -1.0)
+"""Rates at which the bilinear rule has an ā below zero, with Δ = 0.5, and one at which it has not."""
+_SOME_ZERO: Final = {"values": (0.0, 0.0, 1.0, -0.5)}
 _NEAR: Final = (0.0, -1e-9 + 3e-9j, -1e-5 + 2e-6j, 1e-4j, -1e-3 + 5e-3j)
 """Complex modes at which exp(Δλ) − 1 loses its digits."""
 
@@ -153,6 +160,40 @@ def _modes() -> Iterator[Row]:
     yield "discretize_zoh", "large-norm", "extreme", ZOH, large
 
 
+def _stiff() -> Iterator[Row]:
+    """Modes that are gone within two steps, beside slow ones; a rule of which ā is below zero."""
+    for complex_ in (False, True):
+        name = "strong-decay-complex" if complex_ else "strong-decay"
+        rates = [complex(-rate, 5.0) if complex_ else -rate for rate in _STRONG]
+        modes = {"A": Draw((3, 4), "fixed", complex_, parameters={"values": rates})}
+        modes |= {"delta": fixed((0.4, 0.1, 0.02))}
+        yield "s4d", name, "extreme", S4D, s4d_inputs(2, 3, 12, 4, complex_) | modes
+        yield "s4d_kernel", name, "extreme", S4D_KERNEL, modal_inputs(3, 4, complex_, length=12) | modes
+        yield "h3", name, "extreme", H3, h3_inputs(2, 3, 12, 3, 4, complex_) | modes
+        modes = {"A": Draw((4,), "fixed", complex_, parameters={"values": rates}), "delta": fixed(0.4, (4,))}
+        yield "s5", name, "extreme", S5, s5_inputs(2, 3, 12, 4, complex_) | modes
+    below: dict[str, Any] = {"A": fixed(_BELOW, (3, 4)), "delta": fixed(0.5, (3,))}
+    below |= {"discretization": "bilinear"}
+    yield "s4d", "below-zero", "extreme", S4D, s4d_inputs(2, 3, 12, 4, False) | below
+    yield "s4d_kernel", "below-zero", "extreme", S4D_KERNEL, modal_inputs(3, 4, False, length=12) | below
+    yield "h3", "below-zero", "extreme", H3, h3_inputs(2, 3, 12, 3, 4, False) | below
+    below |= {"A": fixed(_BELOW), "delta": fixed(0.5, (4,))}
+    yield "s5", "below-zero", "extreme", S5, s5_inputs(2, 3, 12, 4, False) | below
+
+
+def _nothing_in() -> Iterator[Row]:
+    """Zeros among what streams in and among vectors: what takes a logarithm or a quotient of them is NaN."""
+    for op, clause, inputs, names in (
+        ("s4d", S4D, s4d_inputs(2, 3, 9, 4, True), ("u", "B", "C")),
+        ("s5", S5, s5_inputs(2, 3, 9, 4, True), ("u", "B", "C")),
+        ("lssl", LSSL, lssl_inputs(2, 3, 9, 4, 2), ("u", "B", "C")),
+        ("h3", H3, h3_inputs(2, 4, 9, 2, 4, True), ("q", "k", "v", "shift", "B")),
+        ("s4_kernel", S4_KERNEL, dplr_inputs(3, 4, True, 9), ("P", "Q", "B", "C")),
+    ):
+        zeroed = {name: replace(inputs[name], kind="choice", parameters=_SOME_ZERO) for name in names}
+        yield op, "zeros", "extreme", clause, inputs | zeroed
+
+
 def _memory() -> Iterator[Row]:
     """Few samples with all prefixes, and more samples than eight bits of a number count exactly."""
     op = "hippo_legs_compress"
@@ -168,11 +209,19 @@ def _memory() -> Iterator[Row]:
 
 
 def _recipes() -> Iterator[Recipe]:
-    for rows in (_zeros(), _signs(), _modes(), _memory()):
+    for rows in (_zeros(), _signs(), _modes(), _stiff(), _nothing_in(), _memory()):
         for op, name, check, clause, inputs in rows:
             yield Recipe(op, name, inputs, clause, "quick", check, dtypes=_SINGLE)
     late = {"f": Draw((1, 600)), "n": 4}
     yield Recipe("hippo_legs_compress", "late", late, COMPRESS, "full", dtypes=("float32", "bfloat16"))
+    # More samples than tables of Ā are made for.
+    beyond = {"f": Draw((1, 1100)), "n": 3}
+    for name, more, clause in (
+        ("beyond-1024", {}, COMPRESS),
+        ("beyond-1024-prefixes", {"prefixes": True}, COMPRESS),
+        ("beyond-1024-bilinear", {"method": "bilinear", "prefixes": True}, COMPRESS_RULE),
+    ):
+        yield Recipe("hippo_legs_compress", name, beyond | more, clause, "full", dtypes=_SINGLE)
     for op in ("hippo_legt", "hippo_lagt"):
         for n in (1, 7):
             yield Recipe(op, f"n-{n}", {"n": n}, HIPPO[op], dtypes=_SINGLE)

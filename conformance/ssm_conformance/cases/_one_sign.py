@@ -12,9 +12,11 @@ cancels in every step; of a signal that rises each sample outweighs what the coe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from ssm_conformance.case import Level, Recipe
+from ssm_conformance.cases import _narrow
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._layers import (
@@ -46,11 +48,16 @@ _STREAMS: Final = {
     "lssl": ("u", "B", "C", "D"),
     "s5": ("u", "B", "C", "D"),
     "h3": ("q", "k", "v", "shift", "shift_D", "B", "C"),
+    "ssm_recurrence": ("u",),
     "discretize_zoh": ("B",),
     "discretize_bilinear": ("B",),
     "hippo_legs_compress": (),
+    **dict.fromkeys(("s4d_kernel", "s4_kernel"), ()),
 }
 """What is drawn of one sign; steps, decays and angles stay as they are."""
+
+_SUMMED: Final = (("s4d", "layer-long"), ("s5", "layer"), ("lssl", "layer-long"), ("h3", "layer-heads"))
+"""Asked in bfloat16 too: there sums over blocks may be kept in the type of the streams."""
 
 Row = tuple[str, str, str, Level, dict[str, Any]]
 
@@ -70,7 +77,7 @@ def _rows() -> Iterator[Row]:
     yield "ssd", "layer-long", SSD, "quick", ssd_inputs(1, 261, 2, 64, 16)
     yield "mamba3_siso", "layer-64-128", SISO, "quick", siso_inputs(1, 70, 1, 64, 128, a=32)
     yield "mamba3_siso", "layer-long", SISO, "full", siso_inputs(1, 261, 1, 64, 64, a=16)
-    # With real modes: those of complex ones turn, and their sums cancel.
+    # With real modes: complex ones that turn cancel. Those that hardly do are in `_narrow`.
     yield "s4d", "layer-long", S4D, "quick", s4d_inputs(1, 66, 1030, 4, False)
     yield "s5", "layer", S5, "full", s5_inputs(1, 66, 70, 8, False)
     yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, False)
@@ -82,6 +89,9 @@ def _rows() -> Iterator[Row]:
     C = Draw((34, 2, 17), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
     hold = {"A": _growing(34, 17, 17, rate=1 / 16), "C": C, "discretization": "zoh"}
     yield "lssl", "layer-zoh", LSSL, "quick", lssl_inputs(1, 34, 130, 17, 2) | hold
+    C = Draw((4, 1, 33), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
+    hold = {"A": _growing(4, 33, 33, rate=1 / 4), "C": C, "discretization": "zoh"}
+    yield "lssl", "layer-zoh-states", LSSL, "full", lssl_inputs(1, 4, 20, 33, 1) | hold
     steps = Draw((3,), "log_uniform", parameters={"low": 0.1, "high": 1.0})
     system = {"A": _growing(40, 40), "B": Draw((40, 2)), "delta": steps}
     yield "discretize_zoh", "layer", ZOH, "quick", system
@@ -103,8 +113,11 @@ ONE_SIGN: Final = tuple(
         inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if _signed(inputs, stream)},
         clause,
         level,
-        dtypes=("float32",),
+        dtypes=("float32", "bfloat16") if (op, name) in _SUMMED else ("float32",),
+        first=("float32",),
         one_sign=True,
     )
-    for op, name, clause, level, inputs in _rows()
+    for op, name, clause, level, inputs in chain(
+        _rows(), _narrow.layers(), _narrow.systems(), _narrow.kernels_of_s4(), _narrow.turned_pairs()
+    )
 )

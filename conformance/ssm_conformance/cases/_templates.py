@@ -24,9 +24,11 @@ from ssm_conformance.cases._layers import (
     s5_inputs,
 )
 from ssm_conformance.cases._linear import (
+    BILINEAR,
     CONVOLUTION,
     KERNEL,
     RECURRENCE,
+    ZOH,
     diagonal_system,
     system_inputs,
 )
@@ -52,10 +54,10 @@ _FILTERS: Final[tuple[tuple[int, Level], ...]] = (
     *((w, "full") for w in (5, 6, 7, 8, 9, 12, 16, 17)),
 )
 _DENSE: Final = system_inputs(n=3, m=2, p=2)
-_WHOLE: Final[tuple[tuple[int, Level], ...]] = ((64, "quick"), (256, "full"))
+_WHOLE: Final[tuple[tuple[int, Level], ...]] = ((64, "quick"), (65, "full"), (256, "full"), (257, "full"))
 _CHUNKS: Final[tuple[tuple[int, Level], ...]] = (
     (64, "quick"),
-    *((l, "full") for l in (32, 65, 128, 256)),
+    *((l, "full") for l in (32, 65, 128, 129, 256, 257)),
 )
 
 
@@ -95,7 +97,7 @@ def _chunks() -> Iterator[Row]:
     """Whole chunks, and options past a chunk."""
     for l, level in _CHUNKS:
         yield "mamba3_siso", f"length-{l}", SISO, level, siso_inputs(1, l, 2, 2, 4, adt=_slow(1, 2, l))
-    for l in (512, 1024, 2048):
+    for l in (512, 1024, 2048, 4097):
         inputs = {"u": Draw((1, 2, l)), "K": Draw((2, l))}
         yield "causal_convolution", f"length-{l}", CONVOLUTION, "full", inputs
     two = fixed([0] * 64 + [1] * 66, (2, 130), dtype="int32")
@@ -111,7 +113,7 @@ def _chunks() -> Iterator[Row]:
 
 
 def _whole_layers() -> Iterator[Row]:
-    """Whole chunks of the layers, of their kernels and of dense systems."""
+    """Whole chunks of the layers, of their kernels and of dense systems, and one step more."""
     for l, level in _WHOLE:
         last = {"return_last_state": True}
         yield "s4d", f"length-{l}", S4D, level, s4d_inputs(2, 3, l, 4, True) | last
@@ -170,7 +172,10 @@ def _ones() -> Iterator[Row]:
 
 
 def _systems() -> Iterator[Row]:
-    """Systems of no other call: modes with several inputs and outputs, complex matrices, a shared B."""
+    """Systems of no other call: modes with several inputs and outputs, complex matrices, a shared B.
+
+    And more inputs than states.
+    """
     last = {"return_last_state": True}
     modes = diagonal_system(2, 3, n=4, m=2, p=3, complex_=True)
     yield "ssm_recurrence", "modes-of-two", RECURRENCE, "quick", modes | {"u": Draw((2, 2, 3, 2, 9))} | last
@@ -178,8 +183,67 @@ def _systems() -> Iterator[Row]:
     dense = {name: Draw(draw.shape, complex=True, parameters={"scale": 0.3}) for name, draw in _DENSE.items()}
     yield "ssm_recurrence", "dense-complex", RECURRENCE, "quick", dense | {"u": Draw((2, 2, 9))} | last
     yield "ssm_kernel", "dense-complex", KERNEL, "quick", dense | {"length": 9}
+    more = {"A": _DENSE["A_bar"], "B": Draw((3, 7)), "delta": fixed(0.4)}
+    yield "discretize_zoh", "more-inputs", ZOH, "quick", more
+    yield "discretize_bilinear", "more-inputs", BILINEAR, "quick", more
     shared = system_inputs(n=3, m=2) | {"A_bar": system_inputs(2, n=3)["A_bar"], "u": Draw((2, 2, 2, 9))}
     yield "ssm_recurrence", "shared-input", RECURRENCE, "quick", shared | last
+
+
+def _kinds() -> Iterator[Row]:
+    """Complex modes with real vectors beside them, which stand for complex ones."""
+    real = {"B": Draw((3, 4)), "C": Draw((3, 4))}
+    last = {"return_last_state": True}
+    yield "s4d", "real-BC", S4D, "quick", s4d_inputs(2, 3, 9, 4, True) | real | last
+    s5 = s5_inputs(2, 3, 9, 4, True) | {"B": Draw((4, 3)), "C": Draw((3, 4))}
+    yield "s5", "real-BC", S5, "quick", s5 | last
+    yield "h3", "real-BC", H3, "quick", h3_inputs(2, 6, 9, 3, 4, True) | real
+    modes = diagonal_system(3, n=4, complex_=True) | {"B_bar": Draw((3, 4, 1)), "C": Draw((3, 1, 4))}
+    yield "ssm_recurrence", "real-BC", RECURRENCE, "quick", modes | {"u": Draw((2, 3, 1, 9))} | last
+    yield "ssm_kernel", "real-BC", KERNEL, "quick", modes | {"length": 9}
+    dense = {name: Draw(draw.shape, parameters={"scale": 0.3}) for name, draw in _DENSE.items()}
+    dense |= {"A_bar": Draw((3, 3), complex=True, parameters={"scale": 0.3})}
+    yield "ssm_recurrence", "dense-real-BC", RECURRENCE, "quick", dense | {"u": Draw((2, 2, 9))} | last
+    yield "ssm_kernel", "dense-real-BC", KERNEL, "quick", dense | {"length": 9}
+    A = Draw((3, 4), "s4d_lin", complex=True)
+    system = {"A": A, "B": Draw((3, 4, 2)), "delta": _small_steps(3), "diagonal": True}
+    matrix = {"A": Draw((3, 3), complex=True), "B": Draw((3, 2)), "delta": fixed(0.4)}
+    for op, clause in (("discretize_zoh", ZOH), ("discretize_bilinear", BILINEAR)):
+        yield op, "real-B", clause, "quick", system
+        yield op, "dense-real-B", clause, "quick", matrix
+    low_rank = {name: Draw((3, 4), parameters={"scale": 0.5}) for name in ("P", "Q")}
+    yield "s4_kernel", "real-PQB", S4_KERNEL, "quick", dplr_inputs(
+        3, 4, True, 9, paired=True, B=Draw((3, 4)), **low_rank
+    )  # fmt: skip
+    decays = Draw((3, 4), "log_uniform", parameters={"low": 0.5, "high": 4.0, "sign": -1.0})
+    yield "s4_kernel", "real-modes", S4_KERNEL, "quick", dplr_inputs(3, 4, True, 9, Lambda=decays)
+
+
+def _small_steps(*shape: int) -> Draw:
+    return Draw(shape, "log_uniform", parameters={"low": 1e-2, "high": 0.5})
+
+
+def _leading() -> Iterator[Row]:
+    """Leading dimensions of one among larger ones: A is repeated along one of them, B along another."""
+    dense = {"A": Draw((2, 1, 3, 3), "stable_matrix", parameters={"radius": 2.0}), "B": Draw((1, 3, 3, 2))}
+    damped = {"low": -2.0, "high": -0.05}
+    modes = {
+        "A": Draw((2, 1, 4), "uniform", complex=True, parameters=damped),
+        "B": Draw((1, 3, 4, 2), complex=True),
+    }
+    for op, clause in (("discretize_zoh", ZOH), ("discretize_bilinear", BILINEAR)):
+        yield op, "systems-of-one", clause, "quick", dense | {"delta": _small_steps(3)}
+        more = {"delta": _small_steps(2, 1), "diagonal": True}
+        yield op, "diagonal-systems-of-one", clause, "quick", modes | more
+    run = system_inputs(2, 1, n=3, m=2) | {"B_bar": Draw((1, 3, 3, 2)), "C": Draw((3, 2, 3))}
+    fed = {"u": Draw((2, 2, 3, 2, 7)), "D": Draw((2, 1, 2, 2)), "return_last_state": True}
+    yield "ssm_recurrence", "systems-of-one", RECURRENCE, "quick", run | fed
+    yield "ssm_kernel", "systems-of-one", KERNEL, "quick", run | {"length": 7}
+    run = diagonal_system(2, 1, n=4, complex_=True) | {"B_bar": Draw((1, 3, 4, 1), complex=True)}
+    run |= {"C": Draw((3, 1, 4), complex=True)}
+    fed = {"u": Draw((2, 2, 3, 1, 7)), "D": Draw((3, 1, 1)), "return_last_state": True}
+    yield "ssm_recurrence", "diagonal-systems-of-one", RECURRENCE, "quick", run | fed
+    yield "ssm_kernel", "diagonal-systems-of-one", KERNEL, "quick", run | {"length": 7}
 
 
 def _nothings() -> Iterator[Row]:
@@ -230,7 +294,8 @@ def _grids() -> Iterator[Row]:
 
 def _recipes() -> Iterator[Recipe]:
     whole = (_chunks(), _whole_layers(), _ends_of_chunks())
-    for rows in (_squares(), _filters(), *whole, _ones(), _systems(), _nothings(), _grids()):
+    systems = (_systems(), _kinds(), _leading())
+    for rows in (_squares(), _filters(), *whole, _ones(), *systems, _nothings(), _grids()):
         for op, name, clause, level, inputs in rows:
             yield Recipe(op, name, inputs, clause, level, "robustness", dtypes=("float32",))
 

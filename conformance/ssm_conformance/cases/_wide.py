@@ -6,9 +6,25 @@ from typing import Any, Final
 
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases._duality import ssd_inputs, update_inputs
-from ssm_conformance.cases._layers import h3_inputs, lssl_inputs, s4d_inputs, s5_inputs
-from ssm_conformance.cases._linear import CONVOLUTION, RECURRENCE, diagonal_system, system_inputs
+from ssm_conformance.cases._layers import (
+    dplr_inputs,
+    h3_inputs,
+    lssl_inputs,
+    modal_inputs,
+    s4d_inputs,
+    s5_inputs,
+)
+from ssm_conformance.cases._linear import (
+    BILINEAR,
+    CONVOLUTION,
+    KERNEL,
+    RECURRENCE,
+    ZOH,
+    diagonal_system,
+    system_inputs,
+)
 from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
 from ssm_conformance.cases._selective import EDGE, GROUPS, fixed, scan_inputs
 from ssm_conformance.cases._short_convolution import conv_inputs
 from ssm_conformance.cases._step import step_inputs
@@ -19,6 +35,12 @@ def _convolution(b: int, d: int, l: int, k: int) -> dict[str, Any]:
     return {"u": Draw((b, d, l)), "K": Draw((d, k))}
 
 
+_MATRICES: Final = {
+    "A": Draw((67, 4, 4), "stable_matrix", parameters={"radius": 2.0}),
+    "B": Draw((67, 4, 1)),
+    "delta": Draw((67,), "log_uniform", parameters={"low": 1e-2, "high": 0.5}),
+}
+_DISCRETISATIONS: Final = (("discretize_zoh", ZOH), ("discretize_bilinear", BILINEAR))
 _ROWS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
     # Groups that end inside a tile of channels, and more groups than one tile has.
     ("selective_scan", "groups-of-65", GROUPS, scan_inputs(2, 130, 5, 3, g_B=2, g_C=65)),
@@ -61,6 +83,38 @@ _ROWS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
     ("s5", "widths-33", EDGE, s5_inputs(3, 33, 9, 17, True)),
     ("lssl", "widths-33", EDGE, lssl_inputs(3, 33, 19, 17, 5)),
     ("h3", "widths-70", EDGE, h3_inputs(3, 70, 19, 35, 17, True)),
+    # Rows past a block, in calls that have few of everything else.
+    ("causal_convolution", "rows-67", CONVOLUTION, _convolution(67, 2, 5, 5)),
+    ("ssm_recurrence", "rows-67", RECURRENCE, diagonal_system(2, n=3) | {"u": Draw((67, 2, 1, 5))}),
+    ("s4d", "rows-67", EDGE, s4d_inputs(67, 2, 5, 2, True)),
+    ("s5", "rows-67", EDGE, s5_inputs(67, 2, 5, 2, True)),
+    ("lssl", "rows-67", EDGE, lssl_inputs(67, 2, 5, 2, 1)),
+    ("h3", "rows-67", EDGE, h3_inputs(67, 2, 5, 2, 2, True)),
+    # States and modes past a block.
+    (
+        "ssm_recurrence",
+        "modes-67",
+        RECURRENCE,
+        diagonal_system(2, n=67, complex_=True) | {"u": Draw((1, 2, 1, 9))},
+    ),
+    ("ssm_kernel", "modes-67", KERNEL, diagonal_system(2, n=67, complex_=True) | {"length": 9}),
+    ("s4d_kernel", "modes-67", EDGE, modal_inputs(2, 67, True, length=5)),
+    ("s4_kernel", "states-65", EDGE, dplr_inputs(1, 65, True, 5)),
+    ("lssl", "states-67", EDGE, lssl_inputs(1, 2, 9, 67, 2)),
+    ("h3", "modes-67", EDGE, h3_inputs(1, 2, 9, 2, 67, True)),
+    # Full matrices past a block, and inputs and outputs of one system.
+    *((op, "matrices-67", clause, _MATRICES) for op, clause in _DISCRETISATIONS),
+    ("ssm_recurrence", "matrices-67", RECURRENCE, system_inputs(67, n=4) | {"u": Draw((1, 67, 1, 70))}),
+    ("ssm_kernel", "matrices-67", KERNEL, system_inputs(67, n=4) | {"length": 19}),
+    (
+        "ssm_recurrence",
+        "inputs-70",
+        RECURRENCE,
+        diagonal_system(n=8, m=70, p=66, complex_=True) | {"u": Draw((1, 70, 20)), "D": Draw((66, 70))},
+    ),
+    ("ssm_kernel", "inputs-70", KERNEL, diagonal_system(n=8, m=70, p=66, complex_=True) | {"length": 7}),
+    ("mamba3_siso", "widths-129", EDGE, siso_inputs(1, 20, 2, 129, 16, a=8)),
+    ("mamba3_siso_step", "widths-129", EDGE, siso_step_inputs(2, 2, 129, 16, a=8)),
 )
 _RETURNS: Final = ("ssm_recurrence", "s4d", "s5", "lssl")
 """Operators whose last state is asked for here."""

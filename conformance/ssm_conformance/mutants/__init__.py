@@ -11,6 +11,7 @@ from typing import Final
 
 from ssm_backends import ArgumentError, Backend
 from ssm_conformance.mutants.defects.apart import APART
+from ssm_conformance.mutants.defects.beyond import BEYOND
 from ssm_conformance.mutants.defects.convolution import CONVOLUTION
 from ssm_conformance.mutants.defects.convolution_steps import CONVOLUTION_STEPS
 from ssm_conformance.mutants.defects.crossed import CROSSED
@@ -27,6 +28,7 @@ from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
 from ssm_conformance.mutants.defects.guards import GUARDS
 from ssm_conformance.mutants.defects.halves import HALVES
+from ssm_conformance.mutants.defects.kinds import KINDS
 from ssm_conformance.mutants.defects.large import LARGE
 from ssm_conformance.mutants.defects.lasting import LASTING
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
@@ -35,11 +37,13 @@ from ssm_conformance.mutants.defects.layers import LAYERS
 from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.modal import MODAL
+from ssm_conformance.mutants.defects.narrow import NARROW
 from ssm_conformance.mutants.defects.nothing import NOTHING
 from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packing import PACKING
+from ssm_conformance.mutants.defects.past_blocks import PAST_BLOCKS
 from ssm_conformance.mutants.defects.pools import POOLS
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.pytorch import PYTORCH
@@ -48,6 +52,7 @@ from ssm_conformance.mutants.defects.rounding import ROUNDING
 from ssm_conformance.mutants.defects.sequences import SEQUENCES
 from ssm_conformance.mutants.defects.short_convolution import SHORT_CONVOLUTION
 from ssm_conformance.mutants.defects.steps import STEPS
+from ssm_conformance.mutants.defects.stiff import STIFF
 from ssm_conformance.mutants.defects.structure import STRUCTURE
 from ssm_conformance.mutants.defects.sums import SUMS
 from ssm_conformance.mutants.defects.system_sizes import SYSTEM_SIZES
@@ -80,6 +85,7 @@ TABLES: Final = (
     CONVOLUTION_STEPS,
     LAYERS,
     LAYER_GRADIENTS,
+    NARROW,
     MODAL,
     GENERATING,
     DUALITY,
@@ -106,6 +112,10 @@ TABLES: Final = (
     WHOLES,
     LARGE,
     NUMBERS,
+    BEYOND,
+    KINDS,
+    PAST_BLOCKS,
+    STIFF,
     PYTORCH,
     FAULTS,
 )

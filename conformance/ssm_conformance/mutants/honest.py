@@ -28,6 +28,7 @@ from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
 from ssm_conformance.mutants.kernels.torch_layers import TorchH3, TorchLssl, TorchS5
+from ssm_conformance.mutants.kernels.torch_modal import TorchS4d, TorchS4dKernel, TorchS4Kernel
 from ssm_conformance.mutants.mutant import serving
 
 
@@ -133,8 +134,8 @@ HONEST: Final[Mapping[str, Variant]] = {
         Variant("pytorch-once", "One function to autograd, differentiable once, as it says.", (Whole(),)),
         Variant(
             "pytorch-layers",
-            "LSSL, S5 and H3 in PyTorch, float64 inside, differentiated by autograd.",
-            (TorchLssl(), TorchS5(), TorchH3()),
+            "S4 and S4D, LSSL, S5 and H3 in PyTorch, float64 inside, differentiated by autograd.",
+            (TorchS4Kernel(), TorchS4dKernel(), TorchS4d(), TorchLssl(), TorchS5(), TorchH3()),
         ),
         Variant("transforms", "The long convolution by transforms, declared.", (Transformed(),)),
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _on_the_way_back(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+def on_the_way_back(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """The same numbers, whose gradient is changed."""
     if not x.requires_grad:
         return x
@@ -31,7 +31,7 @@ class _FeedthroughAveraged(TorchLssl):
     def inside(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         p = super().inside(inputs)
         rows = len(p["u"])
-        return p | {"D": _on_the_way_back(p["D"], lambda g: g / rows)} if "D" in p else p
+        return p | {"D": on_the_way_back(p["D"], lambda g: g / rows)} if "D" in p else p
 
 
 class _StepInBfloat16(TorchLssl):
@@ -41,7 +41,7 @@ class _StepInBfloat16(TorchLssl):
         p = super().inside(inputs)
         if p["A"].shape[-1] < 32:
             return p
-        return p | {"delta": _on_the_way_back(p["delta"], lambda g: g.bfloat16().to(g.dtype))}
+        return p | {"delta": on_the_way_back(p["delta"], lambda g: g.bfloat16().to(g.dtype))}
 
 
 class _HoldOfManyThroughInput(TorchLssl):
@@ -73,7 +73,7 @@ class _BetweenChunks(TorchLssl):
 
 class _WithoutConjugate(TorchS5):
     def mixed(self, C: Tensor, h: Tensor) -> Tensor:
-        return super().mixed(_on_the_way_back(C, lambda g: g.conj()), h)
+        return super().mixed(on_the_way_back(C, lambda g: g.conj()), h)
 
 
 class _LastStateDropped(TorchS5):
@@ -96,7 +96,7 @@ class _OldestTapForgotten(TorchH3):
 
 class _KeysInBfloat16(TorchH3):
     def shifted(self, p: Mapping[str, Tensor]) -> Tensor:
-        return _on_the_way_back(super().shifted(p), lambda g: g.bfloat16().to(g.dtype))
+        return on_the_way_back(super().shifted(p), lambda g: g.bfloat16().to(g.dtype))
 
 
 class _ChannelsShare(TorchH3):
@@ -105,7 +105,7 @@ class _ChannelsShare(TorchH3):
     def inside(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         p = super().inside(inputs)
         d = p["q"].shape[1]
-        return p | {"delta": _on_the_way_back(p["delta"], lambda g: g * (1 - 1 / d))} if d >= 64 else p
+        return p | {"delta": on_the_way_back(p["delta"], lambda g: g * (1 - 1 / d))} if d >= 64 else p
 
 
 def _mutant(name: str, summary: str, rejected_by: str, kernel: Kernel, **more: Any) -> Mutant:

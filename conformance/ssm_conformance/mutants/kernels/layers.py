@@ -39,6 +39,14 @@ class Layer(Kernel):
         a, hold = ZeroOrderHold()(A=A[..., None], B=one, delta=steps, diagonal=True)
         return a[..., 0], hold[..., 0, 0]
 
+    def recurrence(self) -> Recurrence:
+        """What runs the discrete system."""
+        return Recurrence()
+
+    def lags(self) -> ConvolutionKernel:
+        """What makes the kernel of the discrete system."""
+        return ConvolutionKernel()
+
 
 class Lssl(Layer):
     """A full system for each channel, its m outputs side by side."""
@@ -73,7 +81,7 @@ class Lssl(Layer):
         A_bar, B_bar = self.discrete(p, discretization)
         more: dict[str, Any] = {"D": p["D"][..., None]} if "D" in p else {}
         more |= {"initial_state": p["initial_state"]} if "initial_state" in p else {}
-        y, last = Recurrence()(
+        y, last = self.recurrence()(
             A_bar=A_bar, B_bar=B_bar, C=p["C"], u=p["u"][:, :, None], **more, return_last_state=True
         )
         y = self.store(self.outputs(y), dtype_name(u))
@@ -105,7 +113,7 @@ class S5(Layer):
         p = self.inside("u", {"u": u, **inputs})
         a, hold = self.modes(p, self.step(p), discretization)
         start: dict[str, Any] = {"initial_state": p["initial_state"]} if "initial_state" in p else {}
-        y, last = Recurrence()(
+        y, last = self.recurrence()(
             A_bar=a, B_bar=hold[:, None] * p["B"], C=p["C"], u=p["u"], **start,
             return_last_state=True, diagonal=True,
         )  # fmt: skip
@@ -144,7 +152,7 @@ class H3(Layer):
         keys, values = self.in_heads(self.keys(p), heads), self.in_heads(p["v"], heads)
         products = keys[:, :, :, None] * values[:, :, None]
         a, hold = self.modes(p, p["delta"][:, None], discretization)
-        kernel = ConvolutionKernel()(
+        kernel = self.lags()(
             A_bar=a, B_bar=(hold * p["B"])[..., None], C=p["C"][:, None], length=l, diagonal=True
         )[:, 0, 0]
         across = np.ascontiguousarray(np.moveaxis(products, 1, -2))

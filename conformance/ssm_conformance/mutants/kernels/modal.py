@@ -12,7 +12,7 @@ from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.discretize import Bilinear
 from ssm_conformance.mutants.kernels.kernel import DTYPES, WIDE
 from ssm_conformance.mutants.kernels.layers import EULER, Layer
-from ssm_conformance.mutants.kernels.systems import ConvolutionKernel, Recurrence
+from ssm_conformance.mutants.kernels.systems import ConvolutionKernel
 
 
 class S4dKernel(Layer):
@@ -33,7 +33,7 @@ class S4dKernel(Layer):
         """The operator."""
         p = self.inside("A", inputs)
         a, hold = self.modes(p, p["delta"][:, None], discretization)
-        K = ConvolutionKernel()(
+        K = self.lags()(
             A_bar=a, B_bar=(hold * p["B"])[..., None], C=self.output(p), length=length, diagonal=True
         )
         return self.store(K[:, 0, 0], dtype_name(inputs["delta"]))
@@ -63,7 +63,7 @@ class S4d(Layer):
         """The operator."""
         p = self.inside("u", {"u": u, **inputs})
         a, hold = self.modes(p, p["delta"][:, None], discretization)
-        y, last = Recurrence()(
+        y, last = self.recurrence()(
             A_bar=a, B_bar=(hold * p["B"])[..., None], C=p["C"][:, None], u=p["u"][:, :, None],
             **self.start(p), return_last_state=True, diagonal=True,
         )  # fmt: skip

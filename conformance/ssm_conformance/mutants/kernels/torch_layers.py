@@ -139,7 +139,8 @@ class TorchS5(TorchLayer):
 
     def mixed(self, C: Tensor, h: Tensor) -> Tensor:
         """γ Re(C h), (b, h)."""
-        return 2 * (h @ C.mT).real if C.is_complex() else h @ C.mT
+        y = h @ C.to(h.dtype).mT
+        return 2 * y.real if y.is_complex() else y
 
     def __call__(
         self, *, u: Tensor, discretization: str = "zoh", return_last_state: bool = False, **inputs: Tensor
