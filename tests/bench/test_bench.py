@@ -201,6 +201,25 @@ def test_a_module_that_is_not_installed_takes_part_and_may_be_the_one_compared_w
 
 
 @pytest.mark.usefixtures("quick")
+def test_one_that_was_named_and_did_nothing_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "idle_backend.py").write_text(
+        "from dataclasses import replace\n"
+        "from ssm_backends import hookimpl, load\n"
+        "@hookimpl\n"
+        "def ssm_backend(device):\n"
+        "    return replace(load('numpy', device), name='idle', ops={})\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = run("numpy", "--plugin", "idle_backend", *TINY, "--pass", "forward")
+    sys.modules.pop("idle_backend")
+    assert said.return_value == 2
+    assert "is not claimed" in " ".join(said.output.split())
+
+
+@pytest.mark.usefixtures("quick")
 def test_without_matplotlib_the_data_are_written_and_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

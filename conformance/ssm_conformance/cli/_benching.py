@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,11 @@ class Benchmark:
         self._print(out, data, ceilings)
         if self.report is not None:
             self._write(out, data)
-        return 2 if self.named and self.absent else 0
+        done = {
+            row.rival for row in (*measured, *chain.from_iterable(grown.values())) if row.times is not None
+        }
+        idle = any(rival.name not in done for rival in self.found)
+        return 2 if self.named and (self.absent or idle) else 0
 
     def _print(self, out: Console, data: dict[str, Any], ceilings: Ceilings) -> None:
         for table in tables(data, self.against):
