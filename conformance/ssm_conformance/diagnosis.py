@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 import ssm_spec
 from ssm_conformance.mistaken_steps import cut_off, slopes_cut_off, without_the_slope
 from ssm_conformance.mistakes import BACK, changed_array, changed_inputs, changed_outputs, swapped, values
+from ssm_conformance.storage import store, widen
 
 CLOSER: Final = 100.0
 """A mistake explains a failure if it brings the worst error down at least this far."""
 LARGEST: Final = sys.float_info.max
 ROUNDED: Final = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 """Unit roundoffs of the types that are narrower than what is computed in."""
+MANY: Final = 8
+"""Numbers of float32 that are none of 16 bits by chance: one in 2¹³ is, and less."""
 
 Outputs = Mapping[str, NDArray[Any]]
 Inputs = Mapping[str, Any]
@@ -47,7 +50,7 @@ def likely_mistake(
     """
     exact = _as_stored(exact, dtypes)
     right = {name: bounded.value for name, bounded in exact.items() if name in actual}
-    return _closest(actual, right, exact, _wrong_outputs(op, inputs, right))
+    return _closest(actual, right, exact, _wrong_outputs(op, inputs, right)) or _narrow(actual, right, dtypes)
 
 
 def likely_gradient_mistake(
@@ -62,7 +65,8 @@ def likely_gradient_mistake(
     exact = _as_stored(exact, dtypes)
     right = {name: bounded.value for name, bounded in exact.items()}
     failed = [name for name in exact if _distance(actual, right, {name: exact[name]}) > 1]
-    return _closest(actual, right, exact, _wrong_gradients(op, inputs, cotangents, right, failed))
+    mistakes = _wrong_gradients(op, inputs, cotangents, right, failed)
+    return _closest(actual, right, exact, mistakes) or _narrow(actual, right, dtypes, "the gradient of ")
 
 
 def _as_stored(
@@ -99,6 +103,21 @@ def _closest(
         if distance < best:
             best, found = distance, mistake
     return found
+
+
+def _narrow(actual: Outputs, right: Outputs, dtypes: Mapping[str, str], of: str = "") -> str:
+    """Name what holds numbers of 16 bits alone, in a wider type, and should not; "" if nothing does."""
+    for name, x in actual.items():
+        if name not in right or dtypes[name] in ROUNDED or np.iscomplexobj(x) or np.count_nonzero(x) < MANY:
+            continue
+        for half in ROUNDED:
+            if _all_of(x, half) and not _all_of(right[name], half):
+                return f"every number of {of}{name} is one of {half}: it was kept, or computed, in that"
+    return ""
+
+
+def _all_of(x: NDArray[Any], half: str) -> bool:
+    return np.array_equal(widen(store(x, half), half), x)
 
 
 def _distance(actual: Outputs, expected: Outputs, exact: Mapping[str, ssm_spec.Bounded]) -> float:

@@ -28,20 +28,6 @@ def test_a_selection_that_passes_is_not_conformance(ssm_spec: Run, write_plugin:
     assert "conforms" not in said.out
 
 
-def test_the_cases_are_listed_and_none_is_judged(ssm_spec: Run, write_plugin: Write) -> None:
-    said = ssm_spec("conform", "--plugin", write_plugin("fine", "sys.exit(3)"), "--level", "smoke", "--list")
-    assert said.status == 0
-    assert {BAD, RIGHT} <= set(said.out.splitlines())
-    assert all(line.startswith("causal_convolution/") for line in said.out.splitlines())
-
-
-def test_of_all_backends_those_that_claim_nothing_of_the_selection_are_left_out(ssm_spec: Run) -> None:
-    said = ssm_spec("conform", "all", "--op", "hippo_legs", "--level", "smoke", "--quiet")
-    assert said.status == 0
-    assert "cpu is left out: it claims nothing of what is selected" in said.out
-    assert ssm_spec("conform", "cpu", "--op", "hippo_legs", "--level", "smoke", "--quiet").status == 2
-
-
 def test_a_whole_level_that_passes_conforms(ssm_spec: Run, write_plugin: Write) -> None:
     said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--level", "smoke", "--quiet")
     assert said.status == 0

@@ -7,29 +7,7 @@ import ssm_spec
 from ssm_backends import ArgumentError, DTypeError
 from ssm_conformance import ConformanceError, assert_conforms
 
-
-def inputs(dtype: str = "float32", b: int = 2, d: int = 6, l: int = 23, n: int = 3, **more):
-    """The same numbers whichever tests ran before."""
-    rng = np.random.default_rng(5)
-
-    def draw(*shape: int) -> np.ndarray:
-        return rng.standard_normal(shape).astype(dtype)
-
-    return {
-        "u": draw(b, d, l),
-        "delta": draw(b, d, l),
-        "A": -np.exp(draw(d, n)),
-        "B": draw(b, 3, n, l),
-        "C": draw(b, 2, n, l),
-        "D": draw(d),
-        "z": draw(b, d, l),
-        "delta_softplus": True,
-    } | more
-
-
-def right(call: dict) -> np.ndarray:
-    y = ssm_spec.selective_scan(**call)
-    return y.astype(call["u"].dtype)
+from .a_scan import inputs, right
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -114,116 +92,6 @@ def test_the_message_names_the_element_and_the_bound() -> None:
     assert "1 of 276 elements" in str(caught.value)
 
 
-def tiled(call: dict) -> dict:
-    return call | {name: call[name][:, np.arange(6) % call[name].shape[1]] for name in ("B", "C")}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "mistake"),
-    [
-        (lambda c: right(c | {"D": None}), "`D` is ignored"),
-        (lambda c: right(c | {"z": None}), "`z` is ignored"),
-        (lambda c: right(c | {"delta_softplus": False}), "softplus is not applied"),
-        (lambda c: right(c | {"b_discretization": "zoh"}), "discretised by the rule 'zoh'"),
-        (lambda c: right(tiled(c)), "groups are repeated"),
-        (lambda c: right(c | {"B": c["C"], "C": c["B"]}), "`B` and `C` are swapped"),
-        (lambda c: np.concatenate([0 * right(c)[..., :1], right(c)[..., :-1]], axis=-1), "one step late"),
-        (lambda c: 2 * right(c), "twice"),
-        (lambda c: 0 * right(c), "all zero"),
-    ],
-)
-def test_the_likely_mistake_is_named(wrong, mistake: str) -> None:
-    call = inputs()
-    with pytest.raises(ConformanceError, match=f"likely mistake: .*{mistake}"):
-        assert_conforms("selective_scan", wrong(call), **call)
-
-
-def slopes(cotangents: dict, **call: object) -> dict:
-    return ssm_spec.selective_scan_vjp(cotangents, **call)
-
-
-@pytest.mark.parametrize("threshold", [20, 5])
-def test_a_softplus_that_is_cut_off_is_named(threshold: int) -> None:
-    call = inputs("float64", delta_bias=np.linspace(-1, 1, 6))
-    call["delta"] = 12 * call["delta"]
-    x = call["delta"] + call["delta_bias"][:, None]
-    soft, slope = np.logaddexp(x, 0), 1 / (1 + np.exp(-x))
-    cut = call | {"delta": np.where(x > threshold, x, soft), "delta_bias": None, "delta_softplus": False}
-    said = "likely mistake: softplus is cut off: a large argument is taken for Δ itself$"
-    with pytest.raises(ConformanceError, match=said):
-        assert_conforms("selective_scan", right(cut), **call)
-    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
-    gradients = slopes(cotangents, **cut)
-    for slopes_used in (np.where(x > threshold, 1, slope), slope):
-        given = gradients | {"delta": gradients["delta"] * slopes_used}
-        given["delta_bias"] = given["delta"].sum((0, 2))
-        with pytest.raises(ConformanceError, match=said):
-            assert_conforms("selective_scan", {}, gradients=given, cotangents=cotangents, **call)
-
-
-def test_inputs_in_each_other_s_place_are_named_by_the_gradients_too() -> None:
-    call = inputs(dtype := "float32")
-    call["C"] = call["B"][:, ::-1] + np.asarray(1, dtype)
-    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
-    gradients = slopes(cotangents, **call | {"B": call["C"], "C": call["B"]})
-    gradients["B"], gradients["C"] = gradients["C"], gradients["B"]
-    with pytest.raises(ConformanceError, match=r"likely mistake: `B` and `C` are swapped$"):
-        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
-
-
-def of_the_value(cotangents: dict, call: dict) -> np.ndarray:
-    """The gradient of Δ, where that of what softplus is applied to is asked for."""
-    delta = np.logaddexp(call["delta"].astype("float64") + call["delta_bias"][:, None], 0)
-    changed = {"delta": delta, "delta_bias": None, "delta_softplus": False}
-    return slopes(cotangents, **call | changed)["delta"]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "mistake"),
-    [
-        (
-            lambda r, c: {"delta_bias": of_the_value(r, c).sum((0, 2))},
-            "the slope of softplus is left out, in the gradient of delta_bias",
-        ),
-        (
-            lambda r, c: {"delta": of_the_value(r, c), "delta_bias": of_the_value(r, c).sum((0, 2))},
-            "the slope of softplus is left out",
-        ),
-        (
-            lambda r, c: {"D": slopes(r, **c | {"z": None})["D"]},
-            "`z` is ignored, in the gradient of D",
-        ),
-        (lambda r, c: slopes(r, **c | {"z": None}), "`z` is ignored"),
-    ],
-)
-def test_the_likely_mistake_of_a_gradient_is_named(wrong, mistake: str) -> None:
-    call = inputs(delta_bias=np.linspace(-1, 1, 6, dtype="float32"))
-    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
-    gradients = slopes(cotangents, **call) | wrong(cotangents, call)
-    del gradients["z"]  # it has none where it is ignored
-    with pytest.raises(ConformanceError) as caught:
-        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
-    assert str(caught.value).endswith(f"likely mistake: {mistake}")
-
-
-@pytest.mark.parametrize(
-    ("name", "mistaken", "back", "mistake"),
-    [
-        ("D", None, np.zeros_like, "`D` is ignored"),
-        ("A", np.negative, np.negative, "the sign of `A` is lost"),
-    ],
-)
-def test_what_autograd_makes_of_a_mistake_is_named(name: str, mistaken, back, mistake: str) -> None:
-    call = inputs()
-    wrong = call | {name: None if mistaken is None else mistaken(call[name])}
-    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
-    gradients = slopes(cotangents, **wrong)
-    gradients[name] = back(gradients.get(name, call[name]))
-    with pytest.raises(ConformanceError) as caught:
-        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
-    assert str(caught.value).endswith(f"likely mistake: {mistake}")
-
-
 def test_an_output_that_was_not_asked_for_says_how_it_is() -> None:
     call = inputs()
     message = (
@@ -231,27 +99,6 @@ def test_an_output_that_was_not_asked_for_says_how_it_is() -> None:
     )
     with pytest.raises(ArgumentError, match=message):
         assert_conforms("selective_scan", (right(call), np.zeros((2, 6, 3))), **call)
-
-
-def test_a_mistake_is_named_in_16_bits_too() -> None:
-    torch = pytest.importorskip("torch")
-    call = inputs(l=70)
-    call = {
-        name: torch.tensor(x).bfloat16() if name in ("u", "B", "C", "z") else x for name, x in call.items()
-    }
-    exact = {name: x.double().numpy() if torch.is_tensor(x) else x for name, x in call.items()}
-    pieces = [
-        ssm_spec.selective_scan(
-            **exact | {k: exact[k][..., t : t + 32] for k in ("u", "delta", "B", "C", "z")}
-        )
-        for t in (0, 32, 64)
-    ]
-    y = torch.tensor(np.concatenate(pieces, axis=-1)).bfloat16()
-    call = {name: torch.as_tensor(x) if isinstance(x, np.ndarray) else x for name, x in call.items()}
-    with pytest.raises(
-        ConformanceError, match="likely mistake: the state is not carried from one chunk of 32"
-    ):
-        assert_conforms("selective_scan", y, **call)
 
 
 @pytest.mark.parametrize(
@@ -309,17 +156,6 @@ def test_an_operator_is_named_by_a_word(op) -> None:
 def test_no_output_of_no_array_is_refused(op: str) -> None:
     with pytest.raises(ArgumentError, match=f"^`actual` must hold an output of {op}.*; got {{}}"):
         assert_conforms(op, {}, n=3)
-
-
-def test_no_mistake_is_named_where_none_fits() -> None:
-    call = inputs()
-    with pytest.raises(ConformanceError) as caught:
-        assert_conforms(
-            "selective_scan",
-            right(call) + np.random.default_rng(6).standard_normal((2, 6, 23)).astype("float32"),
-            **call,
-        )
-    assert "likely" not in str(caught.value)
 
 
 class Handed:
@@ -393,17 +229,3 @@ def test_a_call_of_which_nothing_can_be_judged_is_no_test() -> None:
     assert_conforms("selective_scan", ssm_spec.selective_scan(**late), **late)
     nothing = inputs(l=0)
     assert_conforms("selective_scan", right(nothing), **nothing)
-
-
-def test_an_error_that_no_number_holds_is_no_evidence_for_a_mistake() -> None:
-    """A state is copied: its bound is the smallest number, and zero a little nearer than what is right."""
-    rng = np.random.default_rng(0)
-    call = {
-        "x": rng.normal(size=(2, 3)),
-        "state": rng.uniform(2.5, 3.5, (2, 3, 3)),
-        "weight": rng.normal(size=(3, 4)),
-    }
-    y, state = ssm_spec.causal_conv1d_update(**call)
-    with pytest.raises(AssertionError, match="beyond theirs") as raised:
-        assert_conforms("causal_conv1d_update", (y, -state - 0.1), **call)
-    assert "likely mistake" not in str(raised.value)
