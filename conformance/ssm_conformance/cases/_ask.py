@@ -69,6 +69,11 @@ PACKS: Final[Names] = {
 """Sequences that share a call."""
 
 
+def clauses(numbers: Mapping[str, str], text: str) -> dict[str, str]:
+    """A clause that each operator has under a number of its own: operator → the clause as a case cites it."""
+    return {op: f"{number}: {text}" for op, number in numbers.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One question, put to some recipes.
@@ -78,7 +83,7 @@ class Ask:
     check, method, variant, options
         As of a case.
     clause
-        Of the specification.
+        Of the specification; one for each operator, where they have clauses of their own.
     of
         Operator → names of the recipes.
     level
@@ -95,7 +100,7 @@ class Ask:
     check: Check
     method: str
     variant: str
-    clause: str
+    clause: str | Mapping[str, str]
     of: Names
     level: Level = "quick"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -107,7 +112,8 @@ class Ask:
         """The cases of one recipe, if it is among those that are asked."""
         if recipe.name not in self.of.get(recipe.op, ()):
             return
-        about = replace(recipe, clause=self.clause)
+        clause = self.clause if isinstance(self.clause, str) else self.clause[recipe.op]
+        about = replace(recipe, clause=clause)
         first = self.first if recipe.op in FOREMOST else self.first[:1]
         for dtype in (dtype for dtype in dtypes_of(recipe) if dtype in (self.dtypes or DTYPES)):
             level = self.level if not first or dtype in first else "full"

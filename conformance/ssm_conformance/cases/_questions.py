@@ -20,17 +20,55 @@ from ssm_conformance.cases._ask import (
     TURNED,
     UNPACKED,
     Ask,
+    clauses,
 )
 
 CAUSALITY: Final = "common-5: what happens at t reaches no output before t"
 CONFINEMENT: Final = "common-5: a NaN or an infinity stays in its row, its channel or group, and its time"
 BATCHES: Final = "common-8: the rows of a batch do not know each other"
-RESETS: Final = "scan-8: nothing crosses a reset, not even a NaN"
-PACKED: Final = "scan-9: packed sequences are the separate ones"
-SPLIT: Final = "scan-7: a scan that goes on from a last state is the whole scan"
-CHAIN: Final = "step-1: l steps equal one scan, outputs and state"
-LINEAR: Final = "scan-3: the state and the output are linear in u and the initial state together"
-PADDING: Final = "scan-3: steps with u = 0 before the first one leave a state of zero at zero"
+_RESET: Final = {
+    "selective_scan": "scan-8",
+    "causal_conv1d": "conv1d-2",
+    "ssd": "ssd-5",
+    "mamba3_siso": "mamba3-4",
+}
+RESETS: Final = clauses(_RESET, "nothing crosses a reset, not even a NaN")
+PACKED: Final = clauses(_RESET | {"selective_scan": "scan-9"}, "packed sequences are the separate ones")
+SPLIT: Final = clauses(
+    {
+        "selective_scan": "scan-7",
+        "causal_conv1d": "conv1d-3",
+        "ssd": "ssd-5",
+        "mamba3_siso": "mamba3-4",
+        "s4d": "recurrence-3",
+        "ssm_recurrence": "recurrence-3",
+    },
+    "a call that goes on from the last state is the whole call",
+)
+CHAIN: Final = clauses(
+    {
+        "selective_state_update": "step-1",
+        "causal_conv1d_update": "conv1d-step-1",
+        "ssd_update": "ssd-step-1",
+        "mamba3_siso_step": "mamba3-step-1",
+    },
+    "l steps equal one call of length l, outputs and state",
+)
+LINEAR: Final = clauses(
+    {
+        "selective_scan": "scan-3",
+        "selective_state_update": "scan-3",
+        "ssd": "ssd-7",
+        "ssd_update": "ssd-7",
+        "causal_convolution": "conv-1",
+        **dict.fromkeys(("lssl", "s4d", "s5", "ssm_recurrence"), "recurrence-1"),
+    },
+    "the output is linear in the input and the initial state together",
+)
+PADDING: Final = clauses(
+    {"selective_scan": "scan-3", "ssd": "ssd-7"},
+    "steps with an input of 0 before the first one leave a state of zero at zero",
+)
 INVARIANT: Final = (
     "recurrence-1: with parameters constant in time the scan is h_t = Ā h_{t−1} + B̄ u_t, and K * u"
 )
