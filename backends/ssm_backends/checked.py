@@ -34,7 +34,7 @@ def checked(
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+            inputs = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
             if _compiling():
                 validate_traced(op, **inputs)
             else:

@@ -17,6 +17,9 @@ from ssm_backends.schema import Argument, Form, Operator
 
 LONGEST: Final = 2**44
 """Numbers of eight bytes in the 2⁴⁷ that a process can address."""
+_SEQUENCES: Final = (tuple, list)
+_NUMBERS: Final = (int, float, np.integer, np.floating)
+"""A union of types PyTorch 2.8 does not trace."""
 
 
 @dataclass(frozen=True)
@@ -275,8 +278,8 @@ def _check_plain(argument: Argument, value: Any) -> None:
 
 def is_pair(value: Any) -> bool:
     """Whether it is made of numbers, as a pair should be."""
-    return isinstance(value, tuple | list) and all(
-        isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool) for x in value
+    return isinstance(value, _SEQUENCES) and all(
+        isinstance(x, _NUMBERS) and not isinstance(x, bool) for x in value
     )
 
 

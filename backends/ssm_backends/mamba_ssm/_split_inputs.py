@@ -17,6 +17,8 @@ _SHAPES: Final = (
 )
 _REQUIRED: Final = ("zxbcdt", "conv1d_weight", "dt_bias", "A", "D")
 _PROJECTIONS: Final = ("outproj_weight", "outproj_bias")
+_NUMBERS: Final = (float, int, np.floating, np.integer)
+"""A union of types PyTorch 2.8 does not trace."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _check_rest(given: dict[str, Any], inner: int, mlp: int, rmsnorm_eps: float)
     for name in ("rmsnorm_weight", *_PROJECTIONS):
         if given[name] is not None and not given[name].is_floating_point():
             raise DTypeError(f"`{name}` must have a real floating dtype; got {given[name].dtype}")
-    number = isinstance(rmsnorm_eps, float | int | np.floating | np.integer)
+    number = isinstance(rmsnorm_eps, _NUMBERS)
     if norm is not None and (isinstance(rmsnorm_eps, bool) or not number):
         raise DTypeError(f"`rmsnorm_eps` must be a number; got {rmsnorm_eps!r}")
     if weight is not None and weight.shape[1] != mlp + inner:

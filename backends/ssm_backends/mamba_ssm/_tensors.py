@@ -15,6 +15,10 @@ from ssm_backends.tracing import refuse_numpys
 if TYPE_CHECKING:
     from torch import Tensor
 
+_FLAGS: Final = (bool, np.bool_)
+_INTEGERS: Final = (int, np.integer)
+"""Of Python and NumPy; a union of types PyTorch 2.8 does not trace."""
+
 
 def only_tensors(required: Mapping[str, Any], optional: Mapping[str, Any]) -> None:
     """Refuse an argument that is not a dense PyTorch tensor; an optional one may be None.
@@ -60,7 +64,7 @@ def check_flag(name: str, x: Any) -> None:
     DTypeError
         Naming it.
     """
-    if not isinstance(x, bool | np.bool_):
+    if not isinstance(x, _FLAGS):
         raise DTypeError(f"`{name}` must be True or False; got {x!r}")
 
 
@@ -72,7 +76,7 @@ def check_count(name: str, x: Any) -> None:
     ArgumentError
         Naming it.
     """
-    if isinstance(x, bool) or not isinstance(x, int | np.integer) or x < 1:
+    if isinstance(x, bool) or not isinstance(x, _INTEGERS) or x < 1:
         raise ArgumentError(f"`{name}` must be a positive int; got {x!r}")
 
 
