@@ -52,6 +52,9 @@ def with_derivative(
         return operator(*inputs)  # type: ignore[no-any-return] # it is declared to return tensors
 
     function.vmap = staticmethod(_one_by_one(call))
+    # A graph sees no function. PyTorch 2.8 has a way of its own there, and fails with ours; 2.15 the reverse.
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13):
+        operator.register_vmap(_one_by_one(call))
     return call
 
 

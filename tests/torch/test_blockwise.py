@@ -209,6 +209,7 @@ def test_it_compiles_without_a_break_to_the_same_bits(
         assert {name: torch.equal(x, traced[name]) for name, x in eager.items()} == dict.fromkeys(eager, True)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of opcheck itself, in PyTorch 2.15
 def test_its_registration_is_one_that_pytorch_accepts() -> None:
     call = draw_call(1, 3, 20, 2, resets=True)
     names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")

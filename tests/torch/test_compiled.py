@@ -181,6 +181,7 @@ def test_offsets_that_do_not_rise_are_refused_from_a_graph() -> None:
         traced(**draw_call(1, 2, 9, 2, offsets=(0, 10, 9)))
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of opcheck itself, in PyTorch 2.15
 def test_what_is_registered_is_what_pytorch_accepts() -> None:
     slots, wide = torch.tensor([2, -1, 0]), torch.randn(4, 5, 6).mT.requires_grad_()
     rows = torch.randn(3, 6, 5, requires_grad=True)
