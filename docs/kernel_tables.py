@@ -60,7 +60,7 @@ def dual(data: dict[str, Any]) -> str:
 
 
 def dual_in_short(data: dict[str, Any]) -> str:
-    """The same of 16 bits in one sentence."""
+    """The same of 16 bits in short, and what it costs."""
     rows = [row for row in data["rows"] if row["dtype"] != "float32"]
     ratios = {what: [row["times_faster"][what] for row in rows] for what in ("forward", "both")}
     said = (
@@ -68,7 +68,15 @@ def dual_in_short(data: dict[str, Any]) -> str:
         f"{max(ratios[what]):.2f})"
         for what, name in (("forward", "forward"), ("both", "forward and backward"))
     )
-    return f"{', '.join(said)}, over {len(rows)} shapes in bfloat16. {data['device']}."
+    wide = [
+        ratio for row in data["rows"] if row["dtype"] == "float32" for ratio in row["times_faster"].values()
+    ]
+    more = max(row["peak_MiB"]["both"] / row["peer"]["peak_MiB"]["both"] for row in data["rows"])
+    return (
+        f"{', '.join(said)}, over {len(rows)} shapes in bfloat16; {min(wide):.2f} to {max(wide):.2f} times in "
+        f"float32, where the peer multiplies in TF32. Both passes hold up to {more:.1f} times its memory. "
+        f"{data['device']}."
+    )
 
 
 def convolution(data: dict[str, Any]) -> str:
