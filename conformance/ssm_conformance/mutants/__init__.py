@@ -43,6 +43,7 @@ from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packing import PACKING
+from ssm_conformance.mutants.defects.parameters import PARAMETERS
 from ssm_conformance.mutants.defects.past_blocks import PAST_BLOCKS
 from ssm_conformance.mutants.defects.pools import POOLS
 from ssm_conformance.mutants.defects.promises import PROMISES
@@ -114,6 +115,7 @@ TABLES: Final = (
     NUMBERS,
     BEYOND,
     KINDS,
+    PARAMETERS,
     PAST_BLOCKS,
     STIFF,
     PYTORCH,
