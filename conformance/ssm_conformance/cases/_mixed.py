@@ -44,6 +44,19 @@ def _recipes() -> Iterator[Recipe]:
             yield Recipe(op, f"mixed-{name}", wider(inputs, name), MIXED, "full", dtypes=HALF)
 
 
+def _mixed_layers() -> Iterator[Recipe]:
+    """The same where there is more than a block: a path for layers may read all streams in one type."""
+    for op, inputs, names in (
+        ("selective_scan", scan_inputs(1, 72, 70, 16), SELECTIVE),
+        ("selective_state_update", _step.step_inputs(2, 72, 16), SELECTIVE),
+        ("ssd", _duality.ssd_inputs(1, 70, 2, 64, 16), _duality.WIDER),
+        ("ssd_update", _duality.update_inputs(2, 2, 64, 16), _duality.WIDER),
+        ("causal_conv1d", _short_convolution.conv_inputs(1, 72, 70, 4), _short_convolution.WIDER),
+        ("causal_conv1d_update", _short_convolution.step_inputs(2, 72, 4), _short_convolution.WIDER),
+    ):
+        yield Recipe(op, "layer-mixed", wider(inputs, *names), MIXED, dtypes=("bfloat16",))
+
+
 def _wide_parameters() -> Iterator[Recipe]:
     """The compute type is that of the widest input."""
     modes = diagonal_system(3, n=4, complex_=True) | {"u": Draw((2, 3, 1, 9))}
@@ -69,4 +82,4 @@ def _wide_parameters() -> Iterator[Recipe]:
         yield Recipe(op, name, inputs | wide, MIXED, dtypes=("float32", "bfloat16"))
 
 
-MIXED_ALONE: Final = (*_recipes(), *_wide_parameters())
+MIXED_ALONE: Final = (*_recipes(), *_mixed_layers(), *_wide_parameters())

@@ -89,7 +89,7 @@ def _rows() -> Iterator[Row]:
     yield "ssd", "layer-groups", SSD, "quick", ssd_inputs(1, 66, 4, 64, 64, g=2)
     yield "ssd", "layer-long", SSD, "quick", ssd_inputs(1, 261, 2, 64, 16)
     yield "ssd", "layer-heads", SSD, "quick", ssd_inputs(1, 70, 66, 4, 8, g=2)
-    # Of a wide head A sums over steps, channels and states: of few states, and of few steps, the bound is near.
+    # dA of a wide head sums over steps, channels and states: of few of them its bound is near.
     yield "ssd", "layer-wide", SSD, "quick", ssd_inputs(1, 66, 4, 64, 2, g=2)
     yield "ssd", "layer-few-steps", SSD, "quick", ssd_inputs(2, 5, 4, 64, 16, g=2)
     yield "ssd_update", "layer", UPDATE, "quick", update_inputs(2, 10, 64, 64, g=2)

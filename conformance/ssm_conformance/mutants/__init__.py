@@ -23,6 +23,7 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
+from ssm_conformance.mutants.defects.further import FURTHER
 from ssm_conformance.mutants.defects.generating import GENERATING
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
@@ -115,6 +116,7 @@ TABLES: Final = (
     NUMBERS,
     BEYOND,
     KINDS,
+    FURTHER,
     PARAMETERS,
     PAST_BLOCKS,
     STIFF,

@@ -65,7 +65,7 @@ class _OfHeads(Dual):
 
 
 class _TapsOfPrograms(ShortConvolution):
-    """Of streams in 16 bits and 64 channels, what programs of 1024 steps have summed is added in that type."""
+    """Of streams in 16 bits and 64 channels, what programs of 1024 steps summed is added up in that type."""
 
     def vjp(
         self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: None, **given: Any
