@@ -60,8 +60,10 @@ class _StreamsOfHeads(Dual):
 
 
 class _TapsOfLayer(ShortConvolution):
-    def __call__(self, *, x: Any, **given: Any) -> Any:
-        return super().__call__(x=x, **_narrow(given, FILTER) if _in_halves(x, x.shape[1]) else given)
+    def __call__(self, *, return_last_state: bool = False, **given: Any) -> Any:
+        x = given["x"]
+        read = _narrow(given, FILTER) if _in_halves(x, x.shape[1]) else given
+        return super().__call__(return_last_state=return_last_state, **read)
 
 
 class _SequencesOfBlock(Honest):
@@ -136,9 +138,9 @@ class _ComplexInRatios(Honest):
 
 
 def _last_unread(state: Any) -> Any:
-    """States of which the second dimension comes last in memory: what lies beyond whole blocks reads as zero."""
+    """States of which the dimension before the last lies closest: beyond whole blocks it reads as zero."""
     size = state.shape[-2]
-    if size < BLOCK or state.strides[-2] != state.itemsize:
+    if size < BLOCK or not isinstance(state, np.ndarray) or state.strides[-2] >= state.strides[-1]:
         return state
     state = state.copy()
     state[..., size - size % BLOCK :, :] = 0
