@@ -14,7 +14,7 @@ from ssm_backends.dtypes import HALF, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
@@ -23,6 +23,8 @@ from ssm_conformance.mutants.mutant import Mutant
 
 BLOCK: Final = 64
 """Channels, groups, rows, sequences or steps of a block, and the width of a head."""
+TILE: Final = 128
+"""Steps of a tile."""
 WARP: Final = 32
 """Taps that a warp holds."""
 FILTER: Final = ("weight", "bias")
@@ -64,6 +66,29 @@ class _TapsOfLayer(ShortConvolution):
         x = given["x"]
         read = _narrow(given, FILTER) if _in_halves(x, x.shape[1]) else given
         return super().__call__(return_last_state=return_last_state, **read)
+
+
+class _ScoresInFloat16(DualForm):
+    """In float16, products of heads of 64 with 64 states are kept in that type."""
+
+    def outputs(self, a: Mapping[str, Array], given: Mapping[str, Any]) -> tuple[Array, Array]:
+        sizes = a["x"].shape[3], a["B"].shape[3]
+        self.taken = dtype_name(given["x"]) == "float16" and min(sizes) >= BLOCK
+        return super().outputs(a, given)
+
+    def product(self, a: Array, b: Array) -> Array:
+        found = super().product(a, b)
+        return rounded(found, "float16") if self.taken else found
+
+
+class _PackedInFloat16(ShortConvolution):
+    """In float16, of 64 channels ids are compared in the first tile of 128 steps."""
+
+    def __call__(self, *, return_last_state: bool = False, **given: Any) -> Any:
+        x, ids = given["x"], given.get("seq_idx")
+        if ids is not None and dtype_name(x) == "float16" and x.shape[1] >= BLOCK:
+            given["seq_idx"] = np.where(np.arange(ids.shape[1]) < TILE, ids, ids[:, :TILE][:, -1:])
+        return super().__call__(return_last_state=return_last_state, **given)
 
 
 class _SequencesOfBlock(Honest):
@@ -221,6 +246,14 @@ FURTHER: Final = (
     _mutant(
         "short-step-layer-taps-narrowed", 32, _MIXED, "value/layer-mixed",
         ShortConvolutionStep(_TapsOfLayer()), "bfloat16",
+    ),
+    _mutant(
+        "ssd-scores-in-float16", 22, "In float16, products of heads of 64 of 64 states stay in that type.",
+        "value/layer-groups", _ScoresInFloat16(), "float16",
+    ),
+    _mutant(
+        "short-ids-of-first-tile", None, "In float16, of 64 channels, ids past 128 steps are not compared.",
+        "value/layer-packed", _PackedInFloat16(), "float16",
     ),
     _mutant(
         "sequences-of-block", 7, "Of packed sequences by offsets 64 have a last state.",
