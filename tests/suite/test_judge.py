@@ -54,6 +54,20 @@ def test_an_infinite_bound_excuses_too() -> None:
     assert judge(np.array([5.0]), "float64", "float64", exact([0.0], np.inf)).excused == 1
 
 
+def test_storing_a_complex_number_that_was_computed_in_float64_costs_nothing() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(1001) + 1j * rng.standard_normal(1001)
+    narrow = values.astype(np.complex64)
+    assert judge(narrow, "complex64", "float64", exact(values, 1e-12)).ratio == 0.0
+    assert judge(narrow, "complex64", "float32", exact(values, 1e-12)).ratio > 1e4
+    for part in (1, 1j):
+        one_off = narrow.copy()
+        one_off[7] += np.complex64(part * 2.0**-20)
+        found = judge(one_off, "complex64", "float64", exact(values, 1e-12))
+        assert found.where == (7,)
+        assert found.ratio > 1e4
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_storing_in_sixteen_bits_costs_nothing(dtype: str) -> None:
     values = np.random.default_rng(0).standard_normal(1001)

@@ -67,6 +67,8 @@ AT_SIZE: Final[Mapping[str, Names]] = {
     "transposed": {
         "selective_scan": ("layer", "large-with-D-bias-last-seq_idx-zoh-B-grouped-C-grouped"),
         "causal_conv1d": ("layer-long", "layer-packed"),
+        **dict.fromkeys(("selective_state_update", "causal_conv1d_update"), ("layer",)),
+        "ssd_update": ("layer-wide-skip",),
         "causal_convolution": ("layer",),
         **dict.fromkeys(("s4d", "s5", "lssl", "h3"), ("layer",)),
     },
@@ -218,6 +220,16 @@ def placements() -> Iterator[Ask]:
 def one_by_one() -> Iterator[Ask]:
     """One input differentiated in, one cotangent given; one call after the other in the same arrays."""
     yield from _soon_and_later("gradient", "gradients_apart", "apart", APART)
+    # Backward passes of 16 bits may take another way where there is one cotangent.
+    yield Ask(
+        check="gradient",
+        method="gradients_apart",
+        variant="apart",
+        clause=APART,
+        of={op: EVERY[op][:1] for op in _FAR if op not in TURNED and op != "mamba3_siso_step"},
+        level="full",
+        dtypes=("bfloat16",),
+    )
     yield Ask(
         check="gradient",
         method="scaled_cotangents",

@@ -61,8 +61,13 @@ _FAST: Final = (*_CHEAP, "ssd", "ssd_update", "mamba3_siso", "mamba3_siso_step")
 _RUN: Final = ("ssm_recurrence", "causal_convolution")
 """Operators that kernels of 16 bits are written for, and what their layers run: asked in bfloat16 at full."""
 _LAYERS: Final = ("s4d", "s5", "lssl", "h3")
-_HEADS: Final = (("mamba3_siso", "layer-initial"), ("mamba3_siso_step", "layer"))
-"""Layers, and heads, that models run in either type of 16 bits: asked in both at full."""
+_HEADS: Final = (
+    ("mamba3_siso", "layer-initial"),
+    ("mamba3_siso_step", "layer"),
+    ("ssd", "layer-groups"),
+    ("causal_conv1d", "layer-packed"),
+)
+"""Layers, heads and filters that models run in either type of 16 bits: asked in both at full."""
 _LAST: Final = {"return_last_state": True}
 _POOL: Final = fixed([33, -1, 39, 0, 17], dtype="int32")
 _SERVED: Final = fixed([3, -1, 0], dtype="int32")

@@ -86,6 +86,15 @@ def _zeros() -> Iterator[Row]:
     yield "selective_state_update", "zeros", "extreme", OUTPUT, _zeroed(step)
 
 
+def _idle() -> Iterator[Row]:
+    """Whole chunks of steps that are zero, in some channels and heads: the state stays, and is read."""
+    steps = [[0.0 if 60 <= t < 200 else 0.05 for t in range(210)], [0.1] * 210]
+    scan = scan_inputs(1, 2, 210, 2, softplus=False, delta=fixed(steps, (1, 2, 210)))
+    yield "selective_scan", "idle-chunks", "extreme", STATE, scan
+    dual = ssd_inputs(1, 210, 2, 2, 2, softplus=False, dt=fixed(list(zip(*steps, strict=True)), (1, 210, 2)))
+    yield "ssd", "idle-chunks", "extreme", SSD, dual
+
+
 def _signs() -> Iterator[Row]:
     """Without a softplus or a limit a step may have any sign."""
     siso = siso_inputs(2, 9, 2, 2, 4, dt=_sign(2, 2, 9))
@@ -153,6 +162,9 @@ def _modes() -> Iterator[Row]:
     still = {"state": _modes_at(0.0, 2, 3, 5), "D": fixed(0.0, (3,))}
     near_step |= {"A": channels, "delta": Draw((2, 3), "log_uniform", parameters=_TINY)} | still
     yield "selective_state_update", "zoh-near-zero-complex", "extreme", SCAN_ZOH, near_step
+    gone = scan_inputs(2, 3, 12, 4, complex_=True, softplus=False) | {"delta": fixed(0.4, (2, 3, 12))}
+    gone |= {"A": _modes_at([complex(-rate, 5.0) for rate in _STRONG], 3, 4)}
+    yield "selective_scan", "strong-decay-complex", "extreme", STATE, gone
     dense = {"A": Draw((3, 3), complex=True), "B": Draw((3, 2), complex=True), "delta": fixed(0.4)}
     yield "discretize_zoh", "dense-complex", "value", ZOH, dense
     yield "discretize_bilinear", "dense-complex", "value", BILINEAR, dense
@@ -209,7 +221,7 @@ def _memory() -> Iterator[Row]:
 
 
 def _recipes() -> Iterator[Recipe]:
-    for rows in (_zeros(), _signs(), _modes(), _stiff(), _nothing_in(), _memory()):
+    for rows in (_zeros(), _idle(), _signs(), _modes(), _stiff(), _nothing_in(), _memory()):
         for op, name, check, clause, inputs in rows:
             yield Recipe(op, name, inputs, clause, "quick", check, dtypes=_SINGLE)
     late = {"f": Draw((1, 600)), "n": 4}

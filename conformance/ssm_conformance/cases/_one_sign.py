@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
+from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases import _narrow
+from ssm_conformance.cases._duality import STEP as UPDATE
 from ssm_conformance.cases._duality import VALUE as SSD
-from ssm_conformance.cases._duality import ssd_inputs
+from ssm_conformance.cases._duality import ssd_inputs, update_inputs
 from ssm_conformance.cases._layers import (
     COMPRESS,
     H3,
@@ -42,6 +44,7 @@ from ssm_conformance.draw import Draw
 _STREAMS: Final = {
     "selective_scan": ("u", "B", "C", "D", "z"),
     "ssd": ("x", "B", "C", "D", "z"),
+    "ssd_update": ("x", "B", "C", "D", "z", "state"),
     "mamba3_siso": ("q", "k", "v", "D", "z"),
     "causal_conv1d": ("x",),
     "s4d": ("u", "B", "C", "D"),
@@ -56,8 +59,18 @@ _STREAMS: Final = {
 }
 """What is drawn of one sign; steps, decays and angles stay as they are."""
 
-_SUMMED: Final = (("s4d", "layer-long"), ("s5", "layer"), ("lssl", "layer-long"), ("h3", "layer-heads"))
-"""Asked in bfloat16 too: there sums over blocks may be kept in the type of the streams."""
+_COMMON: Final = ("float32", "bfloat16")
+_SUMMED: Final = {
+    **dict.fromkeys(
+        (("s4d", "layer-long"), ("s5", "layer"), ("lssl", "layer-long"), ("h3", "layer-heads")), _COMMON
+    ),
+    **dict.fromkeys((("ssd", "layer-groups"), ("ssd", "layer-wide"), ("ssd", "layer-few-steps")), _COMMON),
+    **dict.fromkeys((("ssd", "layer-long"), ("ssd", "layer-heads")), ("float32", *HALF)),
+    **dict.fromkeys((("selective_scan", "layer"), ("selective_scan", "layer-long")), ("float32", *HALF)),
+    ("causal_conv1d", "layer-long"): ("float32", *HALF),
+    ("ssd_update", "layer"): _COMMON,
+}
+"""Asked in 16 bits too: there sums over blocks may be kept in the type of the streams."""
 
 Row = tuple[str, str, str, Level, dict[str, Any]]
 
@@ -75,6 +88,11 @@ def _rows() -> Iterator[Row]:
     yield "selective_scan", "layer-long", SCAN, "quick", scan_inputs(1, 16, 2100, 16)
     yield "ssd", "layer-groups", SSD, "quick", ssd_inputs(1, 66, 4, 64, 64, g=2)
     yield "ssd", "layer-long", SSD, "quick", ssd_inputs(1, 261, 2, 64, 16)
+    yield "ssd", "layer-heads", SSD, "quick", ssd_inputs(1, 70, 66, 4, 8, g=2)
+    # dA of a wide head sums over steps, channels and states: of few of them its bound is near.
+    yield "ssd", "layer-wide", SSD, "quick", ssd_inputs(1, 66, 4, 64, 2, g=2)
+    yield "ssd", "layer-few-steps", SSD, "quick", ssd_inputs(2, 5, 4, 64, 16, g=2)
+    yield "ssd_update", "layer", UPDATE, "quick", update_inputs(2, 10, 64, 64, g=2)
     yield "mamba3_siso", "layer-64-128", SISO, "quick", siso_inputs(1, 70, 1, 64, 128, a=32)
     yield "mamba3_siso", "layer-long", SISO, "full", siso_inputs(1, 261, 1, 64, 64, a=16)
     # With real modes: complex ones that turn cancel. Those that hardly do are in `_narrow`.
@@ -113,7 +131,7 @@ ONE_SIGN: Final = tuple(
         inputs | {stream: inputs[stream].positive() for stream in _STREAMS[op] if _signed(inputs, stream)},
         clause,
         level,
-        dtypes=("float32", "bfloat16") if (op, name) in _SUMMED else ("float32",),
+        dtypes=_SUMMED.get((op, name), ("float32",)),
         first=("float32",),
         one_sign=True,
     )

@@ -157,6 +157,12 @@ ORDINARY: Final = (
         COMPLEX,
     ),
     scan("complex-real-C", scan_inputs(1, 3, 12, 2, complex_=True) | {"C": Draw((1, 2, 12))}, COMPLEX),
+    scan(
+        "complex-real-B",
+        scan_inputs(1, 3, 12, 2, complex_=True) | {"B": Draw((1, 2, 12))},
+        COMPLEX,
+        dtypes=("float32",),
+    ),
     scan("complex-modes", scan_inputs(1, 3, 12, 2, complex_=True) | {"A": modes(3, 2)}, COMPLEX),
     # Kernels that dot two operands of two dtypes fail, or round the wider one.
     scan("mixed", wider(scan_inputs(2, 4, 15, 3, g_B=2), *WIDER), MIXED, dtypes=HALF),

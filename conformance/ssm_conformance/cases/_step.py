@@ -79,6 +79,12 @@ STEP: Final = (
     _step("group-a-channel", step_inputs(2, 5, 3, g=5), GROUPS),
     _step("complex", step_inputs(2, 4, 3, complex_=True), COMPLEX),
     _step("complex-real-C", step_inputs(2, 3, 2, complex_=True) | {"C": Draw((2, 2))}, COMPLEX),
+    _step(
+        "complex-real-B",
+        step_inputs(2, 3, 2, complex_=True) | {"B": Draw((2, 2))},
+        COMPLEX,
+        dtypes=("float32",),
+    ),
     _step("complex-modes", step_inputs(2, 3, 2, complex_=True) | {"A": modes(3, 2)}, COMPLEX),
     _step("mixed", wider(step_inputs(2, 4, 3), *WIDER), MIXED, dtypes=HALF),
     _step("zoh", step_inputs(2, 4, 3, b_discretization="zoh"), ZOH),

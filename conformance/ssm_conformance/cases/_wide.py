@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ssm_conformance.case import Recipe
+from ssm_conformance.cases._convolution_step import POOL
+from ssm_conformance.cases._duality import GROUPS as HEADS
 from ssm_conformance.cases._duality import ssd_inputs, update_inputs
 from ssm_conformance.cases._layers import (
     dplr_inputs,
@@ -25,9 +27,10 @@ from ssm_conformance.cases._linear import (
 )
 from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
-from ssm_conformance.cases._selective import EDGE, GROUPS, fixed, scan_inputs
-from ssm_conformance.cases._short_convolution import conv_inputs
-from ssm_conformance.cases._step import step_inputs
+from ssm_conformance.cases._selective import EDGE, GROUPS, OFFSETS, fixed, scan_inputs, states
+from ssm_conformance.cases._short_convolution import OUTPUT, STEP_OUTPUT, conv_inputs
+from ssm_conformance.cases._short_convolution import step_inputs as conv_step_inputs
+from ssm_conformance.cases._step import SLOTS, step_inputs
 from ssm_conformance.draw import Draw
 
 
@@ -40,6 +43,10 @@ _MATRICES: Final = {
     "B": Draw((67, 4, 1)),
     "delta": Draw((67,), "log_uniform", parameters={"low": 1e-2, "high": 0.5}),
 }
+_POOL: Final = fixed([-1 if k % 9 == 4 else (7 * k) % 90 for k in range(67)], dtype="int32")
+"""Slots of 67 rows in a pool of 90; every ninth row is skipped."""
+_MANY: Final = fixed([*range(50), *range(55, 76)], dtype="int32")
+"""Offsets of 70 sequences."""
 _DISCRETISATIONS: Final = (("discretize_zoh", ZOH), ("discretize_bilinear", BILINEAR))
 _ROWS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
     # Groups that end inside a tile of channels, and more groups than one tile has.
@@ -70,6 +77,30 @@ _ROWS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
     ("ssd", "widths-129", EDGE, ssd_inputs(1, 7, 2, 129, 2)),
     ("ssd_update", "rows-65", EDGE, update_inputs(65, 2, 2, 3)),
     ("ssd_update", "states-129", EDGE, update_inputs(2, 4, 65, 129, g=2)),
+    # Groups, packed sequences, rows of a pool and taps past a block.
+    (
+        "selective_scan",
+        "sequences-70",
+        OFFSETS,
+        scan_inputs(1, 3, 75, 2, initial_state=states(70, 3, 2), cu_seqlens=_MANY),
+    ),
+    ("selective_state_update", "groups-67", GROUPS, step_inputs(2, 134, 3, g=67)),
+    ("ssd", "groups-67", HEADS, ssd_inputs(1, 5, 134, 1, 3, g=67)),
+    ("ssd_update", "groups-67", HEADS, update_inputs(2, 134, 1, 3, g=67)),
+    (
+        "selective_state_update",
+        "pool-67",
+        SLOTS,
+        step_inputs(67, 2, 3, slots=90, state_indices=_POOL),
+    ),
+    (
+        "causal_conv1d_update",
+        "pool-67",
+        POOL,
+        conv_step_inputs(67, 2, 4, slots=90, state_indices=_POOL),
+    ),
+    ("causal_conv1d", "taps-67", OUTPUT, conv_inputs(2, 3, 90, 67, initial=True)),
+    ("causal_conv1d_update", "taps-67", STEP_OUTPUT, conv_step_inputs(2, 3, 67)),
     ("mamba3_siso", "layer", EDGE, siso_inputs(1, 70, 4, 33, 66, a=16, g=2)),
     ("causal_conv1d", "widths-129", EDGE, conv_inputs(3, 129, 66, 4, initial=True)),
     ("causal_conv1d", "rows-65", EDGE, conv_inputs(65, 2, 5, 4)),

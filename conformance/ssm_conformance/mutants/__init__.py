@@ -23,6 +23,7 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
+from ssm_conformance.mutants.defects.further import FURTHER
 from ssm_conformance.mutants.defects.generating import GENERATING
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.grids import GRIDS
@@ -43,6 +44,7 @@ from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packing import PACKING
+from ssm_conformance.mutants.defects.parameters import PARAMETERS
 from ssm_conformance.mutants.defects.past_blocks import PAST_BLOCKS
 from ssm_conformance.mutants.defects.pools import POOLS
 from ssm_conformance.mutants.defects.promises import PROMISES
@@ -114,6 +116,8 @@ TABLES: Final = (
     NUMBERS,
     BEYOND,
     KINDS,
+    FURTHER,
+    PARAMETERS,
     PAST_BLOCKS,
     STIFF,
     PYTORCH,

@@ -110,11 +110,11 @@ class _Narrowed(Layer):
 
     def __call__(self, **given: Any) -> Any:
         wide = dtype_name(given[self.streamed]) == "float64"
-        read = given if wide else {name: _single(x) for name, x in given.items()}
+        read = given if wide else {name: single(x) for name, x in given.items()}
         return super().__call__(**read)  # type: ignore[safe-super]  # of the layer beside it
 
 
-def _single(x: Any) -> Any:
+def single(x: Any) -> Any:
     """Numbers of float64 rounded to those of float32; anything else as it is."""
     narrow = {"float64": "float32", "complex128": "complex64"}.get(str(getattr(x, "dtype", "")))
     return x if narrow is None else x.astype(narrow).astype(x.dtype)
@@ -139,7 +139,7 @@ class _H3Narrowed(_Narrowed, H3):
 class _RecurrenceNarrowed(Recurrence):
     def __call__(self, *, diagonal: bool = False, return_last_state: bool = False, **inputs: Any) -> Any:
         wide = dtype_name(inputs["u"]) == "float64"
-        read = inputs if wide else {name: _single(x) for name, x in inputs.items()}
+        read = inputs if wide else {name: single(x) for name, x in inputs.items()}
         return super().__call__(diagonal=diagonal, return_last_state=return_last_state, **read)
 
 
