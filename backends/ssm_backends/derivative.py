@@ -81,6 +81,8 @@ def _one_by_one(call: Callable[..., Outputs]) -> Callable[..., tuple[tuple[Tenso
     def mapped(
         info: Any, along: Sequence[int | None], *inputs: Any
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        if not info.batch_size:
+            raise NotSupportedError("a map of this backend is its calls, one at least; got a batch of 0")
         calls = [
             call(*(x if dim is None else x.select(dim, i) for x, dim in zip(inputs, along, strict=True)))
             for i in range(info.batch_size)

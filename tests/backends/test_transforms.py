@@ -168,6 +168,13 @@ def test_a_map_of_calls_is_the_calls(make: Any, backend: str, compiled: bool) ->
 
 
 @calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_map_of_no_calls_is_refused_by_name(make: Any, backend: str) -> None:
+    _, function, x = make(backend)
+    with pytest.raises(NotSupportedError, match=r"one at least; got a batch of 0$"):
+        torch.func.vmap(function)(x[None][:0])
+
+
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
 def test_what_a_transform_does_not_follow_is_served(make: Any, backend: str) -> None:
     _, function, x = make(backend)
     weight = torch.func.grad(lambda w, v: (function(v) * w).sum())(x, x)
