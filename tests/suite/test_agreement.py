@@ -39,6 +39,19 @@ def test_an_angle_is_compared_modulo_its_period() -> None:
     assert beyond
 
 
+@pytest.mark.parametrize("compute", ["float32", "float64"])
+def test_complex_numbers_are_compared_before_they_were_rounded(compute: str) -> None:
+    """In a wider type than they are stored in: two neighbours may stand for one number."""
+    x = np.array([1 + 0.5j, 1 + 0.5j], np.complex64)
+    unit = np.float32(2.0**-23)
+    other = x + np.array([unit, 2 * unit * 1j], np.complex64)
+    exact = Bounded(x.astype(complex), np.full(2, 1e-12), np.zeros(2), np.full(2, True))
+    one, two = Stored(x, "complex64"), Stored(other, "complex64")
+    ratio = agree(one, two, exact, compute).ratios
+    assert (ratio[0] == 0) == (compute == "float64")
+    assert ratio[1] > 1e4
+
+
 class BySize(Siso):
     """θ is reduced where there is more than one row, or more than one sequence: both mean the same."""
 

@@ -19,7 +19,7 @@ Ends = tuple[NDArray[Any], NDArray[Any]]
 
 
 def ends(item: Stored, compute: str) -> Ends:
-    """The least and the greatest real that may stand behind each stored element.
+    """The least and the greatest number that may stand behind each element; of a complex one, each part.
 
     Parameters
     ----------
@@ -28,9 +28,33 @@ def ends(item: Stored, compute: str) -> Ends:
     compute
         The type it was computed in: a narrower one was rounded once more on the way out.
     """
+    if item.dtype == "complex64" and compute == "float64":  # each part is rounded on its way out
+        (low, high), (low_i, high_i) = (preimage(x, "float32") for x in (item.array.real, item.array.imag))
+        return _complex(low, low_i), _complex(high, high_i)
     if item.dtype in (compute, "complex64", "complex128"):
         return item.exact, item.exact
     return preimage(item.array, item.dtype)
+
+
+def _complex(real: NDArray[np.float64], imag: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Of parts that may be infinite."""
+    x = real.astype(np.complex128)
+    x.imag = imag
+    return x
+
+
+def gap(a: Ends, b: Ends) -> NDArray[np.float64]:
+    """How far the numbers between two ends lie at the least from those between two others."""
+    if np.iscomplexobj(a[0]):
+        parts = (gap(_part(a, name), _part(b, name)) for name in ("real", "imag"))
+        return np.asarray(np.hypot(*parts), dtype=np.float64)
+    (low_a, high_a), (low_b, high_b) = a, b
+    return np.asarray(np.maximum(np.maximum(low_a - high_b, low_b - high_a), 0.0), dtype=np.float64)
+
+
+def _part(ends: Ends, name: str) -> Ends:
+    low, high = ends
+    return getattr(low, name), getattr(high, name)
 
 
 def apart(a: Stored, b: Stored, compute: str, period: float | None = None) -> NDArray[np.float64]:
@@ -45,11 +69,8 @@ def apart(a: Stored, b: Stored, compute: str, period: float | None = None) -> ND
     period
         What they mean the same modulo.
     """
-    (low_a, high_a), (low_b, high_b) = ends(a, compute), ends(b, compute)
     with np.errstate(invalid="ignore"):
-        if np.iscomplexobj(low_a):
-            return np.asarray(np.abs(low_a - low_b))
-        return np.asarray(modulo(np.maximum(np.maximum(low_a - high_b, low_b - high_a), 0.0), period))
+        return np.asarray(modulo(gap(ends(a, compute), ends(b, compute)), period))
 
 
 def agree(

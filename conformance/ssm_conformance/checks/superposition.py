@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ssm_conformance.checks.agreement import ends, finding
+from ssm_conformance.checks.agreement import ends, finding, gap
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.checks.vacuous import some
@@ -45,12 +45,9 @@ def _on_grid(subject: Subject, name: str, which: str) -> Stored:
 
 def _sum(subjects: list[Subject], results: list[Stored], name: str) -> Judgement:
     compute = subjects[0].call.compute
-    (low, high), (low_1, high_1), (low_2, high_2) = (ends(item, compute) for item in results)
+    whole, (low_1, high_1), (low_2, high_2) = (ends(item, compute) for item in results)
     with np.errstate(invalid="ignore"):
-        if np.iscomplexobj(low):
-            distance = np.abs(low - low_1 - low_2)
-        else:
-            distance = np.maximum(np.maximum(low - high_1 - high_2, low_1 + low_2 - high), 0.0)
+        distance = gap(whole, (low_1 + low_2, high_1 + high_2))
         expected = results[1].exact + results[2].exact
     bounds = [each.exact[name] for each in subjects]
     allowed = np.sum([each.bound + each.own for each in bounds], axis=0)
