@@ -174,18 +174,23 @@ def test_a_run_prints_a_table_and_writes_data_and_plots(
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_module_that_is_not_installed_takes_part_and_may_be_the_one_compared_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "uninstalled_twin.py").write_text(
+def write_numpys(path: Path, changes: str) -> None:
+    """A module with the backend in NumPy, changed."""
+    path.write_text(
         "from dataclasses import replace\n"
         "from ssm_backends import hookimpl, load\n"
         "@hookimpl\n"
         "def ssm_backend(device):\n"
-        "    return replace(load('numpy', device), name='twin')\n",
+        f"    return replace(load('numpy', device), {changes})\n",
         encoding="utf-8",
     )
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_module_that_is_not_installed_takes_part_and_may_be_the_one_compared_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_numpys(tmp_path / "uninstalled_twin.py", "name='twin'")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     (tmp_path / "its_copy.py").write_text("from uninstalled_twin import ssm_backend\n", encoding="utf-8")
@@ -204,14 +209,7 @@ def test_a_module_that_is_not_installed_takes_part_and_may_be_the_one_compared_w
 def test_one_that_was_named_and_did_nothing_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "idle_backend.py").write_text(
-        "from dataclasses import replace\n"
-        "from ssm_backends import hookimpl, load\n"
-        "@hookimpl\n"
-        "def ssm_backend(device):\n"
-        "    return replace(load('numpy', device), name='idle', ops={})\n",
-        encoding="utf-8",
-    )
+    write_numpys(tmp_path / "idle_backend.py", "name='idle', ops={}")
     monkeypatch.syspath_prepend(tmp_path)
     said = run("numpy", "--plugin", "idle_backend", *TINY, "--pass", "forward")
     sys.modules.pop("idle_backend")
