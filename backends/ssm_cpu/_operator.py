@@ -175,10 +175,10 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor
     *tensors, saved = ctx.saved_tensors
     if not ctx.saves:  # a graph that was recorded without gradients, and is differentiated after all
         saved = _differentiable(*tensors, ctx.softplus, ctx.zoh, False, True)[2]
-    found = _differentiable_once(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
+    found = _backward_pass(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
     given = [g if x is not None else None for x, g in zip(tensors[:9], found, strict=True)]
     return *given, *(None,) * 6
 
 
 _differentiable = with_derivative(_scan, _gradients, _remember)
-_differentiable_once = with_derivative(_scan_backward, refuse_twice("selective_scan"))
+_backward_pass = with_derivative(_scan_backward, refuse_twice("selective_scan"))

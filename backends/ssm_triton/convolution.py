@@ -107,12 +107,12 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None) -> tuple[Any, ...]:
     tensors = ctx.saved_tensors
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    out = _differentiable_once(dy, dlast if ctx.last else None, *tensors, ctx.silu)
+    out = _backward_pass(dy, dlast if ctx.last else None, *tensors, ctx.silu)
     return *(None if x is None else g for x, g in zip(tensors[:4], out, strict=True)), None, None, None
 
 
 _differentiable = with_derivative(convolution, _gradients, _remember)
-_differentiable_once = with_derivative(convolution_backward, refuse_twice("causal_conv1d"))
+_backward_pass = with_derivative(convolution_backward, refuse_twice("causal_conv1d"))
 
 
 @checked("causal_conv1d")

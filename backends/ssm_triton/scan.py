@@ -135,13 +135,13 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor
     if not ctx.saves:  # a graph that was recorded without gradients, and is differentiated after all
         saved = _differentiable(*tensors, ctx.softplus, ctx.zoh, False, saved_every(tensors[2].shape[1]))[2]
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    out = _differentiable_once(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
+    out = _backward_pass(dy, dlast, saved, *tensors, ctx.softplus, ctx.zoh)
     needed = [g if x is not None else None for x, g in zip((*tensors[:8], tensors[8]), out, strict=True)]
     return *needed, *(None,) * 6
 
 
 _differentiable = with_derivative(scan, _gradients, _remember)
-_differentiable_once = with_derivative(scan_backward, refuse_twice("selective_scan"))
+_backward_pass = with_derivative(scan_backward, refuse_twice("selective_scan"))
 
 
 @checked("selective_scan")

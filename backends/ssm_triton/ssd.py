@@ -99,12 +99,12 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _gradients(ctx: Any, dy: Tensor | None, dfinal: Tensor | None) -> tuple[Any, ...]:
     tensors = ctx.saved_tensors
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    found = iter(_differentiable_once(dy, dfinal, *tensors, ctx.softplus, ctx.low, ctx.high))
+    found = iter(_backward_pass(dy, dfinal, *tensors, ctx.softplus, ctx.low, ctx.high))
     return *(None if x is None else next(found) for x in tensors[:9]), *(None,) * 4
 
 
 _differentiable = with_derivative(duality, _gradients, _remember)
-_differentiable_once = with_derivative(duality_backward, refuse_twice("ssd"))
+_backward_pass = with_derivative(duality_backward, refuse_twice("ssd"))
 
 
 @checked("ssd")

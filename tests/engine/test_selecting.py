@@ -10,6 +10,8 @@ def test_the_cases_are_listed_and_none_is_judged(ssm_spec: Run, write_plugin: Wr
     assert said.status == 0
     assert {BAD, RIGHT} <= set(said.out.splitlines())
     assert all(line.startswith("causal_convolution/") for line in said.out.splitlines())
+    nothing = ssm_spec("conform", "--plugin", "fine", "--op", "ssd", "--level", "smoke", "--list")
+    assert (nothing.status, nothing.out) == (0, "")
 
 
 def test_of_all_backends_those_that_claim_nothing_of_the_selection_are_left_out(ssm_spec: Run) -> None:

@@ -118,10 +118,10 @@ def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: Tensor
     starts, ungated, *tensors = ctx.saved_tensors
     if not ctx.keeps:  # a graph that was recorded without gradients, and is differentiated after all
         starts, ungated = _differentiable(*tensors, ctx.softplus, ctx.zoh, True)[2:]
-    gradients = _differentiable_once(dy, dlast, starts, ungated, *tensors, ctx.softplus, ctx.zoh)
+    gradients = _backward_pass(dy, dlast, starts, ungated, *tensors, ctx.softplus, ctx.zoh)
     found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
 
 
 _differentiable = with_derivative(_scan, _differentiate, _save)
-_differentiable_once = with_derivative(_scan_backward, refuse_twice("selective_scan"))
+_backward_pass = with_derivative(_scan_backward, refuse_twice("selective_scan"))

@@ -119,10 +119,10 @@ def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor
     starts, *tensors = ctx.saved_tensors
     if not ctx.keeps:  # a graph that was recorded without gradients, and is differentiated after all
         starts = _differentiable(*tensors, ctx.softplus, ctx.low, ctx.high, True)[2]
-    gradients = _differentiable_once(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high)
+    gradients = _backward_pass(dy, dfinal, starts, *tensors, ctx.softplus, ctx.low, ctx.high)
     found = beside(tensors[: len(DIFFERENTIABLE)], gradients)
     return (*found, None, None, None, None, None)
 
 
 _differentiable = with_derivative(_ssd, _differentiate, _save)
-_differentiable_once = with_derivative(_ssd_backward, refuse_twice("ssd"))
+_backward_pass = with_derivative(_ssd_backward, refuse_twice("ssd"))

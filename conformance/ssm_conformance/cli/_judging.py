@@ -68,7 +68,7 @@ def judge_backends(request: Request) -> int:
         print_comparison(out, runs)
         for run in runs:
             print_headline(out, run)
-    for line in left_out:
+    for line in () if request.listing else left_out:  # a list is for other programs too
         out.print(Text(line, "dim"), soft_wrap=True)
     return PASSED if request.listing and not failures else exit_status(runs, failures)
 
@@ -88,7 +88,8 @@ def _judge_target(request: Request, target: Target, judged: Collection[str]) -> 
         planned = session.plan(request.level, request.selection)
         asked = [item.case.id for item in planned if item.status is None]
         if request.listing:
-            click.echo("\n".join(asked))
+            for case_id in asked:
+                click.echo(case_id)
             return None
         if not asked and session.name in request.forgiving:
             raise LoadError("unavailable", "it claims nothing of what is selected")
