@@ -99,8 +99,12 @@ def _given(
 
 
 def _holds_complex(given: object) -> bool:
-    """Whether an array of any library, or a number, is complex."""
-    return isinstance(given, complex) or "complex" in str(getattr(given, "dtype", ""))
+    """Whether an array of any library, a number, or a list of numbers is complex."""
+    try:
+        dtype = given.dtype if hasattr(given, "dtype") else np.asarray(given).dtype
+    except (ValueError, TypeError, RuntimeError):  # refused by name where it is read
+        return False
+    return "complex" in str(dtype)
 
 
 def _flags(signature: inspect.Signature) -> tuple[str, ...]:

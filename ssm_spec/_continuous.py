@@ -108,7 +108,7 @@ def continuous_response_vjp_bounds(
     given = _cotangents(cotangents, system)
     found = layer_vjp_bounds(system, given, arithmetic)
     parts = {name: _parts(bounded) for name, bounded in found.items()}
-    shared = {name for name, part in parts.items() if np.size(inputs[name]) != part.value.size}
+    shared = {name for name, part in parts.items() if as_array(name, inputs[name]).size != part.value.size}
     rounded = sums_of_systems(system, given, arithmetic, shared) if shared else {}
     for name in shared:
         parts[name] = replace(parts[name], rounded=rounded[name].reshape(parts[name].value.shape))
