@@ -18,6 +18,8 @@ Index = slice | tuple[EllipsisType | slice | int, ...]
 
 UNIT: Final = 2.0**-53
 _SPLITTER: Final = 2.0**27 + 1.0
+SPLITTABLE: Final = 2.0**996
+"""A number below it has halves: taken apart, it does not overflow."""
 FLOOR: Final = 2.0**-1021
 """What underflow may cost one operation: beyond it a product's low part is no longer exact."""
 

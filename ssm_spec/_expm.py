@@ -27,7 +27,8 @@ class Exponential(NamedTuple):
     """exp(X) and what is known of it.
 
     `value` is X's exponential, `error` bounds its distance from the exact one, entry by
-    entry, and `levels[i]` is exp(X / 2^i), rounded to float64.
+    entry, and `levels[i]` is exp(X / 2^i), rounded to float64, down to the first fraction of a norm of at
+    most 2^-6; below, it is that one again.
     """
 
     value: DoubleDouble
@@ -36,33 +37,34 @@ class Exponential(NamedTuple):
 
 
 def exponential(X: DoubleDouble) -> Exponential:
-    """Compute exp(X) for real square matrices (*s, n, n), finite, all scaled alike.
+    """Compute exp(X) for real square matrices (*s, n, n), finite, each scaled for itself.
 
-    exp(X) = exp(X / 2^k)^(2^k) (Higham, Functions of Matrices, (10.3)).
+    exp(X) = exp(X / 2^k)^(2^k) (Higham, Functions of Matrices, (10.3)). A squaring doubles the relative
+    error, so that none is done for another matrix of the batch.
     """
     n = X.hi.shape[-1]
-    squarings = squarings_for(norm(X.hi), _SCALED_NORM)
+    squarings = _squarings(X.hi)[..., None, None]
     reach = reachable(X.hi)
     T, error = _taylor(X.scaled(2.0**-squarings), reach)
     levels = [T.hi]
-    for _ in range(squarings):
-        size = np.abs(T.hi)
-        error = _INFLATION * (
+    for left in range(int(np.max(squarings, initial=0)), 0, -1):
+        size, here = np.abs(T.hi), squarings >= left
+        squared = _INFLATION * (
             (size + error) @ error + error @ size + dot_error(n) * (size @ size) + n * FLOOR * reach
         )
-        T = matmul(T, T)
+        error = np.where(here, squared, error)
+        T = DoubleDouble(*(np.where(here, new, old) for new, old in zip(matmul(T, T), T, strict=True)))
         levels.append(T.hi)
     return Exponential(T, error, levels[::-1])
 
 
-def norm(X: Array) -> float:
-    """Return the largest of the 1-norms of a batch of matrices; zero if there are none."""
-    return float(np.max(np.sum(np.abs(X), axis=-2), initial=0.0))
-
-
-def squarings_for(size: float, target: float) -> int:
-    """Return the least k >= 0 with size / 2^k <= target."""
-    return max(0, int(np.ceil(np.log2(size / target)))) if size > target else 0
+def _squarings(X: Float) -> Float:
+    """Return, of each matrix, the least k >= 0 that brings the 1-norm of X / 2^k to `_SCALED_NORM`."""
+    largest = np.max(np.abs(X), axis=(-2, -1), initial=0.0, keepdims=True)
+    above = np.maximum(np.frexp(largest)[1], 0.0)  # the norm itself may be beyond all numbers
+    norm = np.max(np.sum(np.abs(X) * 2.0**-above, axis=-2), axis=-1, initial=0.0)
+    below = np.ceil(np.log2(np.maximum(norm, _SCALED_NORM) / _SCALED_NORM))
+    return np.asarray(above[..., 0, 0] + below)
 
 
 def reachable(X: Array) -> Float:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ssm_spec._double_double import UNIT, two_product
+from ssm_spec._double_double import SPLITTABLE, UNIT, two_product
 from ssm_spec._expm import complex_form, exponential, modulus_form, real_form
 from ssm_spec._expm_bounds import exponential_bound, reached_backwards
 from ssm_spec._roundoff import ORACLE, Arithmetic
@@ -64,7 +64,7 @@ def zoh_dense_gradients(
     exponent, usable = _finite(doubled, delta)
     # The cotangent is not multiplied by Δ, but brought to norm one.
     scale = np.ones_like(doubled) * delta[:, None, None]
-    finite_G = np.all(np.isfinite(G), axis=(-2, -1))
+    finite_G = np.all(np.abs(G) < SPLITTABLE, axis=(-2, -1))
     G = np.where((usable & finite_G)[:, None, None], G, 0.0)
     of_G = _power_of_two(np.max(np.sum(np.abs(G), axis=-2), axis=-1, initial=0.0), asked)[:, None, None]
     exponent[:, :size, size:] = G
@@ -148,9 +148,11 @@ def _power_of_two(size: Float, arithmetic: Arithmetic) -> Float:
 
 
 def _finite(M: Float, delta: Float) -> tuple[Float, Array]:
-    """Return the matrices with those of non-finite systems zeroed, and which systems are finite."""
+    """Return the matrices with those of systems not finite zeroed, and which are, in double-double too."""
     with np.errstate(over="ignore", invalid="ignore"):
-        usable = np.all(np.isfinite(M * delta[:, None, None]), axis=(-2, -1))
+        step = delta[:, None, None]
+        usable = np.isfinite(M * step) & (np.abs(M) < SPLITTABLE) & (np.abs(step) < SPLITTABLE)
+        usable = np.all(usable, axis=(-2, -1))
     return np.where(usable[:, None, None], M, 0.0), usable
 
 
@@ -170,7 +172,7 @@ class _Exponential(NamedTuple):
 def _exponential(M: Float, scale: Float, arithmetic: Arithmetic | None) -> _Exponential:
     """Exponentiate; without an arithmetic `bound` repeats `own`, and everything is in range."""
     scale = scale[:, None, None] if scale.ndim == 1 else scale
-    scale = np.where(np.isfinite(scale), scale, 0.0)
+    scale = np.where(np.abs(scale) < SPLITTABLE, scale, 0.0)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         X = two_product(np.broadcast_to(scale, M.shape), M)
         T = exponential(X)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import ssm_spec
+from ssm_spec import ORACLE
 from ssm_spec._double_double import two_product
 from ssm_spec._expm import complex_form, exponential, reachable, real_form
 
@@ -52,6 +53,43 @@ def test_each_level_is_the_exponential_of_a_fraction() -> None:
         with exact.precision(300):
             true = exact.from_matrix((exact.matrix(exact.balls(A)) * flint.acb(0.5**i)).exp())
         assert np.all(exact.distance(level, true) <= 2.0**-52 * exact.modulus(true))
+
+
+def test_a_matrix_is_as_exact_in_any_batch() -> None:
+    """A system of long steps beside one of short ones: squared as often, the short one would be lost."""
+    A = matrices()["random"] - 6 * np.eye(7)
+    steps = np.array([1e-9, 1.0, 1e38, 1e300])[:, None, None]
+    together = exponential(two_product(np.broadcast_to(steps, (4, 7, 7)), A))
+    for i, step in enumerate(steps[:2]):
+        alone = exponential(two_product(np.broadcast_to(step, (7, 7)), A))
+        np.testing.assert_array_equal(together.value.hi[i], alone.value.hi)
+        assert np.all(together.error[i] <= 2.0**-60 * np.abs(alone.value.hi))
+
+
+def test_a_norm_beyond_all_numbers_is_one_system_of_a_batch() -> None:
+    A, B = np.full((2, 2), -1e299), np.ones((2, 1))
+    steps = np.array([1.5e9, 1e-299])
+    found = ssm_spec.discretize_zoh_bounds(A=A, B=B, delta=steps, arithmetic=ORACLE)["A_bar"]
+    assert not found.judged[0].any()
+    assert found.own[1].max() < 1e-15
+
+
+@pytest.mark.parametrize("name", ["delta", "cotangent"])
+def test_what_twice_the_precision_cannot_hold_is_not_judged(name: str) -> None:
+    """In the one system that has it; nothing is raised, and no bound is a NaN."""
+    given = {"delta": np.ones(2), "cotangent": np.ones((2, 2, 2))}
+    given[name][1] *= 1e308
+    call = {"A": -np.eye(2) - np.eye(2)[::-1], "B": np.ones((2, 1)), "delta": given["delta"]}
+    found = ssm_spec.discretize_zoh_vjp_bounds({"A_bar": given["cotangent"]}, arithmetic=ORACLE, **call)
+    if name == "delta":
+        found |= ssm_spec.discretize_zoh_bounds(arithmetic=ORACLE, **call)
+    assert found.pop("A").judged.sum() == 0  # the gradient of both systems, in one sum
+    assert found.pop("B").judged.sum() == 0
+    for bounded in found.values():
+        assert not np.isnan(bounded.own + bounded.bound).any()
+        assert np.isfinite(bounded.own[0]).all()
+        assert bounded.judged[0].all()
+        assert not bounded.judged[1].any()
 
 
 def test_a_complex_matrix_and_its_real_form_are_one() -> None:
