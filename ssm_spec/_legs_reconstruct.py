@@ -101,8 +101,9 @@ def _read(c: object, points: object) -> tuple[Float, Float]:
     read_order(coefficients.shape[-1], "float64")
     if x.ndim != 1:
         raise ShapeError(f"`points` must have shape (q,); got {x.shape}")
-    if not np.all((x >= 0) & (x <= 1)):
-        raise DomainError("`points` must lie in [0, 1]")
+    outside = x[~((x >= 0) & (x <= 1))]
+    if outside.size:
+        raise DomainError(f"`points` must lie in [0, 1]; got {outside[0]}")
     return coefficients, x
 
 

@@ -160,8 +160,9 @@ def _read(
     t = as_real_array("times", times)
     if t.ndim != 1:
         raise ShapeError(f"`times` must have shape (q,); got {t.shape}")
-    if not np.all(t >= 0):
-        raise DomainError("`times` must be >= 0: before that, the system is at rest")
+    before = t[~(t >= 0)]
+    if before.size:
+        raise DomainError(f"`times` must be >= 0: before that, the system is at rest; got {before[0]}")
     flat = [systems.spread(x, k) for x, k in ((A_, 1 if diagonal else 2), (B_, 2), (C_, 2), (D_, 2))]
     held = [np.broadcast_to(x, (len(t), *x.shape)) for x in flat[:3]]
     count = flat[0].shape[0]

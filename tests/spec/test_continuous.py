@@ -185,7 +185,7 @@ def test_slips_leave_the_bound():
         ("continuous_response", {"delta": np.zeros(2)}, ssm_spec.ShapeError, "`u` must have shape"),
         ("continuous_response", {"initial_state": np.zeros((2, 3))}, ssm_spec.ShapeError, "`initial_state`"),
         ("continuous_response", {"B": np.zeros((2, 2), complex)}, ssm_spec.DTypeError, "`B` must be real"),
-        ("step_response", {"times": np.array([-1.0])}, ssm_spec.DomainError, "`times` must be >= 0"),
+        ("step_response", {"times": np.array([1.0, -2.0])}, ssm_spec.DomainError, "`times`.*; got -2.0"),
         ("step_response", {"times": 1.0}, ssm_spec.ShapeError, r"`times` must have shape \(q,\)"),
         ("impulse_response", {"times": np.array([1])}, ssm_spec.DTypeError, "`times` must hold floating"),
     ],

@@ -227,15 +227,15 @@ def test_nothing_is_remembered_of_nothing():
         ),
         (
             "hippo_legs_reconstruct",
-            {"c": [1.0], "points": [1.5]},
+            {"c": [1.0], "points": [0.5, 1.5]},
             ssm_spec.DomainError,
-            "`points` must lie in",
+            r"`points` must lie in \[0, 1\]; got 1.5",
         ),
         (
             "hippo_legs_reconstruct",
             {"c": [1.0], "points": [np.nan]},
             ssm_spec.DomainError,
-            "`points` must lie",
+            r"`points` must lie in \[0, 1\]; got nan",
         ),
     ],
 )
