@@ -15,6 +15,10 @@ from ssm_conformance.mutants import HONEST, MUTANTS, TABLES, Mutant, backend
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.sums import SUMS
+from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.planning import reason_not_asked
 from ssm_conformance.reports.matrix import CHECKS
 from ssm_conformance.selftest import pairs, row
@@ -33,6 +37,40 @@ def test_the_named_case_rejects_the_mutant(name: str, dtype: str) -> None:
         assert 0 < found.loss.ratio < 1
         assert found.loss.cases > 80
         assert found.loss.drawn == 0
+
+
+class CutScan(Honest):
+    """softplus(x) is x above a threshold."""
+
+    cut = 0.0
+
+    def softplus(self, x: Array) -> Array:
+        return np.where(x > self.cut, x, super().softplus(x))
+
+
+class CutDual(Dual):
+    cut = 0.0
+
+    def softplus(self, x: Array) -> Array:
+        return np.where(x > self.cut, x, super().softplus(x))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("cut", [0.0, 2.0, 4.0, 8.0])
+@pytest.mark.parametrize("op", ["selective_scan", "selective_state_update", "ssd", "ssd_update"])
+def test_a_softplus_is_judged_where_it_bends(
+    op: str, cut: float, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong by 0.7 to 3e-4, of steps that no layer starts with and some come to take."""
+    scan, dual = CutScan(), CutDual()
+    scan.cut = dual.cut = cut
+    kernels = {"selective_scan": scan, "selective_state_update": Step(scan)}
+    kernels |= {"ssd": dual, "ssd_update": DualStep(dual)}
+    monkeypatch.setitem(
+        MUTANTS, "cut", Mutant("cut", None, "Cut.", "extreme/softplus-near", kernels[op], only=(dtype,))
+    )
+    assert MUTANTS["cut"].op == op
+    assert row("cut", dtype, None).outcome == "rejected"
 
 
 def test_names_are_unique() -> None:

@@ -1,4 +1,4 @@
-"""Ends of ranges, of the step, of the scans with heads and of the layers; pools and packed rows at theirs."""
+"""Ends of ranges, and softplus between them, of the scans, their steps and layers; pools and packed rows."""
 
 from __future__ import annotations
 
@@ -101,6 +101,27 @@ def _layers() -> Iterator[Row]:
     yield "lssl", "zoh-singular", "extreme", LSSL, lssl_inputs(2, 2, 9, 2, 1) | singular
 
 
+def _bends() -> Iterator[Row]:
+    """Softplus where it is neither exp(x) nor x: x is −4 to 10 once the bias is added.
+
+    What takes x for it above 2 is wrong by an eighth there; where layers start, and at the ends, by nothing.
+    """
+
+    def steps(*shape: int) -> Draw:
+        return Draw(shape, "uniform", parameters={"low": -3.0, "high": 11.0})
+
+    name, bias = "softplus-near", fixed(-1.0, (4,))
+    modes, heads = _rates(4, 2, low=1e-4, high=2.0), _rates(4, low=1e-4, high=2.0)
+    scan = scan_inputs(2, 4, 19, 2) | {"delta": steps(2, 4, 19), "A": modes, "delta_bias": bias}
+    yield "selective_scan", name, "extreme", SOFTPLUS, scan
+    step = step_inputs(9, 4, 2, delta=steps(9, 4), A=modes, delta_bias=bias)
+    yield "selective_state_update", name, "extreme", SOFTPLUS, step
+    dual = ssd_inputs(2, 19, 4, 2, 2, dt=steps(2, 19, 4), A=heads, dt_bias=bias)
+    yield "ssd", name, "extreme", LIMITS, dual
+    update = update_inputs(9, 4, 2, 2, dt=steps(9, 4), A=heads, dt_bias=bias)
+    yield "ssd_update", name, "extreme", LIMITS, update
+
+
 def _one_step() -> Iterator[Row]:
     """Packed rows of one step, which have no reset."""
     scan = scan_inputs(2, 3, 1, 2, initial_state=states(2, 3, 2), seq_idx=_ONE)
@@ -117,6 +138,8 @@ def _recipes() -> Iterator[Recipe]:
     for rows in (_steps(), _heads(), _layers(), _one_step()):
         for op, name, check, clause, inputs in rows:
             yield Recipe(op, name, inputs, clause, "quick", check, dtypes=("float32",))
+    for op, name, check, clause, inputs in _bends():
+        yield Recipe(op, name, inputs, clause, "quick", check)
 
 
 ENDS: Final = tuple(_recipes())
