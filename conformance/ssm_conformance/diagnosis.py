@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ssm_spec
-from ssm_conformance.mistaken_steps import cut_off, slopes_cut_off, without_the_slope
+from ssm_conformance.mistaken_states import states_after
+from ssm_conformance.mistaken_steps import (
+    bias_after,
+    cut_off,
+    slopes_cut_off,
+    slopes_of_bias_after,
+    without_the_slope,
+)
 from ssm_conformance.mistakes import BACK, changed_array, changed_inputs, changed_outputs, swapped, values
 from ssm_conformance.storage import store, widen
 
@@ -21,6 +28,8 @@ CLOSER: Final = 100.0
 LARGEST: Final = sys.float_info.max
 ROUNDED: Final = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 """Unit roundoffs of the types that are narrower than what is computed in."""
+SMALLEST: Final = {"bfloat16": 2.0**-133, "float16": 2.0**-24}
+"""Their smallest numbers: rounding loses half of one at least."""
 MANY: Final = 8
 """Numbers of float32 that are none of 16 bits by chance: one in 2¹³ is, and less."""
 
@@ -50,7 +59,8 @@ def likely_mistake(
     """
     exact = _as_stored(exact, dtypes)
     right = {name: bounded.value for name, bounded in exact.items() if name in actual}
-    return _closest(actual, right, exact, _wrong_outputs(op, inputs, right)) or _narrow(actual, right, dtypes)
+    found, _ = _closest(actual, right, exact, _wrong_outputs(op, inputs, right))
+    return found or _narrow(actual, right, dtypes)
 
 
 def likely_gradient_mistake(
@@ -65,8 +75,11 @@ def likely_gradient_mistake(
     exact = _as_stored(exact, dtypes)
     right = {name: bounded.value for name, bounded in exact.items()}
     failed = [name for name in exact if _distance(actual, right, {name: exact[name]}) > 1]
-    mistakes = _wrong_gradients(op, inputs, cotangents, right, failed)
-    return _closest(actual, right, exact, mistakes) or _narrow(actual, right, dtypes, "the gradient of ")
+    mistakes = list(_mistaken_gradients(op, inputs, cotangents, tuple(right)))
+    found, distance = _closest(actual, right, exact, _wrong_gradients(mistakes, right, failed))
+    if distance > CLOSER:  # nearer, and no explanation of every gradient: one of some may be exact
+        found = _of_some(actual, right, exact, mistakes, failed) or found
+    return found or _narrow(actual, right, dtypes, "the gradient of ")
 
 
 def _as_stored(
@@ -74,11 +87,15 @@ def _as_stored(
 ) -> dict[str, ssm_spec.Bounded]:
     """The bounds, with the rounding of what is stored in 16 bits."""
     return {
-        name: replace(
-            bounded, bound=bounded.bound + ROUNDED.get(dtypes.get(name, ""), 0.0) * abs(bounded.value)
-        )
+        name: replace(bounded, bound=bounded.bound + _rounding(bounded.value, dtypes.get(name, "")))
         for name, bounded in exact.items()
     }
+
+
+def _rounding(value: NDArray[Any], dtype: str) -> NDArray[np.float64]:
+    """What is lost where a value is stored, of the types in 16 bits."""
+    rounding = ROUNDED.get(dtype, 0.0) * np.abs(value)
+    return np.asarray(np.maximum(rounding, SMALLEST.get(dtype, 0.0) / 2))
 
 
 def mistaken_shape(what: str, shape: tuple[int, ...], got: tuple[int, ...]) -> str:
@@ -95,13 +112,36 @@ def _closest(
     right: Outputs,
     exact: Mapping[str, ssm_spec.Bounded],
     mistakes: Iterator[tuple[str, Outputs]],
-) -> str:
+) -> tuple[str, float]:
+    """The mistake that comes nearest, and how near; "" if none comes near enough."""
     # Where a bound is the smallest number, an error of one is beyond the largest.
     best, found = min(_distance(actual, right, exact), LARGEST) / CLOSER, ""
     for mistake, wrong in mistakes:
         distance = _distance(actual, wrong, exact)
         if distance < best:
             best, found = distance, mistake
+    return found, best
+
+
+def _of_some(
+    actual: Outputs,
+    right: Outputs,
+    exact: Mapping[str, ssm_spec.Bounded],
+    mistakes: Sequence[tuple[str, Outputs]],
+    failed: Sequence[str],
+) -> str:
+    """Name the mistake that is that of most wrong gradients, and these; "" if none is of any.
+
+    What remains is its own rounding, which may be more than that of what is right.
+    """
+    remaining = {n: min(_distance(actual, right, {n: exact[n]}) / CLOSER**2, CLOSER) for n in failed}
+    best: list[str] = []
+    found = ""
+    for mistake, wrong in mistakes:
+        one = {n: _distance(actual, wrong, {n: exact[n]}) for n in failed if n in wrong}
+        names = [n for n, distance in one.items() if distance <= max(1.0, remaining[n])]
+        if len(names) > len(best):
+            best, found = names, f"{mistake}, in the gradient of {' and '.join(names)}"
     return found
 
 
@@ -137,7 +177,8 @@ def _distance(actual: Outputs, expected: Outputs, exact: Mapping[str, ssm_spec.B
 
 def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[str, Outputs]]:
     exchanged = ((mistake, call) for mistake, call, _ in swapped(inputs))
-    for mistake, call in chain(cut_off(op, inputs), changed_inputs(op, inputs), exchanged):
+    steps = chain(cut_off(op, inputs), bias_after(op, inputs))
+    for mistake, call in chain(steps, changed_inputs(op, inputs), exchanged):
         try:
             wrong = values(op, tuple(right), call)
         except REFUSED:
@@ -147,10 +188,10 @@ def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[st
 
 
 def _wrong_gradients(
-    op: str, inputs: Inputs, cotangents: Inputs, right: Outputs, failed: Sequence[str]
+    mistakes: Sequence[tuple[str, Outputs]], right: Outputs, failed: Sequence[str]
 ) -> Iterator[tuple[str, Outputs]]:
     """Each mistake in all gradients, and in those alone that are wrong."""
-    for mistake, wrong in _mistaken_gradients(op, inputs, cotangents, tuple(right)):
+    for mistake, wrong in mistakes:
         yield mistake, {**right, **wrong}
         part = {name: wrong[name] for name in failed if name in wrong}
         yield f"{mistake}, in the gradient of {' and '.join(part)}", {**right, **part}
@@ -168,6 +209,8 @@ def _mistaken_gradients(
         yield f"the cotangent of {output} is ignored", vjp(kept, names, **inputs)
     yield from without_the_slope(op, inputs, cotangents, names)
     yield from slopes_cut_off(op, inputs, cotangents, names)
+    yield from slopes_of_bias_after(op, inputs, cotangents, names)
+    yield from states_after(op, inputs, cotangents, names)
     for mistake, call, stands_for in swapped(inputs):
         places = {name: stands_for.get(name, name) for name in names}
         try:

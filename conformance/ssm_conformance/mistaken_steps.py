@@ -53,6 +53,36 @@ def slopes_cut_off(
             yield mistake, {name: every[name] for name in names if name in every}
 
 
+def bias_after(op: str, inputs: Inputs) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The bias is added to the step itself, not to softplus's argument: in words, with that call."""
+    step, _ = _names(inputs)
+    if not _has_softplus(op, inputs) or inputs.get(f"{step}_bias") is None:
+        return
+    _, late = _argument({**inputs, step: np.logaddexp(inputs[step], 0)})
+    yield f"`{step}_bias` is added after softplus", _with_step(inputs, late)
+
+
+def slopes_of_bias_after(
+    op: str, inputs: Inputs, cotangents: Inputs, names: tuple[str, ...]
+) -> Iterator[tuple[str, Outputs]]:
+    """The gradients of the same: the slope is that of softplus of the step alone, and the bias has none."""
+    for mistake, call in bias_after(op, inputs):
+        step, _ = _names(inputs)
+        slope = -np.expm1(-np.logaddexp(inputs[step], 0))
+        every = _gradients(op, call, cotangents, names, np.ones_like(slope))
+        every[step] = every[step] * slope
+        yield mistake, {name: every[name] for name in names if name in every}
+
+
+def step_and_slope(inputs: Inputs) -> tuple[Array, Array]:
+    """Δ, and its derivative by what it is made of."""
+    step, x = _argument(inputs)
+    if not inputs.get(f"{step}_softplus"):
+        return x, np.ones_like(x)
+    value = np.logaddexp(x, 0)
+    return value, -np.expm1(-value)
+
+
 def _has_softplus(op: str, inputs: Inputs) -> bool:
     step, _ = _names(inputs)
     return bool(inputs.get(f"{step}_softplus")) and step in inputs and ssm_spec.REFERENCES[op].vjp is not None

@@ -52,6 +52,76 @@ def test_a_softplus_that_is_cut_off_is_named(threshold: int) -> None:
             assert_conforms("selective_scan", {}, gradients=given, cotangents=cotangents, **call)
 
 
+def test_a_bias_that_is_added_after_softplus_is_named() -> None:
+    call = inputs("float64", delta_bias=np.linspace(0.1, 1, 6))
+    shift = call["delta_bias"][:, None]
+    late = call | {
+        "delta": np.logaddexp(call["delta"], 0) + shift,
+        "delta_bias": None,
+        "delta_softplus": False,
+    }
+    said = "likely mistake: `delta_bias` is added after softplus$"
+    with pytest.raises(ConformanceError, match=said):
+        assert_conforms("selective_scan", right(late), **call)
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
+    gradients = slopes(cotangents, **late)
+    gradients["delta_bias"] = gradients["delta"].sum((0, 2))
+    gradients["delta"] = gradients["delta"] / (1 + np.exp(-call["delta"]))
+    with pytest.raises(ConformanceError, match=said):
+        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
+
+
+def backward(call: dict, r: np.ndarray, decayed, reset=lambda at, t: at[:, t]) -> dict:
+    """Some gradients by hand, of a real scan without groups: what Δ and A get through their product, and B.
+
+    `decayed(a, before, after)` stands for the decayed state, `reset(at, t)` for where the adjoint is cut.
+    """
+    z, A, C = call["z"], call["A"], call["C"][:, 0]
+    q, step = r * z / (1 + np.exp(-z)), np.logaddexp(call["delta"], 0)
+    drive = step[:, :, None] * call["u"][:, :, None] * call["B"][:, 0, None]
+    decay = np.exp(step[:, :, None] * A[:, :, None])
+    at = np.diff(call["seq_idx"], prepend=call["seq_idx"][:, :1]) != 0
+    h, states = np.zeros((*z.shape[:2], A.shape[1])), []
+    for t in range(z.shape[-1]):
+        before = np.where(at[:, t, None, None], 0, h)
+        h = decay[..., t] * before + drive[..., t]
+        states.append((before, h))
+    adjoint, found = 0 * h, {"delta": 0 * z, "A": 0 * A, "B": 0 * call["B"]}
+    for t in reversed(range(z.shape[-1])):
+        adjoint = adjoint + q[:, :, t, None] * C[:, None, :, t]
+        power = adjoint * decayed(decay[..., t], *states[t])
+        found["A"] += (power * step[:, :, t, None]).sum(0)
+        direct = (adjoint * call["B"][:, 0, None, :, t]).sum(-1) * call["u"][..., t]
+        found["delta"][..., t] = ((power * A).sum(-1) + direct) / (1 + np.exp(-call["delta"][..., t]))
+        found["B"][:, 0, :, t] = (adjoint * (step * call["u"])[..., t, None]).sum(1)
+        adjoint = np.where(reset(at, t)[:, None, None], 0, adjoint * decay[..., t])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mistake"),
+    [
+        ({"decayed": lambda a, _, after: a * after}, "h_t stands where h_{t-1} belongs"),
+        ({"decayed": lambda a, _, after: after}, "h_t stands where a_t h_{t-1} belongs"),
+        (
+            {"reset": lambda at, t: np.zeros_like(at[:, t])},
+            "`seq_idx` is ignored, in the gradient of B",
+        ),
+    ],
+)
+def test_a_state_of_another_step_is_named(wrong: dict, mistake: str) -> None:
+    call = inputs("float64", seq_idx=np.repeat([[0, 1, 2], [4, 4, 2]], [8, 7, 8], axis=1))
+    call |= {name: call[name][:, :1] for name in ("B", "C")}
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
+    kept = {"decayed": lambda a, before, _: a * before}
+    honest = backward(call, cotangents["y"], **kept)
+    assert_conforms("selective_scan", {}, gradients=honest, cotangents=cotangents, **call)
+    gradients = slopes(cotangents, **call) | backward(call, cotangents["y"], **kept | wrong)
+    with pytest.raises(ConformanceError) as caught:
+        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
+    assert str(caught.value).endswith(f"likely mistake: {mistake}")
+
+
 def test_inputs_in_each_other_s_place_are_named_by_the_gradients_too() -> None:
     call = inputs(dtype := "float32")
     call["C"] = call["B"][:, ::-1] + np.asarray(1, dtype)
