@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._causal_conv1d import causal_conv1d, causal_conv1d_vjp
 from ssm_spec._causal_conv1d_bounds import causal_conv1d_bounds, causal_conv1d_vjp_bounds
-from ssm_spec._errors import DTypeError, ShapeError
-from ssm_spec._pool import Taken, participants
+from ssm_spec._errors import ShapeError
+from ssm_spec._pool import Taken, participants, written
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._validate import (
     Array,
@@ -73,17 +73,15 @@ def causal_conv1d_update(
     y, (b, d) float64, and the new state in the shape of `state`; slots that no row names keep theirs.
     """
     step = _read(x, state, weight, bias, activation, state_indices)
-    if inplace and not (isinstance(state, np.ndarray) and state.flags.writeable):
-        raise DTypeError(f"`state` must be a writable NumPy array where `inplace` is set; got {type(state)}")
+    place = written(state) if inplace else None
     found = causal_conv1d(**step.conv)
     assert isinstance(found, np.ndarray)
     y = step.taken.to_rows(found[..., 0])
-    if not inplace:
+    if place is None:
         return y, step.taken.to_slots(step.line[..., 1:], step.state)
-    assert isinstance(state, np.ndarray)
     with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
-        state[step.taken.slots] = step.line[..., 1:]
-    return y, state
+        place[step.taken.slots] = step.line[..., 1:]
+    return y, place
 
 
 @arguments_of(causal_conv1d_update)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_spec._errors import DomainError
+from ssm_spec._errors import DomainError, DTypeError
 from ssm_spec._validate import Array, Dimensions, as_index_array
 
 
@@ -39,6 +39,20 @@ class Taken:
         out = pool.copy()
         out[self.slots] = part
         return out
+
+
+def written(state: object) -> Array:
+    """The array that the new state is written into.
+
+    Raises
+    ------
+    DTypeError
+        If it is no NumPy array, or one that must not be written.
+    """
+    if not isinstance(state, np.ndarray) or not state.flags.writeable:
+        given = "a read-only array" if isinstance(state, np.ndarray) else type(state).__name__
+        raise DTypeError(f"`state` must be a writable NumPy array where `inplace` is set; got {given}")
+    return state
 
 
 def participants(state_indices: object, dims: Dimensions) -> Taken:

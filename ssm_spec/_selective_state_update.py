@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DTypeError
-from ssm_spec._pool import Taken, participants
+from ssm_spec._pool import Taken, participants, written
 from ssm_spec._roundoff import Arithmetic, Bounded, ComplexArithmetic
 from ssm_spec._selective_scan import (
     selective_scan,
@@ -82,17 +82,15 @@ def selective_state_update(
     y, (b, d) float64, and the new state in the shape of `state`; slots that no row names keep theirs.
     """
     step = _read(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization, state_indices)
-    if inplace and not (isinstance(state, np.ndarray) and state.flags.writeable):
-        raise DTypeError(f"`state` must be a writable NumPy array where `inplace` is set; got {type(state)}")
+    place = written(state) if inplace else None
     if inplace and step.real_state and step.state.dtype.kind == "c":
         raise DTypeError("`state` must be complex where `A` is and `inplace` is set; got a real one")
     y, last = selective_scan(**step.scan, return_last_state=True)
-    if not inplace:
+    if place is None:
         return step.taken.to_rows(y[..., 0]), step.taken.to_slots(last, step.state)
-    assert isinstance(state, np.ndarray)
     with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
-        state[step.taken.slots] = last
-    return step.taken.to_rows(y[..., 0]), state
+        place[step.taken.slots] = last
+    return step.taken.to_rows(y[..., 0]), place
 
 
 @arguments_of(selective_state_update)

@@ -175,6 +175,9 @@ REFUSALS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "list": (
         {"state": np.zeros((5, 2, 4)).tolist(), "inplace": True}, DTypeError, "`state` must be a writable",
     ),
+    "read-only": (
+        {"state": np.broadcast_to(0.0, (5, 2, 4)), "inplace": True}, DTypeError, "; got a read-only array",
+    ),
 }  # fmt: skip
 
 

@@ -168,7 +168,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "list": (
         {"state": np.zeros((5, 6, 3)).tolist(), "inplace": True},
         DTypeError,
-        "`state` must be a writable",
+        "`state` must be a writable NumPy array where `inplace` is set; got list",
+    ),
+    "read-only": (
+        {"state": np.broadcast_to(0.0, (5, 6, 3)), "inplace": True},
+        DTypeError,
+        "`state` must be a writable NumPy array where `inplace` is set; got a read-only array",
     ),
 }
 
