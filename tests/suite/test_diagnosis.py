@@ -155,6 +155,8 @@ def of_the_value(cotangents: dict, call: dict) -> np.ndarray:
             "`z` is ignored, in the gradient of D",
         ),
         (lambda r, c: slopes(r, **c | {"z": None}), "`z` is ignored"),
+        (lambda r, c: {"u": 0 * c["u"]}, "the gradient of u is all zero"),
+        (lambda r, c: {"B": 0 * c["B"]}, "the gradient of B is all zero"),
     ],
 )
 def test_the_likely_mistake_of_a_gradient_is_named(wrong, mistake: str) -> None:
