@@ -190,9 +190,9 @@ def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[st
 def _wrong_gradients(
     mistakes: Sequence[tuple[str, Outputs]], right: Outputs, failed: Sequence[str]
 ) -> Iterator[tuple[str, Outputs]]:
-    """What is wrong in one alone, as it stands; each mistake in all gradients, and in the wrong ones alone."""
-    for mistake, wrong in changed_array(right):
-        yield f"the gradient of {mistake}", wrong
+    """What is wrong in one alone; each mistake in all gradients, and in those alone that are wrong."""
+    for spoilt, gradients in changed_array(right):
+        yield f"the gradient of {spoilt}", gradients
     for mistake, wrong in mistakes:
         yield mistake, {**right, **wrong}
         part = {name: wrong[name] for name in failed if name in wrong}
