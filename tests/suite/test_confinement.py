@@ -49,3 +49,20 @@ def test_a_group_s_nan_in_the_gradient_of_another_group_is_seen(op: str) -> None
     found = perform(case, changed(op, lambda x: x + 0 * np.sum(x, 1, keepdims=True)))
     assert found.status == "fail"
     assert "nan in " in found.message
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NaN is what is asked about
+@pytest.mark.parametrize("op", ["selective_scan", "selective_state_update"])
+def test_a_nan_that_does_not_come_out_is_seen(op: str) -> None:
+    case, honest = find_case(f"{op}/extreme/float32/confinement-typical"), backend("sequential")
+    (implementation,) = honest.implementations(op)
+
+    def hiding(**given: Any) -> Any:
+        y, *states = implementation.fn(**given)
+        return np.nan_to_num(y), *states
+
+    assert perform(case, honest).status == "pass"
+    found = perform(case, replace(honest, ops={op: replace(implementation, fn=hiding)}))
+    assert found.status == "fail"
+    assert "nan in u" in found.message
+    assert "is 0 where a NaN was expected" in found.message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,14 @@ OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
     "mamba3_siso_step": ("q", "q_bias", "D", "z"),
 }
 """Operators with heads → the arguments that reach no state."""
+SCANS: Final = (
+    "selective_scan",
+    "selective_state_update",
+    "causal_conv1d",
+    "causal_conv1d_update",
+    *OUTPUT_ALONE,
+)
+"""Operators each of whose streams comes out where it went in, whatever the order of evaluation."""
 APART: Final[Mapping[str, str]] = {
     "selective_scan": "d",
     "selective_state_update": "d",
@@ -40,8 +48,29 @@ APART: Final[Mapping[str, str]] = {
 
 
 def confinement(subject: Subject) -> Finding:
-    """A NaN or an infinity in one element of one input stays where that element may reach."""
-    return compared(subject, list(_reaches(subject)), ("nan", "inf"))
+    """A NaN or an infinity in one element of one input stays where that may reach, and a NaN shows there."""
+    reaches = list(_reaches(subject))
+    found = compared(subject, reaches, ("nan", "inf"))
+    return _hidden(subject, reaches) if found.passed else found
+
+
+def _hidden(subject: Subject, reaches: Sequence[Comparison]) -> Finding:
+    """Where a NaN that streams in is a finite number in y: a maximum, or a mask, has taken its place."""
+    streams = {name for name, symbols in axes(subject).items() if {"b", "l"} & set(symbols)}
+    if subject.case.op not in SCANS:
+        return Finding()
+    for chosen, _, place in reaches:
+        if not chosen.keys() <= streams:
+            continue
+        other = subject.put(spoil(subject.stored, chosen, "nan"), cotangents=subject.cotangents)
+        y, meant = other.forward(other.call)["y"].exact, other.exact["y"].value
+        hidden = np.isnan(meant) & np.isfinite(y)
+        if hidden.any():
+            at = tuple(int(i) for i in np.argwhere(hidden)[0])
+            count = f"{int(hidden.sum())} of {int(np.isnan(meant).sum())} elements"
+            what = f"y{list(at)} is {y[at]:.9g} where a NaN was expected ({count})"
+            return Finding(message=f"nan {place}: {what}")
+    return Finding()
 
 
 def confinement_gradients(subject: Subject) -> Finding:
