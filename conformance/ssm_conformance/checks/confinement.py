@@ -62,8 +62,9 @@ def _hidden(subject: Subject, reaches: Sequence[Comparison]) -> Finding:
     for chosen, _, place in reaches:
         if not chosen.keys() <= streams:
             continue
-        other = subject.put(spoil(subject.stored, chosen, "nan"), cotangents=subject.cotangents)
-        y, meant = other.forward(other.call)["y"].exact, other.exact["y"].value
+        spoiled = spoil(subject.stored, chosen, "nan")
+        y = subject.forward(subject.into(spoiled))["y"].exact
+        meant = subject.under(spoiled).exact["y"].value
         hidden = np.isnan(meant) & np.isfinite(y)
         if hidden.any():
             at = tuple(int(i) for i in np.argwhere(hidden)[0])
