@@ -22,6 +22,7 @@ from ssm_triton._inputs import (
 )
 from ssm_triton._lanes import lanes_fit
 from ssm_triton._lanes_plan import LanesPlan, lanes_plan
+from ssm_triton._launch import fused
 from ssm_triton._messages import messages
 from ssm_triton._plan import BackwardPlan, Shape
 
@@ -95,7 +96,7 @@ def _run_tiles(
     constants = flags(x, shape) | {
         "T": plan.T, "K": plan.K, "R": plan.R, "W": plan.W, "M": plan.M, "L": plan.L, "SAVE": plan.save,
         "INITIAL": x.initial_state is not None, "LAST": dlast is not None,
-        "num_warps": plan.W, "enable_fp_fusion": FUSED,
+        "num_warps": plan.W, "enable_fp_fusion": fused(x.A.dtype),
     }  # fmt: skip
     if whole:
         split = plan.segments > 1
@@ -167,5 +168,5 @@ def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan:
         T=min(8, plan.segment), N=shape.padded, DT=tile.DT,
         HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None,
-        num_warps=1, enable_fp_fusion=FUSED,
+        num_warps=1, enable_fp_fusion=fused(x.A.dtype),
     )  # fmt: skip
