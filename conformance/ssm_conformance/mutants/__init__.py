@@ -43,6 +43,7 @@ from ssm_conformance.mutants.defects.nothing import NOTHING
 from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
 from ssm_conformance.mutants.defects.optional import OPTIONAL
+from ssm_conformance.mutants.defects.packed_rows import PACKED_ROWS
 from ssm_conformance.mutants.defects.packing import PACKING
 from ssm_conformance.mutants.defects.parameters import PARAMETERS
 from ssm_conformance.mutants.defects.past_blocks import PAST_BLOCKS
@@ -96,6 +97,7 @@ TABLES: Final = (
     APART,
     CUSTOMS,
     PACKING,
+    PACKED_ROWS,
     TILES,
     TEMPLATES,
     LAYER_SIZES,
