@@ -38,7 +38,7 @@ def rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
     bits, wide = near.view(torch.int32), near.to(torch.float64)
     odd = torch.where(wide.abs() > exact.abs(), bits - 1, bits | 1).view(torch.float32)
     even = (wide != exact) & (bits & 1 == 0) & wide.isfinite()  # an infinity stays one
-    return (x + torch.where(even, odd.to(torch.float64) - exact, 0)).to(dtype)
+    return (x + torch.where(even, odd.to(torch.float64) - exact, -0.0)).to(dtype)  # −0 + 0 would be 0
 
 
 def split(x: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:

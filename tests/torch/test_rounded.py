@@ -43,3 +43,9 @@ def test_a_gradient_passes_as_through_a_cast() -> None:
     x = torch.linspace(-2, 2, 101, dtype=torch.float64).requires_grad_()
     rounded(x, torch.float16).double().sum().backward()
     assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_a_zero_keeps_its_sign() -> None:
+    x = torch.tensor([-0.0, 0.0, -1e-300], dtype=torch.float64)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        assert rounded(x, dtype).signbit().tolist() == [True, False, True]
