@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ssm_conformance.case import Case, Level, Recipe
-from ssm_conformance.cases import _duality, _guards, _invariances, _selective
+from ssm_conformance.cases import _duality, _engines, _guards, _invariances, _selective
 from ssm_conformance.cases._ask import (
     COMMON,
     DUAL,
@@ -85,6 +85,7 @@ _IN_PLACE: Final = ("inplace", "pool-inplace", "pool-inplace-skipping")
 ASKED: Final = (
     *_invariances.placements(),
     *_guards.guards(),
+    *_engines.engines(),
     *_invariances.one_by_one(),
     *_invariances.repetitions(),
     *_invariances.under_pytorch(),

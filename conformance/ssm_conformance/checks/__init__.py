@@ -24,6 +24,7 @@ from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.guarded import guarded
 from ssm_conformance.checks.inputs import in_place, unchanged
+from ssm_conformance.checks.kept import bits_kept
 from ssm_conformance.checks.modes import modes
 from ssm_conformance.checks.placement import gradient_layout, layout, poison
 from ssm_conformance.checks.poison import can_poison
@@ -59,6 +60,7 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "unchanged": unchanged,
     "reused": reused,
     "in_place": in_place,
+    "bits_kept": bits_kept,
     "causality": causality,
     "anticausality": anticausality,
     "packing": packing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ssm_backends import Layout
+from ssm_backends import Call, Layout
 from ssm_conformance.checks.accuracy import judge_backward, judge_gradients, judge_outputs
 from ssm_conformance.checks.finding import Finding
 from ssm_conformance.checks.pytorch import named
@@ -41,16 +41,21 @@ def gradients_apart(subject: Subject) -> Finding:
     for names, words in some(_parts(subject.wrt), "gradient"):
         lone = replace(subject, op=replace(subject.op, gradients=names))
         with told_of(words):
-            found = judge_gradients(subject, lone.gradients(subject.call), names)
+            found = judge_gradients(subject, lone.gradients(_own(subject)), names)
         if not found.passed:
             return named(found, words)
     for name, cotangent in some(subject.cotangents.items(), "cotangent"):
         lone = replace(subject, given_cotangents={name: cotangent})
         with told_of(f"the cotangent of `{name}` alone"):
-            found = judge_gradients(lone, lone.gradients(lone.call))
+            found = judge_gradients(lone, lone.gradients(_own(lone)))
         if not found.passed:
             return named(found, f"the cotangent of `{name}` alone")
     return found
+
+
+def _own(subject: Subject) -> Call:
+    """The call; one of its own where it writes its state, which the next would begin from."""
+    return subject.into(subject.stored) if subject.case.written else subject.call
 
 
 def _parts(wrt: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

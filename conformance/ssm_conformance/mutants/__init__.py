@@ -21,6 +21,7 @@ from ssm_conformance.mutants.defects.distance import DISTANCE
 from ssm_conformance.mutants.defects.duality import DUALITY
 from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
+from ssm_conformance.mutants.defects.engines import ENGINES
 from ssm_conformance.mutants.defects.faults import FAULTS
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.further import FURTHER
@@ -110,6 +111,7 @@ TABLES: Final = (
     DISTANCE,
     GUARDS,
     POOLS,
+    ENGINES,
     LASTING,
     OPTIONAL,
     CROSSED,

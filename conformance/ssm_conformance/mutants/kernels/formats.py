@@ -88,10 +88,10 @@ class Flushed(Honest):
 
 
 def _flushed(x: Array) -> Array:
-    """Zero where a real or an imaginary part is subnormal."""
+    """A zero of its sign where a real or an imaginary part is subnormal."""
     if np.iscomplexobj(x):
         return np.asarray(_flushed(x.real) + 1j * _flushed(x.imag), x.dtype)
-    return np.where(np.abs(x) < np.finfo(x.dtype).tiny, x.dtype.type(0), x)
+    return np.where(np.abs(x) < np.finfo(x.dtype).tiny, np.copysign(x.dtype.type(0), x), x)
 
 
 class Widened(Honest):
