@@ -10,7 +10,7 @@ from ssm_backends import OPERATORS, ArgumentError, Backend, NumpyArrays, Op, cla
 from ssm_backends.operators import PYTORCH_FEATURES
 from ssm_conformance import real
 from ssm_conformance.case import LEVELS, Case
-from ssm_conformance.cases import RECIPES, _duality, _options, _with, catalogue, find_case
+from ssm_conformance.cases import RECIPES, _duality, _options, _triples, _with, catalogue, find_case
 from ssm_conformance.checks import METHODS
 from ssm_conformance.checks.subject import Subject
 from ssm_conformance.draw import Draw
@@ -133,6 +133,40 @@ def test_every_pair_of_options_occurs_in_some_call(rows: tuple[str, ...], factor
         wanted |= {frozenset(((one[-1], a), (other[-1], b))) for a in one for b in other}
     found = set().union(*(pairs(choices(row, factors)) for row in rows))
     assert wanted - found == set()
+
+
+SCAN_FACTORS = (*(("", word) for word in _options.PLAIN_OPTIONS), *_options.SCAN_OPTIONS)
+STEP_FACTORS = tuple(("", word) for word in (*_options.STEP_OPTIONS, "half"))
+SSD_FACTORS = (("", "D", "wide-D"), *(("", word) for word in _duality.OPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("rows", "factors"),
+    [
+        ((*_options.PLAIN_ROWS, *_options.SCAN_ROWS, *_triples.SCAN_ROWS), SCAN_FACTORS),
+        ((*_options.STEP_ROWS, *_triples.STEP_ROWS), STEP_FACTORS),
+        ((*_duality.ROWS, *_triples.SSD_ROWS), SSD_FACTORS),
+    ],
+    ids=["scan", "step", "ssd"],
+)
+def test_every_three_options_occur_in_some_call(rows: tuple[str, ...], factors) -> None:
+    wanted = set()
+    for three in itertools.combinations(factors, 3):
+        names = [factor[-1] for factor in three]
+        wanted |= {frozenset(zip(names, words, strict=True)) for words in itertools.product(*three)}
+    together = {("complex", "complex"), ("half", "half")}  # no state in 16 bits is complex
+    wanted = {three for three in wanted if not together <= three}
+    found = {frozenset(three) for row in rows for three in itertools.combinations(choices(row, factors), 3)}
+    assert wanted - found == set()
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_choices_have_every_three_of_their_options(count: int) -> None:
+    options = tuple("abcdefghijk"[:count])
+    every = set(itertools.product((False, True), repeat=3))
+    for three in itertools.combinations(options, 3):
+        found = {tuple(option in chosen for option in three) for chosen in _triples.every_three(options)}
+        assert found == every
 
 
 @pytest.mark.parametrize("count", range(2, 11))

@@ -344,7 +344,7 @@ _SOON: Final = (ROWS[3], ROWS[8])
 OPTIONS: Final = ("z", "bias", "softplus", "limits", "initial", "seq_idx", "groups", "last")
 
 
-def _with(row: str, kind: str = "", level: Level = "quick") -> Recipe:
+def with_options(row: str, kind: str = "", level: Level = "quick") -> Recipe:
     """A call that has exactly the options named.
 
     A "long" one goes past chunks of 64 and of 128; a "whole" one is two chunks of 64, or one of 128; a "wide"
@@ -352,10 +352,20 @@ def _with(row: str, kind: str = "", level: Level = "quick") -> Recipe:
     "single" one is one step, for which a kernel may have a path of its own, and an "empty" one none.
     """
     words = row.split()
-    b, l = 2, {"": 11, "long": 150, "whole": 128, "wide": 7, "large": 70, "single": 1, "empty": 0}[kind]
+    lengths = {
+        "": 11,
+        "long": 150,
+        "whole": 128,
+        "wide": 7,
+        "large": 70,
+        "triple": 70,
+        "single": 1,
+        "empty": 0,
+    }
+    b, l = 2, lengths[kind]
     h, p, n = {"wide": (12, 33, 65), "large": (4, 64, 17)}.get(kind, (4, 2, 3))
     beginnings = {"": (3, 6), "long": (64, 129), "whole": (64, 32), "wide": (3, 5), "large": (64, 67)}
-    first, second = beginnings.get(kind, (0, 0))
+    first, second = beginnings.get(kind, (l // 2, l - 5) if l > 5 else (0, 0))
     inputs = _plain(b, l, h, p, n, g=2 if "groups" in words else 1)
     inputs["return_final_states"] = "last" in words
     given: dict[str, dict[str, Any]] = {
@@ -386,11 +396,11 @@ SSD: Final = (
     *ORDINARY,
     *EXTREME,
     *EDGES,
-    *(_with(row) for row in ROWS),
-    *(_with(row, "long", "full") for row in ROWS),
-    *(_with(row, "whole", "quick" if row in _SOON else "full") for row in ROWS),
-    *(_with(row, "wide", "quick" if row in _SOON else "full") for row in ROWS),
-    *(_with(row, kind, "full") for kind in ("single", "empty") for row in ROWS),
-    *(_with(row, "large", "quick" if row in _SOON else "full") for row in ROWS),
+    *(with_options(row) for row in ROWS),
+    *(with_options(row, "long", "full") for row in ROWS),
+    *(with_options(row, "whole", "quick" if row in _SOON else "full") for row in ROWS),
+    *(with_options(row, "wide", "quick" if row in _SOON else "full") for row in ROWS),
+    *(with_options(row, kind, "full") for kind in ("single", "empty") for row in ROWS),
+    *(with_options(row, "large", "quick" if row in _SOON else "full") for row in ROWS),
 )
 SSD_UPDATE: Final = STEPS

@@ -130,11 +130,13 @@ _LARGE: Final = _Size("large", 150, 128, 65, (0, 70, 70), d=68, n=16, least=0.0)
 _SINGLE: Final = _Size("single", 1, 0, 0, (0, 1, 1))
 """One step, for which a kernel may have a path of its own."""
 _EMPTY: Final = _Size("empty", 0, 0, 0, (0, 0, 0))
+TRIPLE: Final = _Size("triple", 70, 65, 33, (0, 40, 40))
+"""Past a block of 64, of as little else as there can be."""
 _SLOW: Final = {"low": 1e-2, "high": 1.0, "sign": -1.0}
 """Rates of decay that leave something of every state from block to block."""
 
 
-def _scan(row: str, size: _Size = _SHORT, level: Level = "quick") -> Recipe:
+def scan_with(row: str, size: _Size = _SHORT, level: Level = "quick") -> Recipe:
     """A call that has exactly the options named."""
     words = row.split()
     packed = "cu_seqlens" in words
@@ -162,7 +164,7 @@ def _scan(row: str, size: _Size = _SHORT, level: Level = "quick") -> Recipe:
     return Recipe("selective_scan", name, inputs, OUTPUT, level, first=("float32",), dtypes=dtypes)
 
 
-def _step(row: str, size: _Size = _SHORT) -> Recipe:
+def step_with(row: str, size: _Size = _SHORT) -> Recipe:
     words = row.split()
     b, d, n = 3, size.d, size.n
     inputs = step_inputs(b, d, n, complex_="complex" in words, gate="z" in words, softplus=False)
@@ -173,6 +175,8 @@ def _step(row: str, size: _Size = _SHORT) -> Recipe:
     if "pool" in words:
         inputs["state"] = Draw((5, d, n), complex="complex" in words)
         inputs["state_indices"] = fixed([3, -1, 0], dtype="int32")
+    if "half" in words:
+        inputs["state"] = Draw(inputs["state"].shape, dtype="bfloat16")
     if "inplace" in words:
         inputs["inplace"] = True
     name = "-".join(filter(None, [size.kind, "with", *words]))
@@ -182,11 +186,11 @@ def _step(row: str, size: _Size = _SHORT) -> Recipe:
 
 
 SCAN: Final = (
-    *(_scan(row) for row in (*PLAIN_ROWS, *SCAN_ROWS)),
-    *(_scan(row, _LONG, "full") for row in SCAN_ROWS),
-    *(_scan(row, _WHOLE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
-    *(_scan(row, _WIDE, "quick" if row in _SOON else "full") for row in (*PLAIN_ROWS, *SCAN_ROWS)),
-    *(_scan(row, size, "full") for size in (_SINGLE, _EMPTY) for row in SCAN_ROWS),
-    *(_scan(row, _LARGE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
+    *(scan_with(row) for row in (*PLAIN_ROWS, *SCAN_ROWS)),
+    *(scan_with(row, _LONG, "full") for row in SCAN_ROWS),
+    *(scan_with(row, _WHOLE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
+    *(scan_with(row, _WIDE, "quick" if row in _SOON else "full") for row in (*PLAIN_ROWS, *SCAN_ROWS)),
+    *(scan_with(row, size, "full") for size in (_SINGLE, _EMPTY) for row in SCAN_ROWS),
+    *(scan_with(row, _LARGE, "quick" if row in _SOON else "full") for row in SCAN_ROWS),
 )
-STEP: Final = (*(_step(row) for row in STEP_ROWS), *(_step(row, _WIDE) for row in STEP_ROWS))
+STEP: Final = (*(step_with(row) for row in STEP_ROWS), *(step_with(row, _WIDE) for row in STEP_ROWS))

@@ -63,6 +63,7 @@ from ssm_conformance.mutants.defects.system_sizes import SYSTEM_SIZES
 from ssm_conformance.mutants.defects.systems import SYSTEMS
 from ssm_conformance.mutants.defects.templates import TEMPLATES
 from ssm_conformance.mutants.defects.tiles import TILES
+from ssm_conformance.mutants.defects.triples import TRIPLES
 from ssm_conformance.mutants.defects.unlike import UNLIKE
 from ssm_conformance.mutants.defects.wholes import WHOLES
 from ssm_conformance.mutants.honest import HONEST, Variant
@@ -115,6 +116,7 @@ TABLES: Final = (
     LASTING,
     OPTIONAL,
     CROSSED,
+    TRIPLES,
     WHOLES,
     LARGE,
     NUMBERS,
