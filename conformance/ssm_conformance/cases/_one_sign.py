@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
-from ssm_conformance.cases import _narrow
+from ssm_conformance.cases import _narrow, _resolved
 from ssm_conformance.cases._duality import STEP as UPDATE
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._duality import ssd_inputs, update_inputs
@@ -50,12 +50,14 @@ _STREAMS: Final = {
     "s4d": ("u", "B", "C", "D"),
     "lssl": ("u", "B", "C", "D"),
     "s5": ("u", "B", "C", "D"),
-    "h3": ("q", "k", "v", "shift", "shift_D", "B", "C"),
-    "ssm_recurrence": ("u",),
+    "h3": ("q", "k", "v", "shift", "shift_D", "B", "C", "out_proj"),
+    "ssm_recurrence": ("u", "B_bar", "C"),
+    "ssm_kernel": ("B_bar", "C"),
     "discretize_zoh": ("B",),
     "discretize_bilinear": ("B",),
     "hippo_legs_compress": (),
-    **dict.fromkeys(("s4d_kernel", "s4_kernel"), ()),
+    "s4d_kernel": ("B", "C"),
+    "s4_kernel": ("B", "C", "P"),
 }
 """What is drawn of one sign; steps, decays and angles stay as they are."""
 
@@ -136,6 +138,11 @@ ONE_SIGN: Final = tuple(
         one_sign=True,
     )
     for op, name, clause, level, inputs in chain(
-        _rows(), _narrow.layers(), _narrow.systems(), _narrow.kernels_of_s4(), _narrow.turned_pairs()
+        _rows(),
+        _resolved.rows(),
+        _narrow.layers(),
+        _narrow.systems(),
+        _narrow.kernels_of_s4(),
+        _narrow.turned_pairs(),
     )
 )

@@ -52,6 +52,7 @@ from ssm_conformance.mutants.defects.pools import POOLS
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.pytorch import PYTORCH
 from ssm_conformance.mutants.defects.relations import RELATIONS
+from ssm_conformance.mutants.defects.resolved import RESOLVED
 from ssm_conformance.mutants.defects.rounding import ROUNDING
 from ssm_conformance.mutants.defects.sequences import SEQUENCES
 from ssm_conformance.mutants.defects.short_convolution import SHORT_CONVOLUTION
@@ -125,6 +126,7 @@ TABLES: Final = (
     FURTHER,
     PARAMETERS,
     PAST_BLOCKS,
+    RESOLVED,
     STIFF,
     PYTORCH,
     FAULTS,
