@@ -8,6 +8,7 @@ from dataclasses import replace
 from ssm_backends import Call, Layout
 from ssm_conformance.checks.accuracy import judge_backward, judge_gradients, judge_outputs
 from ssm_conformance.checks.finding import Finding
+from ssm_conformance.checks.pieces import axes
 from ssm_conformance.checks.pytorch import named
 from ssm_conformance.checks.subject import Stored, Subject, told_of
 from ssm_conformance.checks.vacuous import some
@@ -36,20 +37,24 @@ def layouts_apart(subject: Subject) -> Finding:
 
 
 def gradients_apart(subject: Subject) -> Finding:
-    """The gradient of each input alone, those of all but it, and those of each output's cotangent alone."""
+    """The gradients of some inputs, and those of some outputs' cotangents.
+
+    Of each input alone, of all but it, of the parameters and of what is no parameter; of each cotangent alone
+    and, where there are more than two, of all but it.
+    """
     found = Finding()
-    for names, words in some(_parts(subject.wrt), "gradient"):
+    for names, words in some((*_parts(subject.wrt), *_kinds(subject)), "gradient"):
         lone = replace(subject, op=replace(subject.op, gradients=names))
         with told_of(words):
             found = judge_gradients(subject, lone.gradients(_own(subject)), names)
         if not found.passed:
             return named(found, words)
-    for name, cotangent in some(subject.cotangents.items(), "cotangent"):
-        lone = replace(subject, given_cotangents={name: cotangent})
-        with told_of(f"the cotangent of `{name}` alone"):
+    for names, words in some(_given(tuple(subject.cotangents)), "cotangent"):
+        lone = replace(subject, given_cotangents={name: subject.cotangents[name] for name in names})
+        with told_of(words):
             found = judge_gradients(lone, lone.gradients(_own(lone)))
         if not found.passed:
-            return named(found, f"the cotangent of `{name}` alone")
+            return named(found, words)
     return found
 
 
@@ -65,6 +70,24 @@ def _parts(wrt: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
         others = tuple(other for other in wrt if other != name)
         if len(others) > 1:
             yield others, f"asked for all but `{name}`"
+
+
+def _kinds(subject: Subject) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The parameters, which have no rows, and the rest: the others of a layer may be frozen."""
+    symbols = axes(subject)
+    for words, rows in (("the parameters", False), ("what is no parameter", True)):
+        names = tuple(name for name in subject.wrt if bool({"b", "r"} & set(symbols[name])) is rows)
+        if 1 < len(names) < len(subject.wrt) - 1:  # one alone, and all but one, are asked for
+            yield names, f"asked for alone: {words}"
+
+
+def _given(outputs: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The cotangent of each output alone, and of more than two those of all but each."""
+    for name in outputs:
+        yield (name,), f"the cotangent of `{name}` alone"
+        others = tuple(other for other in outputs if other != name)
+        if len(others) > 1:
+            yield others, f"the cotangents of all but `{name}`"
 
 
 def _one_by_one(arrays: Mapping[str, Stored]) -> Iterator[tuple[str, dict[str, Layout], str]]:

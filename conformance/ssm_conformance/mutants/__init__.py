@@ -56,6 +56,7 @@ from ssm_conformance.mutants.defects.resolved import RESOLVED
 from ssm_conformance.mutants.defects.rounding import ROUNDING
 from ssm_conformance.mutants.defects.sequences import SEQUENCES
 from ssm_conformance.mutants.defects.short_convolution import SHORT_CONVOLUTION
+from ssm_conformance.mutants.defects.some_alone import SOME_ALONE
 from ssm_conformance.mutants.defects.steps import STEPS
 from ssm_conformance.mutants.defects.stiff import STIFF
 from ssm_conformance.mutants.defects.structure import STRUCTURE
@@ -98,6 +99,7 @@ TABLES: Final = (
     MAMBA3,
     ONLINE,
     APART,
+    SOME_ALONE,
     CUSTOMS,
     PACKING,
     PACKED_ROWS,
