@@ -230,6 +230,16 @@ def one_by_one() -> Iterator[Ask]:
         level="full",
         dtypes=("bfloat16",),
     )
+    # A packed call that begins from nothing may have a backward pass of its own.
+    yield Ask(
+        check="gradient",
+        method="gradients_apart",
+        variant="apart",
+        clause=APART,
+        of=dict.fromkeys((*SCANS, *DUAL, *TURNED, *SHORT), ("packed-ids", "offsets-empty-ends")),
+        level="full",
+        dtypes=SINGLE,
+    )
     yield Ask(
         check="gradient",
         method="scaled_cotangents",

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_conformance.mutants.kernels.adjoint import Honest
+from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -42,8 +43,26 @@ class _ValueWithoutAngle(SisoAdjoint):
         return super().vjp(known, *args, **given)
 
 
-def _mutant(name: str, failure: int, summary: str, kernel: Any) -> Mutant:
-    return Mutant(name, failure, summary, "gradient/apart-typical", kernel, only=("float32",))
+class _FinalAloneCrosses(Dual):
+    """Without initial states, the final states' cotangent alone goes back past every reset."""
+
+    def vjp(self, cotangents: Mapping[str, Any], *args: Any, **given: Any) -> Any:
+        if cotangents.get("y") is None and given.get("initial_states") is None:
+            given.pop("seq_idx", None)
+        return super().vjp(cotangents, *args, **given)
+
+
+class _LastAloneDropped(Honest):
+    """Of sequences by offsets that begin from nothing, the last states' cotangent alone is dropped."""
+
+    def vjp(self, cotangents: Mapping[str, Any], *args: Any, **given: Any) -> Any:
+        begun = given.get("initial_state") is not None
+        lost = cotangents.get("y") is None and given.get("cu_seqlens") is not None and not begun
+        return super().vjp({} if lost else cotangents, *args, **given)
+
+
+def _mutant(name: str, failure: int, summary: str, kernel: Any, recipe: str = "typical") -> Mutant:
+    return Mutant(name, failure, summary, f"gradient/apart-{recipe}", kernel, only=("float32",))
 
 
 SOME_ALONE: Final = (
@@ -59,6 +78,16 @@ SOME_ALONE: Final = (
         "mamba3-value-without-angle", 19,
         "The cotangent of the last value is dropped where that of the angle is not given.",
         _ValueWithoutAngle(),
+    ),
+    _mutant(
+        "ssd-final-alone-crosses", 27,
+        "The final states' cotangent alone goes back past resets, where there are no initial states.",
+        _FinalAloneCrosses(), "packed-ids",
+    ),
+    _mutant(
+        "offsets-last-alone-dropped", 19,
+        "By offsets and from nothing, the last states' cotangent is dropped where it is alone.",
+        _LastAloneDropped(), "offsets-empty-ends",
     ),
 )  # fmt: skip
 """Defects of some gradients, and of some cotangents, together."""
