@@ -348,24 +348,17 @@ def with_options(row: str, kind: str = "", level: Level = "quick") -> Recipe:
     """A call that has exactly the options named.
 
     A "long" one goes past chunks of 64 and of 128; a "whole" one is two chunks of 64, or one of 128; a "wide"
-    one has more heads, channels and states than a block; a "large" one has heads of 64 past a chunk of 64; a
-    "single" one is one step, for which a kernel may have a path of its own, and an "empty" one none.
+    one has more heads, channels and states than a block; a "large" one has heads of 64 past a chunk of 64, a
+    "triple" one small heads; a "single" one is one step, for which a kernel may have a path of its own, an
+    "empty" one none.
     """
     words = row.split()
-    lengths = {
-        "": 11,
-        "long": 150,
-        "whole": 128,
-        "wide": 7,
-        "large": 70,
-        "triple": 70,
-        "single": 1,
-        "empty": 0,
-    }
-    b, l = 2, lengths[kind]
+    sizes = {
+        "": (11, 3, 6), "long": (150, 64, 129), "whole": (128, 64, 32), "wide": (7, 3, 5),
+        "large": (70, 64, 67), "triple": (70, 35, 65), "single": (1, 0, 0), "empty": (0, 0, 0),
+    }  # fmt: skip
+    b, (l, first, second) = 2, sizes[kind]
     h, p, n = {"wide": (12, 33, 65), "large": (4, 64, 17)}.get(kind, (4, 2, 3))
-    beginnings = {"": (3, 6), "long": (64, 129), "whole": (64, 32), "wide": (3, 5), "large": (64, 67)}
-    first, second = beginnings.get(kind, (l // 2, l - 5) if l > 5 else (0, 0))
     inputs = _plain(b, l, h, p, n, g=2 if "groups" in words else 1)
     inputs["return_final_states"] = "last" in words
     given: dict[str, dict[str, Any]] = {
