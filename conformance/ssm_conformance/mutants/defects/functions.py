@@ -56,6 +56,16 @@ class _SoftplusCutAt10(Honest):
         return np.where(x > 10, x, super().softplus(x))
 
 
+class _SoftplusCutAt2(Honest):
+    def softplus(self, x: Array) -> Array:
+        return np.where(x > 2, x, super().softplus(x))
+
+
+class _NaNHidden(Honest):
+    def finish(self, p: Problem, v: Array) -> Array:
+        return np.nan_to_num(super().finish(p, v), posinf=np.inf, neginf=-np.inf)
+
+
 class _SoftplusTailByExp(Honest):
     def softplus(self, x: Array) -> Array:
         return np.where(x < -15, np.exp(x), super().softplus(x))
@@ -126,6 +136,21 @@ FUNCTIONS: Final = (
         "softplus(x) is x above 10: wrong by 5e-5.",
         "extreme/gradient-softplus-far",
         _SoftplusCutAt10(),
+    ),
+    Mutant(
+        "softplus-cut-at-2",
+        None,
+        "softplus(x) is x above 2: wrong by an eighth, of steps that no layer begins with.",
+        "extreme/softplus-near",
+        _SoftplusCutAt2(),
+        only=("bfloat16",),
+    ),
+    Mutant(
+        "nan-hidden",
+        None,
+        "A NaN of the output is a zero.",
+        "extreme/confinement-typical",
+        _NaNHidden(),
     ),
     Mutant(
         "softplus-tail-by-exp",
