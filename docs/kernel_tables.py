@@ -109,16 +109,17 @@ def beside_in_short(data: dict[str, Any]) -> str:
 
 
 def _judged_and_measured(data: dict[str, Any]) -> list[str]:
-    """What the suite said of kernels on a GPU, and where and how they were timed."""
+    """What the suite said of kernels on a GPU, by version of Triton, and where and how they were timed."""
     judged = data["conformance"]
-    others = "".join(
-        f" With Triton {other['triton']}: {_passed(other)} ({other['counted']})."
-        for other in judged.get("also", ())
-    )
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     limits = data["ceilings"]
+    rows = [{"triton": data["versions"]["triton"], **judged}, *judged.get("also", ())]
     return [
-        f"Passed of judged: {_passed(judged)}. (`{judged['command']}`; {judged['counted']}.){others}",
+        f"`{judged['command']}` on an {data['device']}:",
+        "",
+        "| Triton | passed, of those judged | which |",
+        "|---|---|---|",
+        *(f"| {row['triton']} | {_passed(row)} | {row['counted']} |" for row in rows),
         "",
         f"{data['device']}; {versions}; {limits['copy_TB_per_s']:.2f}e12 bytes copied and "
         f"{limits['exp2_per_s'] / 1e12:.2f}e12 exponentials a second in that run. `{data['command']}` at "
@@ -127,8 +128,13 @@ def _judged_and_measured(data: dict[str, Any]) -> list[str]:
 
 
 def _passed(judged: dict[str, Any]) -> str:
-    """Operators and dtypes, each with how many cases passed of how many."""
-    return ", ".join(
-        f"{row['op']} {row['dtype']} {row['pass']} of {row['pass'] + row['fail']}"
-        for row in judged["outcome"]
-    )
+    """Operators, and of each dtype how many cases passed; of how many, where that is another number."""
+    found = []
+    for op in dict.fromkeys(row["op"] for row in judged["outcome"]):
+        parts = (
+            f"{row['dtype']} {row['pass']}" + (f" of {row['pass'] + row['fail']}" if row["fail"] else "")
+            for row in judged["outcome"]
+            if row["op"] == op
+        )
+        found.append(f"{op}: {', '.join(parts)}")
+    return "; ".join(found)

@@ -78,7 +78,8 @@ def stored(x: Array, dtype: str) -> Any:
     """
     if dtype == "bfloat16":
         return Bfloat16(store(x.real.astype(np.float64), dtype))
-    return (x if dtype.startswith("complex") else x.real).astype(dtype)
+    with np.errstate(over="ignore"):  # what it cannot hold becomes an infinity
+        return (x if dtype.startswith("complex") else x.real).astype(dtype)
 
 
 def rounded(x: Array, dtype: str) -> Array:
