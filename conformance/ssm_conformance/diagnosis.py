@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
@@ -74,12 +74,36 @@ def likely_gradient_mistake(
     """The same for gradients: input name → gradient, and output name → its cotangent."""
     exact = _as_stored(exact, dtypes)
     right = {name: bounded.value for name, bounded in exact.items()}
-    failed = [name for name in exact if _distance(actual, right, {name: exact[name]}) > 1]
-    mistakes = list(_mistaken_gradients(op, inputs, cotangents, tuple(right)))
-    found, distance = _closest(actual, right, exact, _wrong_gradients(mistakes, right, failed))
-    if distance > CLOSER:  # nearer, and no explanation of every gradient: one of some may be exact
-        found = _of_some(actual, right, exact, mistakes, failed) or found
+    spoilt = ((f"the gradient of {what}", wrong) for what, wrong in changed_array(right))
+    found, nearest = _closest(actual, right, exact, spoilt)
+    own = _distances(actual, right, exact)
+    some = ""  # what is that of most wrong gradients, and these
+    most = 0
+    for mistake, wrong in _mistaken_gradients(op, inputs, cotangents, right):
+        whole = _distances(actual, wrong, exact)
+        failed = {name: distance for name, distance in whole.items() if own[name] > 1}
+        for words, distances in ((mistake, whole), (_in_gradients(mistake, failed), failed)):
+            distance = max((own | distances).values())
+            if distance < nearest:
+                found, nearest = words, distance
+        explained = [name for name, distance in failed.items() if distance <= _leftover(own[name])]
+        if len(explained) > most:
+            some, most = _in_gradients(mistake, explained), len(explained)
+    if not found or nearest > CLOSER:  # no explanation of every gradient: one of some may be exact
+        found = some or found
     return found or _narrow(actual, right, dtypes, "the gradient of ")
+
+
+def _in_gradients(mistake: str, names: Iterable[str]) -> str:
+    return f"{mistake}, in the gradient of {' and '.join(names)}"
+
+
+def _leftover(error: float) -> float:
+    """What may remain of an error, in units of the bound, where a mistake is that of one gradient alone.
+
+    It is the mistake's own rounding, which may be more than that of what is right.
+    """
+    return max(min(error / CLOSER, 1.0), min(error / CLOSER**2, CLOSER))
 
 
 def _as_stored(
@@ -123,28 +147,6 @@ def _closest(
     return found, best
 
 
-def _of_some(
-    actual: Outputs,
-    right: Outputs,
-    exact: Mapping[str, ssm_spec.Bounded],
-    mistakes: Sequence[tuple[str, Outputs]],
-    failed: Sequence[str],
-) -> str:
-    """Name the mistake that is that of most wrong gradients, and these; "" if none is of any.
-
-    What remains is its own rounding, which may be more than that of what is right.
-    """
-    remaining = {n: min(_distance(actual, right, {n: exact[n]}) / CLOSER**2, CLOSER) for n in failed}
-    best: list[str] = []
-    found = ""
-    for mistake, wrong in mistakes:
-        one = {n: _distance(actual, wrong, {n: exact[n]}) for n in failed if n in wrong}
-        names = [n for n, distance in one.items() if distance <= max(1.0, remaining[n])]
-        if len(names) > len(best):
-            best, found = names, f"{mistake}, in the gradient of {' and '.join(names)}"
-    return found
-
-
 def _narrow(actual: Outputs, right: Outputs, dtypes: Mapping[str, str], of: str = "") -> str:
     """Name what holds numbers of 16 bits alone, in a wider type, and should not; "" if nothing does."""
     for name, x in actual.items():
@@ -161,18 +163,22 @@ def _all_of(x: NDArray[Any], half: str) -> bool:
 
 
 def _distance(actual: Outputs, expected: Outputs, exact: Mapping[str, ssm_spec.Bounded]) -> float:
-    """The worst error in units of the bound; infinite if a shape differs or anything is not finite."""
-    worst = 0.0
-    for name, bounded in exact.items():
-        if name not in expected or not actual[name].size:
-            continue
+    """The worst error of all arrays in units of the bound."""
+    return max(_distances(actual, expected, exact).values(), default=0.0)
+
+
+def _distances(actual: Outputs, expected: Outputs, exact: Mapping[str, ssm_spec.Bounded]) -> dict[str, float]:
+    """The same of each that is expected; infinite if its shape differs or anything is not finite."""
+    found = {}
+    for name in (name for name in exact if name in expected):
+        found[name] = np.inf
         if expected[name].shape != actual[name].shape:
-            return np.inf
-        unit = np.maximum(bounded.bound + bounded.own, np.finfo(np.float64).tiny)
+            continue
+        unit = np.maximum(exact[name].bound + exact[name].own, np.finfo(np.float64).tiny)
         with np.errstate(invalid="ignore", over="ignore"):
             ratio = np.abs(actual[name] - expected[name]) / unit
-        worst = max(worst, float(np.max(np.where(np.isnan(ratio), np.inf, ratio))))
-    return worst
+        found[name] = float(np.max(np.where(np.isnan(ratio), np.inf, ratio), initial=0.0))
+    return found
 
 
 def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[str, Outputs]]:
@@ -187,22 +193,10 @@ def _wrong_outputs(op: str, inputs: Inputs, right: Outputs) -> Iterator[tuple[st
     yield from changed_outputs(op, inputs, right)
 
 
-def _wrong_gradients(
-    mistakes: Sequence[tuple[str, Outputs]], right: Outputs, failed: Sequence[str]
-) -> Iterator[tuple[str, Outputs]]:
-    """What is wrong in one alone; each mistake in all gradients, and in those alone that are wrong."""
-    for spoilt, gradients in changed_array(right):
-        yield f"the gradient of {spoilt}", gradients
-    for mistake, wrong in mistakes:
-        yield mistake, {**right, **wrong}
-        part = {name: wrong[name] for name in failed if name in wrong}
-        yield f"{mistake}, in the gradient of {' and '.join(part)}", {**right, **part}
-
-
 def _mistaken_gradients(
-    op: str, inputs: Inputs, cotangents: Inputs, names: tuple[str, ...]
+    op: str, inputs: Inputs, cotangents: Inputs, right: Outputs
 ) -> Iterator[tuple[str, Outputs]]:
-    vjp = ssm_spec.REFERENCES[op].vjp
+    vjp, names = ssm_spec.REFERENCES[op].vjp, tuple(right)
     assert vjp is not None
     for output in cotangents:
         kept = {name: value for name, value in cotangents.items() if name != output}
@@ -210,7 +204,7 @@ def _mistaken_gradients(
     yield from without_the_slope(op, inputs, cotangents, names)
     yield from slopes_cut_off(op, inputs, cotangents, names)
     yield from slopes_of_bias_after(op, inputs, cotangents, names)
-    yield from states_after(op, inputs, cotangents, names)
+    yield from states_after(op, inputs, cotangents, right)
     for mistake, call, stands_for in swapped(inputs):
         places = {name: stands_for.get(name, name) for name in names}
         try:

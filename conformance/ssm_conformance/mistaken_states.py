@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-import ssm_spec
 from ssm_conformance.mistaken_steps import step_and_slope
 
 Array = NDArray[Any]
@@ -22,28 +21,35 @@ MOST: Final = 2**22
 
 
 def states_after(
-    op: str, inputs: Inputs, cotangents: Inputs, names: tuple[str, ...]
+    op: str, inputs: Inputs, cotangents: Inputs, right: Mapping[str, Array]
 ) -> Iterator[tuple[str, Outputs]]:
-    """What Δ and A get through ΔA is Σ λ_t conj(a_t h_{t−1}): the same sum of another state."""
-    asked = [name for name in ("delta", "A", "delta_bias") if name in names]
+    """What Δ and A get through ΔA is Σ λ_t conj(a_t h_{t−1}): the same sum of another state.
+
+    `right` has the gradients as they should be, in which that sum is replaced.
+    """
+    asked = [name for name in ("delta", "A", "delta_bias") if name in right]
     if op != "selective_scan" or inputs.get("cu_seqlens") is not None or not asked:
         return
     if inputs["u"].size * inputs["A"].shape[-1] > MOST:
         return
-    (step, slope), A = step_and_slope(inputs), inputs["A"]
-    a = np.exp(step[:, :, None] * A[..., None])
-    before, after = _states(inputs, step, a)
-    adjoint = _adjoints(inputs, cotangents, a)
-    right = ssm_spec.selective_scan_vjp(cotangents, asked, **inputs)
-    for mistake, more in ((AFTER, a * (after - before)), (UNDECAYED, after - a * before)):
-        power = adjoint * np.conj(more)
-        of_step = slope * np.einsum("bdnl,dn->bdl", power, np.conj(A)).real
-        moved = {
-            "delta": of_step,
-            "A": np.einsum("bdnl,bdl->dn", power, step),
-            "delta_bias": of_step.sum((0, 2)),
-        }
+    for mistake, moved in _moved(inputs, cotangents).items():
         yield mistake, {name: right[name] + moved[name] for name in asked}
+
+
+def _moved(inputs: Inputs, cotangents: Inputs) -> dict[str, Outputs]:
+    """By how much gradients are off, for each state that stands there; not finite where states are not."""
+    found = {}
+    (step, slope), A = step_and_slope(inputs), inputs["A"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        a = np.exp(step[:, :, None] * A[..., None])
+        before, after = _states(inputs, step, a)
+        adjoint = _adjoints(inputs, cotangents, a)
+        for mistake, more in ((AFTER, a * (after - before)), (UNDECAYED, after - a * before)):
+            power = adjoint * np.conj(more)
+            of_step = slope * np.einsum("bdnl,dn->bdl", power, np.conj(A)).real
+            of_A = np.einsum("bdnl,bdl->dn", power, step)
+            found[mistake] = {"delta": of_step, "A": of_A, "delta_bias": of_step.sum((0, 2))}
+    return found
 
 
 def _states(inputs: Inputs, step: Array, a: Array) -> tuple[Array, Array]:

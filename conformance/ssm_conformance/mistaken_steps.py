@@ -70,7 +70,8 @@ def slopes_of_bias_after(
         step, _ = _names(inputs)
         slope = -np.expm1(-np.logaddexp(inputs[step], 0))
         every = _gradients(op, call, cotangents, names, np.ones_like(slope))
-        every[step] = every[step] * slope
+        with np.errstate(over="ignore", invalid="ignore"):
+            every[step] = every[step] * slope
         yield mistake, {name: every[name] for name in names if name in every}
 
 
@@ -118,6 +119,7 @@ def _gradients(
     assert vjp is not None
     asked = dict.fromkeys((step, *(name for name in names if name in call)))
     found = dict(vjp(cotangents, tuple(asked), **call))
-    found[step] = found[step] * slope
     others = tuple(axis for axis in range(slope.ndim) if axis != channels % slope.ndim)
-    return found | {f"{step}_bias": found[step].sum(others)}
+    with np.errstate(over="ignore", invalid="ignore"):  # a wrong step may let states grow without end
+        found[step] = found[step] * slope
+        return found | {f"{step}_bias": found[step].sum(others)}

@@ -122,6 +122,32 @@ def test_a_state_of_another_step_is_named(wrong: dict, mistake: str) -> None:
     assert str(caught.value).endswith(f"likely mistake: {mistake}")
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_mistake_that_is_that_of_one_gradient_of_two_is_named(dtype: str) -> None:
+    call = inputs(dtype, seq_idx=np.repeat([[0, 1, 2], [4, 4, 2]], [8, 7, 8], axis=1))
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape).astype(dtype)}
+    gradients, ignored = slopes(cotangents, **call), slopes(cotangents, **call | {"seq_idx": None})
+    gradients |= {"B": ignored["B"], "u": 1.01 * gradients["u"]}
+    given = {name: x.astype(dtype) for name, x in gradients.items()}
+    with pytest.raises(ConformanceError, match=r"likely mistake: `seq_idx` is ignored, in the gradient of B$"):
+        assert_conforms("selective_scan", {}, gradients=given, cotangents=cotangents, **call)
+
+
+def test_a_bias_that_makes_states_grow_when_it_is_added_late_warns_of_nothing() -> None:
+    """As layers begin, Δ of 1e-3 to 0.1: without softplus around it the bias is negative, and so is Δ.
+
+    With these rates the gradients of Δ are still numbers, and their sum, that of the bias, is none.
+    """
+    start = np.log(np.expm1(np.geomspace(1e-3, 0.1, 6)))
+    call = inputs("float64", l=64, delta_bias=start)
+    call["A"] = 0.43150139686669886 * call["A"]
+    cotangents = {"y": np.random.default_rng(6).standard_normal(call["u"].shape)}
+    gradients = slopes(cotangents, **call)
+    gradients["delta"] = 1.01 * gradients["delta"]
+    with pytest.raises(ConformanceError):
+        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
+
+
 def test_inputs_in_each_other_s_place_are_named_by_the_gradients_too() -> None:
     call = inputs(dtype := "float32")
     call["C"] = call["B"][:, ::-1] + np.asarray(1, dtype)
