@@ -117,9 +117,9 @@ def _judged_and_measured(data: dict[str, Any]) -> list[str]:
     return [
         f"`{judged['command']}` on an {data['device']}:",
         "",
-        "| Triton | passed, of those judged | which |",
-        "|---|---|---|",
-        *(f"| {row['triton']} | {_passed(row)} | {row['counted']} |" for row in rows),
+        "| Triton | assembler | passed, of those judged | which |",
+        "|---|---|---|---|",
+        *(f"| {row['triton']} | {row['assembler']} | {_passed(row)} | {row['counted']} |" for row in rows),
         "",
         f"{data['device']}; {versions}; {limits['copy_TB_per_s']:.2f}e12 bytes copied and "
         f"{limits['exp2_per_s'] / 1e12:.2f}e12 exponentials a second in that run. `{data['command']}` at "

@@ -46,10 +46,15 @@ def can_be_copied(x: Inputs) -> bool:
     )
 
 
+def triton_version() -> tuple[int, int]:
+    """Major and minor version of Triton."""
+    major, minor = triton.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
 @cache
 def _machine_fits(device: int) -> bool:
-    version = tuple(int(part) for part in triton.__version__.split(".")[:2])
-    if version < FIRST_TRITON or triton.knobs.runtime.interpret or torch.version.hip is not None:
+    if triton_version() < FIRST_TRITON or triton.knobs.runtime.interpret or torch.version.hip is not None:
         return False
     properties = torch.cuda.get_device_properties(device)
     capability = (properties.major, properties.minor)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
-import triton
 from torch import Tensor
 
 from ssm_triton import _plan
@@ -22,23 +19,21 @@ from ssm_triton._inputs import (
     segment_ends,
     strides,
 )
-from ssm_triton._lanes import can_be_copied, lanes_fit
+from ssm_triton._lanes import can_be_copied, lanes_fit, triton_version
 from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, forward_lanes_plan
 from ssm_triton._plan import ForwardPlan, Shape
 
 UNFUSED_FROM = (3, 9)
-"""The version of Triton from which a scan in float64 has no multiply-adds."""
+"""The version of Triton from which a real scan in float64 has no multiply-adds."""
 
 
-@cache
 def fused(dtype: torch.dtype) -> bool:
-    """Whether products and sums become multiply-adds: not in float64 from Triton 3.9 on.
+    """Whether products and sums become multiply-adds: not in a real scan in float64, from Triton 3.9 on.
 
-    There gradients of 65 to 128 states were wrong by 2e-13 of the last state's cotangent, with either of two
-    assemblers, and right without. Of float32 and of complex numbers every such case passes.
+    With 65 to 128 states that compiles the decays of a tile twice, of which one copy gets a multiply-add that
+    the other lacks. `tl.flip`, a chain of xors over both, then gives a third number (docs/kernels.md).
     """
-    version = tuple(int(part) for part in triton.__version__.split(".")[:2])
-    return FUSED and (version < UNFUSED_FROM or dtype != torch.float64)
+    return FUSED and (triton_version() < UNFUSED_FROM or dtype != torch.float64)
 
 
 def run_forward(

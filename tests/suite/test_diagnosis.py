@@ -129,7 +129,9 @@ def test_a_mistake_that_is_that_of_one_gradient_of_two_is_named(dtype: str) -> N
     gradients, ignored = slopes(cotangents, **call), slopes(cotangents, **call | {"seq_idx": None})
     gradients |= {"B": ignored["B"], "u": 1.01 * gradients["u"]}
     given = {name: x.astype(dtype) for name, x in gradients.items()}
-    with pytest.raises(ConformanceError, match=r"likely mistake: `seq_idx` is ignored, in the gradient of B$"):
+    with pytest.raises(
+        ConformanceError, match=r"likely mistake: `seq_idx` is ignored, in the gradient of B$"
+    ):
         assert_conforms("selective_scan", {}, gradients=given, cotangents=cotangents, **call)
 
 

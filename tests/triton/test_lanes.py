@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-import triton
 
 from ssm_triton import selective_scan
 from ssm_triton._inputs import Inputs
-from ssm_triton._lanes import FIRST_TRITON, SHARED_BYTES, can_be_copied, lanes_fit
+from ssm_triton._lanes import FIRST_TRITON, SHARED_BYTES, can_be_copied, lanes_fit, triton_version
 from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, LanesPlan
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
@@ -21,7 +20,7 @@ from ssm_triton._plan import backward_plan, forward_plan, saved_every
 from .apart import printed
 from .problems import problem, verdict
 
-OLD = tuple(int(part) for part in triton.__version__.split(".")[:2]) < FIRST_TRITON
+OLD = triton_version() < FIRST_TRITON
 
 # For the capability named in its arguments: what the kernels need, and whether a sum is left to atomics.
 # Before 9.0 fewer tilings: of each kernel chained or not, of a segment alone or not, copied or not.
