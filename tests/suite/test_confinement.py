@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from ssm_backends import Backend
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
-from ssm_conformance.mutants import backend
+from ssm_conformance.mutants import Mutant, backend
+from ssm_conformance.mutants.kernels.bits import Array
+from ssm_conformance.mutants.kernels.duality import Dual, DualStep, Limits
 
 Gradients = Mapping[str, Any]
 CASES = {
@@ -64,5 +66,57 @@ def test_a_nan_that_does_not_come_out_is_seen(op: str) -> None:
     assert perform(case, honest).status == "pass"
     found = perform(case, replace(honest, ops={op: replace(implementation, fn=hiding)}))
     assert found.status == "fail"
-    assert "nan in u" in found.message
+    assert "nan in " in found.message
     assert "is 0 where a NaN was expected" in found.message
+
+
+ROWS = {
+    "selective_scan": "initial",
+    "selective_state_update": "pool",
+    "causal_conv1d": "typical",
+    "causal_conv1d_update": "pool",
+    "ssd": "initial",
+    "ssd_update": "typical",
+    "mamba3_siso": "initial",
+    "mamba3_siso_step": "typical",
+}
+"""Operator → a call that gives states."""
+HONEST = {
+    **dict.fromkeys(("selective_scan", "selective_state_update"), "sequential"),
+    **dict.fromkeys(("causal_conv1d", "causal_conv1d_update"), "linear"),
+    **dict.fromkeys(("ssd", "ssd_update"), "ssd-steps"),
+    **dict.fromkeys(("mamba3_siso", "mamba3_siso_step"), "mamba3-steps"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NaN is what is asked about
+@pytest.mark.parametrize("op", ROWS)
+def test_a_nan_that_does_not_come_out_of_a_state_is_seen(op: str) -> None:
+    case = find_case(f"{op}/extreme/float32/confinement-{ROWS[op]}")
+    honest = backend(HONEST[op])
+    (implementation,) = honest.implementations(op)
+
+    def hiding(**given: Any) -> Any:
+        y, *states = implementation.fn(**given)
+        return y, *map(np.nan_to_num, states)
+
+    assert perform(case, honest).status == "pass"
+    found = perform(case, replace(honest, ops={op: replace(implementation, fn=hiding)}))
+    assert found.status == "fail"
+    assert "state" in found.message
+
+
+class Clamped(Dual):
+    """Δ is limited by a minimum and a maximum that take the operand that is a number."""
+
+    def limited(self, free: Array, limits: Limits) -> Array:
+        return np.fmin(np.fmax(free, limits[0]), limits[1])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NaN is what is asked about
+@pytest.mark.parametrize("kernel", [Clamped(), DualStep(Clamped())], ids=["ssd", "ssd_update"])
+def test_a_nan_may_be_lost_in_the_clamp_of_a_step_size(kernel: Clamped | DualStep) -> None:
+    subject = Mutant("clamped", None, "Clamped.", "extreme/confinement-typical", kernel).backend()
+    case = find_case(f"{kernel.op}/extreme/float32/confinement-typical")
+    found = perform(case, subject)
+    assert found.status == "pass", found.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def comparisons(asked: Subject, monkeypatch: pytest.MonkeyPatch) -> list[Compari
     """What a question would change, and what would have to stay."""
     found: list[Comparison] = []
 
-    def listed(_: Subject, comparisons: Sequence[Comparison], how: Sequence[str]) -> Finding:
+    def listed(_: Subject, comparisons: Sequence[Comparison], how: Sequence[str], *_also: Any) -> Finding:
         found.extend(comparisons)
         return Finding(message="nothing was run")
 

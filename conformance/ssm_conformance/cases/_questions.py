@@ -25,6 +25,7 @@ from ssm_conformance.cases._ask import (
 
 CAUSALITY: Final = "common-5: what happens at t reaches no output before t"
 CONFINEMENT: Final = "common-5: a NaN or an infinity stays in its row, its channel or group, and its time"
+SHOWN: Final = f"{CONFINEMENT}; of a scan, or of a step, a NaN comes out"
 BATCHES: Final = "common-8: the rows of a batch do not know each other"
 _RESET: Final = {
     "selective_scan": "scan-8",
@@ -151,7 +152,7 @@ ASKED: Final = (
         check="extreme",
         method="confinement",
         variant="confinement",
-        clause=CONFINEMENT,
+        clause=SHOWN,
         of={
             **STREAMS,
             **SHORT,
@@ -167,7 +168,7 @@ ASKED: Final = (
         check="extreme",
         method="confinement",
         variant="confinement",
-        clause=CONFINEMENT,
+        clause=SHOWN,
         of={
             "selective_state_update": ("pool", "pool-inplace-skipping"),
             "causal_conv1d_update": ("pool", "served"),
@@ -178,7 +179,7 @@ ASKED: Final = (
         check="extreme",
         method="confinement",
         variant="confinement",
-        clause=CONFINEMENT,
+        clause=SHOWN,
         of={
             "selective_state_update": ("pool-inplace", "half-state-pool", "layer-pool", "fours-pool"),
             "causal_conv1d_update": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from ssm_conformance.checks.perturb import (
     spoil,
 )
 from ssm_conformance.checks.pieces import axes, belongs_to, members, output_axes, time_axis
-from ssm_conformance.checks.subject import NotAsked, Subject
+from ssm_conformance.checks.subject import NotAsked, Stored, Subject
 
 OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
     "ssd": ("C", "D", "z"),
@@ -36,6 +36,16 @@ SCANS: Final = (
     *OUTPUT_ALONE,
 )
 """Operators each of whose streams comes out where it went in, whatever the order of evaluation."""
+CLAMPED: Final[Mapping[str, tuple[str, ...]]] = {
+    "ssd": ("dt",),
+    "ssd_update": ("dt",),
+    "mamba3_siso": ("adt",),
+    "mamba3_siso_step": ("adt",),
+}
+"""Operators → what a minimum or a maximum may be taken of, in which IEEE 754-2008 lets a NaN be lost.
+
+Δ of SSD is clamped to its limits; sums of ΔA may be, to zero.
+"""
 APART: Final[Mapping[str, str]] = {
     "selective_scan": "d",
     "selective_state_update": "d",
@@ -49,29 +59,27 @@ APART: Final[Mapping[str, str]] = {
 
 def confinement(subject: Subject) -> Finding:
     """A NaN or an infinity in one element of one input stays where that may reach, and a NaN shows there."""
-    reaches = list(_reaches(subject))
-    found = compared(subject, reaches, ("nan", "inf"))
-    return _hidden(subject, reaches) if found.passed else found
+    return compared(subject, list(_reaches(subject)), ("nan", "inf"), lambda *of: _hidden(subject, *of))
 
 
-def _hidden(subject: Subject, reaches: Sequence[Comparison]) -> Finding:
-    """Where a NaN that streams in is a finite number in y: a maximum, or a mask, has taken its place."""
-    streams = {name for name, symbols in axes(subject).items() if {"b", "l"} & set(symbols)}
-    if subject.case.op not in SCANS:
-        return Finding()
-    for chosen, _, place in reaches:
-        if not chosen.keys() <= streams:
-            continue
-        spoiled = spoil(subject.stored, chosen, "nan")
-        y = subject.forward(subject.into(spoiled))["y"].exact
-        meant = subject.under(spoiled).exact["y"].value
-        hidden = np.isnan(meant) & np.isfinite(y)
+def _hidden(subject: Subject, chosen: Mapping[str, Mask], how: str, after: Mapping[str, Stored]) -> str:
+    """Where a NaN that streams in is a finite number in an output: a maximum, or a mask, has taken its place.
+
+    Of parameters nothing is asked, nor of what may be clamped: a minimum may drop a NaN.
+    """
+    streams = {name for name, symbols in axes(subject).items() if {"b", "r", "l"} & set(symbols)}
+    streams -= set(CLAMPED.get(subject.case.op, ()))
+    if how != "nan" or subject.case.op not in SCANS or not chosen.keys() <= streams:
+        return ""
+    exact = subject.under(spoil(subject.stored, chosen, how)).exact
+    for name, bounded in exact.items():
+        found, meant = after[name].exact, np.isnan(bounded.value)
+        hidden = meant & np.isfinite(found)
         if hidden.any():
             at = tuple(int(i) for i in np.argwhere(hidden)[0])
-            count = f"{int(hidden.sum())} of {int(np.isnan(meant).sum())} elements"
-            what = f"y{list(at)} is {y[at]:.9g} where a NaN was expected ({count})"
-            return Finding(message=f"nan {place}: {what}")
-    return Finding()
+            count = f"{int(hidden.sum())} of {int(meant.sum())} elements"
+            return f"{name}{list(at)} is {found[at]:.9g} where a NaN was expected ({count})"
+    return ""
 
 
 def confinement_gradients(subject: Subject) -> Finding:

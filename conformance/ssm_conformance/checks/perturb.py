@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -110,7 +110,16 @@ Comparison = tuple[dict[str, Mask], dict[str, Mask], str]
 """What is changed in the inputs, what must stay in the outputs, and how a message calls the change."""
 
 
-def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[str]) -> Finding:
+def _nothing(chosen: Mapping[str, Mask], how: str, after: Mapping[str, Stored]) -> str:
+    return ""
+
+
+def compared(
+    subject: Subject,
+    comparisons: Sequence[Comparison],
+    how: Sequence[str],
+    also: Callable[[Mapping[str, Mask], str, Mapping[str, Stored]], str] = _nothing,
+) -> Finding:
     """Whether what must stay does, for every change and every way of it.
 
     Parameters
@@ -121,6 +130,8 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
         What is changed, what must stay, and where.
     how
         As for :func:`spoil`.
+    also
+        What was changed, in which way, and the outputs → what else is wrong with these; "" if nothing is.
 
     Raises
     ------
@@ -137,6 +148,9 @@ def compared(subject: Subject, comparisons: Sequence[Comparison], how: Sequence[
             complaint = changed(subject, before, after, kept, subject.exact)
             if complaint:
                 return Finding(message=f"{other} {place}: {complaint}{_unrepeated(subject, before, kept)}")
+            complaint = also(chosen, other, after)
+            if complaint:
+                return Finding(message=f"{other} {place}: {complaint}")
     return Finding()
 
 
