@@ -215,10 +215,8 @@ def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
         item = subject.stored[name]
         if not apart & set(symbols) or item.index or not item.array.size:
             continue
-        for row in _rows(symbols, item.array.shape):
+        for index in _elements(symbols, item.array.shape, subject.case.op == "causal_conv1d"):
             chosen = np.zeros(item.array.shape, dtype=bool)
-            first, *rest = (size // 3 for size in item.array.shape)
-            index = (row if symbols[0] == "b" else first, *rest)
             chosen[index] = True
             kept = {}
             for output, shape in outputs.items():
@@ -232,6 +230,15 @@ def _reaches_of_stream(subject: Subject) -> Iterator[Comparison]:
                     mask = np.ones(1, dtype=bool)
                 kept[output] = mask
             yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _elements(symbols: list[str], shape: tuple[int, ...], forgets: bool) -> Iterator[tuple[int, ...]]:
+    """An element in the first row and in the last; the last of all too, where states hold what is newest."""
+    first, *rest = (size // 3 for size in shape)
+    for row in _rows(symbols, shape):
+        yield (row if symbols[0] == "b" else first, *rest)
+    if forgets and symbols[-1] == "l":
+        yield tuple(size - 1 for size in shape)
 
 
 def _others(
