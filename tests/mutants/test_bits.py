@@ -7,6 +7,7 @@ import pytest
 
 from ssm_backends import Arrays, Layout
 from ssm_conformance.mutants.kernels.bits import Bfloat16, BitArrays, loaded, rounded, stored
+from ssm_conformance.mutants.kernels.formats import _flushed
 
 
 def test_the_adapter_is_one() -> None:
@@ -52,3 +53,11 @@ def test_a_complex_result_becomes_real_only_in_a_real_dtype() -> None:
     assert stored(x, "float32").tolist() == [1.0]
     assert stored(x, "complex64").tolist() == [1 + 2j]
     assert loaded(x, "float64").dtype == np.complex128
+
+
+def test_what_is_flushed_keeps_its_sign_in_both_parts() -> None:
+    tiny = np.float32(1e-40)
+    for found in (_flushed(np.array([-tiny, tiny])), _flushed(np.array([complex(-tiny, -0.0)], "complex64"))):
+        parts = found.view(np.float32)
+        np.testing.assert_array_equal(parts, 0)
+        np.testing.assert_array_equal(np.signbit(parts), [True, found.dtype == np.complex64])

@@ -12,11 +12,10 @@ from ssm_backends import OPERATORS, ArgumentError, claims_as_data
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks.subject import Subject
 from ssm_conformance.mutants import HONEST, MUTANTS, TABLES, Mutant, backend
+from ssm_conformance.mutants.defects.functions import CutScan, SoftplusCut
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.sums import SUMS
-from ssm_conformance.mutants.kernels.adjoint import Honest
-from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.duality import Dual, DualStep
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.planning import reason_not_asked
@@ -39,20 +38,8 @@ def test_the_named_case_rejects_the_mutant(name: str, dtype: str) -> None:
         assert found.loss.drawn == 0
 
 
-class CutScan(Honest):
-    """softplus(x) is x above a threshold."""
-
-    cut = 0.0
-
-    def softplus(self, x: Array) -> Array:
-        return np.where(x > self.cut, x, super().softplus(x))
-
-
-class CutDual(Dual):
-    cut = 0.0
-
-    def softplus(self, x: Array) -> Array:
-        return np.where(x > self.cut, x, super().softplus(x))
+class CutDual(SoftplusCut, Dual):
+    pass
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
@@ -62,8 +49,7 @@ def test_a_softplus_is_judged_where_it_bends(
     op: str, cut: float, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wrong by 0.7 to 3e-4, of steps that no layer starts with and some come to take."""
-    scan, dual = CutScan(), CutDual()
-    scan.cut = dual.cut = cut
+    scan, dual = CutScan(cut), CutDual(cut)
     kernels = {"selective_scan": scan, "selective_state_update": Step(scan)}
     kernels |= {"ssd": dual, "ssd_update": DualStep(dual)}
     monkeypatch.setitem(

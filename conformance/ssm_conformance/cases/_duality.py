@@ -349,8 +349,8 @@ def with_options(row: str, kind: str = "", level: Level = "quick") -> Recipe:
 
     A "long" one goes past chunks of 64 and of 128; a "whole" one is two chunks of 64, or one of 128; a "wide"
     one has more heads, channels and states than a block; a "large" one has heads of 64 past a chunk of 64, a
-    "triple" one small heads; a "single" one is one step, for which a kernel may have a path of its own, an
-    "empty" one none.
+    "triple" one is of its length, 70, with small heads; a "single" one is one step, for which a kernel may
+    have a path of its own, an "empty" one none.
     """
     words = row.split()
     sizes = {

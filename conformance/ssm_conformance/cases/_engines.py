@@ -17,7 +17,7 @@ from ssm_conformance.cases._step import SLOTS, step_inputs
 KEPT: Final = "step-2: slots that no row names stay bitwise the same"
 CONVOLUTION_KEPT: Final = "conv1d-step-5: what a state holds from before keeps its bits, and x is copied"
 _SKIPPING: Final = {"state_indices": fixed([3, -1, 0], dtype="int64")}
-"""−1 in 64 bits is no −1 in 32."""
+"""Compared as int32, −1 of int64 is another number."""
 _MANY: Final = {"slots": 70000, "state_indices": fixed([69999, -1, 32769, 5], dtype="int32")}
 """Slots that are others in 16 bits, with a sign and without."""
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from math import prod, sin
 from typing import Any, Final
 
-from ssm_conformance.case import Level
 from ssm_conformance.cases._layers import (
     H3,
     S4_KERNEL,
@@ -29,10 +28,8 @@ from ssm_conformance.cases._layers import (
 from ssm_conformance.cases._linear import RECURRENCE
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._rows import Row
 from ssm_conformance.draw import Draw
-
-Row = tuple[str, str, str, Level, dict[str, Any]]
-"""Operator, name, clause, smallest level, inputs."""
 
 _SLOW: Final = {"low": 1e-4, "high": 1e-2, "sign": -1.0}
 

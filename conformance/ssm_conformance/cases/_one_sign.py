@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any, Final
 
 from ssm_backends.dtypes import HALF
-from ssm_conformance.case import Level, Recipe
+from ssm_conformance.case import Recipe
 from ssm_conformance.cases import _narrow, _resolved
 from ssm_conformance.cases._duality import STEP as UPDATE
 from ssm_conformance.cases._duality import VALUE as SSD
@@ -35,6 +35,7 @@ from ssm_conformance.cases._layers import (
 from ssm_conformance.cases._linear import BILINEAR, ZOH
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
+from ssm_conformance.cases._rows import Row, growing
 from ssm_conformance.cases._selective import OUTPUT as SCAN
 from ssm_conformance.cases._selective import fixed, scan_inputs
 from ssm_conformance.cases._short_convolution import OUTPUT as CONV
@@ -74,15 +75,6 @@ _SUMMED: Final = {
 }
 """Asked in 16 bits too: there sums over blocks may be kept in the type of the streams."""
 
-Row = tuple[str, str, str, Level, dict[str, Any]]
-
-
-def _growing(*shape: int, rate: float = 1.0) -> Draw:
-    """Matrices without a negative entry, whose rows sum to about a rate."""
-    return Draw(
-        shape, "log_uniform", parameters={"low": 0.25 * rate / shape[-1], "high": 2 * rate / shape[-1]}
-    )
-
 
 def _rows() -> Iterator[Row]:
     """More steps than a chunk of 64, of 256, than a program's 1024; more channels than a block."""
@@ -102,18 +94,18 @@ def _rows() -> Iterator[Row]:
     yield "s5", "layer", S5, "full", s5_inputs(1, 66, 70, 8, False)
     yield "h3", "layer-long", H3, "full", h3_inputs(1, 66, 1030, 66, 2, False)
     yield "h3", "layer-heads", H3, "quick", h3_inputs(1, 72, 40, 9, 8, False)
-    yield "lssl", "layer", LSSL, "quick", lssl_inputs(1, 66, 40, 32, 1) | {"A": _growing(66, 32, 32)}
-    long = lssl_inputs(1, 66, 1030, 4, 1) | {"A": _growing(66, 4, 4, rate=1 / 32)}
+    yield "lssl", "layer", LSSL, "quick", lssl_inputs(1, 66, 40, 32, 1) | {"A": growing(66, 32, 32)}
+    long = lssl_inputs(1, 66, 1030, 4, 1) | {"A": growing(66, 4, 4, rate=1 / 32)}
     yield "lssl", "layer-long", LSSL, "full", long
     # Small C keep the cotangent of the exponential small: a large one is asked about by itself.
     C = Draw((34, 2, 17), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
-    hold = {"A": _growing(34, 17, 17, rate=1 / 16), "C": C, "discretization": "zoh"}
+    hold = {"A": growing(34, 17, 17, rate=1 / 16), "C": C, "discretization": "zoh"}
     yield "lssl", "layer-zoh", LSSL, "quick", lssl_inputs(1, 34, 130, 17, 2) | hold
     C = Draw((4, 1, 33), "log_uniform", parameters={"low": 2.0**-16, "high": 2.0**-13})
-    hold = {"A": _growing(4, 33, 33, rate=1 / 4), "C": C, "discretization": "zoh"}
+    hold = {"A": growing(4, 33, 33, rate=1 / 4), "C": C, "discretization": "zoh"}
     yield "lssl", "layer-zoh-states", LSSL, "full", lssl_inputs(1, 4, 20, 33, 1) | hold
     steps = Draw((3,), "log_uniform", parameters={"low": 0.1, "high": 1.0})
-    system = {"A": _growing(40, 40), "B": Draw((40, 2)), "delta": steps}
+    system = {"A": growing(40, 40), "B": Draw((40, 2)), "delta": steps}
     yield "discretize_zoh", "layer", ZOH, "quick", system
     yield "discretize_bilinear", "layer", BILINEAR, "quick", system
     rising = fixed([1.5 ** (k - 70) for k in range(70)], (66, 70))

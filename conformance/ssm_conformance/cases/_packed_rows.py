@@ -25,7 +25,8 @@ _SLOW_STEPS: Final = {
 _BOUNDARIES: Final = ((), (255,), (256,), (257,), (127, 383), (63, 511), (31, 512), (129, 513))
 """Where sequences begin in eight rows: at a block of any size up to 512, a step before it, a step after it.
 
-The boundary is the only one in its block, so that nothing but that one step tells the two sequences apart.
+In blocks of up to 256 the boundary is the only one, so that nothing but that one step tells the two
+sequences apart.
 """
 
 

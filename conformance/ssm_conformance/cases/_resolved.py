@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ssm_conformance.case import Level
 from ssm_conformance.cases._layers import (
     COMPRESS,
     H3,
@@ -26,28 +25,19 @@ from ssm_conformance.cases._layers import (
     s5_inputs,
 )
 from ssm_conformance.cases._linear import KERNEL, RECURRENCE
+from ssm_conformance.cases._rows import Row, growing
 from ssm_conformance.cases._selective import fixed
 from ssm_conformance.draw import Draw
-
-Row = tuple[str, str, str, Level, dict[str, Any]]
-"""Operator, name, clause, smallest level, inputs."""
 
 _SLOW: Final = {"low": 1e-4, "high": 1e-3, "sign": -1.0}
 
 
-def _growing(*shape: int, rate: float) -> Draw:
-    """Matrices without a negative entry, whose rows sum to about a rate."""
-    return Draw(
-        shape, "log_uniform", parameters={"low": 0.25 * rate / shape[-1], "high": 2 * rate / shape[-1]}
-    )
-
-
 def _system(n: int, m: int, p: int, rate: float) -> dict[str, Any]:
-    return {"A_bar": _growing(n, n, rate=rate), "B_bar": Draw((n, m)), "C": Draw((p, n))}
+    return {"A_bar": growing(n, n, rate=rate), "B_bar": Draw((n, m)), "C": Draw((p, n))}
 
 
 def _lssl(b: int, l: int, n: int, m: int) -> dict[str, Any]:
-    return lssl_inputs(b, 2, l, n, m) | {"A": _growing(2, n, n, rate=0.25)}
+    return lssl_inputs(b, 2, l, n, m) | {"A": growing(2, n, n, rate=0.25)}
 
 
 def rows() -> Iterator[Row]:
@@ -82,6 +72,6 @@ def rows() -> Iterator[Row]:
         "delta": Draw((2,), "log_uniform", parameters={"low": 0.3, "high": 0.9}),
     }
     yield "s5", "steps-1030", S5, "full", s5_inputs(1, 2, 1030, 2, False) | slow
-    # Nothing is lost of nothing: what comes late comes in short steps, in which LegS cancels little.
+    # Zeros lose no digits: what comes late comes in short steps, in which LegS cancels little.
     late = {"f": fixed([[0.0] * 60 + [1.0]], (3, 61)), "n": 33}
     yield "hippo_legs_compress", "late", COMPRESS, "full", late

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._duality import SKIP, ssd_inputs, update_inputs
@@ -35,14 +35,12 @@ from ssm_conformance.cases._linear import (
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
+from ssm_conformance.cases._rows import Row
 from ssm_conformance.cases._selective import EDGE, fixed, scan_inputs, states
 from ssm_conformance.cases._short_convolution import LAST, OUTPUT, STEP_OUTPUT, conv_inputs
 from ssm_conformance.cases._short_convolution import step_inputs as conv_step_inputs
 from ssm_conformance.cases._step import step_inputs
 from ssm_conformance.draw import Draw
-
-Row = tuple[str, str, str, Level, dict[str, Any]]
-"""Operator, name, clause, smallest level, inputs."""
 
 MANY: Final = "common-2: b, d and l have no largest value"
 _WEAK: Final = {"low": 1e-4, "high": 1e-2, "sign": -1.0}

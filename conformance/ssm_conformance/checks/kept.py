@@ -14,8 +14,11 @@ from ssm_conformance.checks.subject import Stored, Subject
 from ssm_conformance.checks.vacuous import some
 from ssm_conformance.storage import store
 
-UNUSUAL: Final = (-0.0, np.inf, -0.0, -np.inf, np.nan)
-"""What arithmetic does not leave as it is: −0 + 0 is 0, ∞ times 0 is NaN."""
+UNUSUAL: Final = (-0.0, np.inf, 1.5, -0.0, -np.inf, -3.0, np.nan)
+"""What arithmetic does not leave as it is, −0 + 0 being 0 and ∞ times 0 NaN, and numbers among it.
+
+As many as divide no size of a state: neighbours along any axis differ.
+"""
 
 
 def bits_kept(subject: Subject) -> Finding:

@@ -10,27 +10,26 @@ import numpy as np
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
+from ssm_conformance.mutants.kernels.pooled import Pooled
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.mutants.mutant import Mutant
 
 
-def _none_skipped(state_indices: Array | None) -> bool:
-    """−1 in 32 bits is compared with the index in its own width, where that is 64 bits: never equal."""
-    return state_indices is not None and state_indices.dtype == np.int64
+class _NoneSkipped(Pooled):
+    """−1 of int32 is compared with an index of int64: never equal."""
 
-
-class _NoneSkipped(Step):
     def rows_and_slots(self, state_indices: Array | None, b: int) -> tuple[Array, Array]:
-        if state_indices is not None and _none_skipped(state_indices):
+        if state_indices is not None and state_indices.dtype == np.int64:
             return np.arange(b), state_indices
         return super().rows_and_slots(state_indices, b)
 
 
-class _NoneSkippedOfConvolution(ShortConvolutionStep):
-    def rows_and_slots(self, state_indices: Array | None, b: int) -> tuple[Array, Array]:
-        if state_indices is not None and _none_skipped(state_indices):
-            return np.arange(b), state_indices
-        return super().rows_and_slots(state_indices, b)
+class _NoneSkippedOfScan(_NoneSkipped, Step):
+    pass
+
+
+class _NoneSkippedOfConvolution(_NoneSkipped, ShortConvolutionStep):
+    pass
 
 
 class _ShortSlots(Step):
@@ -49,7 +48,7 @@ class _ShortSlotsOfConvolution(ShortConvolutionStep):
         return super().rows_and_slots(state_indices, b)
 
 
-class _AddedToThePool(Step):
+class _AddedToThePool(Pooled):
     """What is new is added to a pool from which what was there is taken: elsewhere zero is added."""
 
     def target(self, state: Array, inplace: bool) -> Array:
@@ -58,11 +57,30 @@ class _AddedToThePool(Step):
         return target
 
 
-class _AddedToThePoolOfConvolution(ShortConvolutionStep):
+class _AddedToThePoolOfScan(_AddedToThePool, Step):
+    pass
+
+
+class _AddedToThePoolOfConvolution(_AddedToThePool, ShortConvolutionStep):
+    pass
+
+
+class _NextSlotHandedOn(Step):
+    """A slot that no row names gets the state of the next one."""
+
     def target(self, state: Array, inplace: bool) -> Array:
         target = super().target(state, inplace)
-        target += 0.0
+        target[...] = np.roll(target, -1, axis=0)
         return target
+
+
+class _NextRowHandedOn(ShortConvolutionStep):
+    """What a state holds from before is the next row's."""
+
+    def shifted(self, line: Array, v: int) -> Array:
+        new = super().shifted(line, v).copy()
+        new[..., :-1] = np.roll(new[..., :-1], -1, axis=0)
+        return new
 
 
 class _ShiftedBySum(ShortConvolutionStep):
@@ -91,18 +109,20 @@ class _OldestPassNothingOn(ShortConvolutionStep):
         return found
 
 
-class _InPlaceAlone(Step):
+class _InPlaceAlone(Pooled):
     """Autograd takes the state that is written for the input alone: its cotangent counts beside that of y."""
 
-    def vjp(self, cotangents: Mapping[str, Any], *args: Any, inplace: bool = False, **given: Any) -> Any:
+    def counted(self, cotangents: Mapping[str, Any], inplace: bool) -> Mapping[str, Any]:
         lost = inplace and cotangents.get("y") is None
-        return super().vjp({} if lost else cotangents, *args, inplace=inplace, **given)
+        return {} if lost else super().counted(cotangents, inplace)
 
 
-class _InPlaceAloneOfConvolution(ShortConvolutionStep):
-    def vjp(self, cotangents: Mapping[str, Any], *args: Any, inplace: bool = False, **given: Any) -> Any:
-        lost = inplace and cotangents.get("y") is None
-        return super().vjp({} if lost else cotangents, *args, inplace=inplace, **given)
+class _InPlaceAloneOfScan(_InPlaceAlone, Step):
+    pass
+
+
+class _InPlaceAloneOfConvolution(_InPlaceAlone, ShortConvolutionStep):
+    pass
 
 
 def _mutant(name: str, failure: int | None, summary: str, case: str, kernel: Any) -> Mutant:
@@ -114,7 +134,7 @@ _SIGN: Final = "Zero is added to slots that no row names: a −0 there becomes 0
 _ALONE: Final = "With `inplace` the cotangent of the new state is dropped where it is alone."
 
 ENGINES: Final = (
-    _mutant("step-int64-not-skipped", 26, _NOT_SKIPPED, "value/pool-int64", _NoneSkipped(Honest())),
+    _mutant("step-int64-not-skipped", 26, _NOT_SKIPPED, "value/pool-int64", _NoneSkippedOfScan(Honest())),
     _mutant(
         "conv1d-step-int64-not-skipped", 26, _NOT_SKIPPED, "value/pool-int64", _NoneSkippedOfConvolution(),
     ),
@@ -126,13 +146,21 @@ ENGINES: Final = (
         "conv1d-step-slots-in-unsigned-16-bits", 29, "Slots are kept in 16 unsigned bits.",
         "value/pool-of-many", _ShortSlotsOfConvolution(),
     ),
-    _mutant("step-adds-to-pool", None, _SIGN, "property/bits-kept-pool", _AddedToThePool(Honest())),
+    _mutant("step-adds-to-pool", None, _SIGN, "property/bits-kept-pool", _AddedToThePoolOfScan(Honest())),
     _mutant(
         "conv1d-step-adds-to-pool", None, _SIGN, "property/bits-kept-pool", _AddedToThePoolOfConvolution(),
     ),
     _mutant(
         "conv1d-step-shifted-by-sum", None, "Zero is added to what is shifted: a −0 becomes 0.",
         "property/bits-kept-typical", _ShiftedBySum(),
+    ),
+    _mutant(
+        "step-next-slot-handed-on", None, "A slot that no row names gets the state of the next one.",
+        "property/bits-kept-pool", _NextSlotHandedOn(Honest()),
+    ),
+    _mutant(
+        "conv1d-step-next-row-handed-on", None, "What a state holds from before is the next row's.",
+        "property/bits-kept-typical", _NextRowHandedOn(),
     ),
     _mutant(
         "conv1d-step-oldest-stay", 26, "Of a state that is longer than 64 inputs the oldest stay.",
@@ -143,7 +171,9 @@ ENGINES: Final = (
         "The cotangents of all but the newest 16 inputs that are not read are dropped.", "gradient/longest",
         _OldestPassNothingOn(),
     ),
-    _mutant("step-in-place-alone-dropped", 19, _ALONE, "gradient/apart-inplace", _InPlaceAlone(Honest())),
+    _mutant(
+        "step-in-place-alone-dropped", 19, _ALONE, "gradient/apart-inplace", _InPlaceAloneOfScan(Honest()),
+    ),
     _mutant(
         "conv1d-step-in-place-alone-dropped", 19, _ALONE, "gradient/apart-inplace",
         _InPlaceAloneOfConvolution(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded
+from ssm_conformance.mutants.kernels.functions import Functions
 from ssm_conformance.mutants.kernels.scan import Problem, State
 from ssm_conformance.mutants.mutant import Mutant
 
@@ -21,9 +22,19 @@ class SoftplusNaive(Honest):
         return np.asarray(np.log(np.exp(x) + 1))
 
 
-class _SoftplusCut(Honest):
+class SoftplusCut(Functions):
+    """softplus(x) is x above a threshold; mixed into implementations."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
     def softplus(self, x: Array) -> Array:
-        return np.where(x > 20, x, super().softplus(x))
+        """log(1 + exp(x)) below it."""
+        return np.where(x > self.threshold, x, super().softplus(x))
+
+
+class CutScan(SoftplusCut, Honest):
+    """Of a scan, and of its step."""
 
 
 class _SigmoidOverflows(Honest):
@@ -49,16 +60,6 @@ class _SoftplusByRamp(Honest):
 class _SoftplusSubtracts(Honest):
     def softplus(self, x: Array) -> Array:
         return x + np.log1p(np.exp(-x))
-
-
-class _SoftplusCutAt10(Honest):
-    def softplus(self, x: Array) -> Array:
-        return np.where(x > 10, x, super().softplus(x))
-
-
-class _SoftplusCutAt2(Honest):
-    def softplus(self, x: Array) -> Array:
-        return np.where(x > 2, x, super().softplus(x))
 
 
 class _NaNHidden(Honest):
@@ -128,21 +129,21 @@ FUNCTIONS: Final = (
         None,
         "softplus(x) is x above 20: wrong by 2e-9, which only float64 can see.",
         "extreme/softplus-large",
-        _SoftplusCut(),
+        CutScan(20),
     ),
     Mutant(
         "softplus-cut-at-10",
         None,
         "softplus(x) is x above 10: wrong by 5e-5.",
         "extreme/gradient-softplus-far",
-        _SoftplusCutAt10(),
+        CutScan(10),
     ),
     Mutant(
         "softplus-cut-at-2",
         None,
         "softplus(x) is x above 2: wrong by an eighth, of steps that no layer begins with.",
         "extreme/softplus-near",
-        _SoftplusCutAt2(),
+        CutScan(2),
         only=("bfloat16",),
     ),
     Mutant(

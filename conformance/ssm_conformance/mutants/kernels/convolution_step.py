@@ -9,11 +9,12 @@ import numpy as np
 
 from ssm_backends.dtypes import HALF, compute_dtype, dtype_name
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.kernel import DTYPES, Kernel
+from ssm_conformance.mutants.kernels.kernel import DTYPES
+from ssm_conformance.mutants.kernels.pooled import Pooled
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 
 
-class ShortConvolutionStep(Kernel):
+class ShortConvolutionStep(Pooled):
     """The operator ``causal_conv1d_update``; the line is a row's state followed by x.
 
     Parameters
@@ -33,20 +34,9 @@ class ShortConvolutionStep(Kernel):
     def __init__(self, whole: ShortConvolution | None = None) -> None:
         self.whole = ShortConvolution() if whole is None else whole
 
-    def rows_and_slots(self, state_indices: Array | None, b: int) -> tuple[Array, Array]:
-        """The rows of the batch that take the step, and where the state of each lies."""
-        if state_indices is None:
-            return np.arange(b), np.arange(b)
-        rows = np.flatnonzero(state_indices >= 0)
-        return rows, state_indices[rows]
-
     def written(self, rows: Array, slots: Array) -> Array:
         """Where the new states go."""
         return slots
-
-    def target(self, state: Array, inplace: bool) -> Array:
-        """Where the new states are written: over the old ones only if that is asked for."""
-        return state if inplace else state.copy()
 
     def read(self, before: Array, v: int) -> Array:
         """What the filter reads of states (rows, d, k): the newest v inputs."""
@@ -118,6 +108,7 @@ class ShortConvolutionStep(Kernel):
         **given: Any,
     ) -> dict[str, Any]:
         """Gradients, as the contract's ``vjp``: those of the convolution, and what is handed on."""
+        cotangents = self.counted(cotangents, inplace)
         compute, v = compute_dtype([dtype_name(x)]), given["weight"].shape[1] - 1
         rows, slots = self.rows_and_slots(state_indices, x.shape[0])
         u, wide = self.load(x, compute), self.wide(state, compute)

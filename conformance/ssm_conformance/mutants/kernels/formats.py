@@ -90,7 +90,9 @@ class Flushed(Honest):
 def _flushed(x: Array) -> Array:
     """A zero of its sign where a real or an imaginary part is subnormal."""
     if np.iscomplexobj(x):
-        return np.asarray(_flushed(x.real) + 1j * _flushed(x.imag), x.dtype)
+        found = np.empty_like(x)  # a sum with 1j loses the sign of a zero
+        found.real, found.imag = _flushed(x.real), _flushed(x.imag)
+        return found
     return np.where(np.abs(x) < np.finfo(x.dtype).tiny, np.copysign(x.dtype.type(0), x), x)
 
 

@@ -10,14 +10,15 @@ import numpy as np
 from ssm_backends.dtypes import HALF, compute_dtype, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.kernel import DTYPES, Kernel
+from ssm_conformance.mutants.kernels.kernel import DTYPES
+from ssm_conformance.mutants.kernels.pooled import Pooled
 from ssm_conformance.mutants.kernels.scan import SELECTIVE, Problem
 
 STREAMED = ("u", "delta", "z", "B", "C")
 """The arguments that have an axis of time in the scan."""
 
 
-class Step(Kernel):
+class Step(Pooled):
     """The operator ``selective_state_update``.
 
     Parameters
@@ -36,17 +37,6 @@ class Step(Kernel):
 
     def __init__(self, kernel: Honest) -> None:
         self.kernel = kernel
-
-    def rows_and_slots(self, state_indices: Array | None, b: int) -> tuple[Array, Array]:
-        """The rows of the batch that take the step, and where the state of each lies."""
-        if state_indices is None:
-            return np.arange(b), np.arange(b)
-        rows = np.flatnonzero(state_indices >= 0)
-        return rows, state_indices[rows]
-
-    def target(self, state: Array, inplace: bool) -> Array:
-        """Where the new states are written: over the old ones only if that is asked for."""
-        return state if inplace else state.copy()
 
     def advanced(self, p: Problem, dtype: str) -> Array:
         """The new state, of one that is kept in a dtype."""
@@ -119,6 +109,7 @@ class Step(Kernel):
         **inputs: Any,
     ) -> dict[str, Any]:
         """Gradients, as the contract's ``vjp``: those of a scan of one step."""
+        cotangents = self.counted(cotangents, inplace)
         given = {"state": state, "u": u, "A": A} | inputs
         compute = self.kernel.precision(compute_dtype([dtype_name(u), dtype_name(A)]))
         rows, slots = self.rows_and_slots(state_indices, u.shape[0])
