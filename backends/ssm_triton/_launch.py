@@ -19,21 +19,9 @@ from ssm_triton._inputs import (
     segment_ends,
     strides,
 )
-from ssm_triton._lanes import can_be_copied, lanes_fit, triton_version
+from ssm_triton._lanes import can_be_copied, lanes_fit
 from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, forward_lanes_plan
 from ssm_triton._plan import ForwardPlan, Shape
-
-UNFUSED_FROM = (3, 9)
-"""The version of Triton from which a real scan in float64 has no multiply-adds."""
-
-
-def fused(dtype: torch.dtype) -> bool:
-    """Whether products and sums become multiply-adds: not in a real scan in float64, from Triton 3.9 on.
-
-    With 65 to 128 states that compiles the decays of a tile twice, of which one copy gets a multiply-add that
-    the other lacks. `tl.flip`, a chain of xors over both, then gives a third number (docs/kernels.md).
-    """
-    return FUSED and (triton_version() < UNFUSED_FROM or dtype != torch.float64)
 
 
 def run_forward(
@@ -106,7 +94,7 @@ def _run_tiles(
     steps = [*_steps(x, y), *strides(x.seq_idx, 2)]
     constants = flags(x, shape) | {
         "T": plan.T, "N": shape.padded, "DT": plan.DT, "SAVE": save, "INITIAL": x.initial_state is not None,
-        "LAST": state is not None, "num_warps": 1, "enable_fp_fusion": fused(x.A.dtype),
+        "LAST": state is not None, "num_warps": 1, "enable_fp_fusion": FUSED,
     }  # fmt: skip
     if x.A.is_complex():
         forward_complex[(programs,)](

@@ -20,11 +20,22 @@ from ssm_triton._inputs import (
     segment_ends,
     strides,
 )
-from ssm_triton._lanes import lanes_fit
+from ssm_triton._lanes import lanes_fit, triton_version
 from ssm_triton._lanes_plan import LanesPlan, lanes_plan
-from ssm_triton._launch import fused
 from ssm_triton._messages import messages
 from ssm_triton._plan import BackwardPlan, Shape
+
+UNFUSED_FROM = (3, 9)
+"""The version of Triton from which this pass of a real scan in float64 has no multiply-adds."""
+
+
+def fused(dtype: torch.dtype) -> bool:
+    """Whether its products and sums become multiply-adds: not those in float64, from Triton 3.9 on.
+
+    With 65 to 128 states that compiles the decays of a tile twice, of which one copy gets a multiply-add that
+    the other lacks. `tl.flip`, a chain of xors over both, then gives a third number (docs/kernels.md).
+    """
+    return FUSED and (triton_version() < UNFUSED_FROM or dtype != torch.float64)
 
 
 def run_backward(
@@ -168,5 +179,5 @@ def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan:
         T=min(8, plan.segment), N=shape.padded, DT=tile.DT,
         HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None,
-        num_warps=1, enable_fp_fusion=fused(x.A.dtype),
+        num_warps=1, enable_fp_fusion=FUSED,
     )  # fmt: skip
