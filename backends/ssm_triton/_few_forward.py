@@ -5,7 +5,8 @@ its own waits: lanes of two states, or four, make four times as many warps as ei
 32 steps is walked without a jump, what four steps read is asked for four steps ahead, and the partial sums
 over the states go to shared memory once a block. Between the steps of a block the next one is prepared and
 the last one finished, with no barrier in between. The one after the next is copied to shared memory
-meanwhile: a load to registers would hold a scoreboard, and what shares it would wait for memory.
+meanwhile: a load to registers would hold a scoreboard, and what shares it would wait for memory. Where a
+packed sequence begins is looked up at every step: a branch would end what is overlapped.
 """
 
 from __future__ import annotations
@@ -99,17 +100,33 @@ def next_steps(s_rows, w_rows, B_rows, C_rows, row, channels: gl.constexpr, stat
     )
 
 
+@gluon.jit
+def stepped(a, h, x, word, STEP: gl.constexpr):
+    """a h + x, or x if a sequence begins at that step, in one multiply-add under a predicate."""
+    BIT: gl.constexpr = 1 << STEP if STEP < 31 else -(1 << 31)
+    L: gl.constexpr = h.type.layout
+    word = gl.full(h.shape, word, gl.int32, L)
+    return gl.inline_asm_elementwise(
+        """{ .reg .pred begins; .reg .b32 bit; and.b32 bit, $4, $5; setp.ne.b32 begins, bit, 0;
+        mov.b32 $0, $3; @!begins fma.rn.f32 $0, $1, $2, $3; }""",
+        "=&f,f,f,f,r,r", [a, h, x, word, BIT], dtype=gl.float32, is_pure=True, pack=1,
+    )  # fmt: skip
+
+
 @gluon.jit(do_not_specialize=["per_B", "per_C", "tiles", "rows", "tiles_per_cell", "blocks"])
 def forward_few(
-    u, delta, A, B, C, D, z, bias, initial, y, last, saved,
+    u, delta, A, B, C, D, z, bias, initial, words, y, last, saved,
     length, dim, n, per_B, per_C, tiles, rows, tiles_per_cell, cell, blocks,
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, y_b, y_d, y_l, initial_b, initial_d, initial_n,
     K: gl.constexpr, W: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
-    INITIAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr, COPY: gl.constexpr,
+    INITIAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr, COPY: gl.constexpr, RESET: gl.constexpr,
 ):  # fmt: skip
-    """One row, 2 K W channels, all of time; one saved state in SAVE steps (0: none)."""
+    """One row, 2 K W channels, all of time; one saved state in SAVE steps (0: none).
+
+    With RESET, `words` tell where sequences begin, from zero.
+    """
     gl.static_assert(SAVE == 0 or SAVE == BLOCK)
     DT: gl.constexpr = 2 * K * W
     G: gl.constexpr = N // K
@@ -202,6 +219,10 @@ def forward_few(
         ask(B_memory[1], B, B_n, B_l, ip_at, BLOCK, tp, known, length)
         ask(C_memory[1], C, C_n, C_l, ip_at, BLOCK, tp, known, length)
         async_copy.commit_group()
+    word = 0
+    if RESET:
+        words += batch * gl.cdiv(length, BLOCK)
+        word_1 = gl.load(words, mask=length > 0, other=0)
     for pair in range(0, length, 2 * BLOCK):
         for p in gl.static_range(2):
             now = pair + p * BLOCK
@@ -220,6 +241,9 @@ def forward_few(
             w_rows = seen_as(w_blocks[p], of_channels, of_rows)
             B_rows = seen_as(B_blocks[p], of_states, of_projections)
             C_rows = seen_as(C_blocks[p], of_states, of_projections)
+            if RESET:
+                word = word_1
+                word_1 = gl.load(words + following // BLOCK, mask=following < length, other=0)
             sums = ()
             coming = next_steps(s_rows, w_rows, B_rows, C_rows, 0, OF_CHANNELS, OF_STATES)
             if SAVE:
@@ -232,7 +256,12 @@ def forward_few(
                 ss, ws = four(s_v, SD), four(w_v, SD)
                 Bs, Cs = four(B_v, SN), four(C_v, SN)
                 for v in gl.static_range(4):
-                    h = gl.fma(gl.exp2(ss[v][None, :] * a2), h, ws[v][None, :] * Bs[v][:, None])
+                    a_v = gl.exp2(ss[v][None, :] * a2)
+                    x_v = ws[v][None, :] * Bs[v][:, None]
+                    if RESET:
+                        h = stepped(a_v, h, x_v, word, 4 * k + v)
+                    else:
+                        h = gl.fma(a_v, h, x_v)
                     sums += (gl.sum((Cs[v][:, None] * h).reshape([K, G, DT]), 0),)
                 if k == AT_PROJECTIONS:
                     B_2 = arrived(B_memory[1 - p], B, B_n, B_l, ip_at, following, tp, known, length, P, COPY)

@@ -54,7 +54,7 @@ class Gradients:
             if (given := getattr(x, name)) is not None
         }
         if x.initial_state is not None:
-            whole["initial_state"] = room(shape.rows, shape.dim, shape.n)
+            whole["initial_state"] = room(*x.initial_state.shape)
         number = shape.rows * plan.segments
         dB, dC = (
             room(count, shape.batch, shape.length, plan.N) if groups else room(number, shape.n, shape.dim)

@@ -17,14 +17,16 @@ SHARED_BYTES = 110_000
 
 
 def lanes_fit(x: Inputs) -> bool:
-    """Real A in float32 with 9 to 64 states, B and C variable in time, no packing, no ZOH, a fit GPU."""
+    """Real A in float32 with 9 to 64 states, B and C variable in time, no ZOH, a fit GPU.
+
+    Packed sequences need a step at least.
+    """
     return (
         x.A.dtype == torch.float32
         and 8 < x.A.shape[1] <= 64
         and x.B.ndim == x.C.ndim == 4
         and not x.zoh
-        and x.seq_idx is None
-        and x.cu_seqlens is None
+        and (x.cu_seqlens is None or x.u.shape[2] > 0)
         and x.u.is_cuda
         and _machine_fits(x.u.device.index)
     )

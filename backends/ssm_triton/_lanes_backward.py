@@ -1,6 +1,6 @@
 """The backward pass in Gluon: the equations of `_backward`, with every layout named.
 
-For a real A in float32, B and C variable in time, no packing and no ZOH; `_backward` is its plain twin.
+For a real A in float32, B and C variable in time, and no ZOH; `_backward` is its plain twin.
 
 Time is walked in reverse, a block of 32 steps at a time. What depends on a channel and a step alone,
 Δ and its derivative, Δu and q = dy silu(z), is computed once and laid in shared memory. A sweep from the
@@ -14,6 +14,9 @@ one after another in a fixed order, each waiting until the one before has writte
 
 Segments of time either know beforehand what reaches their end, from messages, or are chained: the program of
 a segment waits for that of the next one, and goes on with its adjoint.
+
+Packed sequences lie one after another in a row of time. Where one begins, the sweep takes its first state in
+place of the one before, and the adjoint the cotangent of the last state of the sequence that ended.
 """
 
 from __future__ import annotations
@@ -43,11 +46,12 @@ from ssm_triton._lanes_layouts import (
     widened,
 )
 from ssm_triton._lanes_pairs import by_channels, by_lanes, numbers_of, of_a_lane, paired_rows, single_rows
+from ssm_triton._lanes_resets import begins, passed_on, put_down, restarted, some_begin
 from ssm_triton._math import LN_2, LOG2_E
 
 
 @gluon.jit
-def carried_back(message, decay, messages, row, segment, segments, size, offsets, mask):
+def carried_back(message, decay, messages, row, segment, segments, size, offsets, mask, RESET: gl.constexpr):
     """The message into a segment's end: m ← P m + m′ over the segments after it, last first.
 
     Four at a time, so that their loads are under way together.
@@ -62,13 +66,16 @@ def carried_back(message, decay, messages, row, segment, segments, size, offsets
             ps += (gl.load(decay + base + offsets, mask=here, other=1.0),)
             own += (gl.load(messages + base + offsets, mask=here, other=0.0),)
         for v in gl.static_range(4):
-            m = ps[v] * m + own[v]
+            m = passed_on(m, ps[v], own[v], RESET)
     return m
 
 
 @gluon.jit
-def walked(h, a2, x_rows, B_rows, tile, OF: gl.constexpr, SD: gl.constexpr, SN: gl.constexpr):
-    """The state after a tile, from the state before it."""
+def walked(
+    h, a2, x_rows, B_rows, tile, then, word, row_of, both, initial, initial_b, initial_at,
+    OF: gl.constexpr, SD: gl.constexpr, SN: gl.constexpr, CUT: gl.constexpr, FROM: gl.constexpr,
+):  # fmt: skip
+    """The state after a tile, from the state before it. CUT and FROM are as in `gone_back`."""
     ss, ws, Bs = (), (), ()
     for v in gl.static_range(T):
         s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
@@ -76,27 +83,120 @@ def walked(h, a2, x_rows, B_rows, tile, OF: gl.constexpr, SD: gl.constexpr, SN: 
         ws += (w_v[None, :],)
         Bs += (B_rows.index(tile * T + v).load(SN)[:, None],)
     for v in gl.static_range(T):
+        if CUT:
+            step = tile * T + v
+            h = restarted(
+                h, begins(word, step), row_of, then + step, initial, initial_b, initial_at, both, FROM
+            )
         h = gl.exp2(ss[v] * a2) * h + ws[v] * Bs[v]
     return h
 
 
 @gluon.jit
+def walked_two(
+    h, a2, x_rows, B_rows, tile, then, word, row_of, both, initial, initial_b, initial_at,
+    OF: gl.constexpr, SD: gl.constexpr, SN: gl.constexpr, CUT: gl.constexpr, FROM: gl.constexpr,
+):  # fmt: skip
+    """The states after a tile and after the next one."""
+    h_1 = walked(
+        h, a2, x_rows, B_rows, tile, then, word, row_of, both, initial, initial_b, initial_at,
+        OF, SD, SN, CUT, FROM,
+    )  # fmt: skip
+    h_2 = walked(
+        h_1, a2, x_rows, B_rows, tile + 1, then, word, row_of, both, initial, initial_b, initial_at,
+        OF, SD, SN, CUT, FROM,
+    )  # fmt: skip
+    return h_1, h_2
+
+
+@gluon.jit
+def gone_back(
+    m, acc_A, tile, now, word, a2, x_rows, q_rows, x_tiles, q_tiles, B_rows, C_rows, dB_tiles, dC_tiles,
+    starts, turn_B, turn_C,
+    row_of, both, initial, initial_b, initial_at, dinitial, dinitial_b, dinitial_at, dlast, dlast_b, last_at,
+    S: gl.constexpr, SN: gl.constexpr, SD: gl.constexpr, X: gl.constexpr, Q: gl.constexpr, OF: gl.constexpr,
+    R: gl.constexpr, HAS_Z: gl.constexpr, CUT: gl.constexpr, FROM: gl.constexpr, TO: gl.constexpr,
+):  # fmt: skip
+    """One tile: its states again, and the adjoint through it; what its steps give goes to shared memory.
+
+    The message from its first step to the step before it, and the gradient of A so far. With CUT a sequence
+    begins in one of its steps or more: with FROM it has a first state of its own, and with TO the one before
+    it a last one.
+    """
+    h = starts.index(tile).load(S)
+    a, past, ss, ws, qs, Bs, Cs, ys, by_C = (), (), (), (), (), (), (), (), ()
+    for v in gl.static_range(T):
+        s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
+        q_v, _ = numbers_of(q_rows, tile * T + v, OF, SD)
+        ss += (s_v[None, :],)
+        ws += (w_v[None, :],)
+        qs += (q_v[None, :],)
+        Bs += (B_rows.index(tile * T + v).load(SN)[:, None],)
+        Cs += (C_rows.index(tile * T + v).load(SN)[:, None],)
+        a += (gl.exp2(ss[v] * a2),)
+        if CUT:
+            step = tile * T + v
+            h = restarted(
+                h, begins(word, step), row_of, now + step, initial, initial_b, initial_at, both, FROM
+            )
+        past += (a[v] * h,)
+        h = past[v] + ws[v] * Bs[v]
+        by_C += (over_channels(qs[v] * h, R),)
+        if HAS_Z:
+            ys += (over_states(Cs[v] * h),)
+    if HAS_Z:
+        y = sums_of_steps(ys[0], ys[1], ys[2], ys[3], R)
+    turn_C.store(gl.convert_layout(stacked(by_C), X))
+    bs, es, by_B = (), (), ()
+    for k in gl.static_range(T):
+        lam = qs[T - 1 - k] * Cs[T - 1 - k] + m
+        through_A = lam * past[T - 1 - k]
+        m = lam * a[T - 1 - k]
+        if CUT:
+            step = tile * T + T - 1 - k
+            cut = begins(word, step)
+            if FROM:
+                put_down(m, cut, row_of, now + step, dinitial, dinitial_b, dinitial_at, both)
+            m = restarted(m, cut, row_of, now + step - 1, dlast, dlast_b, last_at, both, TO)
+        acc_A += ss[T - 1 - k] * through_A
+        bs += (over_states(lam * Bs[T - 1 - k]),)
+        es += (over_states(a2 * through_A),)
+        by_B += (over_channels(ws[T - 1 - k] * lam, R),)
+    through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0], R)
+    through_a = sums_of_steps(es[3], es[2], es[1], es[0], R)
+    turn_B.store(gl.convert_layout(stacked((by_B[3], by_B[2], by_B[1], by_B[0])), X))
+    dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
+    dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
+    if not HAS_Z:
+        y = through_a  # a number that nobody reads
+    x_tiles.index(tile).slice(1, 1, 3).store(
+        by_lanes(through_b, R).reshape([T, through_b.shape[1] // R, R, 1])
+    )
+    q_tiles.index(tile).store(gl.join(by_lanes(y, R), by_lanes(through_a, R)))
+    return m, acc_A
+
+
+@gluon.jit
 def backward_lanes(
-    u, delta, A, B, C, D, z, bias, saved, decay, messages, dy, dlast,
+    u, delta, A, B, C, D, z, bias, initial, words, row_of, saved, decay, messages, dy, dlast,
     du, ddelta, dz, dB, dC, dA, dD, dbias, dinitial, turns,
     length, dim, n, per_B, per_C, tiles, each, batches, tiles_per_cell, cell, segments, SEGMENT, blocks,
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, dy_b, dy_d, dy_l,
     du_b, du_d, du_l, ddelta_b, ddelta_d, ddelta_l, dz_b, dz_d, dz_l, dlast_b, dlast_d, dlast_n,
+    initial_b, initial_d, initial_n,
     N: gl.constexpr, R: gl.constexpr, W: gl.constexpr, SAVE: gl.constexpr, TURNS: gl.constexpr,
     TIME: gl.constexpr, TIME_B: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
     INITIAL: gl.constexpr, SPLIT: gl.constexpr, CHAINED: gl.constexpr, LAST: gl.constexpr,
+    RESET: gl.constexpr, PACKED: gl.constexpr,
 ):  # fmt: skip
     """One row, DT = 128 R W / N channels, R of a lane, one segment of time, from its end to its start.
 
     turns (1 + 2 programs,) int32, zero: tickets, so that programs come in the order in which they start;
-    how many blocks each has written; and which have ended. Unused without TURNS and CHAINED.
+    how many blocks each has written; and which have ended. Unused without TURNS and CHAINED. With RESET,
+    `words` tell where sequences begin; with PACKED each has its own first and last state, and `row_of` tells
+    which is whose.
     """
     DT: gl.constexpr = 128 * R * W // N
     TILES: gl.constexpr = BLOCK // T
@@ -141,9 +241,13 @@ def backward_lanes(
     user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
     a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
     m = gl.zeros([N, DT], gl.float32, S)
+    initial_at = (d0 + j).to(gl.int64)[None, :] * initial_d + i.to(gl.int64)[:, None] * initial_n
+    last_at = (d0 + j).to(gl.int64)[None, :] * dlast_d + i.to(gl.int64)[:, None] * dlast_n
     if LAST:
-        last_at = (d0 + j).to(gl.int64)[None, :] * dlast_d + i.to(gl.int64)[:, None] * dlast_n
-        m += gl.load(dlast + batch * dlast_b + last_at, mask=both, other=0.0).to(gl.float32)
+        owner = batch
+        if PACKED:
+            owner = gl.load(row_of + length - 1).to(gl.int64)
+        m += gl.load(dlast + owner * dlast_b + last_at, mask=both, other=0.0).to(gl.float32)
     if CHAINED:
         if segment + 1 < segments:
             ready = awaited(ended + tiles)
@@ -152,8 +256,10 @@ def backward_lanes(
             base = (row * segments + segment + 1).to(gl.int64) * n * dim
             m = gl.load(messages + base + state_at, mask=both, other=0.0, cache_modifier=".cg")
     elif SPLIT:
-        m = carried_back(m, decay, messages, row, segment, segments, n * dim, state_at, both)
+        m = carried_back(m, decay, messages, row, segment, segments, n * dim, state_at, both, RESET)
     acc_A = gl.zeros([N, DT], gl.float32, S)
+    FROM: gl.constexpr = PACKED and INITIAL
+    TO: gl.constexpr = PACKED and LAST
 
     t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
     e = gl.arange(0, DT, ED)
@@ -176,6 +282,9 @@ def backward_lanes(
     if HAS_Z:
         z += batch * z_b
         dz += batch * dz_b
+    word = first * 0
+    if RESET:
+        words += batch * gl.cdiv(length, BLOCK)
 
     tp = gl.arange(0, BLOCK, gl.SliceLayout(1, P))
     ip = gl.arange(0, N, gl.SliceLayout(0, P))
@@ -224,6 +333,8 @@ def backward_lanes(
         for half in range(now // BLOCK % (SAVE // BLOCK), -1, -1):
             then = now - half * BLOCK
             there = (then + t < stop)[:, None] & live
+            if RESET:
+                word = gl.load(words + then // BLOCK)
             B_0 = stream(B, B_n, B_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
             C_0 = stream(C, C_n, C_l, ip.to(gl.int64), then, tp, stop, (ip < n)[None, :])
             u_0 = stream(u, u_d, u_l, channel, then, t, stop, live)
@@ -248,51 +359,45 @@ def backward_lanes(
             # Two tiles between barriers. The last two, below: after them the sweep need not go on.
             for two in range(TILES // 2 - 1 + gl.minimum(half, 1)):
                 h_0 = h
-                h_1 = walked(h_0, a2, x_rows, B_rows, 2 * two, OF, SD, SN)
-                h = walked(h_1, a2, x_rows, B_rows, 2 * two + 1, OF, SD, SN)
+                if some_begin(word, two * 2 * T, 2 * T) if RESET else False:
+                    h_1, h = walked_two(
+                        h_0, a2, x_rows, B_rows, 2 * two, then, word,
+                        row_of, both, initial, initial_b, initial_at, OF, SD, SN, True, FROM,
+                    )  # fmt: skip
+                else:
+                    h_1, h = walked_two(
+                        h_0, a2, x_rows, B_rows, 2 * two, then, word,
+                        row_of, both, initial, initial_b, initial_at, OF, SD, SN, False, FROM,
+                    )  # fmt: skip
                 starts_of_two.index(two).store(stacked((h_0, h_1)))
-        h_1 = walked(h, a2, x_rows, B_rows, TILES - 2, OF, SD, SN)
+        if some_begin(word, (TILES - 2) * T, T) if RESET else False:
+            h_1 = walked(
+                h, a2, x_rows, B_rows, TILES - 2, now, word, row_of, both, initial, initial_b, initial_at,
+                OF, SD, SN, True, FROM,
+            )  # fmt: skip
+        else:
+            h_1 = walked(
+                h, a2, x_rows, B_rows, TILES - 2, now, word, row_of, both, initial, initial_b, initial_at,
+                OF, SD, SN, False, FROM,
+            )  # fmt: skip
         starts_of_two.index(TILES // 2 - 1).store(stacked((h, h_1)))
 
         for back in range(TILES):
             tile = TILES - 1 - back
-            h = starts.index(tile).load(S)
-            a, past, ss, ws, qs, Bs, Cs, ys, by_C = (), (), (), (), (), (), (), (), ()
-            for v in gl.static_range(T):
-                s_v, w_v = numbers_of(x_rows, tile * T + v, OF, SD)
-                q_v, _ = numbers_of(q_rows, tile * T + v, OF, SD)
-                ss += (s_v[None, :],)
-                ws += (w_v[None, :],)
-                qs += (q_v[None, :],)
-                Bs += (B_rows.index(tile * T + v).load(SN)[:, None],)
-                Cs += (C_rows.index(tile * T + v).load(SN)[:, None],)
-                a += (gl.exp2(ss[v] * a2),)
-                past += (a[v] * h,)
-                h = past[v] + ws[v] * Bs[v]
-                by_C += (over_channels(qs[v] * h, R),)
-                if HAS_Z:
-                    ys += (over_states(Cs[v] * h),)
-            if HAS_Z:
-                y = sums_of_steps(ys[0], ys[1], ys[2], ys[3], R)
-            turn_C.store(gl.convert_layout(stacked(by_C), X))
-            bs, es, by_B = (), (), ()
-            for k in gl.static_range(T):
-                lam = qs[T - 1 - k] * Cs[T - 1 - k] + m
-                through_A = lam * past[T - 1 - k]
-                m = lam * a[T - 1 - k]
-                acc_A += ss[T - 1 - k] * through_A
-                bs += (over_states(lam * Bs[T - 1 - k]),)
-                es += (over_states(a2 * through_A),)
-                by_B += (over_channels(ws[T - 1 - k] * lam, R),)
-            through_b = sums_of_steps(bs[3], bs[2], bs[1], bs[0], R)
-            through_a = sums_of_steps(es[3], es[2], es[1], es[0], R)
-            turn_B.store(gl.convert_layout(stacked((by_B[3], by_B[2], by_B[1], by_B[0])), X))
-            dC_tiles.index(tile).store(gl.sum(turn_C.load(Q), 2))
-            dB_tiles.index(tile).store(gl.sum(turn_B.load(Q), 2))
-            if not HAS_Z:
-                y = through_a  # a number that nobody reads
-            x_tiles.index(tile).slice(1, 1, 3).store(by_lanes(through_b, R).reshape([T, PART, R, 1]))
-            q_tiles.index(tile).store(gl.join(by_lanes(y, R), by_lanes(through_a, R)))
+            if some_begin(word, tile * T, T) if RESET else False:
+                m, acc_A = gone_back(
+                    m, acc_A, tile, now, word, a2, x_rows, q_rows, x_tiles, q_tiles, B_rows, C_rows, dB_tiles,
+                    dC_tiles, starts, turn_B, turn_C, row_of, both, initial, initial_b, initial_at,
+                    dinitial, n * dim, user_at, dlast, dlast_b, last_at,
+                    S, SN, SD, X, Q, OF, R, HAS_Z, True, FROM, TO,
+                )  # fmt: skip
+            else:
+                m, acc_A = gone_back(
+                    m, acc_A, tile, now, word, a2, x_rows, q_rows, x_tiles, q_tiles, B_rows, C_rows, dB_tiles,
+                    dC_tiles, starts, turn_B, turn_C, row_of, both, initial, initial_b, initial_at,
+                    dinitial, n * dim, user_at, dlast, dlast_b, last_at,
+                    S, SN, SD, X, Q, OF, R, HAS_Z, False, FROM, TO,
+                )  # fmt: skip
 
         u_1 = stream(u, u_d, u_l, channel, now, t, stop, live)
         r_1 = stream(dy, dy_d, dy_l, channel, now, t, stop, live)
@@ -346,4 +451,7 @@ def backward_lanes(
     if HAS_BIAS:
         gl.store(dbias + part * dim + channel, gl.convert_layout(gl.sum(acc_bias, 0), ED), mask=e < left)
     if INITIAL and segment == 0:
-        gl.store(dinitial + batch * n * dim + user_at, m, mask=both)
+        owner = batch
+        if PACKED:
+            owner = gl.load(row_of).to(gl.int64)
+        gl.store(dinitial + owner * n * dim + user_at, m, mask=both)

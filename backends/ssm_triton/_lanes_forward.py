@@ -1,9 +1,12 @@
 """The forward pass in Gluon: the equations of `_forward`, with every layout named.
 
-For a real A in float32, B and C variable in time, no packing and no ZOH; `_forward` is its plain twin. A
-block of 32 steps at a time: Δ and Δu are computed once for each channel and step and laid in shared
-memory, the recurrence walks through them in registers, and Σ C h goes back the same way to where D u and
-the gate are added.
+For a real A in float32, B and C variable in time, and no ZOH; `_forward` is its plain twin. A block of 32
+steps at a time: Δ and Δu are computed once for each channel and step and laid in shared memory, the
+recurrence walks through them in registers, and Σ C h goes back the same way to where D u and the gate are
+added.
+
+Packed sequences lie one after another in a row of time. Steps in which one begins are rare: tiles that have
+one take a second copy of the code.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ from ssm_triton._forward_layouts import (
     wide_tile,
 )
 from ssm_triton._lanes_layouts import BLOCK, all_stored, seen_as, sigmoid, stacked, stream
+from ssm_triton._lanes_resets import NOTHING_PASSES, begins, passed_on, put_down, restarted, some_begin
 from ssm_triton._math import LOG2_E, softplus
 
 
 @gluon.jit
-def carried_forward(state, decay, local, row, segment, segments, size, offsets, mask):
+def carried_forward(state, decay, local, row, segment, segments, size, offsets, mask, RESET: gl.constexpr):
     """The state at a segment's start: h ← P h + x over the segments before it, in order.
 
     Four at a time, so that their loads are under way together.
@@ -42,7 +46,7 @@ def carried_forward(state, decay, local, row, segment, segments, size, offsets, 
             ps += (gl.load(decay + base + offsets, mask=here, other=1.0),)
             xs += (gl.load(local + base + offsets, mask=here, other=0.0),)
         for v in gl.static_range(4):
-            h = ps[v] * h + xs[v]
+            h = passed_on(h, ps[v], xs[v], RESET)
     return h
 
 
@@ -53,9 +57,45 @@ def pair(rows, step, both: gl.constexpr, each: gl.constexpr):
     return gl.convert_layout(x, each), gl.convert_layout(y, each)
 
 
+@gluon.jit
+def walked(
+    h, product, tile, now, word, a2, x_rows, B_rows, y_tiles,
+    row_of, both, initial, initial_b, first_at, last, last_b, last_at,
+    SN: gl.constexpr, SD: gl.constexpr, PAIRS_N: gl.constexpr, PAIRS_D: gl.constexpr, Y: gl.constexpr,
+    W: gl.constexpr, K: gl.constexpr, LOCAL: gl.constexpr,
+    CUT: gl.constexpr, FROM: gl.constexpr, TO: gl.constexpr,
+):  # fmt: skip
+    """The state after a tile, and the product of decays with LOCAL; without, the tile's Σ C h are stored.
+
+    With CUT a sequence begins in one of its steps or more: with FROM it has a first state of its own, and
+    with TO the one before it a last one.
+    """
+    G: gl.constexpr = h.shape[0] // K
+    ys = ()
+    for v in gl.static_range(TILE):
+        step = tile * TILE + v
+        if CUT:
+            cut = begins(word, step)
+            if TO:
+                put_down(h, cut, row_of, now + step - 1, last, last_b, last_at, both)
+            h = restarted(h, cut, row_of, now + step, initial, initial_b, first_at, both, FROM)
+        s_v, w_v = pair(x_rows, step, PAIRS_D, SD)
+        a_v = gl.exp2(s_v[None, :] * a2)
+        if LOCAL:
+            h = a_v * h + w_v[None, :] * B_rows.index(step).load(SN)[:, None]
+            product *= a_v
+        else:
+            B_v, C_v = pair(B_rows, step, PAIRS_N, SN)
+            h = a_v * h + w_v[None, :] * B_v[:, None]
+            ys += (gl.sum((C_v[:, None] * h).reshape([G, K, h.shape[1]]), 1),)
+    if not LOCAL:
+        y_tiles.index(tile).store(gl.convert_layout(by_warps(stacked(ys), W), Y))
+    return h, product
+
+
 @gluon.jit(do_not_specialize=["per_B", "per_C", "tiles", "rows", "tiles_per_cell", "segments", "blocks"])
 def forward_lanes(
-    u, delta, A, B, C, D, z, bias, initial, decay, local, y, last, saved,
+    u, delta, A, B, C, D, z, bias, initial, words, row_of, decay, local, y, last, saved,
     length, dim, n, per_B, per_C, tiles, rows, tiles_per_cell, cell, segments, SEGMENT, blocks,
     u_b, u_d, u_l, delta_b, delta_d, delta_l, B_b, B_g, B_n, B_l, C_b, C_g, C_n, C_l,
     z_b, z_d, z_l, y_b, y_d, y_l, initial_b, initial_d, initial_n,
@@ -63,8 +103,12 @@ def forward_lanes(
     TIME: gl.constexpr, TIME_B: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
     INITIAL: gl.constexpr, SPLIT: gl.constexpr, LOCAL: gl.constexpr, LAST: gl.constexpr, SAVE: gl.constexpr,
+    RESET: gl.constexpr, PACKED: gl.constexpr,
 ):  # fmt: skip
     """One row, DT = 32 W K R / N channels, one segment of time; one saved state in SAVE steps (0: none).
+
+    With RESET, `words` tell where sequences begin; with PACKED each has its own first and last state, and
+    `row_of` tells which is whose.
 
     With LOCAL, the first of two passes over a time that is split: only `decay` and `local`, the product of
     a segment's decays and its last state from zero, are written.
@@ -105,14 +149,18 @@ def forward_lanes(
     user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
     a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
     h = gl.zeros([N, DT], gl.float32, S)
-    if LOCAL:
-        product = h + 1.0
-    else:
+    product = h + 1.0
+    first_at = (d0 + j).to(gl.int64)[None, :] * initial_d + i.to(gl.int64)[:, None] * initial_n
+    if not LOCAL:
         if INITIAL:
-            first_at = (d0 + j).to(gl.int64)[None, :] * initial_d + i.to(gl.int64)[:, None] * initial_n
-            h = gl.load(initial + batch * initial_b + first_at, mask=both, other=0.0)
+            owner = batch
+            if PACKED:
+                owner = gl.load(row_of).to(gl.int64)
+            h = gl.load(initial + owner * initial_b + first_at, mask=both, other=0.0)
         if SPLIT:
-            h = carried_forward(h, decay, local, row, segment, segments, n * dim, state_at, both)
+            h = carried_forward(h, decay, local, row, segment, segments, n * dim, state_at, both, RESET)
+    FROM: gl.constexpr = PACKED and INITIAL
+    TO: gl.constexpr = PACKED and LAST and not LOCAL
 
     t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
     e = gl.arange(0, DT, ED)
@@ -140,9 +188,10 @@ def forward_lanes(
     if LOCAL:
         B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N], padded([BLOCK, N], N, PAD_B))
         B_rows = seen_as(B_block, [BLOCK, N], padded([N], N, PAD_B))
+        y_tiles = None
     else:
-        BC_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N, 2], padded([BLOCK, N, 2], 2 * N, PAD_B))
-        BC_rows = seen_as(BC_block, [BLOCK, N, 2], padded([N, 2], 2 * N, PAD_B))
+        B_block = gl.allocate_shared_memory(gl.float32, [BLOCK, N, 2], padded([BLOCK, N, 2], 2 * N, PAD_B))
+        B_rows = seen_as(B_block, [BLOCK, N, 2], padded([N, 2], 2 * N, PAD_B))
         sums: gl.constexpr = [BLOCK, W, G, DT // W]
         y_block = gl.allocate_shared_memory(gl.float32, sums, padded(sums, G * DT, PAD))
         in_tiles: gl.constexpr = [BLOCK // TILE, TILE, W, G, DT // W]
@@ -156,6 +205,11 @@ def forward_lanes(
     B_1 = stream(B, B_n, B_l, ip_at, first, tp, stop, known)
     if not LOCAL:
         C_1 = stream(C, C_n, C_l, ip_at, first, tp, stop, known)
+    word = first * 0
+    cuts = word
+    if RESET:
+        words += batch * gl.cdiv(length, BLOCK)
+        word_1 = gl.load(words + first // BLOCK, mask=first < stop, other=0)
     for now in range(first, stop, BLOCK):
         valid = (now + t < stop)[:, None] & live
         u_t = u_1.to(gl.float32)
@@ -167,10 +221,14 @@ def forward_lanes(
         if LOCAL:
             B_block.store(B_1.to(gl.float32))
         else:
-            BC_block.store(gl.join(B_1.to(gl.float32), C_1.to(gl.float32)))
+            B_block.store(gl.join(B_1.to(gl.float32), C_1.to(gl.float32)))
         if GATED:
             z_t = stream(z, z_d, z_l, channel, now, t, stop, live)
         ahead = now + BLOCK
+        if RESET:
+            word = word_1
+            cuts = cuts | word
+            word_1 = gl.load(words + ahead // BLOCK, mask=ahead < stop, other=0)
         u_1 = stream(u, u_d, u_l, channel, ahead, t, stop, live)
         x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, stop, live)
         B_1 = stream(B, B_n, B_l, ip_at, ahead, tp, stop, known)
@@ -183,21 +241,18 @@ def forward_lanes(
                 gl.store(saved + slot + state_at, h, mask=both & (now % SAVE == 0))
         all_stored()
         for group in range(BLOCK // TILE):
-            ys = ()
-            for v in gl.static_range(TILE):
-                step = group * TILE + v
-                s_v, w_v = pair(x_rows, step, PAIRS_D, SD)
-                a_v = gl.exp2(s_v[None, :] * a2)
-                if LOCAL:
-                    h = a_v * h + w_v[None, :] * B_rows.index(step).load(SN)[:, None]
-                    product *= a_v
-                else:
-                    B_v, C_v = pair(BC_rows, step, PAIRS_N, SN)
-                    h = a_v * h + w_v[None, :] * B_v[:, None]
-                    ys += (gl.sum((C_v[:, None] * h).reshape([G, K, DT]), 1),)
-            if not LOCAL:
-                of_tile = by_warps(stacked(ys), W)
-                y_tiles.index(group).store(gl.convert_layout(of_tile, Y))
+            if some_begin(word, group * TILE, TILE) if RESET else False:
+                h, product = walked(
+                    h, product, group, now, word, a2, x_rows, B_rows, y_tiles,
+                    row_of, both, initial, initial_b, first_at, last, n * dim, user_at,
+                    SN, SD, PAIRS_N, PAIRS_D, Y, W, K, LOCAL, True, FROM, TO,
+                )  # fmt: skip
+            else:
+                h, product = walked(
+                    h, product, group, now, word, a2, x_rows, B_rows, y_tiles,
+                    row_of, both, initial, initial_b, first_at, last, n * dim, user_at,
+                    SN, SD, PAIRS_N, PAIRS_D, Y, W, K, LOCAL, False, FROM, TO,
+                )  # fmt: skip
         if not LOCAL:
             y_t = gl.sum(y_block.load(SUMS), 2).reshape([BLOCK, DT])
             y_t = gl.convert_layout(y_t, E) + skip[None, :] * u_t
@@ -208,8 +263,13 @@ def forward_lanes(
             gl.store(to, y_t.to(y.dtype.element_ty), mask=valid)
 
     if LOCAL:
+        if RESET:
+            product = gl.where(cuts != 0, NOTHING_PASSES, product)
         base = (row * segments + segment).to(gl.int64) * n * dim
         gl.store(decay + base + state_at, product, mask=both)
         gl.store(local + base + state_at, h, mask=both)
     elif LAST and stop == length:
-        gl.store(last + batch * n * dim + user_at, h, mask=both)
+        owner = batch
+        if PACKED:
+            owner = gl.load(row_of + length - 1).to(gl.int64)
+        gl.store(last + owner * n * dim + user_at, h, mask=both)

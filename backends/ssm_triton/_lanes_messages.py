@@ -24,6 +24,7 @@ from ssm_triton._lanes_layouts import (
     widened,
 )
 from ssm_triton._lanes_pairs import by_lanes, numbers_of, of_a_lane, paired_rows
+from ssm_triton._lanes_resets import NOTHING_PASSES, begins, restarted, some_begin
 from ssm_triton._math import LOG2_E, softplus
 
 AT_ONCE: gl.constexpr = gl.constexpr(16)  # steps unrolled
@@ -31,14 +32,37 @@ R: gl.constexpr = gl.constexpr(2)  # channels of a lane
 
 
 @gluon.jit
+def gone_back(
+    m, tile, now, word, a2, x_rows, C_rows, row_of, both, dlast, dlast_b, last_at,
+    OF: gl.constexpr, SD: gl.constexpr, SN: gl.constexpr, CUT: gl.constexpr, TO: gl.constexpr,
+):  # fmt: skip
+    """The message from the first step of so many at once to the step before it.
+
+    With CUT a sequence begins in one of them or more; with TO the one before it has a last state of its own.
+    """
+    for v in gl.static_range(AT_ONCE):
+        step = tile * AT_ONCE + AT_ONCE - 1 - v
+        s_v, q_v = numbers_of(x_rows, step, OF, SD)
+        a_v = gl.exp2(s_v[None, :] * a2)
+        m = a_v * (q_v[None, :] * C_rows.index(step).load(SN)[:, None] + m)
+        if CUT:
+            m = restarted(m, begins(word, step), row_of, now + step - 1, dlast, dlast_b, last_at, both, TO)
+    return m
+
+
+@gluon.jit
 def messages_lanes(
-    delta, A, C, z, bias, dy, decay, message,
+    delta, A, C, z, bias, words, row_of, dy, dlast, decay, message,
     length, dim, n, per_C, tiles, batches, tiles_per_cell, cell, segments, SEGMENT,
-    delta_b, delta_d, delta_l, C_b, C_g, C_n, C_l, z_b, z_d, z_l, dy_b, dy_d, dy_l,
+    delta_b, delta_d, delta_l, C_b, C_g, C_n, C_l, z_b, z_d, z_l, dy_b, dy_d, dy_l, dlast_b, dlast_d, dlast_n,
     N: gl.constexpr, W: gl.constexpr, TIME: gl.constexpr, TIME_C: gl.constexpr,
     HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+    RESET: gl.constexpr, PACKED: gl.constexpr, LAST: gl.constexpr,
 ):  # fmt: skip
-    """m_t = a_t λ_t at a segment's start, from a zero message into its end, and its product of decays."""
+    """m_t = a_t λ_t at a segment's start, from a zero message into its end, and its product of decays.
+
+    RESET and PACKED are as in `_lanes_backward`.
+    """
     DT: gl.constexpr = 128 * R * W // N
     PAD_C: gl.constexpr = 4 if TIME_C else 0
     S: gl.constexpr = fours(N, R, W)
@@ -66,6 +90,8 @@ def messages_lanes(
     user_at = (d0 + j).to(gl.int64)[None, :] * n + i[:, None]
     a2 = gl.load(A + user_at, mask=both, other=0.0) * LOG2_E
     m = gl.zeros([N, DT], gl.float32, S)
+    last_at = (d0 + j).to(gl.int64)[None, :] * dlast_d + i.to(gl.int64)[:, None] * dlast_n
+    TO: gl.constexpr = PACKED and LAST
     elapsed = gl.zeros([BLOCK, DT], gl.float64, E)
 
     t = gl.arange(0, BLOCK, gl.SliceLayout(1, E))
@@ -99,6 +125,11 @@ def messages_lanes(
     if HAS_Z:
         z_1 = stream(z, z_d, z_l, channel, now, t, stop, live)
     C_1 = stream(C, C_n, C_l, ip_at, now, tp, stop, known)
+    word = first * 0
+    cuts = word
+    if RESET:
+        words += batch * gl.cdiv(length, BLOCK)
+        word_1 = gl.load(words + now // BLOCK)
     for block in range(count):
         now = first + (count - 1 - block) * BLOCK
         s = widened(x_1) + shift[None, :]
@@ -113,6 +144,10 @@ def messages_lanes(
         x_block.store(gl.join(by_lanes(s, R), by_lanes(q, R)))
         C_block.store(widened(C_1))
         ahead = now - BLOCK
+        if RESET:
+            word = word_1
+            cuts = cuts | word
+            word_1 = gl.load(words + ahead // BLOCK)
         x_1 = stream(delta, delta_d, delta_l, channel, ahead, t, stop, live)
         r_1 = stream(dy, dy_d, dy_l, channel, ahead, t, stop, live)
         if HAS_Z:
@@ -120,13 +155,22 @@ def messages_lanes(
         C_1 = stream(C, C_n, C_l, ip_at, ahead, tp, stop, known)
         all_stored()
         for back in range(BLOCK // AT_ONCE):
-            for v in gl.static_range(AT_ONCE):
-                step = (BLOCK // AT_ONCE - 1 - back) * AT_ONCE + AT_ONCE - 1 - v
-                s_v, q_v = numbers_of(x_rows, step, OF, SD)
-                a_v = gl.exp2(s_v[None, :] * a2)
-                m = a_v * (q_v[None, :] * C_rows.index(step).load(SN)[:, None] + m)
+            part = BLOCK // AT_ONCE - 1 - back
+            if some_begin(word, part * AT_ONCE, AT_ONCE) if RESET else False:
+                m = gone_back(
+                    m, part, now, word, a2, x_rows, C_rows, row_of, both, dlast, dlast_b, last_at,
+                    OF, SD, SN, True, TO,
+                )  # fmt: skip
+            else:
+                m = gone_back(
+                    m, part, now, word, a2, x_rows, C_rows, row_of, both, dlast, dlast_b, last_at,
+                    OF, SD, SN, False, TO,
+                )  # fmt: skip
 
     to = (row * segments + segment).to(gl.int64) * n * dim + i[:, None] * dim + (d0 + j)[None, :]
     whole = gl.convert_layout(gl.sum(elapsed, 0), SD)[None, :] * a2.to(gl.float64)
-    gl.store(decay + to, gl.exp2(whole.to(gl.float32)), mask=both)
+    product = gl.exp2(whole.to(gl.float32))
+    if RESET:
+        product = gl.where(cuts != 0, NOTHING_PASSES, product)
+    gl.store(decay + to, product, mask=both)
     gl.store(message + to, m, mask=both)

@@ -44,6 +44,11 @@ class ForwardFew:
         """Channels of a program, of 16 states."""
         return 2 * self.K * self.W
 
+    @property
+    def registers(self) -> int | None:
+        """Of a lane, at most, where sequences are packed: three warps of two states fit a scheduler."""
+        return 168 if self.K == 2 else None
+
 
 @dataclass(frozen=True)
 class LanesPlan:
@@ -84,17 +89,23 @@ LANES_WARPS = 8 * PROCESSORS
 
 
 def forward_lanes_plan(
-    shape: Shape, lean: bool, along_time: bool = False, save: int = 0
+    shape: Shape,
+    lean: bool,
+    along_time: bool = False,
+    save: int = 0,
+    packed: bool = False,
+    own_states: bool = False,
 ) -> ForwardLanes | ForwardFew:
     """Few states a lane where there are few warps, and time cut where they are very few.
 
     Counted are warps of eight states a lane. `along_time`: the streams are contiguous in time, which the
     kernel for few warps needs; `lean`: besides they are of 16 bits. One state in `save` steps is saved (0:
-    none).
+    none). `packed`: several sequences lie in a row of time; `own_states`: they have first or last states of
+    their own, which that kernel lacks.
     """
     N = max(shape.padded, 16)
     warps = max(shape.rows * shape.dim * N // 256, 1)
-    few = _few(shape, warps, lean) if N == 16 and along_time else None
+    few = _few(shape, warps, lean, save, packed) if N == 16 and along_time and not own_states else None
     if few:
         return few
     if warps < (LANES_CUT_BELOW if N == 16 else CUT_BELOW):
@@ -107,7 +118,7 @@ def forward_lanes_plan(
     return ForwardLanes(N, 8, 1, N // 8)
 
 
-def _few(shape: Shape, warps: int, lean: bool) -> ForwardFew | None:
+def _few(shape: Shape, warps: int, lean: bool, save: int, packed: bool) -> ForwardFew | None:
     """Two states a lane, or four, and time in one piece, where that is fastest.
 
     Where time would be cut, a step takes 20, 22 or 33 ns with up to 2, 4 or 6 warps of two states on
@@ -115,6 +126,7 @@ def _few(shape: Shape, warps: int, lean: bool) -> ForwardFew | None:
 
     Else it takes 34, 52, 70 or 84 ns with two, three, four or five of them on a scheduler. Two of four states
     take 57 where streams are of 16 bits. In the other kernel two or three of four states take 63 or 89.
+    Where sequences are packed five of two states take longer than that, and so do two of four that save some.
     """
     if warps < LANES_CUT_BELOW:
         pairs, fours = 2 * -(-2 * warps // PROCESSORS), 4 * -(-warps // PROCESSORS)
@@ -122,9 +134,9 @@ def _few(shape: Shape, warps: int, lean: bool) -> ForwardFew | None:
         within = shape.length * (step - 1 - 0.19 * warps) <= 11_000
         return ForwardFew(2 if pairs < fours else 4) if within else None
     each = -(-warps // PROCESSORS)
-    if lean and each == 4:
+    if lean and each == 4 and not (packed and save):
         return ForwardFew(2, K=4)
-    return ForwardFew(4) if each in (1, 2, 3, 5) else None
+    return ForwardFew(4) if each in (1, 2, 3) or (each == 5 and not packed) else None
 
 
 def _lanes(warps: int, lean: bool, along_time: bool, save: int) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from ssm_triton._inputs import (
 from ssm_triton._lanes import can_be_copied, lanes_fit
 from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, forward_lanes_plan
 from ssm_triton._plan import ForwardPlan, Shape
+from ssm_triton._resets import in_one_row, keep_empty, pointers, resets_of
 
 
 def run_forward(
@@ -37,7 +38,9 @@ def run_forward(
     along_time = x.u.stride(2) == 1
     lean = x.u.element_size() == 2 and along_time
     if plan is None and save % 32 == 0 and lanes_fit(x):
-        plan = forward_lanes_plan(shape, lean, along_time, save)
+        own_states = x.cu_seqlens is not None and (last or x.initial_state is not None)
+        packed = x.seq_idx is not None or x.cu_seqlens is not None
+        plan = forward_lanes_plan(in_one_row(shape), lean, along_time, save, packed, own_states)
     plan = plan or _plan.forward_plan(shape, x.A.is_complex(), lean)
     y = torch.empty_like(x.u)
     state = torch.empty((shape.rows, shape.dim, shape.n), dtype=dtype, device=device) if last else None
@@ -46,9 +49,11 @@ def run_forward(
     if not shape.rows * shape.dim:
         return y, state, saved
     if isinstance(plan, ForwardFew):
-        _run_few(x, shape, plan, y, state, saved, blocks, save)
+        _run_few(x, in_one_row(shape), plan, y, state, saved, save)
     elif isinstance(plan, ForwardLanes):
-        _run_lanes(x, shape, plan, y, state, saved, blocks, save)
+        if state is not None and x.cu_seqlens is not None:
+            keep_empty(state, x.initial_state)
+        _run_lanes(x, in_one_row(shape), plan, y, state, saved, save)
     else:
         _run_tiles(x, shape, plan, y, state, saved, blocks, save)
     return y, state, saved
@@ -115,15 +120,16 @@ def _run_lanes(
     y: Tensor,
     state: Tensor | None,
     saved: Tensor | None,
-    blocks: int,
     save: int,
 ) -> None:
     # Here, since older Triton has no Gluon.
     from ssm_triton._lanes_forward import forward_lanes
 
     split = plan.segments > 1
-    tensors = [x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state]
+    packed = resets_of(x)
+    tensors = [x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, *pointers(packed)]
     tensors += [*segment_ends(x, shape, plan.segments), y, state, saved]
+    blocks = blocks_of(shape, save, False)[0] if save else 0
     for local in (True, False) if split else (False,):
         tile = plan.first or plan if local else plan
         tiles, tiles_per_cell = _tiling(shape, tile.DT)
@@ -135,7 +141,8 @@ def _run_lanes(
             N=tile.N, K=tile.K, R=tile.R, W=tile.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
             HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None,
             SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None, SPLIT=split, LOCAL=local,
-            LAST=state is not None, SAVE=save, num_warps=tile.W, enable_fp_fusion=FUSED,
+            LAST=state is not None, SAVE=save, RESET=packed is not None, PACKED=x.cu_seqlens is not None,
+            num_warps=tile.W, enable_fp_fusion=FUSED,
         )  # fmt: skip
 
 
@@ -146,17 +153,19 @@ def _run_few(
     y: Tensor,
     state: Tensor | None,
     saved: Tensor | None,
-    blocks: int,
     save: int,
 ) -> None:
     # Here, since older Triton has no Gluon.
     from ssm_triton._few_forward import forward_few
 
     tiles, tiles_per_cell = _tiling(shape, plan.DT)
+    words = pointers(resets_of(x))[0]
+    blocks = blocks_of(shape, save, False)[0] if save else 0
     forward_few[(tiles * shape.rows,)](
-        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, y, state, saved,
+        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, words, y, state, saved,
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell, shape.cell,
         blocks, *_steps(x, y), K=plan.K, W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,
         HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None,
-        LAST=state is not None, SAVE=save, COPY=can_be_copied(x), num_warps=plan.W, enable_fp_fusion=FUSED,
+        LAST=state is not None, SAVE=save, COPY=can_be_copied(x), RESET=words is not None,
+        num_warps=plan.W, maxnreg=plan.registers if words is not None else None, enable_fp_fusion=FUSED,
     )  # fmt: skip

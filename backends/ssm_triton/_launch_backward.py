@@ -24,6 +24,7 @@ from ssm_triton._lanes import lanes_fit, triton_version
 from ssm_triton._lanes_plan import LanesPlan, lanes_plan
 from ssm_triton._messages import messages
 from ssm_triton._plan import BackwardPlan, Shape
+from ssm_triton._resets import Resets, in_one_row, keep_empty, pointers, resets_of
 
 UNFUSED_FROM = (3, 9)
 """The version of Triton from which this pass of a real scan in float64 has no multiply-adds."""
@@ -49,17 +50,22 @@ def run_backward(
     shape = x.shape
     if plan is None:
         fit = lanes_fit(x)
-        plan = lanes_plan(shape) if fit else _plan.backward_plan(shape, x.A.is_complex())
+        plan = lanes_plan(in_one_row(shape)) if fit else _plan.backward_plan(shape, x.A.is_complex())
+    if isinstance(plan, LanesPlan):
+        shape = in_one_row(shape)
     tiles_per_cell = -(-shape.cell // plan.DT)
     cells = shape.dim // max(shape.cell, 1)
     tiles = tiles_per_cell * cells
     out = Gradients.empty(x, shape, plan, -(-tiles_per_cell // plan.each) * cells)
     if out.count * shape.rows * plan.segments:
         if isinstance(plan, LanesPlan):
+            packed = resets_of(x)
             ends = segment_ends(x, shape, plan.segments, plan.chained)
+            if x.cu_seqlens is not None and x.initial_state is not None:
+                keep_empty(out.whole["initial_state"], dlast)
             if plan.segments > 1 and not plan.chained:
-                _run_messages_lanes(x, shape, dy, ends, plan)
-            _run_lanes(x, shape, plan, out, saved, ends, dy, dlast, (tiles, tiles_per_cell))
+                _run_messages_lanes(x, shape, dy, dlast, packed, ends, plan)
+            _run_lanes(x, shape, plan, out, saved, packed, ends, dy, dlast, (tiles, tiles_per_cell))
         else:
             ends = segment_ends(x, shape, plan.segments)
             if plan.segments > 1:
@@ -122,6 +128,7 @@ def _run_lanes(
     plan: LanesPlan,
     out: Gradients,
     saved: Tensor,
+    packed: Resets | None,
     ends: list[Tensor],
     dy: Tensor,
     dlast: Tensor | None,
@@ -136,19 +143,29 @@ def _run_lanes(
     if plan.each > 1 or plan.chained:
         turns = torch.zeros(1 + 2 * programs, dtype=torch.int32, device=x.u.device)
     backward_lanes[(programs,)](
-        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, saved, *ends, dy, dlast, *_results(out), turns,
+        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, *pointers(packed), saved, *ends,
+        dy, dlast, *_results(out), turns,
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, plan.each, shape.batch, tiles_per_cell,
         shape.cell, plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0],
-        *_steps(x, out, dy, dlast),
+        *_steps(x, out, dy, dlast), *strides(x.initial_state, 3),
         N=plan.N, R=plan.R, W=plan.W, SAVE=plan.save, TURNS=plan.each > 1,
         TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
         HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         INITIAL=x.initial_state is not None, SPLIT=plan.segments > 1, CHAINED=plan.chained,
-        LAST=dlast is not None, num_warps=plan.W, maxnreg=plan.registers, enable_fp_fusion=FUSED,
+        LAST=dlast is not None, RESET=packed is not None, PACKED=x.cu_seqlens is not None,
+        num_warps=plan.W, maxnreg=plan.registers, enable_fp_fusion=FUSED,
     )  # fmt: skip
 
 
-def _run_messages_lanes(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan: LanesPlan) -> None:
+def _run_messages_lanes(
+    x: Inputs,
+    shape: Shape,
+    dy: Tensor,
+    dlast: Tensor | None,
+    packed: Resets | None,
+    ends: list[Tensor],
+    plan: LanesPlan,
+) -> None:
     # Here, since older Triton has no Gluon.
     from ssm_triton._lanes_messages import messages_lanes
 
@@ -157,12 +174,13 @@ def _run_messages_lanes(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor],
     tiles_per_cell = -(-shape.cell // DT)
     tiles = tiles_per_cell * (shape.dim // shape.cell)
     messages_lanes[(tiles * shape.rows * (plan.segments - 1),)](
-        x.delta, x.A, x.C, x.z, x.delta_bias, dy, *ends,
+        x.delta, x.A, x.C, x.z, x.delta_bias, *pointers(packed), dy, dlast, *ends,
         shape.length, shape.dim, shape.n, per_group(shape)[1], tiles, shape.batch, tiles_per_cell, shape.cell,
         plan.segments, plan.segment,
-        *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3),
+        *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(dlast, 3),
         N=plan.N, W=W, TIME=x.delta.stride(2) == 1, TIME_C=x.C.stride(3) == 1,
         HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
+        RESET=packed is not None, PACKED=x.cu_seqlens is not None, LAST=dlast is not None,
         num_warps=W, enable_fp_fusion=FUSED,
     )  # fmt: skip
 

@@ -22,7 +22,8 @@ import torch
 import ssm_triton
 
 KERNELS = ("_lanes_forward", "_few_forward", "_lanes_messages", "_lanes_backward")
-NEEDED = ("_math", "_lanes_layouts", "_lanes_pairs", "_forward_layouts", "_few_layouts", *KERNELS)
+LAYOUTS = ("_lanes_layouts", "_lanes_pairs", "_forward_layouts", "_few_layouts")
+NEEDED = ("_math", *LAYOUTS, "_lanes_resets", *KERNELS)
 
 
 class Kind:
@@ -108,6 +109,7 @@ def _add_operators() -> None:
         "mod",
         "and_",
         "or_",
+        "rshift",
         "eq",
         "ne",
         "lt",
@@ -258,6 +260,11 @@ def exchanged(a: Tensor, b: Tensor, bit: int, _: int) -> Tensor:
     return Tensor(np.where(late, b.x, a.x) + np.where(late, a.x, b.x)[rank ^ bit])
 
 
+def stepped(a: Tensor, h: Tensor, x: Tensor, word: Tensor, step: int) -> Tensor:
+    """See `_few_forward`."""
+    return x if word.x >> step & 1 else fma(a, h, x)
+
+
 def handed_on(turn: Pointer, given: Any) -> None:
     """See `_lanes_layouts`."""
     turn.flat[turn.at] = value(given)
@@ -353,6 +360,8 @@ def _load(name: str) -> None:
     sys.modules[spec.name] = module
     module.range = steps
     spec.loader.exec_module(module)
+    if name == "_few_forward":
+        module.stepped = stepped
     if name == "_lanes_layouts":
         module.exchanged, module.handed_on = exchanged, handed_on
         module.awaited = lambda turn: Tensor(turn.flat[turn.at])

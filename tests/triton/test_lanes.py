@@ -36,17 +36,23 @@ from ssm_triton._lanes_messages import messages_lanes
 
 floats = "A D bias initial last saved decay local message messages dlast dB dC dA dD dbias dinitial".split()
 streams = "u delta B C z y dy du ddelta dz".split()
-kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams} | {"turns": "*i32"}
+integers = "turns words row_of".split()
+kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams}
+kinds |= {name: "*i32" for name in integers}
 flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT CHAINED LAST TURNS".split()
 fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=False, COPY=False)
-wide = dict(N=64, SAVE=64)
+fixed |= dict(RESET=False, PACKED=False)
+wide, packed = dict(N=64, SAVE=64), dict(RESET=True, PACKED=True)
 kernels = [(backward_lanes, {}), (backward_lanes, dict(R=2)),
            (backward_lanes, wide | dict(R=2, CHAINED=False)), (messages_lanes, wide),
            (forward_lanes, {}), (forward_lanes, dict(K=2, LOCAL=True)),
            (forward_lanes, wide | dict(R=2, W=8)), (forward_few, dict(K=2)),
            (forward_few, dict(K=4, W=1, HAS_D=False, HAS_Z=False)),
-           (forward_few, dict(K=2, COPY=True)), (forward_few, dict(K=4, W=2, COPY=True))]
-fewer = [kernels[k] for k in (0, 2, 3, 5, 6, 8, 10)]
+           (forward_few, dict(K=2, COPY=True)), (forward_few, dict(K=4, W=2, COPY=True)),
+           (backward_lanes, packed | dict(R=2, W=2)), (messages_lanes, packed | dict(W=2)),
+           (forward_lanes, packed | wide | dict(R=2, W=8)), (forward_lanes, packed | dict(K=2, LOCAL=True)),
+           (forward_few, dict(K=2, COPY=True, RESET=True))]
+fewer = [kernels[k] for k in (0, 2, 3, 5, 6, 8, 10, 11, 13)]
 for capability in map(int, sys.argv[1:]):
     for kernel, other in kernels if capability >= 90 else fewer:
         names = kernel.arg_names
@@ -66,7 +72,7 @@ for capability in map(int, sys.argv[1:]):
 @pytest.mark.skipif(OLD, reason="this Triton has no Gluon that names these layouts")
 def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     built = printed(COMPILE, tmp_path, "80", "90")
-    assert len(built) == 7 + 11
+    assert len(built) == 9 + 16
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
 
 
