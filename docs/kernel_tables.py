@@ -41,6 +41,35 @@ def beside(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def packed(data: dict[str, Any]) -> str:
+    """Shapes down: packed sequences on a GPU, and how many times as long as one in each row they take."""
+    lines = [
+        "| b, d, l, n | packed by | forward ms | times as long | in plain kernels | both ms | times as long "
+        "| in plain kernels |",
+        "|---|---|" + "--:|" * 6,
+    ]
+    for row in data["rows"]:
+        cells = [", ".join(map(str, row["shape"])), row["by"]]
+        for what in ("forward", "both"):
+            cells += [f"{row['milliseconds'][what]:.3f}", f"{row['times_as_long'][what]:.2f}"]
+            cells += [f"{row['plain_times_as_long'][what]:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    measured = f"{data['device']}; {versions}. `{data['command']}` at {data['commit'][:7]}."
+    return "\n".join([*lines, "", measured])
+
+
+def packed_in_short(data: dict[str, Any]) -> str:
+    """The same in one sentence."""
+    ratios = {what: [row["times_as_long"][what] for row in data["rows"]] for what in ("forward", "both")}
+    said = (
+        f"{name} {min(ratios[what]):.2f} to {max(ratios[what]):.2f}"
+        for what, name in (("forward", "forward"), ("both", "forward and backward"))
+    )
+    shapes = len({tuple(row["shape"]) for row in data["rows"]})
+    return f"{', '.join(said)} times as long, over {shapes} shapes. {data['device']}."
+
+
 def dual(data: dict[str, Any]) -> str:
     """Calls of SSD down: times on a GPU beside a peer's kernels and PyTorch's operations, and peak memory."""
     lines = [

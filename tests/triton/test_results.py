@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "backends" / "ssm_triton"
 RESULTS = ROOT / "docs" / "results" / "triton-h200.json"
+PACKED = RESULTS.with_name("triton-packed-h200.json")
 APART = {"convolution": "triton-convolution-h200.json", "dual": "triton-ssd-h200.json"}
 """Parts of the names of what is measured by itself, and its results."""
 SHARED = {"convolution": ("inputs", "math", "plan", "slots"), "dual": ("inputs", "math", "plan")}
@@ -26,10 +27,11 @@ def digest(paths: Iterable[Path]) -> str:
     return sha.hexdigest()
 
 
-def test_the_measured_kernels_are_these() -> None:
+@pytest.mark.parametrize("results", [RESULTS, PACKED], ids=lambda path: path.stem)
+def test_the_measured_kernels_are_these(results: Path) -> None:
     private = set(SOURCES.glob("_*.py")) - {SOURCES / "__init__.py"}
     found = digest(path for path in private if not any(other in path.name for other in APART))
-    assert json.loads(RESULTS.read_text())["kernel_sources_sha256"] == found
+    assert json.loads(results.read_text())["kernel_sources_sha256"] == found
 
 
 @pytest.mark.parametrize(("part", "file"), APART.items())
