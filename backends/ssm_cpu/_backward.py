@@ -14,6 +14,7 @@ from __future__ import annotations
 from ssm_cpu import _call as names
 from ssm_cpu import _rooms as places
 from ssm_cpu._blocks import (
+    Part,
     Task,
     fetch_states,
     is_fresh,
@@ -39,8 +40,20 @@ def backward(f: Function, table: Int, scratch: Int) -> None:
     call = Call(f, table, scratch)
     task = Variable(f, f.take(table + 8 * names.COUNTER))
     with f.while_(lambda: task.integer < call.number(names.TASKS)):
-        f.call("scan_back", _scan_back, *Task.numbered(call, task.integer).integers)
+        f.call("scans_back", _scans_back, table, scratch, task.integer)
         task.set(f.take(table + 8 * names.COUNTER))
+
+
+def _scans_back(f: Function, *integers: Int) -> None:
+    """Some rows of one chunk, one after another, and the sums over all of them."""
+    part = Part.numbered(f, *integers)
+    with f.loop(part.first.blocks) as i:
+        settle(part.first, i)
+        _clear(part.first, i)
+    with part.rows() as row:
+        f.call("scan_back", _scan_back, *Task.at_row(part.call, row, part.chunk).integers)
+    with f.loop(part.first.blocks) as i:
+        _put_sums(part.first, i, part.number)
 
 
 def _scan_back(f: Function, *integers: Int) -> None:
@@ -48,9 +61,7 @@ def _scan_back(f: Function, *integers: Int) -> None:
     task = Task.of(f, *integers)
     call = task.call
     with f.loop(task.blocks) as i:
-        settle(task, i)
         fetch_states(task, i, places.CARRY, names.LAST)
-        _clear(task, i)
     time = Variable(f, task.stop)
     with f.while_(lambda: task.start < time.integer):
         end = time.integer
@@ -58,23 +69,23 @@ def _scan_back(f: Function, *integers: Int) -> None:
         load_matrices(task, t, end - t)
         fresh = f.pick(is_fresh(task, t), 0, -1)
         for place, constant in _MATRIX_SUMS:
-            with f.when(call.number(constant).equals(0)), f.loop(call.number(names.N) * STEPS) as k:
-                f.store(call.room(place) + k * state_bytes(f), f.zeros(f.program.parts))
+            with f.when(call.number(constant).equals(0)):
+                _clear_tile(task, place, end - t)
         with f.loop(task.blocks) as i:
             f.call("tile_back", _tile_back, *task.integers, i, t, end - t, fresh)
         for (place, constant), array in zip(_MATRIX_SUMS, (names.DB, names.DC), strict=True):
             with f.when(call.number(constant).equals(0)):
                 _put_slice(task, place, array, t, end - t)
         time.set(t)
-    with f.loop(task.blocks) as i:
-        _put_sums(task, i)
+    with f.when(call.given(names.DINITIAL)), f.loop(task.blocks) as i:
+        put_states(task, i, places.CARRY, names.DINITIAL, task.row)
 
 
 _MATRIX_SUMS = ((places.SUM_B, names.B_CONSTANT), (places.SUM_C, names.C_CONSTANT))
 
 
 def _clear(task: Task, i: Int) -> None:
-    """Zero what is summed over all of a row's time."""
+    """Zero what is summed over all time."""
     f, call = task.f, task.call
     for which in (0, 1):
         f.store(_head_sum(task, i, which), f.zeros())
@@ -86,22 +97,27 @@ def _clear(task: Task, i: Int) -> None:
                 f.store(task.states(place, i) + here, f.zeros(f.program.parts))
 
 
+def _clear_tile(task: Task, place: int, steps: Int) -> None:
+    """Zero what is summed over channels, of each mode and step of a tile, to a whole vector of steps."""
+    f, call = task.f, task.call
+    with f.loop(call.number(names.N)) as j, f.loop((steps + (LANES - 1)) // LANES * LANES) as s:
+        f.store(call.room(place) + (j * STEPS + s) * state_bytes(f), f.zeros(f.program.parts))
+
+
 def _head_sum(task: Task, i: Int, which: int) -> Int:
     """Where the gradient of block i's delta_bias (0) or D (1) is summed."""
     return task.call.room(places.SUM_HEAD) + (i * 2 + which) * task.f.program.vector
 
 
-def _put_sums(task: Task, i: Int) -> None:
-    """A row's gradients of what has no time: each row has its own, which `_reduce` adds."""
+def _put_sums(task: Task, i: Int, part: Int) -> None:
+    """The gradients of what has no time: each part of the rows has its own, which `_reduce` adds."""
     f, call = task.f, task.call
-    put_states(task, i, places.SUM_A, names.DA)
+    put_states(task, i, places.SUM_A, names.DA, part)
     for (place, constant), array in zip(_MATRIX_SUMS, (names.DB, names.DC), strict=True):
         with f.when(call.flag(constant)):
-            put_states(task, i, place, array)
-    with f.when(call.given(names.DINITIAL)):
-        put_states(task, i, places.CARRY, names.DINITIAL)
+            put_states(task, i, place, array, part)
     for which, array in enumerate((names.DBIAS, names.DD)):
-        target = call.at(array, task.row, task.channel(i))
+        target = call.at(array, part, task.channel(i))
         scatter(
             f, _head_sum(task, i, which), target, call.stride(array, 1), call.code(array), task.count(i), 1
         )

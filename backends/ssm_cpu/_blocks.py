@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ssm_cpu import _call as names
@@ -16,7 +17,7 @@ from ssm_cpu._values import LANES, Bit, Int
 
 @dataclass(frozen=True)
 class Task:
-    """One row of one chunk, as a kernel under construction sees it.
+    """One row of one chunk, as a kernel under construction sees it; a thread takes a few of them, a `Part`.
 
     Attributes
     ----------
@@ -39,12 +40,9 @@ class Task:
         return cls(Call(f, table, scratch), row, span, chunk)
 
     @classmethod
-    def numbered(cls, call: Call, task: Int) -> Task:
-        """The task of that number."""
-        rows = call.number(names.ROWS)
-        row = task % rows
-        span = call.number(names.ROW_TABLE) + row * (8 * names.ROW_WORDS)
-        return cls(call, row, span, call.number(names.CHUNK_TABLE) + task // rows * (8 * names.CHUNK_WORDS))
+    def at_row(cls, call: Call, row: Int, chunk: Int) -> Task:
+        """That row of the chunk whose entry lies there."""
+        return cls(call, row, call.number(names.ROW_TABLE) + row * (8 * names.ROW_WORDS), chunk)
 
     @property
     def integers(self) -> tuple[Int, ...]:
@@ -104,6 +102,43 @@ class Task:
     def head(self, i: Int, which: int) -> Int:
         """Lanes of block i's delta_bias (0) or D (1)."""
         return self.call.room(places.HEAD) + (i * 2 + which) * self.f.program.vector
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of one chunk, one after another.
+
+    Attributes
+    ----------
+    call
+        The call.
+    number
+        Which part of all rows it is.
+    chunk
+        Where its entry in the table of chunks lies.
+    """
+
+    call: Call
+    number: Int
+    chunk: Int
+
+    @classmethod
+    def numbered(cls, f: Function, table: Int, scratch: Int, number: Int) -> Part:
+        """The one of that number, of all parts of all chunks."""
+        call = Call(f, table, scratch)
+        parts = call.number(names.PARTS)
+        chunk = call.number(names.CHUNK_TABLE) + number // parts * (8 * names.CHUNK_WORDS)
+        return cls(call, number % parts, chunk)
+
+    @property
+    def first(self) -> Task:
+        """Its first row."""
+        return Task.at_row(self.call, self.number * self.call.number(names.TOGETHER), self.chunk)
+
+    def rows(self) -> AbstractContextManager[Int]:
+        """A loop over its rows, by number."""
+        f, call, first = self.call.f, self.call, self.first.row
+        return f.loop(f.least(first + call.number(names.TOGETHER), call.number(names.ROWS)), first)
 
 
 def state_bytes(f: Function) -> int:
@@ -177,11 +212,11 @@ def fetch_states(task: Task, i: Int, place: int, array: int) -> None:
     task.f.call(f"fetch_states_{array}", body, *task.integers, i)
 
 
-def put_states(task: Task, i: Int, place: int, array: int) -> None:
-    """Block i's states to an array (r, d, n)."""
+def put_states(task: Task, i: Int, place: int, array: int, row: Int) -> None:
+    """Block i's states to that row of an array (r, d, n)."""
     f, call = task.f, task.call
     with f.loop(call.number(names.N)) as j:
-        target = call.at(array, task.row, task.channel(i), j)
+        target = call.at(array, row, task.channel(i), j)
         here = task.states(place, i) + j * state_bytes(f)
         scatter(f, here, target, call.stride(array, 1), call.code(array), task.count(i), f.program.parts)
 

@@ -1,5 +1,7 @@
 """The forward kernel: a thread takes some channels of a row, and walks through time in tiles of 64 steps.
 
+Short rows it takes one after another.
+
 In a tile one mode of sixteen channels after the other is scanned, its state in registers; the outputs
 of all modes are added up in the tile.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 from ssm_cpu import _call as names
 from ssm_cpu import _rooms as places
 from ssm_cpu._blocks import (
+    Part,
     Task,
     fetch_states,
     is_fresh,
@@ -35,15 +38,23 @@ def forward(f: Function, table: Int, scratch: Int) -> None:
     call = Call(f, table, scratch)
     task = Variable(f, f.take(table + 8 * names.COUNTER))
     with f.while_(lambda: task.integer < call.number(names.TASKS)):
-        f.call("scan", _scan, *Task.numbered(call, task.integer).integers)
+        f.call("scans", _scans, table, scratch, task.integer)
         task.set(f.take(table + 8 * names.COUNTER))
+
+
+def _scans(f: Function, *integers: Int) -> None:
+    """Some rows of one chunk, one after another."""
+    part = Part.numbered(f, *integers)
+    with f.loop(part.first.blocks) as i:
+        settle(part.first, i)
+    with part.rows() as row:
+        f.call("scan", _scan, *Task.at_row(part.call, row, part.chunk).integers)
 
 
 def _scan(f: Function, *integers: Int) -> None:
     """One row of one chunk, from its first step to its last."""
     task = Task.of(f, *integers)
     with f.loop(task.blocks) as i:
-        settle(task, i)
         fetch_states(task, i, places.STATE, names.INITIAL)
     time = Variable(f, task.start)
     with f.while_(lambda: time.integer < task.stop):
@@ -56,7 +67,7 @@ def _scan(f: Function, *integers: Int) -> None:
             f.call("tile", _tile, *task.integers, i, t, end - t, fresh)
         time.set(end)
     with f.when(task.call.given(names.LAST)), f.loop(task.blocks) as i:
-        put_states(task, i, places.STATE, names.LAST)
+        put_states(task, i, places.STATE, names.LAST, task.row)
 
 
 def _tile(f: Function, *integers: Int) -> None:

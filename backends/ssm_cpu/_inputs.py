@@ -113,6 +113,17 @@ class Inputs:
         return _plan.chunk_table(d, self.groups, _plan.channels_in_chunk(self.row_count, d))
 
     @lazy
+    def together(self) -> int:
+        """Rows that one task takes."""
+        b, _, l, _ = self.sizes
+        return _plan.rows_together(len(self.rows), b * l, len(self.chunks))
+
+    @lazy
+    def parts_of_rows(self) -> int:
+        """Tasks of one chunk."""
+        return -(-len(self.rows) // self.together)
+
+    @lazy
     def saved_shape(self) -> tuple[int, ...]:
         """Shape of what the forward pass saves, in real numbers: (slots, lanes).
 

@@ -94,8 +94,10 @@ def table_of(x: Inputs) -> Table:
     )
     table.numbers(
         {
-            _call.TASKS: len(x.rows) * len(x.chunks),
+            _call.TASKS: x.parts_of_rows * len(x.chunks),
             _call.ROWS: len(x.rows),
+            _call.TOGETHER: x.together,
+            _call.PARTS: x.parts_of_rows,
             _call.N: x.sizes[3],
             _call.BLOCKS: _plan.blocks_of(x.chunks),
             _call.SOFTPLUS: x.softplus,
@@ -157,7 +159,7 @@ def run_backward(x: Inputs, saved: Any, dy: Any, dlast: Any) -> dict[str, Any]:
     Name of an input → its gradient, of its shape and dtype, for all that were given.
     """
     b, d, l, n = x.sizes
-    rows, chunks = len(x.rows), len(x.chunks)
+    rows, chunks = x.parts_of_rows, len(x.chunks)
     empty, empty_like = x.library.empty, x.library.empty_like
     streams = {
         name: empty_like(getattr(x, name)) for name in ("u", "delta", "z") if getattr(x, name) is not None
@@ -220,7 +222,7 @@ def _jobs(x: Inputs, name: str, slices: Any, target: Any) -> NDArray[np.int64]:
     size = target.itemsize // parts
     step = x.width if doubled or name in ("D", "delta_bias") else x.width * x.parts
     if slices.ndim < 4:
-        whole = [(source, len(x.rows), between[0], place, int(np.prod(target.shape)) * parts)]
+        whole = [(source, x.parts_of_rows, between[0], place, int(np.prod(target.shape)) * parts)]
     else:
         b, _, l, n = x.sizes
         group = _call.GROUP_B if name == "B" else _call.GROUP_C

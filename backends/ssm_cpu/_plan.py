@@ -56,6 +56,22 @@ def channels_in_chunk(rows: int, d: int) -> int:
     return 64 if rows * d >= 64 * 64 else 32
 
 
+def rows_together(rows: int, steps: int, chunks: int) -> int:
+    """Rows that one task takes through time, one after another.
+
+    As many as have a tile of steps in all, which share what a task begins and ends with; but no fewer than
+    64 tasks are left for it.
+
+    Parameters
+    ----------
+    rows, steps
+        Of the call, in all.
+    chunks
+        Of channels.
+    """
+    return max(1, min(STEPS * rows // max(steps, 1), rows * chunks // 64))
+
+
 @lru_cache(maxsize=64)
 def batch_rows(b: int, l: int) -> Table:
     """The rows of a batch: (b, 4), as `_call` names it."""

@@ -9,6 +9,7 @@ import pytest
 
 from ssm_backends import ArgumentError, DeviceError
 from ssm_cpu import selective_scan
+from ssm_cpu._plan import rows_together
 
 from .problems import judge, problem
 
@@ -57,6 +58,43 @@ def test_resets_on_and_off_the_edges_of_tiles() -> None:
 def test_packed_sequences_with_an_empty_one(complex_: bool) -> None:
     offsets = np.array([0, 4, 4, 9, 80], dtype=np.int32)
     judge(problem(b=1, l=80, rows=4, complex_=complex_) | {"cu_seqlens": offsets})
+
+
+SHORT: dict[str, dict[str, Any]] = {
+    "variable": {},
+    "constant B and C, complex": {"groups": (0, 0), "complex_": True},
+    "groups": {"groups": (2, 4), "n": 5},
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_rows_that_a_task_takes_together(name: str) -> None:
+    assert rows_together(200, 600, 1) == 3
+    judge(problem(**{"b": 200, "d": 40, "l": 3, "n": 2} | SHORT[name]))
+
+
+def test_short_packed_sequences_that_a_task_takes_together() -> None:
+    lengths = np.arange(200) % 5
+    assert rows_together(200, int(lengths.sum()), 1) == 3
+    offsets = np.cumsum([0, *lengths]).astype(np.int32)
+    judge(problem(b=1, d=20, l=400, n=2, rows=200) | {"cu_seqlens": offsets})
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "chunks", "expected"),
+    [
+        (8, 8 * 64, 32, 1),
+        (1024, 1024, 8, 64),
+        (1024, 4096, 8, 16),
+        (64, 64, 1, 1),
+        (1, 0, 1, 1),
+        (640, 0, 2, 20),
+    ],
+)
+def test_a_task_takes_as_many_rows_as_have_a_tile_of_steps(
+    rows: int, steps: int, chunks: int, expected: int
+) -> None:
+    assert rows_together(rows, steps, chunks) == expected
 
 
 def test_a_reset_hides_a_decay_that_overflows() -> None:
