@@ -200,7 +200,8 @@ def _power_of_two(size: Float) -> Float:
 
 def _approximate_inverse(W: Float, scales: _Scales) -> Float:
     """Return W⁻¹ as LAPACK gives it, with exact zeros where no power of W reaches; refuse a singular W."""
-    message = "`A` must leave I - alpha delta A nonsingular; at system {} it is singular to working precision"
+    rule = "`delta` must leave I - alpha delta A nonsingular"
+    message = rule + "; at system {} it is singular to working precision"
     reach, even = reachable(W), scales.rows * W * scales.columns
     with np.errstate(all="ignore"):
         try:

@@ -62,6 +62,24 @@ def silu(x: Tensor) -> Tensor:
     return x * sigmoid(x)
 
 
+def exponentiated(x: Tensor) -> Tensor:
+    """exp(x), in place. For complex x = p + iq on a CPU: exp(p) (cos q + i sin q), by vectors of real parts.
+
+    PyTorch takes complex ones there one after another, in seven times the time. It is asked for those that
+    would not be finite: infinity times zero is no number.
+    """
+    if not x.is_complex() or x.is_cuda:
+        return x.exp_()
+    size = torch.exp(x.real)
+    real, imag = torch.cos(x.imag).mul_(size), torch.sin(x.imag).mul_(size)
+    if not (real.sum() + imag.sum()).isfinite():
+        lost = ~(real.isfinite() & imag.isfinite())
+        exact = torch.exp(x[lost])
+        real[lost], imag[lost] = exact.real, exact.imag
+    x.real, x.imag = real, imag
+    return x
+
+
 def expm1(x: Tensor) -> Tensor:
     """exp(x) − 1. For complex x = p + iq: expm1(p) cos q − 2 sin²(q/2) + i exp(p) sin q."""
     if not x.is_complex():

@@ -52,10 +52,16 @@ def test_a_mode_at_zero_has_its_limits() -> None:
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 @pytest.mark.parametrize("diagonal", [False, True])
-def test_a_singular_implicit_step_is_an_error_that_names_a(alpha: float, diagonal: bool) -> None:
+def test_a_singular_implicit_step_is_an_error_that_names_its_size(alpha: float, diagonal: bool) -> None:
     A = np.array([1.0, 1.0 / alpha]) if diagonal else np.array([[1.0, 0.3], [0.0, 1.0 / alpha]])
-    with pytest.raises(DomainError, match="`A` must leave I - alpha delta A nonsingular"):
+    with pytest.raises(DomainError, match="`delta` must leave I - alpha delta A nonsingular"):
         ssm_spec.discretize_bilinear(A, np.ones((2, 1)), 1.0, alpha, diagonal=diagonal)
+
+
+def test_a_singular_step_of_a_kernel_names_an_argument_of_it() -> None:
+    poles, ones = np.array([[1.0, 3.0]]), np.ones((1, 2))
+    with pytest.raises(DomainError, match="`delta` must leave"):
+        ssm_spec.s4_kernel(np.array([2.0]), poles, 0 * ones, 0 * ones, ones, ones, 3)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e20])

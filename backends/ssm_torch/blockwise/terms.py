@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssm_torch.blockwise.problem import Problem
 from ssm_torch.blockwise.recurrence import Products, Resets, in_lanes
-from ssm_torch.functions import held_values, softplus
+from ssm_torch.functions import exponentiated, held_values, softplus
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Terms:
 
     def decay(self, room: Tensor) -> Tensor:
         """a_t = exp(Δ_t A) into a room (t, b, g, n, p); 0 at a reset."""
-        a = torch.mul(self.step, self.modes, out=room).exp_()
+        a = exponentiated(torch.mul(self.step, self.modes, out=room))
         return a if self.resets is None else a.masked_fill_(self.resets.mask, 0)
 
     def drive(self, room: Tensor) -> Tensor:
