@@ -7,8 +7,7 @@ from torch import Tensor, einsum
 from ssm_torch.convolution import causal_convolution
 from ssm_torch.functions import compute_dtype, widen
 from ssm_torch.precision import not_cast_down
-from ssm_torch.recurrence import ssm_kernel
-from ssm_torch.rules import discretize_modes
+from ssm_torch.s4d import s4d_kernel
 
 
 @not_cast_down
@@ -51,8 +50,7 @@ def h3(
     keys = causal_convolution(k_, shift) + shift_D[:, None] * k_
     by_head = (b, heads, d // heads, l)
     products = keys.view(by_head).unsqueeze(3) * v_.view(by_head).unsqueeze(2)  # (b, h, i, j, l)
-    a, hold = discretize_modes(A, delta.unsqueeze(-1), discretization)
-    kernel = ssm_kernel(a, (hold * B).unsqueeze(-1), C.unsqueeze(-2), l, diagonal=True)[:, 0, 0]
+    kernel = s4d_kernel(delta, A, B, C, l, discretization=discretization)
     flat = products.transpose(0, 1).flatten(1, 3).transpose(0, 1)  # (b·i·j, h, l)
     run = causal_convolution(flat.contiguous(), kernel)
     if D is not None:

@@ -23,12 +23,12 @@ def vandermonde(weights: Tensor, modes: Tensor, length: int) -> Tensor:
 
     Parameters
     ----------
-    weights : (*b, d, n)
-    modes : (d, n)
+    weights : (*b, *s, n)
+    modes : (*s, n)
 
     Returns
     -------
-    (*b, d, l)
+    (*b, *s, l)
     """
     short = max(1, int(length**0.5))
     low = powers_of_modes(modes, short)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssm_torch.dense import dense_kernel, dense_recurrence
 from ssm_torch.functions import compute_dtype, widen
-from ssm_torch.powers import powers_of_modes
+from ssm_torch.powers import powers_of_modes, vandermonde
 from ssm_torch.precision import not_cast_down
 from ssm_torch.scan import linear_recurrence
 
@@ -91,7 +91,12 @@ def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal
     B_bar, C = B_bar.to(A_bar.dtype), C.to(A_bar.dtype)
     if diagonal:
         pairs = C.unsqueeze(-2) * B_bar.mT.unsqueeze(-3)  # (*s, p, m, n)
-        K = pairs @ powers_of_modes(A_bar, length).unsqueeze(-3)
+        p, m = pairs.shape[-3:-1]
+        # Where there are few, each has its own part of √l powers; else all share a table of l.
+        if (p * m) ** 2 <= length:
+            K = vandermonde(pairs.movedim((-3, -2), (0, 1)), A_bar, length).movedim((0, 1), (-3, -2))
+        else:
+            K = pairs @ powers_of_modes(A_bar, length).unsqueeze(-3)
         return 2 * K.real if K.is_complex() else K
     if length == 0:
         return (C @ A_bar @ B_bar).unsqueeze(-1)[..., :0]
