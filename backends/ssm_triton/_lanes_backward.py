@@ -119,9 +119,9 @@ def gone_back(
 ):  # fmt: skip
     """One tile: its states again, and the adjoint through it; what its steps give goes to shared memory.
 
-    The message from its first step to the step before it, and the gradient of A so far. With CUT a sequence
-    begins in one of its steps or more: with FROM it has a first state of its own, and with TO the one before
-    it a last one.
+    Returns the adjoint that goes back out of its first step, to the step before it, and the gradient of A so
+    far. With CUT a sequence begins in one of its steps or more: with FROM it has a first state of its own,
+    and with TO the one before it a last one.
     """
     h = starts.index(tile).load(S)
     a, past, ss, ws, qs, Bs, Cs, ys, by_C = (), (), (), (), (), (), (), (), ()

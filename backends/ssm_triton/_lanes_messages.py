@@ -36,7 +36,7 @@ def gone_back(
     m, tile, now, word, a2, x_rows, C_rows, row_of, both, dlast, dlast_b, last_at,
     OF: gl.constexpr, SD: gl.constexpr, SN: gl.constexpr, CUT: gl.constexpr, TO: gl.constexpr,
 ):  # fmt: skip
-    """The message from the first step of so many at once to the step before it.
+    """What goes back out of the first of so many steps at once, to the step before it.
 
     With CUT a sequence begins in one of them or more; with TO the one before it has a last state of its own.
     """

@@ -1,4 +1,8 @@
-"""What the kernels in Gluon do where a packed sequence begins."""
+"""What the kernels in Gluon do where a packed sequence begins: a state is replaced before its first step.
+
+Backwards so is the adjoint, after it has gone through that step. Nothing is multiplied by zero, so that no
+NaN and no infinity reaches another sequence.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,10 @@ def begins(word, step):
 
 @gluon.jit
 def restarted(x, cut, row_of, step, states, step_of_row, at, mask, OWN: gl.constexpr):
-    """x, or what a sequence starts from if `cut`: zero, or, with OWN, the state of the sequence of `step`."""
+    """x, or what takes its place if `cut`: zero, or, with OWN, the state that is given for a sequence.
+
+    `step` is one of that sequence: the first one forwards, the last one backwards.
+    """
     if OWN:
         row = gl.load(row_of + step, mask=cut, other=0).to(gl.int64)
         start = gl.load(states + row * step_of_row + at, mask=mask & cut, other=0.0).to(x.dtype)

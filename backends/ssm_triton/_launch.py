@@ -32,7 +32,9 @@ def run_forward(
 
     Returns
     -------
-    y (b, d, l) in u's dtype; last (rows, d, n) and saved (blocks, n, d) in the compute type.
+    y (b, d, l) in u's dtype; last (rows, d, n) and saved (blocks, n, d) in the compute type. The kernels in
+    Gluon save packed sequences as one row, in which a sequence that begins with a block has the state of the
+    one before; the plain ones save them one by one.
     """
     shape, dtype, device = x.shape, x.A.dtype, x.u.device
     along_time = x.u.stride(2) == 1
@@ -159,6 +161,7 @@ def _run_few(
     from ssm_triton._few_forward import forward_few
 
     tiles, tiles_per_cell = _tiling(shape, plan.DT)
+    assert x.cu_seqlens is None or (state is None and x.initial_state is None)
     words = pointers(resets_of(x))[0]
     blocks = blocks_of(shape, save, False)[0] if save else 0
     forward_few[(tiles * shape.rows,)](

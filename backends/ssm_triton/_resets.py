@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ssm_triton._inputs import FUSED, Inputs
+from ssm_triton._inputs import FUSED, Inputs, strides
 from ssm_triton._plan import Shape
 from ssm_triton._tiles import resets
 
@@ -76,24 +76,25 @@ def in_one_row(shape: Shape) -> Shape:
 
 
 def resets_of(x: Inputs) -> Resets | None:
-    """Those of a call of one step or more, if its sequences are packed."""
+    """Those of a call, if its sequences are packed."""
+    if x.seq_idx is None and x.cu_seqlens is None:
+        return None
     b, _, length = x.u.shape
     count = -(-length // WORD)
     programs = b * -(-count // WORDS)
     constants = {"W": WORDS, "num_warps": 4, "enable_fp_fusion": FUSED}
+    words = torch.empty((b, count), dtype=torch.int32, device=x.u.device)
+    row_of = None if x.cu_seqlens is None else torch.empty(length, dtype=torch.int32, device=x.u.device)
+    if not programs:
+        return Resets(words, row_of)
     if x.cu_seqlens is not None:
         rows = len(x.cu_seqlens) - 1
-        words, row_of = (x.cu_seqlens.new_empty(size) for size in ((1, count), length))
         words_of_offsets[(programs,)](
             x.cu_seqlens, words, row_of, length, count, rows, rows.bit_length(), **constants
         )
-        return Resets(words, row_of)
-    if x.seq_idx is not None:
-        words = torch.empty((b, count), dtype=torch.int32, device=x.u.device)
-        if programs:
-            words_of_ids[(programs,)](x.seq_idx, words, length, count, *x.seq_idx.stride(), **constants)
-        return Resets(words, None)
-    return None
+    else:
+        words_of_ids[(programs,)](x.seq_idx, words, length, count, *strides(x.seq_idx, 2), **constants)
+    return Resets(words, row_of)
 
 
 def pointers(packed: Resets | None) -> tuple[Tensor | None, Tensor | None]:

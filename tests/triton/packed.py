@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ssm_triton._inputs import Inputs
@@ -11,15 +13,25 @@ from .problems import problem
 PACKED = ("alone", "seq_idx", "cu_seqlens")
 
 
+FIRST = (1, 2, 5, 25, 31, 32, 59, 64, 95, 101)
+"""Where sequences begin: in a block's first step, in its last and between, beside each other, far apart."""
+
+
 def call(
-    n: int, length: int, plain: bool = False, d: int = 10, packed: str = "alone", device: str = "cpu"
+    n: int,
+    length: int,
+    plain: bool = False,
+    d: int = 10,
+    packed: str = "alone",
+    device: str = "cpu",
+    first: Sequence[int] = FIRST,
 ) -> Inputs:
     """Every feature, or none; several sequences in a row of time, as told by the argument of that name.
 
-    They begin at the first step of a block, at its last one, beside each other and far apart. Of those that
-    `cu_seqlens` tells apart the first, the last and one between have no step.
+    The second row has every other one of them. Of those that `cu_seqlens` tells apart the first and the last
+    have no step, nor one that begins where the last with steps does.
     """
-    first = [t for t in (1, 2, 31, 32, 64, 95, 101) if t < length]
+    first = [t for t in first if t < length]
     offsets = [0, 0, *first, *first[-1:], length, length] if packed == "cu_seqlens" else None
     b, rows = (2, None) if offsets is None else (1, len(offsets) - 1)
     given = problem(device, b=b, d=d, l=length, n=n, groups=(2, 1), plain=plain, rows=rows)
@@ -28,7 +40,7 @@ def call(
         given["cu_seqlens"] = torch.tensor(offsets, dtype=torch.int32, device=device)
     if packed == "seq_idx":
         begins = torch.zeros(b, length, dtype=torch.int64, device=device)
-        begins[0, first] = begins[1, first[1:]] = 1
+        begins[0, first] = begins[1, first[::2]] = 1
         given["seq_idx"] = begins.cumsum(1)
     return Inputs(**given, softplus=softplus)
 

@@ -1,8 +1,8 @@
 """Gluon's language on NumPy: the kernels' arithmetic and addresses, one program after another, on a CPU.
 
 Gluon has no interpreter. What depends on lanes and warps is left out: a layout says nothing here, so that a
-wrong one is not seen, nor a missing barrier. What a kernel reads and writes, and where, is. Shared memory
-holds NaN until it is written.
+wrong one is not seen, nor a missing barrier; and what is written in instructions has a twin here. What a
+kernel reads and writes, and where, is seen. Shared memory holds NaN until it is written.
 """
 
 from __future__ import annotations

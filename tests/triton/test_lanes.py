@@ -51,7 +51,9 @@ kernels = [(backward_lanes, {}), (backward_lanes, dict(R=2)),
            (forward_few, dict(K=2, COPY=True)), (forward_few, dict(K=4, W=2, COPY=True)),
            (backward_lanes, packed | dict(R=2, W=2)), (messages_lanes, packed | dict(W=2)),
            (forward_lanes, packed | wide | dict(R=2, W=8)), (forward_lanes, packed | dict(K=2, LOCAL=True)),
-           (forward_few, dict(K=2, COPY=True, RESET=True))]
+           (forward_few, dict(K=2, COPY=True, RESET=True)),
+           (backward_lanes, dict(R=2, W=2, RESET=True, CHAINED=False)),
+           (messages_lanes, dict(W=2, RESET=True)), (forward_lanes, dict(RESET=True))]
 fewer = [kernels[k] for k in (0, 2, 3, 5, 6, 8, 10, 11, 13)]
 for capability in map(int, sys.argv[1:]):
     for kernel, other in kernels if capability >= 90 else fewer:
@@ -72,7 +74,7 @@ for capability in map(int, sys.argv[1:]):
 @pytest.mark.skipif(OLD, reason="this Triton has no Gluon that names these layouts")
 def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     built = printed(COMPILE, tmp_path, "80", "90")
-    assert len(built) == 9 + 16
+    assert len(built) == 9 + 19
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
 
 

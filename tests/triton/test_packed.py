@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
+from ssm_triton import _lanes, _launch
 from ssm_triton._lanes import lanes_fit
 from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, LanesPlan
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
-from ssm_triton._plan import backward_plan, forward_plan, saved_every
+from ssm_triton._plan import Shape, backward_plan, forward_plan, saved_every
 from ssm_triton._resets import resets_of
 
 from .packed import PACKED, call
@@ -58,6 +61,36 @@ def test_words_of_offsets() -> None:
     # The sequences that have a step: the second, and those from 3, 31, 32 and 65 on.
     lengths = {1: 3, 4: 28, 5: 1, 6: 33, 7: 5}
     assert packed.row_of.tolist() == [row for row, count in lengths.items() for _ in range(count)]
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("initial", [False, True])
+@pytest.mark.parametrize("packed", PACKED)
+def test_the_plan_is_told_of_states_of_each_sequence(
+    monkeypatch: pytest.MonkeyPatch, packed: str, initial: bool, last: bool
+) -> None:
+    x = call(16, 40, packed=packed)
+    x = x if initial else replace(x, initial_state=None)
+    told: list[Any] = []
+
+    def plan(shape: Shape, *given: Any) -> None:
+        told.extend([shape.rows, *given[-2:]])
+
+    monkeypatch.setattr(_launch, "lanes_fit", lambda _: True)
+    monkeypatch.setattr(_launch, "forward_lanes_plan", plan)
+    run_forward(x, last=last, save=0)
+    assert told == [len(x.u), packed != "alone", packed == "cu_seqlens" and (initial or last)]
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_no_step_has_no_sequence(monkeypatch: pytest.MonkeyPatch, packed: str) -> None:
+    monkeypatch.setattr(_lanes, "_machine_fits", lambda _: True)
+    x = call(16, 40, packed=packed)
+    on_a_gpu = [
+        SimpleNamespace(is_cuda=True, device=SimpleNamespace(index=0), shape=(1, 10, l)) for l in (0, 1)
+    ]
+    fits = [lanes_fit(replace(x, u=cast(torch.Tensor, u))) for u in on_a_gpu]
+    assert fits == [packed != "cu_seqlens", True]
 
 
 FORWARD = [

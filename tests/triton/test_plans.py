@@ -162,3 +162,19 @@ def test_few_warps_take_time_in_one_piece(
     for save in (0, 32):
         plan = forward_lanes_plan(Shape(b, d, length, n, 1, 1, b), lean, along_time=True, save=save)
         assert (plan if isinstance(plan, ForwardFew) else None) == expected
+
+
+@pytest.mark.parametrize("save", [0, 32])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5])
+def test_packed_sequences_take_the_kernel_for_few_warps_where_it_is_faster_and_has_what_they_need(
+    rows: int, save: int
+) -> None:
+    """Of 2048 channels: 1, 2, … warps a scheduler."""
+    shape = Shape(rows, 2048, 2048, 16, 1, 1, rows)
+    alone, packed, own = (
+        forward_lanes_plan(shape, True, True, save, *told)
+        for told in [(False, False), (True, False), (True, True)]
+    )
+    assert isinstance(alone, ForwardFew)
+    assert isinstance(packed, ForwardFew) is (rows < 4 or (rows == 4 and not save))
+    assert isinstance(own, ForwardLanes)

@@ -33,6 +33,13 @@ FORWARD: list[tuple[Any, int, int]] = [
     (ForwardLanes(16, 4, 1, 2, 2, 64, first=ForwardLanes(16, 2, 1, 4)), 13, 100),
     (ForwardLanes(64, 8, 2, 8), 40, 70),
 ]
+STATES = {
+    "of none": (False, False),
+    "first": (True, False),
+    "last": (False, True),
+    "first and last": (True, True),
+}
+"""Of packed sequences: whether each has a first state of its own, and whether its last one is asked for."""
 
 
 def wide(x: Inputs) -> dict[str, torch.Tensor]:
@@ -91,13 +98,13 @@ PLAIN_SUMS = pytest.mark.skipif(
 )
 
 
-def assert_gradients(x: Inputs, plan: LanesPlan, plain: bool = False) -> None:
-    """Those of the loop, of every input."""
+def assert_gradients(x: Inputs, plan: LanesPlan, ask: bool = True) -> None:
+    """Those of the loop, of every input; `ask`: the last state has a cotangent."""
     dy = torch.randn(x.u.shape, generator=torch.Generator().manual_seed(1))
     save = saved_every(x.A.shape[1])
     inputs = wide(x)
     y, last, saved = loop(inputs, x, save)
-    dlast = None if plain else torch.randn(last.shape, generator=torch.Generator().manual_seed(2))
+    dlast = None if not ask else torch.randn(last.shape, generator=torch.Generator().manual_seed(2))
     outcome = (y * dy.double()).sum() + (0 if dlast is None else (last * dlast.double()).sum())
     expected = dict(zip(inputs, torch.autograd.grad(outcome, list(inputs.values())), strict=True))
     with kernels_on_numpy():
@@ -125,7 +132,62 @@ def assert_gradients(x: Inputs, plan: LanesPlan, plain: bool = False) -> None:
 )
 def test_backward(plan: LanesPlan, n: int, length: int, plain: bool, packed: str) -> None:
     x = call(n, length, plain, packed=packed)
-    assert_gradients(replace(x, B=x.B[:, :1].contiguous()), plan, plain)
+    assert_gradients(replace(x, B=x.B[:, :1].contiguous()), plan, not plain)
+
+
+SEGMENTS = (LanesPlan(16, 2, 2, 64, 32), LanesPlan(16, 2, 2, 64, 32, chained=True))
+
+
+@PLAIN_SUMS
+@pytest.mark.parametrize("states", STATES)
+@pytest.mark.parametrize("first", [(5, 100), (5,), (100,)], ids=str)
+@pytest.mark.parametrize("plan", SEGMENTS, ids=["messages", "chained"])
+def test_segments_of_which_one_block_has_a_beginning(
+    plan: LanesPlan, first: tuple[int, ...], states: str
+) -> None:
+    given, asked = STATES[states]
+    x = call(16, 128, packed="cu_seqlens", first=first)
+    x = x if given else replace(x, initial_state=None)
+    assert_gradients(replace(x, B=x.B[:, :1].contiguous()), plan, asked)
+    with kernels_on_numpy():
+        y, last, _ = run_forward(x, last=asked, save=0, plan=ForwardLanes(16, 8, 1, 2, 2, 64))
+    exact_y, exact_last, _ = loop(wide(x), x, 32)
+    assert_close(y, exact_y)
+    if last is not None:
+        assert_close(last, exact_last)
+
+
+@PLAIN_SUMS
+@pytest.mark.parametrize("packed", PACKED[1:])
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("at", [20, 50, 100])
+@pytest.mark.parametrize("name", ["u", "delta", "dy"])
+def test_a_nan_stays_in_its_sequence(name: str, at: int, chained: bool, packed: str) -> None:
+    """Three sequences in four segments: what reaches the second and the third goes no further."""
+    plan = LanesPlan(16, 2, 4, 32, 32, chained=chained)
+    x = call(16, 128, packed=packed, first=(40, 70))
+    x = replace(x, B=x.B[:, :1].contiguous())
+    ids = x.seq_idx
+    if x.cu_seqlens is not None:
+        ids = (x.cu_seqlens <= torch.arange(128)[:, None]).sum(1)[None]
+    assert ids is not None
+    dy = torch.randn(x.u.shape, generator=torch.Generator().manual_seed(1))
+    streams = {"u": x.u, "delta": x.delta, "dy": dy}
+
+    def passes(given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        y = replace(x, u=given["u"], delta=given["delta"])
+        with kernels_on_numpy():
+            out, _, saved = run_forward(y, last=False, save=32, plan=ForwardLanes(16, 8, 1, 2, 4, 32))
+            assert saved is not None
+            gradients = run_backward(y, saved, given["dy"], None, plan=plan)
+        return [out, *(gradients[key] for key in ("u", "delta", "z", "B", "C"))]
+
+    spoilt = streams[name].clone()
+    spoilt[0, :, at] = torch.nan
+    others = ids[0] != ids[0, at]
+    for before, after in zip(passes(streams), passes(streams | {name: spoilt}), strict=True):
+        assert torch.equal(before[0][..., others], after[0][..., others])
+        assert torch.equal(before[1:], after[1:])
 
 
 @PLAIN_SUMS
