@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import combinations
 
 from ssm_backends import Call, Layout
 from ssm_conformance.checks.accuracy import judge_backward, judge_gradients, judge_outputs
@@ -39,8 +40,8 @@ def layouts_apart(subject: Subject) -> Finding:
 def gradients_apart(subject: Subject) -> Finding:
     """The gradients of some inputs, and those of some outputs' cotangents.
 
-    Of each input alone, of all but it, of the parameters and of what is no parameter; of each cotangent alone
-    and, where there are more than two, of all but it.
+    Of each input alone, of every two, of all but each, of the parameters and of what is no parameter; of each
+    cotangent alone and, where there are more than two, of all but it.
     """
     found = Finding()
     for names, words in some((*_parts(subject.wrt), *_kinds(subject)), "gradient"):
@@ -64,12 +65,14 @@ def _own(subject: Subject) -> Call:
 
 
 def _parts(wrt: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Each input alone, and all but each, with how a message says it."""
+    """Each input alone, all but each, and every two, with how a message says it."""
     for name in wrt:
         yield (name,), f"asked for alone: `{name}`"
         others = tuple(other for other in wrt if other != name)
         if len(others) > 1:
             yield others, f"asked for all but `{name}`"
+    for one, other in combinations(wrt, 2) if len(wrt) > 3 else ():  # of three two are all but one
+        yield (one, other), f"asked for alone: `{one}` and `{other}`"
 
 
 def _kinds(subject: Subject) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -131,6 +131,24 @@ class _InputAlone(Honest):
         return super().vjp(cotangents, wrt, saved, **known)
 
 
+class _TwoInOne(Honest):
+    """Where B and C alone are trained, one buffer serves both."""
+
+    def vjp(
+        self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: Problem | None, **inputs: Any
+    ) -> dict[str, Any]:
+        found = super().vjp(cotangents, wrt, saved, **inputs)
+        return found if set(wrt) != {"B", "C"} else dict.fromkeys(wrt, found["C"])
+
+
+class _DualTwoInOne(Dual):
+    """Where A and dt_bias alone are trained, the bias takes nothing."""
+
+    def vjp(self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: None, **given: Any) -> Any:
+        found = super().vjp(cotangents, wrt, saved, **given)
+        return found if set(wrt) != {"A", "dt_bias"} else found | {"dt_bias": np.zeros_like(found["dt_bias"])}
+
+
 class _StateAlone(Honest):
     """Without a cotangent of y nothing is propagated."""
 
@@ -185,6 +203,14 @@ APART: Final = (
         "frozen-parameters-forget-feedthrough", 17,
         "Where D needs no gradient, the backward pass has no D.",
         "gradient/apart-typical", _InputAlone(),
+    ),
+    _mutant(
+        "two-gradients-in-one-buffer", 17, "Where B and C alone need a gradient, both get that of C.",
+        "gradient/apart-typical", _TwoInOne(),
+    ),
+    _mutant(
+        "ssd-bias-beside-decay-frozen", 17, "Where A and dt_bias alone need a gradient, dt_bias gets 0.",
+        "gradient/apart-typical", _DualTwoInOne(),
     ),
     _mutant(
         "last-state-alone-dropped", 19, "The cotangent of the last state is dropped where it is alone.",
