@@ -23,7 +23,7 @@ import ssm_triton
 
 KERNELS = ("_lanes_forward", "_few_forward", "_lanes_messages", "_lanes_backward")
 LAYOUTS = ("_lanes_layouts", "_lanes_pairs", "_forward_layouts", "_few_layouts")
-NEEDED = ("_math", *LAYOUTS, "_lanes_resets", *KERNELS)
+NEEDED = ("_math", *LAYOUTS, "_lanes_resets", "_lanes_tiles", *KERNELS)
 
 
 class Kind:
