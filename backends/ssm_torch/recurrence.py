@@ -94,6 +94,9 @@ def ssm_kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int, *, diagonal
         p, m = pairs.shape[-3:-1]
         # Where there are few, each has its own part of √l powers; else all share a table of l.
         if (p * m) ** 2 <= length:
+            given = pairs.shape[:-3], A_bar.shape[:-1]
+            systems = torch.broadcast_shapes(*given)  # type: ignore[no-untyped-call]  # PyTorch's
+            pairs = pairs.expand(*systems, *pairs.shape[-3:])
             K = vandermonde(pairs.movedim((-3, -2), (0, 1)), A_bar, length).movedim((0, 1), (-3, -2))
         else:
             K = pairs @ powers_of_modes(A_bar, length).unsqueeze(-3)

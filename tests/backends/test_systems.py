@@ -251,7 +251,7 @@ def test_the_gradient_is_the_slope(torch_run: Caller, op: str, diagonal: bool, i
 
 
 @KINDS
-@pytest.mark.parametrize("length", [0, 1, 5])
+@pytest.mark.parametrize("length", [0, 1, 5, 70])
 def test_a_kernel_has_the_systems_of_its_state_matrix_too(
     run: Caller, diagonal: bool, is_complex: bool, length: int
 ) -> None:
