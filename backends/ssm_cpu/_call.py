@@ -28,10 +28,11 @@ _ARRAYS = 21
 # The numbers of a call, after its arrays.
 (
     COUNTER, TASKS, ROWS, TOGETHER, PARTS, N, BLOCKS, SOFTPLUS, ZOH, B_CONSTANT, C_CONSTANT, ROW_TABLE,
-    CHUNK_TABLE, SAVED, CHANNELS, SHARE_B, SHARE_C, ROOMS,
-) = range(_ARRAYS * WORDS, _ARRAYS * WORDS + 18)  # fmt: skip
-"""A task has TOGETHER rows, one of PARTS parts of them all. SHARE_B and SHARE_C: channels in a group. ROOMS:
-offsets of a thread's rooms follow."""
+    CHUNK_TABLE, SAVED, CHANNELS, SHARE_B, SHARE_C, ARRIVED, SCRATCH, SCRATCH_SIZE, ROOMS,
+) = range(_ARRAYS * WORDS, _ARRAYS * WORDS + 21)  # fmt: skip
+"""A task has TOGETHER rows, one of PARTS parts of them all. SHARE_B and SHARE_C: channels in a group.
+ARRIVED: threads that have begun, each of which takes SCRATCH_SIZE bytes from SCRATCH on. ROOMS: offsets of a
+thread's rooms follow."""
 
 # A row of the two tables.
 BATCH, START, STOP, SLOT, ROW_WORDS = 0, 1, 2, 3, 4

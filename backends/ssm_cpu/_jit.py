@@ -9,19 +9,23 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 import llvmlite
 import llvmlite.binding as llvm
 
-from ssm_cpu._emit import Program
+from ssm_cpu import _call
+from ssm_cpu._emit import Function, Program
+from ssm_cpu._values import Int
 
 CACHE_VARIABLE: Final = "SSM_CPU_CACHE_DIR"
 """Environment variable: the folder for machine code; "" for none."""
 
-Kernel = Callable[[int, int], None]
+KERNEL: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""A kernel: a function of a table's address, which runs without the interpreter's lock."""
+Kernel = Callable[[int], None]
 
 _lock: Final = threading.Lock()
 _kernels: Final[dict[tuple[Callable[..., None], str], Kernel]] = {}
@@ -44,7 +48,7 @@ def compiled(body: Callable[..., None], dtype: str) -> Kernel:
 
     Returns
     -------
-    A function of two addresses, which runs without the interpreter's lock.
+    A function of the address of a call's table, by which each thread that is to help calls it once.
     """
     key = body, dtype
     if key not in _kernels:
@@ -65,7 +69,7 @@ def _loaded(body: Callable[..., None], dtype: str) -> Kernel:
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(engine.get_function_address(name))
+    return KERNEL(engine.get_function_address(name))
 
 
 def machine_code(body: Callable[..., None], dtype: str, *, assembly: bool = False) -> Any:
@@ -73,7 +77,7 @@ def machine_code(body: Callable[..., None], dtype: str, *, assembly: bool = Fals
     double, complex_ = dtype in ("float64", "complex128"), dtype.startswith("complex")
     program = Program(double=double, complex=complex_, halves=converts_halves())
     program.processor = llvm.get_default_triple().partition("-")[0]
-    program.function(f"{body.__name__}_{dtype}", 2, body, public=True)
+    program.function(f"{body.__name__}_{dtype}", 1, partial(_entered, body), public=True)
     machine = _machine()
     module = llvm.parse_assembly(str(program.module))
     module.verify()
@@ -81,6 +85,13 @@ def machine_code(body: Callable[..., None], dtype: str, *, assembly: bool = Fals
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     return machine.emit_assembly(module) if assembly else machine.emit_object(module)
+
+
+def _entered(body: Callable[..., None], f: Function, table: Int) -> None:
+    """What a thread does: take some scratch memory that no other has, and work."""
+    place = f.take(table + 8 * _call.ARRIVED)
+    size, begin = f.word(table, 8 * _call.SCRATCH_SIZE), f.word(table, 8 * _call.SCRATCH)
+    body(f, table, begin + place * size)
 
 
 def _machine() -> Any:

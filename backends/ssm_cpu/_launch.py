@@ -29,6 +29,9 @@ _PIECE: Final = 8192
 """Sums in one piece of work."""
 _WORTH_A_THREAD: Final = 50_000
 """States and steps of work for which it pays to wake a helper, which takes some 20 µs."""
+_WORTH_A_TEAM: Final = 1_000_000
+"""States and steps of work for which it pays to wait for all of PyTorch's threads, some of which may find
+their processors busy."""
 
 
 class Table:
@@ -58,7 +61,7 @@ class Table:
         Parameters
         ----------
         kernel
-            ``kernel(table, scratch)``.
+            ``kernel(table)``.
         offsets
             Of the rooms of a thread's scratch memory, and its size.
         work
@@ -70,8 +73,8 @@ class Table:
         threads = max(1, min(most, work // _WORTH_A_THREAD))
         scratch = self._library.empty((most * offsets[-1] + _LINE,), "uint8")
         begin = -(-self._library.words(scratch)[0] // _LINE) * _LINE
-        call = _plan.address(self._words)
-        share(lambda i: kernel(call, begin + i * offsets[-1]), threads)
+        self.numbers({_call.SCRATCH: begin, _call.SCRATCH_SIZE: offsets[-1]})
+        share(kernel, _plan.address(self._words), threads, at_once=work >= _WORTH_A_TEAM)
 
 
 def table_of(x: Inputs) -> Table:

@@ -8,12 +8,13 @@ interpreter that shuts down cannot dead-lock; and which thread did a task never 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ssm_backends import ArgumentError
 from ssm_backends.imported import imported_torch
+from ssm_cpu._jit import Kernel
+from ssm_cpu._team import team_of
 
 _chosen: int | None = None
 _pool: ThreadPoolExecutor | None = None
@@ -55,24 +56,43 @@ def get_num_threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def share(work: Callable[[int], Any], threads: int) -> None:
-    """Call ``work(i)`` for i = 0 in this thread and for i < `threads` in helpers, as many as are free."""
-    helpers = [helper for i in range(1, threads) if (helper := _submit(work, i, threads)) is not None]
+def share(kernel: Kernel, table: int, threads: int, *, at_once: bool) -> None:
+    """Call ``kernel(table)`` in this thread and in others.
+
+    Parameters
+    ----------
+    kernel, table
+        What is to be called.
+    threads
+        How many, of which this is one.
+    at_once
+        Whether to take PyTorch's threads where there are so many, all of which are then waited for: they
+        begin at once while they wait for PyTorch's next operation, and as late as others on a busy machine.
+        Our own help where they are free.
+    """
+    if at_once and (team := team_of(threads)) is not None:
+        team(kernel, table, threads, 0)
+    else:
+        _share(kernel, table, threads)
+
+
+def _share(kernel: Kernel, table: int, threads: int) -> None:
+    helpers = [helper for _ in range(1, threads) if (helper := _submit(kernel, table, threads)) is not None]
     try:
-        work(0)
+        kernel(table)
     finally:
         for helper in helpers:
             if not helper.cancel():  # one that has not begun is not needed any more
                 helper.result()
 
 
-def _submit(work: Callable[[int], Any], i: int, threads: int) -> Future[Any] | None:
+def _submit(kernel: Kernel, table: int, threads: int) -> Future[Any] | None:
     global _pool, _pool_size
     if _pool is None or _pool_size < threads - 1:
         _pool_size = max(threads - 1, 1)
         _pool = ThreadPoolExecutor(_pool_size, thread_name_prefix="ssm_cpu")
     try:
-        return _pool.submit(work, i)
+        return _pool.submit(kernel, table)
     except RuntimeError:  # no new thread can be started: the interpreter shuts down
         return None
 

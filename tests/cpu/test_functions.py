@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from ssm_cpu._call import ROOMS, WORDS, U
 from ssm_cpu._emit import Function
 from ssm_cpu._functions import circle_product, exp, exp2_scale, exp_product, sigmoid, softplus, turn_scale
-from ssm_cpu._jit import compiled
+from ssm_cpu._jit import CACHE_VARIABLE, compiled
 from ssm_cpu._plan import address
 from ssm_cpu._values import LANES, Int, Lanes
 
@@ -17,10 +18,16 @@ COUNT = 1 << 16
 UNIT = 2.0**-24
 
 
+@pytest.fixture(autouse=True)
+def _compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept on disk is known by the package's sources, which these kernels are not among."""
+    monkeypatch.setenv(CACHE_VARIABLE, "")
+
+
 def _elementwise(function: Callable[[Lanes], Lanes], f: Function, table: Int) -> None:
-    """Replace x, COUNT numbers at an address, by the function of it."""
+    """Replace u, COUNT numbers, by the function of it."""
     with f.loop(COUNT // LANES) as i:
-        place = table + i * f.program.vector
+        place = f.word(table, 8 * U * WORDS) + i * f.program.vector
         f.store(place, function(f.load(place)))
 
 
@@ -55,9 +62,10 @@ def applied(kernel: Callable[..., None], x: np.ndarray, dtype: str = "float32") 
     """A kernel over numbers of any count."""
     padded = np.zeros(-(-x.size // COUNT) * COUNT, dtype=dtype)
     padded[: x.size] = x
-    run = compiled(kernel, dtype)
+    run, words = compiled(kernel, dtype), np.zeros(ROOMS, dtype=np.int64)
     for begin in range(0, padded.size, COUNT):
-        run(address(padded[begin:]), 0)
+        words[U * WORDS] = address(padded[begin:])
+        run(address(words))
     return padded[: x.size]
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 
 from ssm_backends import ArgumentError
-from ssm_cpu import _jit, get_num_threads, selective_scan_forward, selective_scan_vjp, set_num_threads
+from ssm_cpu import (
+    _jit,
+    _team,
+    _threads,
+    get_num_threads,
+    selective_scan_forward,
+    selective_scan_vjp,
+    set_num_threads,
+)
 
 from .problems import problem, same
 
@@ -34,6 +42,30 @@ def _all(call: dict[str, Any]) -> list[np.ndarray]:
 
 
 CALL = problem(b=2, d=150, l=130, n=4)
+LARGE = problem(b=2, d=150, l=260, n=16)
+"""States and steps enough for PyTorch's threads."""
+
+
+@pytest.fixture
+def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """PyTorch has three threads, and so has a call; in the list, how many were asked at each team's call."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    set_num_threads(3)
+    asked: list[int] = []
+
+    def recorded(threads: int) -> Any:
+        found = _team.team_of(threads)
+        if found is not None:
+            asked.append(threads)
+        return found
+
+    monkeypatch.setattr(_threads, "team_of", recorded)
+    if _team.team_of(3) is None:
+        pytest.skip("this PyTorch does not run on an OpenMP with GNU's entry")
+    yield asked
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 16])
@@ -51,6 +83,45 @@ def test_several_callers_at_once() -> None:
     with ThreadPoolExecutor(4) as callers:
         found = list(callers.map(lambda _: _all(CALL), range(12)))
     assert all(same(each, expected) for each in found)
+
+
+def test_the_same_bits_by_the_threads_of_pytorch(team: list[int]) -> None:
+    found = _all(LARGE)
+    assert set(team) == {3}
+    set_num_threads(1)
+    assert same(_all(LARGE), found)
+    assert set(team) == {3}
+
+
+def test_a_short_call_does_not_wait_for_the_threads_of_pytorch(team: list[int]) -> None:
+    _all(CALL)
+    assert not team
+
+
+def test_no_more_threads_than_pytorch_has_are_taken_from_it(team: list[int]) -> None:
+    set_num_threads(4)
+    found = _all(LARGE)
+    assert not team
+    set_num_threads(1)
+    assert same(_all(LARGE), found)
+
+
+def test_several_callers_of_the_threads_of_pytorch(team: list[int]) -> None:
+    expected = _all(LARGE)
+    with ThreadPoolExecutor(4) as callers:
+        found = list(callers.map(lambda _: _all(LARGE), range(12)))
+    assert all(same(each, expected) for each in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_child_does_not_wait_for_the_threads_of_its_parent(team: list[int]) -> None:
+    expected = _all(LARGE)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # rather than for ever
+        os._exit(0 if _team.team_of(3) is None and same(_all(LARGE), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
