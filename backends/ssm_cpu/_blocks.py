@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from ssm_cpu._emit import Function, Variable
 from ssm_cpu._functions import quieted, softplus
 from ssm_cpu._modes import Mode, record_bytes
 from ssm_cpu._tiles import ahead, gather, load_rows, load_tile, scatter
-from ssm_cpu._values import LANES, Bit, Int
+from ssm_cpu._values import LANES, Bit, Int, Lanes, choose
 
 
 @dataclass(frozen=True)
@@ -294,14 +295,14 @@ def load_stream(task: Task, array: int, place: int, i: Int, t: Int, steps: Int) 
     )  # fmt: skip
 
 
-def look_ahead(task: Task, i: Int, t: Int, arrays: dict[int, bool]) -> None:
-    """Ask memory for the tiles of block i at t: array → whether it will be written."""
+def look_ahead(task: Task, i: Int, t: Int, arrays: dict[int, bool], first: Int, last: Int) -> None:
+    """Ask memory for some rows of the tiles of block i at t: array → whether it will be written."""
     f, call = task.f, task.call
     for array, write in arrays.items():
         with f.when(call.given(array)):
             source = call.at(array, task.batch, task.channel(i), t)
             strides = call.stride(array, 1), call.stride(array, 2)
-            ahead(f, source, call.code(array), *strides, task.count(i), STEPS, write=write)
+            ahead(f, source, call.code(array), *strides, first, f.least(last, task.count(i)), write=write)
 
 
 def load_inputs(task: Task, i: Int, t: Int, steps: Int, *, keep: bool) -> None:
@@ -311,15 +312,19 @@ def load_inputs(task: Task, i: Int, t: Int, steps: Int, *, keep: bool) -> None:
     load_stream(task, names.DELTA, places.TILE_X, i, t, steps)
     bias = f.load(task.head(i, 0))
     us, xs, gs = (call.room(place) for place in (places.TILE_U, places.TILE_X, places.TILE_G))
-    with f.loop(steps) as s:
+    zoh = call.flag(names.ZOH).mask
+
+    def write(s: Int, law: Callable[[Lanes], Lanes]) -> None:
         at = s * vector
-        x = f.load(xs + at) + bias
+        raw = f.load(xs + at) + bias
         if keep:
-            f.store(call.room(places.TILE_RAW) + at, x)
-        f.store(xs + at, quieted(x))
-        with f.when(call.flag(names.SOFTPLUS)):
-            f.store(xs + at, quieted(softplus(x)))
-        u = f.load(us + at)
-        f.store(gs + at, u)
-        with f.when(call.number(names.ZOH).equals(0)):
-            f.store(gs + at, u * f.load(xs + at))
+            f.store(call.room(places.TILE_RAW) + at, raw)
+        x = quieted(law(raw))
+        f.store(xs + at, x)
+        f.store(gs + at, f.load(us + at) * choose(zoh, f.constant(1.0), x))
+
+    with f.either(call.flag(names.SOFTPLUS)) as (soft, plain):
+        with soft:
+            f.each(steps, lambda s: write(s, softplus))
+        with plain:
+            f.each(steps, lambda s: write(s, lambda x: x))

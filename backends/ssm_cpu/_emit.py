@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from llvmlite import ir
 
 from ssm_cpu._values import DOUBLE, FLOAT, I32, I64, LANES, Bit, Int, Lanes
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -31,12 +33,15 @@ class Program:
         Whether the processor converts float16. If not, arrays of it must be refused.
     processor
         The first word of LLVM's name of the machine: "x86_64", "aarch64", …
+    avx512
+        Whether the processor has AVX-512 (F and DQ).
     """
 
     double: bool
     complex: bool
     halves: bool = True
     processor: str = ""
+    avx512: bool = False
     module: ir.Module = field(default_factory=ir.Module)
     written: dict[str, ir.Function] = field(default_factory=dict)
 
@@ -59,6 +64,16 @@ class Program:
     def parts(self) -> int:
         """Real numbers in a state."""
         return 2 if self.complex else 1
+
+    @property
+    def in_register(self) -> bool:
+        """Whether sixteen real numbers are one register of AVX-512."""
+        return self.avx512 and not self.double
+
+    @property
+    def together(self) -> int:
+        """Steps of time that are computed side by side: as many as there are registers for."""
+        return 4 if self.in_register else 1
 
     def function(
         self, name: str, count: int, body: Callable[..., None], *, public: bool = False
@@ -158,6 +173,40 @@ class Function:
         yield
         self.builder.branch(head)
         self.builder.position_at_end(after)
+
+    def side_by_side(self, count: int, body: Callable[[int], T]) -> list[T]:
+        """What ``body(0)`` to ``body(count - 1)`` return, their instructions taking turns.
+
+        An exponential is a long chain, and a processor has few places for instructions that wait: so placed,
+        most of them need not. A body may not branch, and none may take what another gives.
+        """
+        instructions = self.builder.block.instructions
+        begin = len(instructions)
+        results, written = [], []
+        for i in range(count):
+            here = len(instructions)
+            results.append(body(i))
+            written.append(instructions[here:])
+        instructions[begin:] = [one for turn in zip(*written, strict=True) for one in turn]
+        return results
+
+    def each(self, steps: Int, body: Callable[[Int], None]) -> None:
+        """``body(t)`` for every t below `steps`, some of them side by side.
+
+        They are rounded up to whole turns, so there must be room for a few more.
+        """
+        turn = self.program.together
+        with self.loop(steps, step=turn) as t:
+            self.side_by_side(turn, lambda k: body(t + k))
+
+    def turns(self, steps: Int, body: Callable[[Int, int], None], turn: int) -> None:
+        """``body(t, count)`` does `count` steps from t on: as many as a turn has, then one by one."""
+        whole = steps // turn * turn
+        with self.loop(whole, step=turn) as t:
+            body(t, turn)
+        if turn > 1:
+            with self.loop(steps, whole) as t:
+                body(t, 1)
 
     def when(self, condition: Bit) -> AbstractContextManager[Any]:
         """What is written inside runs if the condition holds."""
@@ -287,6 +336,15 @@ class Function:
         function = ir.FunctionType(kind, [kind] * len(values))
         name = f"{name}.v{LANES}{letter}"
         return self.builder.call(self.program.module.declare_intrinsic(name, fnty=function), list(values))
+
+    def avx512(self, name: str, a: Lanes, b: Lanes, *control: int) -> Lanes:
+        """An instruction of AVX-512 by LLVM's name, for two registers of float32."""
+        (x,), (y,) = a.parts, b.parts
+        every, rounding = ir.IntType(LANES)(-1), I32(4)
+        values = [x, y, *(I32(c) for c in control), x, every, rounding]
+        kind = ir.FunctionType(x.type, [value.type for value in values])
+        function = self.program.module.declare_intrinsic(f"llvm.x86.avx512.mask.{name}.ps.512", fnty=kind)
+        return Lanes(self, (self.builder.call(function, values),))
 
     def shuffled(self, a: ir.Value, b: ir.Value, order: Sequence[int]) -> ir.Value:
         """The vector of those lanes, of sixteen of `a` and then sixteen of `b`."""

@@ -25,6 +25,8 @@ _TURNS: Final = (0.6366197466850281, 0.63661977236758138)
 _TURNS_REST: Final = (2.56825532669036601e-8, -3.9357353350364974e-17)
 _SHIFT: Final = (1.5 * 2.0**23, 1.5 * 2.0**52)
 """Added to a number, it leaves the nearest integer in the low bits."""
+_LEAST_SIZE: Final = 2
+"""VRANGEPS chooses of two numbers the one of smaller size, with the sign of the first; never a NaN."""
 _LOWEST: Final = (-126.0, -1022.0)
 _HIGHEST: Final = (128.0, 1024.0)
 _MOST_TURNS: Final = (2.0**22, 2.0**51)
@@ -119,6 +121,8 @@ def exp_product(x: Lanes, high: Lanes, low: Lanes) -> Lanes:
     shifted = fma(x, high, _own(x, _SHIFT))
     n = shifted - _own(x, _SHIFT)
     r = fma(x, low, fma(x, high, -n))
+    if f.program.in_register:
+        return _scaled_at_once(r, n)
     value = _scaled_by_bits(fma(polynomial(_EXP2_SLOPE, r), r, f.constant(1.0)), shifted)
     p = x * high
     value = choose(p < _own(x, _HIGHEST), value, choose(p.is_nan(), p, f.constant(inf)))
@@ -130,6 +134,13 @@ def _bits(x: Lanes) -> tuple[ir.VectorType, ir.Value, int]:
     width, place = (64, 52) if x.f.program.double else (32, 23)
     kind = ir.VectorType(ir.IntType(width), LANES)
     return kind, x.f.builder.bitcast(x.parts[0], kind), place
+
+
+def _scaled_at_once(r: Lanes, n: Lanes) -> Lanes:
+    """2ʳ 2ⁿ by two instructions of AVX-512, which know the ends of the range; a NaN or ∞ is in n."""
+    one = r.f.constant(1.0)
+    r = r.f.avx512("range", r, one, _LEAST_SIZE)
+    return r.f.avx512("scalef", fma(polynomial(_EXP2_SLOPE, r), r, one), n)
 
 
 def _scaled_by_bits(value: Lanes, shifted: Lanes) -> Lanes:

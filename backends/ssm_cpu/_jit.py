@@ -76,6 +76,7 @@ def machine_code(body: Callable[..., None], dtype: str, *, assembly: bool = Fals
     """A kernel as an object file for this processor, or as readable assembly."""
     double, complex_ = dtype in ("float64", "complex128"), dtype.startswith("complex")
     program = Program(double=double, complex=complex_, halves=converts_halves())
+    program.avx512 = _has("avx512f", "avx512dq")
     program.processor = llvm.get_default_triple().partition("-")[0]
     program.function(f"{body.__name__}_{dtype}", 1, partial(_entered, body), public=True)
     machine = _machine()
@@ -107,7 +108,13 @@ def converts_halves() -> bool:
     """Whether this processor converts float16 by itself: every ARM of 64 bits, and x86 since 2012."""
     if not llvm.get_default_triple().startswith(("x86", "i686")):
         return True
-    return bool(llvm.get_host_cpu_features().get("f16c", False))
+    return _has("f16c")
+
+
+def _has(*features: str) -> bool:
+    """Whether this processor has all of them."""
+    found = llvm.get_host_cpu_features()
+    return all(found.get(feature, False) for feature in features)
 
 
 def _features() -> str:

@@ -6,12 +6,15 @@ from typing import Final
 
 from llvmlite import ir
 
+from ssm_cpu._call import STEPS
 from ssm_cpu._emit import Function, Variable
 from ssm_cpu._transfer import COMPLEX64, WHOLE, own_code, part_of, read, size_of, write
 from ssm_cpu._values import LANES, Int, Lanes
 
 _LINE: Final = 64
 """Bytes of a cache line."""
+_SHARE: Final = STEPS // LANES
+"""Steps of a tile for each of its channels."""
 
 
 def gather(f: Function, tile: Int, source: Int, stride: Int, code: Int, count: Int, parts: int) -> None:
@@ -66,30 +69,25 @@ def scatter(f: Function, tile: Int, target: Int, stride: Int, code: Int, count: 
 
 
 def ahead(
-    f: Function,
-    source: Int,
-    code: Int,
-    by_channel: Int,
-    by_time: Int,
-    channels: Int,
-    steps: int,
-    *,
-    write: bool,
+    f: Function, source: Int, code: Int, by_channel: Int, by_time: Int, first: Int, last: Int, *, write: bool
 ) -> None:
-    """Ask memory for a tile of an array that is loaded or stored later.
+    """Ask memory for the rows from `first` to `last` of a tile that is loaded or stored later.
 
-    Sixteen rows of each of four arrays are more streams than a processor follows by itself.
+    Sixteen rows of each of four arrays are more streams than a processor follows by itself, and more lines
+    than it can wait for at once. Where channels are neighbours in memory, as large a part of the steps.
     """
 
-    def body(f: Function, source: Int, code: Int, by_channel: Int, by_time: Int, channels: Int) -> None:
+    def body(
+        f: Function, source: Int, code: Int, by_channel: Int, by_time: Int, first: Int, last: Int
+    ) -> None:
         size = size_of(f, code)
         with f.either(by_time.equals(size)) as (rows, lanes):
-            with rows, f.loop(channels) as i, f.loop(size * steps, step=_LINE) as k:
+            with rows, f.loop(last, first) as i, f.loop(size * STEPS, step=_LINE) as k:
                 f.fetch(source + i * by_channel + k, write=write)
-            with lanes, f.when(by_channel.equals(size)), f.loop(steps) as t:
+            with lanes, f.when(by_channel.equals(size)), f.loop(last * _SHARE, first * _SHARE) as t:
                 f.fetch(source + t * by_time, write=write)
 
-    f.call(f"ahead_{write:d}", body, source, code, by_channel, by_time, channels)
+    f.call(f"ahead_{write:d}", body, source, code, by_channel, by_time, first, last)
 
 
 def load_tile(

@@ -34,6 +34,11 @@ class Bit:
     def __or__(self, other: Bit) -> Bit:
         return Bit(self.f, self.f.builder.or_(self.value, other.value))
 
+    @property
+    def mask(self) -> Mask:
+        """It, in every lane."""
+        return Mask(self.f, self.f.splat(self.value))
+
 
 @dataclass(frozen=True, eq=False)
 class Int:

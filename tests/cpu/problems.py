@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ssm_conformance import assert_conforms
-from ssm_cpu import selective_scan, selective_scan_forward, selective_scan_vjp
+from ssm_cpu import _jit, selective_scan, selective_scan_forward, selective_scan_vjp
 
 FACTS = {"evaluation": "sequential", "decayed_state": "direct", "softplus": "log1p"}
+
+
+def without_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels as they are compiled for a processor without AVX-512, none of them kept."""
+    has = _jit._has
+    monkeypatch.setattr(_jit, "_has", lambda *features: "avx512f" not in features and has(*features))
+    monkeypatch.setattr(_jit, "_kernels", {})
+    monkeypatch.setenv(_jit.CACHE_VARIABLE, "")
 
 
 def problem(

@@ -14,13 +14,17 @@ from ssm_cpu._jit import CACHE_VARIABLE, compiled
 from ssm_cpu._plan import address
 from ssm_cpu._values import LANES, Int, Lanes
 
+from .problems import without_avx512
+
 COUNT = 1 << 16
 UNIT = 2.0**-24
 
 
-@pytest.fixture(autouse=True)
-def _compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["this processor", "without AVX-512"])
+def _compiled_anew(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept on disk is known by the package's sources, which these kernels are not among."""
+    if request.param == "without AVX-512":
+        without_avx512(monkeypatch)
     monkeypatch.setenv(CACHE_VARIABLE, "")
 
 
@@ -113,9 +117,17 @@ def test_ends_of_the_range() -> None:
     assert np.array_equal(applied(plain_sigmoid, x)[[0, 4, 5, 6]], [0, 1, 1, np.nan], equal_nan=True)
 
 
+def test_ends_of_the_range_of_a_product() -> None:
+    large = np.append(np.geomspace(3, 3e38, 1000), np.inf).astype(np.float32)
+    assert (applied(product, -large) == np.inf).all()
+    found = applied(product, large)
+    assert not found.any()
+    assert not np.signbit(found).any()
+
+
 def test_a_nan_with_a_payload_stays_one() -> None:
     bits = np.arange(0x7F800001, 0x7F800001 + (1 << 16), dtype=np.uint32)
-    for kernel in (plain_exp, plain_softplus, plain_sigmoid):
+    for kernel in (plain_exp, plain_softplus, plain_sigmoid, product):
         assert np.isnan(applied(kernel, bits.view(np.float32))).all()
 
 

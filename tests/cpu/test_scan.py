@@ -11,7 +11,7 @@ from ssm_backends import ArgumentError, DeviceError
 from ssm_cpu import selective_scan
 from ssm_cpu._plan import rows_together
 
-from .problems import judge, problem
+from .problems import judge, problem, without_avx512
 
 CASES: dict[str, dict[str, Any]] = {
     "typical": {},
@@ -33,6 +33,20 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_within_the_bound(name: str, rule: str) -> None:
     judge(problem(**CASES[name]) | {"b_discretization": rule})
+
+
+@pytest.mark.parametrize("length", [2, 3, 4, 5, 61, 62, 66, 67])
+def test_steps_that_fill_no_turn(length: int) -> None:
+    """Some steps are computed side by side, and what is left one by one."""
+    ids = np.repeat(np.arange(2), [length - length // 3, length // 3])[None]
+    judge(problem(b=1, d=3, l=length, n=2) | {"seq_idx": ids})
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("rule", ["euler", "zoh"])
+def test_without_avx512(rule: str, complex_: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_avx512(monkeypatch)
+    judge(problem(b=1, d=17, l=67, complex_=complex_) | {"b_discretization": rule})
 
 
 @pytest.mark.parametrize("complex_", [False, True])
