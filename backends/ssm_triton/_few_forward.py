@@ -32,7 +32,7 @@ from ssm_triton._few_layouts import (
     sums_of_streams,
     sums_of_walk,
 )
-from ssm_triton._lanes_layouts import seen_as, sigmoid, stacked, stream
+from ssm_triton._lanes_layouts import in_turn, seen_as, sigmoid, stacked, stream
 from ssm_triton._math import LOG2_E, softplus
 
 # While a block is walked, four steps at a time, after which four the others come: B and C of the next block,
@@ -262,7 +262,7 @@ def forward_few(
                         h = stepped(a_v, h, x_v, word, 4 * k + v)
                     else:
                         h = gl.fma(a_v, h, x_v)
-                    sums += (gl.sum((Cs[v][:, None] * h).reshape([K, G, DT]), 0),)
+                    sums += (in_turn((Cs[v][:, None] * h).reshape([K, G, DT]).permute((1, 2, 0))),)
                 if k == AT_PROJECTIONS:
                     B_2 = arrived(B_memory[1 - p], B, B_n, B_l, ip_at, following, tp, known, length, P, COPY)
                     C_2 = arrived(C_memory[1 - p], C, C_n, C_l, ip_at, following, tp, known, length, P, COPY)

@@ -26,7 +26,7 @@ from ssm_triton._forward_layouts import (
     wide_sums,
     wide_tile,
 )
-from ssm_triton._lanes_layouts import BLOCK, all_stored, seen_as, sigmoid, stacked, stream
+from ssm_triton._lanes_layouts import BLOCK, all_stored, in_turn, seen_as, sigmoid, stacked, stream
 from ssm_triton._lanes_resets import NOTHING_PASSES, begins, passed_on, put_down, restarted, some_begin
 from ssm_triton._math import LOG2_E, softplus
 
@@ -87,7 +87,7 @@ def walked(
         else:
             B_v, C_v = pair(B_rows, step, PAIRS_N, SN)
             h = a_v * h + w_v[None, :] * B_v[:, None]
-            ys += (gl.sum((C_v[:, None] * h).reshape([G, K, h.shape[1]]), 1),)
+            ys += (in_turn((C_v[:, None] * h).reshape([G, K, h.shape[1]]).permute((0, 2, 1))),)
     if not LOCAL:
         y_tiles.index(tile).store(gl.convert_layout(by_warps(stacked(ys), W), Y))
     return h, product

@@ -180,9 +180,34 @@ def exchanged(a, b, BIT: gl.constexpr, LANE: gl.constexpr):
 
 
 @gluon.jit
+def terms(x):
+    """(rows, channels, 2^k) to 2^k of (rows, channels), without a move."""
+    if x.shape[2] == 1:
+        each = (x.reshape([x.shape[0], x.shape[1]]),)
+    else:
+        early, late = gl.split(x.reshape([x.shape[0], x.shape[1], 2, x.shape[2] // 2]).permute((0, 1, 3, 2)))
+        each = terms(early) + terms(late)
+    return each
+
+
+@gluon.jit
+def in_turn(x):
+    """(rows, channels, K) to (rows, channels): sums of what a lane holds, one term after another.
+
+    If they are products, each but the first is one multiply-add. What `gl.sum` makes of them differs: later
+    versions of Triton add pairs.
+    """
+    each = terms(x)
+    total = each[0]
+    for k in gl.static_range(1, len(each)):
+        total += each[k]
+    return total
+
+
+@gluon.jit
 def over_states(x):
     """(N, channels) to (lanes of states, channels): sums of four."""
-    return gl.sum(x.reshape([x.shape[0] // 4, 4, x.shape[1]]), 1)
+    return in_turn(x.reshape([x.shape[0] // 4, 4, x.shape[1]]).permute((0, 2, 1)))
 
 
 @gluon.jit

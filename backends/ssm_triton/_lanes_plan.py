@@ -31,6 +31,17 @@ class ForwardLanes:
         """Channels of a program."""
         return 32 * self.K * self.R * self.W // self.N
 
+    def registers(self, local: bool) -> int | None:
+        """Of a lane, at most, for streams of 16 bits without states of their own; `local`: in a first pass.
+
+        Three warps of eight states fit a scheduler, and four of four. Of its own accord the assembler takes
+        as many from Triton 3.6, and a quarter less from later versions, which order the same instructions a
+        little differently: more of them then wait for the one before.
+        """
+        if self.N > 16:
+            return None
+        return {8: 128, 4: 72}.get(self.K) if local else {8: 168, 4: 128}.get(self.K)
+
 
 @dataclass(frozen=True)
 class ForwardFew:

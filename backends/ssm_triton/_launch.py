@@ -132,6 +132,7 @@ def _run_lanes(
     tensors = [x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, *pointers(packed)]
     tensors += [*segment_ends(x, shape, plan.segments), y, state, saved]
     blocks = blocks_of(shape, save, False)[0] if save else 0
+    limited = x.u.element_size() == 2 and x.cu_seqlens is None
     for local in (True, False) if split else (False,):
         tile = plan.first or plan if local else plan
         tiles, tiles_per_cell = _tiling(shape, tile.DT)
@@ -144,7 +145,8 @@ def _run_lanes(
             HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None,
             SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None, SPLIT=split, LOCAL=local,
             LAST=state is not None, SAVE=save, RESET=packed is not None, PACKED=x.cu_seqlens is not None,
-            num_warps=tile.W, enable_fp_fusion=FUSED,
+            num_warps=tile.W, maxnreg=tile.registers(local) if limited else None,
+            enable_fp_fusion=FUSED,
         )  # fmt: skip
 
 

@@ -22,10 +22,13 @@ from .problems import problem, verdict
 
 OLD = triton_version() < FIRST_TRITON
 
-# For the capability named in its arguments: what the kernels need, and whether a sum is left to atomics.
+# For the capability named in its arguments: what the kernels need, and whether a sum is left to atomics or
+# registers to memory (bytes of a lane).
 # Before 9.0 fewer tilings: of each kernel chained or not, of a segment alone or not, copied or not.
 COMPILE = r"""
-import json, re, sys
+import json, re, subprocess, sys, tempfile
+from pathlib import Path
+import triton
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
@@ -41,7 +44,7 @@ kinds = {name: "*fp32" for name in floats} | {name: "*bf16" for name in streams}
 kinds |= {name: "*i32" for name in integers}
 flags = "TIME TIME_B TIME_C HAS_D HAS_Z HAS_BIAS SOFTPLUS INITIAL SPLIT CHAINED LAST TURNS".split()
 fixed = dict.fromkeys(flags, True) | dict(N=16, K=8, R=1, W=4, SAVE=32, LOCAL=False, COPY=False)
-fixed |= dict(RESET=False, PACKED=False)
+fixed |= dict(RESET=False, PACKED=False, LIMIT=None)
 wide, packed = dict(N=64, SAVE=64), dict(RESET=True, PACKED=True)
 kernels = [(backward_lanes, {}), (backward_lanes, dict(R=2)),
            (backward_lanes, wide | dict(R=2, CHAINED=False)), (messages_lanes, wide),
@@ -54,6 +57,17 @@ kernels = [(backward_lanes, {}), (backward_lanes, dict(R=2)),
            (forward_few, dict(K=2, COPY=True, RESET=True)),
            (backward_lanes, dict(R=2, W=2, RESET=True, CHAINED=False)),
            (messages_lanes, dict(W=2, RESET=True)), (forward_lanes, dict(RESET=True))]
+lone = dict(INITIAL=False, LAST=False, COPY=True)
+kernels += [(forward_lanes, lone | dict(LIMIT=168, SPLIT=False, SAVE=0)),
+            (forward_lanes, lone | dict(K=4, LIMIT=128, SPLIT=False)),
+            (forward_lanes, lone | dict(LOCAL=True, LIMIT=128)),
+            (forward_lanes, lone | dict(K=4, LOCAL=True, LIMIT=72))]
+tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+def spilt(cubin):
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(cubin)
+        usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
+    return int(re.search(r"STACK:(\d+)", usage.stdout).group(1))
 fewer = [kernels[k] for k in (0, 2, 3, 5, 6, 8, 10, 11, 13)]
 for capability in map(int, sys.argv[1:]):
     for kernel, other in kernels if capability >= 90 else fewer:
@@ -65,17 +79,20 @@ for capability in map(int, sys.argv[1:]):
         known = [["tt.divisibility", 16]]
         attributes = {(k,): known for k, name in enumerate(names) if given["COPY"] and name not in constants}
         source = GluonASTSource(kernel, signature, values, attributes)
-        built = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": given["W"]})
+        options = {"num_warps": given["W"]} | ({"maxnreg": given["LIMIT"]} if given["LIMIT"] else {})
+        built = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         atomics = bool(re.search(r"\b(atom|red)[.]\S*[.]b?f(16|32|64)", built.asm["ptx"]))
-        print(json.dumps({"shared": built.metadata.shared, "atomics": atomics}))
+        kept = spilt(built.asm["cubin"]) if given["LIMIT"] else None
+        print(json.dumps({"shared": built.metadata.shared, "atomics": atomics, "spilt": kept}))
 """
 
 
 @pytest.mark.skipif(OLD, reason="this Triton has no Gluon that names these layouts")
 def test_compiles_without_a_gpu(tmp_path: Path) -> None:
     built = printed(COMPILE, tmp_path, "80", "90")
-    assert len(built) == 9 + 19
+    assert len(built) == 9 + 23
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
+    assert [kernel["spilt"] for kernel in built if kernel["spilt"] is not None] == [0] * 4
 
 
 def test_a_tensor_on_a_cpu_takes_the_plain_kernel() -> None:

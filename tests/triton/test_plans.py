@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+import torch
+
+from ssm_triton import _launch
+from ssm_triton._inputs import Inputs
+from ssm_triton._lanes import FIRST_TRITON, triton_version
 from ssm_triton._lanes_plan import LANES_WARPS, ForwardFew, ForwardLanes, forward_lanes_plan, lanes_plan
 from ssm_triton._plan import Shape
 
@@ -28,6 +35,48 @@ def test_a_channel_is_alone_in_its_lane_where_three_programs_share_a_multiproces
     plan = lanes_plan(Shape(b, d, length, n, 1, 1, b))
     assert (plan.R == 1) is alone
     assert plan.registers == (168 if alone else None)
+
+
+class Recorder:
+    """In place of a kernel: how it was launched."""
+
+    def __init__(self) -> None:
+        self.launches: list[dict[str, Any]] = []
+
+    def __getitem__(self, grid: object) -> Callable[..., None]:
+        return lambda *arguments, **named: self.launches.append(named)
+
+
+@pytest.mark.skipif(triton_version() < FIRST_TRITON, reason="this Triton has no Gluon")
+@pytest.mark.parametrize(
+    ("plan", "dtype", "offsets", "limits"),
+    [
+        (ForwardLanes(16, 8, 1, 4), torch.bfloat16, None, [168]),
+        (ForwardLanes(16, 4, 1, 4), torch.float16, None, [128]),
+        (ForwardLanes(16, 2, 1, 4), torch.bfloat16, None, [None]),
+        (ForwardLanes(32, 8, 1, 4), torch.bfloat16, None, [None]),
+        (ForwardLanes(16, 8, 1, 4), torch.float32, None, [None]),
+        (ForwardLanes(16, 8, 1, 4), torch.bfloat16, [0, 3, 64], [None]),
+        (ForwardLanes(16, 8, 1, 4, 2, 32), torch.bfloat16, None, [128, 168]),
+        (ForwardLanes(16, 4, 1, 4, 2, 32, ForwardLanes(16, 4, 1, 4)), torch.bfloat16, None, [72, 128]),
+    ],
+)
+def test_registers_of_a_lane_are_limited_where_the_assembler_takes_too_few(
+    plan: ForwardLanes,
+    dtype: torch.dtype,
+    offsets: list[int] | None,
+    limits: list[int | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel = Recorder()
+    monkeypatch.setattr("ssm_triton._lanes_forward.forward_lanes", kernel)
+    monkeypatch.setattr(_launch, "resets_of", lambda x: None)  # the words of packed sequences need a GPU
+    streams = torch.ones(1, 16, 64, dtype=dtype), torch.ones(1, 16, 64, dtype=dtype)
+    packed = None if offsets is None else torch.tensor(offsets, dtype=torch.int32)
+    matrices = (torch.ones(1, 1, plan.N, 64, dtype=dtype),) * 2
+    x = Inputs(*streams, torch.ones(16, plan.N), *matrices, cu_seqlens=packed)
+    _launch.run_forward(x, last=False, save=0, plan=plan)
+    assert [launch["maxnreg"] for launch in kernel.launches] == limits
 
 
 @pytest.mark.parametrize(
