@@ -34,6 +34,8 @@ _ARRAYS = 21
 ARRIVED: threads that have begun, each of which takes SCRATCH_SIZE bytes from SCRATCH on. ROOMS: offsets of a
 thread's rooms follow."""
 
+MOST_ROOMS: Final = 32
+
 # A row of the two tables.
 BATCH, START, STOP, SLOT, ROW_WORDS = 0, 1, 2, 3, 4
 FIRST, COUNT, GROUP_B, GROUP_C, BLOCK, CHUNK_WORDS = 0, 1, 2, 3, 4, 5

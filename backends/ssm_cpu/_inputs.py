@@ -107,10 +107,20 @@ class Inputs:
         return _plan.packed_rows(tuple(self.cu_seqlens.tolist()), l)
 
     @lazy
+    def cut(self) -> tuple[int, tuple[int, int], int]:
+        """Channels, groups, and channels in a chunk."""
+        d = self.sizes[1]
+        return d, self.groups, _plan.channels_in_chunk(self.row_count, d)
+
+    @lazy
     def chunks(self) -> _plan.Table:
         """The table of chunks of channels."""
-        d = self.sizes[1]
-        return _plan.chunk_table(d, self.groups, _plan.channels_in_chunk(self.row_count, d))
+        return _plan.chunk_table(*self.cut)
+
+    @lazy
+    def blocks(self) -> tuple[int, int]:
+        """Blocks of sixteen channels in all chunks, and in the largest."""
+        return _plan.blocks_of(*self.cut)
 
     @lazy
     def together(self) -> int:

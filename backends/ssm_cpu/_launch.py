@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -39,7 +40,7 @@ class Table:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._words = np.zeros(_call.ROOMS + 32, dtype=np.int64)
+        self._words = [0] * (_call.ROOMS + _call.MOST_ROOMS)
 
     def arrays(self, given: Mapping[int, Any]) -> None:
         """Enter arrays: index → array, or None where it is not given."""
@@ -55,7 +56,7 @@ class Table:
         for index, value in given.items():
             self._words[index] = value
 
-    def run(self, kernel: Kernel, offsets: list[int], work: int) -> None:
+    def run(self, kernel: Kernel, offsets: Sequence[int], work: int) -> None:
         """Let threads work on the tasks.
 
         Parameters
@@ -68,13 +69,15 @@ class Table:
             States times steps in the call.
         """
         self._words[_call.ROOMS : _call.ROOMS + len(offsets)] = offsets
-        tasks = int(self._words[_call.TASKS])
-        most = max(1, min(get_num_threads(), tasks))  # so that memory does not depend on the length
+        most = max(
+            1, min(get_num_threads(), self._words[_call.TASKS])
+        )  # memory does not depend on the length
         threads = max(1, min(most, work // _WORTH_A_THREAD))
         scratch = self._library.empty((most * offsets[-1] + _LINE,), "uint8")
         begin = -(-self._library.words(scratch)[0] // _LINE) * _LINE
         self.numbers({_call.SCRATCH: begin, _call.SCRATCH_SIZE: offsets[-1]})
-        share(kernel, _plan.address(self._words), threads, at_once=work >= _WORTH_A_TEAM)
+        table = array("q", self._words)
+        share(kernel, table.buffer_info()[0], threads, at_once=work >= _WORTH_A_TEAM)
 
 
 def table_of(x: Inputs) -> Table:
@@ -102,7 +105,7 @@ def table_of(x: Inputs) -> Table:
             _call.TOGETHER: x.together,
             _call.PARTS: x.parts_of_rows,
             _call.N: x.sizes[3],
-            _call.BLOCKS: _plan.blocks_of(x.chunks),
+            _call.BLOCKS: x.blocks[0],
             _call.SOFTPLUS: x.softplus,
             _call.ZOH: x.zoh,
             _call.B_CONSTANT: x.constant[0],
@@ -140,7 +143,7 @@ def run_forward(x: Inputs, *, last: bool, save: bool) -> tuple[Any, Any, Any]:
     table.arrays({_call.Y: y, _call.LAST: state})
     if saved is not None:
         table.numbers({_call.SAVED: x.library.words(saved)[0]})
-    offsets = rooms(n, _plan.most_blocks(x.chunks), x.parts, x.width, constant=x.constant, backward=False)
+    offsets = rooms(n, x.blocks[1], x.parts, x.width, constant=x.constant, backward=False)
     table.run(compiled(forward, x.state_dtype), offsets, b * d * l * n)
     return y, state, saved
 
@@ -194,7 +197,7 @@ def run_backward(x: Inputs, saved: Any, dy: Any, dlast: Any) -> dict[str, Any]:
         }
     )
     table.numbers({_call.SAVED: x.library.words(saved)[0]})
-    offsets = rooms(n, _plan.most_blocks(x.chunks), x.parts, x.width, constant=x.constant, backward=True)
+    offsets = rooms(n, x.blocks[1], x.parts, x.width, constant=x.constant, backward=True)
     table.run(compiled(backward, x.state_dtype), offsets, 2 * b * d * l * n)
     gradients = streams | add_slices(x, sums)
     return gradients if initial is None else gradients | {"initial_state": initial}

@@ -26,7 +26,7 @@ class Library(Protocol):
         """A copy, in x's order of memory where that is dense."""
 
     def plain(self, x: Any) -> Any:
-        """x, or None, as an array that holds the numbers themselves, without a gradient."""
+        """x, or None, as an array that holds the numbers themselves."""
 
     def words(self, x: Any) -> tuple[int, ...]:
         """Address, code of dtype, strides in bytes."""
@@ -80,12 +80,13 @@ class TorchLibrary:
 
     def plain(self, x: Any) -> Any:
         """See :class:`Library`; PyTorch may only note that numbers are to be conjugated or negated."""
-        return None if x is None else x.detach().resolve_conj().resolve_neg()
+        lies_as_it_is = x is None or not (x.is_conj() or x.is_neg())
+        return x if lies_as_it_is else x.detach().resolve_conj().resolve_neg()
 
     def words(self, x: Any) -> tuple[int, ...]:
         """See :class:`Library`."""
         width = x.element_size()
-        return x.data_ptr(), _code(x), *(stride * width for stride in x.stride())
+        return x.data_ptr(), _code(x), *[stride * width for stride in x.stride()]
 
     def written(self, x: Any) -> None:
         """See :class:`Library`; autograd refuses a gradient that has saved what was there before."""
@@ -95,6 +96,8 @@ class TorchLibrary:
 
 NUMPY: Final = NumpyLibrary()
 TORCH: Final = TorchLibrary()
+_KNOWN: Final[dict[Any, int]] = {}
+"""dtype, of either library → its code."""
 
 
 def library_of(x: Any) -> Library:
@@ -115,5 +118,7 @@ def is_tensor(x: Any) -> bool:
 
 
 def _code(x: Any) -> int:
-    name = dtype_name(x)
-    return CODES.get(name) or x.itemsize  # of indices, the size says all
+    code = _KNOWN.get(x.dtype)
+    if code is None:
+        code = _KNOWN[x.dtype] = CODES.get(dtype_name(x)) or x.itemsize  # of indices, the size says all
+    return code

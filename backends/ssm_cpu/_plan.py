@@ -100,20 +100,17 @@ def slots_of(length: int) -> int:
     return -(-length // STEPS)
 
 
-def blocks_of(chunks: Table) -> int:
-    """Blocks of sixteen channels in all chunks."""
-    return int((-(-chunks[:, 1] // LANES)).sum())
+@lru_cache(maxsize=64)
+def blocks_of(d: int, groups: tuple[int, int], most: int) -> tuple[int, int]:
+    """Blocks of sixteen channels in all the chunks of :func:`chunk_table`, and in the largest."""
+    blocks = -(-chunk_table(d, groups, most)[:, 1] // LANES)
+    return int(blocks.sum()), int(blocks.max(initial=0))
 
 
 def blocks_in_all(d: int, groups: tuple[int, int]) -> int:
     """The same for every number of channels in a chunk, so that a trace may leave the batch open."""
     shared = _shared(d, groups)
     return d // max(1, shared) * -(-shared // LANES)
-
-
-def most_blocks(chunks: Table) -> int:
-    """Blocks in the largest chunk."""
-    return int((-(-chunks[:, 1] // LANES)).max(initial=0))
 
 
 def address(table: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from ssm_cpu._call import STEPS
@@ -16,9 +17,10 @@ from ssm_cpu._values import LANES
 _FORWARD: Final = 13
 
 
+@lru_cache(maxsize=64)
 def rooms(
     n: int, blocks: int, parts: int, width: int, *, constant: tuple[bool, bool], backward: bool
-) -> list[int]:
+) -> tuple[int, ...]:
     """Offsets in bytes of the rooms, and at the end the size of all.
 
     Parameters
@@ -57,4 +59,4 @@ def rooms(
     offsets = [0]
     for size in sizes:
         offsets.append(offsets[-1] + -(-size // 64) * 64)
-    return offsets
+    return tuple(offsets)
