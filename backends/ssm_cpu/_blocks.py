@@ -302,7 +302,7 @@ def look_ahead(task: Task, i: Int, t: Int, arrays: dict[int, bool], first: Int, 
         with f.when(call.given(array)):
             source = call.at(array, task.batch, task.channel(i), t)
             strides = call.stride(array, 1), call.stride(array, 2)
-            ahead(f, source, call.code(array), *strides, first, f.least(last, task.count(i)), write=write)
+            ahead(f, source, call.code(array), *strides, first, last, task.count(i), write=write)
 
 
 def load_inputs(task: Task, i: Int, t: Int, steps: Int, *, keep: bool) -> None:

@@ -28,11 +28,12 @@ _ARRAYS = 21
 # The numbers of a call, after its arrays.
 (
     COUNTER, TASKS, ROWS, TOGETHER, PARTS, N, BLOCKS, SOFTPLUS, ZOH, B_CONSTANT, C_CONSTANT, ROW_TABLE,
-    CHUNK_TABLE, SAVED, CHANNELS, SHARE_B, SHARE_C, ARRIVED, SCRATCH, SCRATCH_SIZE, ROOMS,
-) = range(_ARRAYS * WORDS, _ARRAYS * WORDS + 21)  # fmt: skip
+    CHUNK_TABLE, SAVED, CHANNELS, SHARE_B, SHARE_C, ARRIVED, PLACES, SCRATCH, SCRATCH_SIZE,
+    ROOMS,
+) = range(_ARRAYS * WORDS, _ARRAYS * WORDS + 22)  # fmt: skip
 """A task has TOGETHER rows, one of PARTS parts of them all. SHARE_B and SHARE_C: channels in a group.
-ARRIVED: threads that have begun, each of which takes SCRATCH_SIZE bytes from SCRATCH on. ROOMS: offsets of a
-thread's rooms follow."""
+ARRIVED: threads that have begun. The first PLACES of them work, each with SCRATCH_SIZE bytes from SCRATCH on.
+ROOMS: offsets of a thread's rooms follow."""
 
 MOST_ROOMS: Final = 32
 

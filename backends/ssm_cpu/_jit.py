@@ -89,10 +89,11 @@ def machine_code(body: Callable[..., None], dtype: str, *, assembly: bool = Fals
 
 
 def _entered(body: Callable[..., None], f: Function, table: Int) -> None:
-    """What a thread does: take some scratch memory that no other has, and work."""
+    """What a thread does: take some scratch memory that no other has, and work, if it is not one too many."""
     place = f.take(table + 8 * _call.ARRIVED)
     size, begin = f.word(table, 8 * _call.SCRATCH_SIZE), f.word(table, 8 * _call.SCRATCH)
-    body(f, table, begin + place * size)
+    with f.when(place < f.word(table, 8 * _call.PLACES)):
+        body(f, table, begin + place * size)
 
 
 def _machine() -> Any:

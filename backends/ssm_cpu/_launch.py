@@ -16,7 +16,7 @@ from ssm_cpu._backward import backward
 from ssm_cpu._forward import forward
 from ssm_cpu._inputs import Inputs
 from ssm_cpu._jit import Kernel, compiled, converts_halves
-from ssm_cpu._library import Library
+from ssm_cpu._library import TORCH, Library
 from ssm_cpu._reduce import JOB_WORDS, LENGTH, SLICES, reduce
 from ssm_cpu._rooms import rooms
 from ssm_cpu._step import CHUNK, step, step_rooms
@@ -31,8 +31,8 @@ _PIECE: Final = 8192
 _WORTH_A_THREAD: Final = 50_000
 """States and steps of work for which it pays to wake a helper, which takes some 20 µs."""
 _WORTH_A_TEAM: Final = 1_000_000
-"""States and steps of work for which it pays to wait for all of PyTorch's threads, some of which may find
-their processors busy."""
+"""States and steps of work on tensors for which it pays to wait for all of PyTorch's threads, some of which
+may find their processors busy."""
 
 
 class Table:
@@ -75,9 +75,10 @@ class Table:
         threads = max(1, min(most, work // _WORTH_A_THREAD))
         scratch = self._library.empty((most * offsets[-1] + _LINE,), "uint8")
         begin = -(-self._library.words(scratch)[0] // _LINE) * _LINE
-        self.numbers({_call.SCRATCH: begin, _call.SCRATCH_SIZE: offsets[-1]})
+        self.numbers({_call.PLACES: threads, _call.SCRATCH: begin, _call.SCRATCH_SIZE: offsets[-1]})
         table = array("q", self._words)
-        share(kernel, table.buffer_info()[0], threads, at_once=work >= _WORTH_A_TEAM)
+        at_once = self._library is TORCH and work >= _WORTH_A_TEAM
+        share(kernel, table.buffer_info()[0], threads, at_once=at_once)
 
 
 def table_of(x: Inputs) -> Table:

@@ -17,16 +17,24 @@ from ssm_backends.imported import imported_torch
 _forked = False
 
 
-def team_of(threads: int) -> Any:
-    """``team(kernel, table, threads, 0)`` calls ``kernel(table)`` in so many threads at once; or None.
+def by_pytorch(kernel: Any, table: int, threads: int) -> bool:
+    """Call ``kernel(table)`` in all of PyTorch's threads at once, of which `threads` are to work.
 
-    None for one thread, where PyTorch has not been imported or has fewer, where it does not run on OpenMP,
-    and in a forked child, which has the parent's record of such threads but not the threads.
+    All, since OpenMP ends those that it is not asked for, and PyTorch's next operation would make them anew.
+
+    Returns
+    -------
+    False, and nothing is done, for one thread, where PyTorch has not been imported or has fewer, where it
+    does not run on OpenMP, and in a child that was forked since this was imported: it has the parent's record
+    of such threads but not the threads.
     """
     torch = imported_torch()
-    if torch is None or _forked or not 1 < threads <= torch.get_num_threads():
-        return None
-    return _entry()
+    most = 0 if torch is None or _forked else torch.get_num_threads()
+    team = _entry() if 1 < threads <= most else None
+    if team is None:
+        return False
+    team(kernel, table, most, 0)
+    return True
 
 
 @cache

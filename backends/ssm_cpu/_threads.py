@@ -1,8 +1,9 @@
 """Threads that help a caller through the tasks of one kernel call.
 
 A kernel takes tasks from a shared counter until there are none, so a caller alone can finish any
-call: helpers only make it faster. Hence several callers at once, a process forked after use, or an
-interpreter that shuts down cannot dead-lock; and which thread did a task never shows in its result.
+call: helpers of our own only make it faster. Hence with them several callers at once, a process forked after
+use, or an interpreter that shuts down cannot dead-lock. PyTorch's threads (`_team`) are waited for, as after
+each of its operations. Which thread did a task never shows in its result.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from ssm_backends import ArgumentError
 from ssm_backends.imported import imported_torch
 from ssm_cpu._jit import Kernel
-from ssm_cpu._team import team_of
+from ssm_cpu._team import by_pytorch
 
 _chosen: int | None = None
 _pool: ThreadPoolExecutor | None = None
@@ -70,9 +71,7 @@ def share(kernel: Kernel, table: int, threads: int, *, at_once: bool) -> None:
         begin at once while they wait for PyTorch's next operation, and as late as others on a busy machine.
         Our own help where they are free.
     """
-    if at_once and (team := team_of(threads)) is not None:
-        team(kernel, table, threads, 0)
-    else:
+    if not (at_once and by_pytorch(kernel, table, threads)):
         _share(kernel, table, threads)
 
 

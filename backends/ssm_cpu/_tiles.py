@@ -69,7 +69,16 @@ def scatter(f: Function, tile: Int, target: Int, stride: Int, code: Int, count: 
 
 
 def ahead(
-    f: Function, source: Int, code: Int, by_channel: Int, by_time: Int, first: Int, last: Int, *, write: bool
+    f: Function,
+    source: Int,
+    code: Int,
+    by_channel: Int,
+    by_time: Int,
+    first: Int,
+    last: Int,
+    channels: Int,
+    *,
+    write: bool,
 ) -> None:
     """Ask memory for the rows from `first` to `last` of a tile that is loaded or stored later.
 
@@ -77,17 +86,17 @@ def ahead(
     than it can wait for at once. Where channels are neighbours in memory, as large a part of the steps.
     """
 
-    def body(
-        f: Function, source: Int, code: Int, by_channel: Int, by_time: Int, first: Int, last: Int
-    ) -> None:
+    def body(f: Function, source: Int, code: Int, by_channel: Int, by_time: Int, *rows: Int) -> None:
+        first, last, channels = rows
         size = size_of(f, code)
-        with f.either(by_time.equals(size)) as (rows, lanes):
-            with rows, f.loop(last, first) as i, f.loop(size * STEPS, step=_LINE) as k:
+        first_step, last_step = first * _SHARE, f.least(last, LANES) * _SHARE
+        with f.either(by_time.equals(size)) as (along, across):
+            with along, f.loop(f.least(last, channels), first) as i, f.loop(size * STEPS, step=_LINE) as k:
                 f.fetch(source + i * by_channel + k, write=write)
-            with lanes, f.when(by_channel.equals(size)), f.loop(last * _SHARE, first * _SHARE) as t:
+            with across, f.when(by_channel.equals(size)), f.loop(last_step, first_step) as t:
                 f.fetch(source + t * by_time, write=write)
 
-    f.call(f"ahead_{write:d}", body, source, code, by_channel, by_time, first, last)
+    f.call(f"ahead_{write:d}", body, source, code, by_channel, by_time, first, last, channels)
 
 
 def load_tile(

@@ -56,3 +56,14 @@ def test_the_users_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     file = _jit.cache_file("forward_float32")
     assert file is not None
     assert file.parent == tmp_path / "ssm-spec" / "cpu"
+
+
+@pytest.mark.parametrize("what", ["features", "name"])
+def test_another_processor_has_files_of_its_own(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(_jit.CACHE_VARIABLE, "/somewhere")
+    before = _jit.cache_file("forward_float32")
+    if what == "features":
+        monkeypatch.setattr(_jit, "_features", lambda: "+another")
+    else:
+        monkeypatch.setattr(_jit.llvm, "get_host_cpu_name", lambda: "another")
+    assert _jit.cache_file("forward_float32") != before

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ssm_cpu._call import ROOMS, WORDS, U
+from ssm_cpu._call import ARRIVED, PLACES, ROOMS, WORDS, U
 from ssm_cpu._emit import Function
 from ssm_cpu._functions import circle_product, exp, exp2_scale, exp_product, sigmoid, softplus, turn_scale
 from ssm_cpu._jit import CACHE_VARIABLE, compiled
@@ -68,7 +68,7 @@ def applied(kernel: Callable[..., None], x: np.ndarray, dtype: str = "float32") 
     padded[: x.size] = x
     run, words = compiled(kernel, dtype), np.zeros(ROOMS, dtype=np.int64)
     for begin in range(0, padded.size, COUNT):
-        words[U * WORDS] = address(padded[begin:])
+        words[[U * WORDS, ARRIVED, PLACES]] = address(padded[begin:]), 0, 1
         run(address(words))
     return padded[: x.size]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +17,11 @@ import pytest
 
 from ssm_backends import ArgumentError
 from ssm_cpu import (
+    _call,
     _jit,
     _team,
     _threads,
-    get_num_threads,
+    selective_scan,
     selective_scan_forward,
     selective_scan_vjp,
     set_num_threads,
@@ -47,81 +50,119 @@ LARGE = problem(b=2, d=150, l=260, n=16)
 
 
 @pytest.fixture
-def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """PyTorch has three threads, and so has a call; in the list, how many were asked at each team's call."""
+def arrived(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """PyTorch has three threads, and so has a call; of each call to them, how many threads came."""
     torch = pytest.importorskip("torch")
+    team, counts = _team._entry(), []
+    if team is None:
+        pytest.skip("this PyTorch does not run on an OpenMP with GNU's entry")
+
+    def counted(kernel: Any, table: int, threads: int, flags: int) -> None:
+        team(kernel, table, threads, flags)
+        counts.append(ctypes.c_int64.from_address(table + 8 * _call.ARRIVED).value)
+
+    monkeypatch.setattr(_team, "_entry", lambda: counted)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     set_num_threads(3)
-    asked: list[int] = []
-
-    def recorded(threads: int) -> Any:
-        found = _team.team_of(threads)
-        if found is not None:
-            asked.append(threads)
-        return found
-
-    monkeypatch.setattr(_threads, "team_of", recorded)
-    if _team.team_of(3) is None:
-        pytest.skip("this PyTorch does not run on an OpenMP with GNU's entry")
-    yield asked
+    yield counts
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("threads", [2, 3, 16])
-def test_the_same_bits_for_any_number_of_threads(threads: int) -> None:
-    set_num_threads(1)
-    expected = _all(CALL)
+def _tensors(call: dict[str, Any]) -> list[np.ndarray]:
+    """y and every gradient, by PyTorch."""
+    import torch
+
+    given = {
+        name: torch.tensor(x, requires_grad=True) for name, x in call.items() if isinstance(x, np.ndarray)
+    }
+    y = selective_scan(**call | given)
+    y.sum().backward()
+    return [y.detach().numpy(), *(x.grad.numpy() for x in given.values())]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch's OpenMP may have no such entry")
+def test_the_threads_of_pytorch_are_found() -> None:
+    torch = pytest.importorskip("torch")
+    assert "OpenMP" not in torch.__config__.parallel_info() or _team._entry() is not None
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_same_bits_by_the_threads_of_pytorch(threads: int, arrived: list[int]) -> None:
     set_num_threads(threads)
-    assert get_num_threads() == threads
-    assert same(_all(CALL), expected)
+    found = _tensors(LARGE)
+    assert len(arrived) >= 2, "forward and backward"
+    assert set(arrived) == {3}, "those that are one too many come too, so that none ends"
+    asked = len(arrived)
+    set_num_threads(1)
+    assert same(_tensors(LARGE), found)
+    assert len(arrived) == asked
 
 
-def test_several_callers_at_once() -> None:
-    expected = _all(CALL)
+def test_threads_that_are_too_many_take_no_task(arrived: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, counted = [], _team._entry()
+
+    def late(kernel: Any, table: int, threads: int, flags: int) -> None:
+        came, places, tasks = (
+            ctypes.c_int64.from_address(table + 8 * word)
+            for word in (_call.ARRIVED, _call.PLACES, _call.COUNTER)
+        )
+        came.value = places.value
+        counted(kernel, table, threads, flags)
+        taken.append(tasks.value)
+        came.value = 0
+        counted(kernel, table, threads, flags)
+
+    monkeypatch.setattr(_team, "_entry", lambda: late)
+    _tensors(LARGE)
+    assert len(taken) >= 2
+    assert not any(taken)
+
+
+def test_neither_short_calls_nor_arrays_wait_for_the_threads_of_pytorch(arrived: list[int]) -> None:
+    _tensors(CALL)
+    _all(LARGE)
+    assert not arrived
+
+
+def test_no_more_threads_than_pytorch_has_are_taken_from_it(arrived: list[int]) -> None:
+    expected = _tensors(LARGE)
+    arrived.clear()
     set_num_threads(4)
+    assert same(_tensors(LARGE), expected)
+    assert not arrived
+
+
+def test_several_callers_of_the_threads_of_pytorch(arrived: list[int]) -> None:
+    expected = _tensors(LARGE)
     with ThreadPoolExecutor(4) as callers:
-        found = list(callers.map(lambda _: _all(CALL), range(12)))
+        found = list(callers.map(lambda _: _tensors(LARGE), range(12)))
     assert all(same(each, expected) for each in found)
 
 
-def test_the_same_bits_by_the_threads_of_pytorch(team: list[int]) -> None:
-    found = _all(LARGE)
-    assert set(team) == {3}
-    set_num_threads(1)
-    assert same(_all(LARGE), found)
-    assert set(team) == {3}
-
-
-def test_a_short_call_does_not_wait_for_the_threads_of_pytorch(team: list[int]) -> None:
-    _all(CALL)
-    assert not team
-
-
-def test_no_more_threads_than_pytorch_has_are_taken_from_it(team: list[int]) -> None:
-    set_num_threads(4)
-    found = _all(LARGE)
-    assert not team
-    set_num_threads(1)
-    assert same(_all(LARGE), found)
-
-
-def test_several_callers_of_the_threads_of_pytorch(team: list[int]) -> None:
-    expected = _all(LARGE)
-    with ThreadPoolExecutor(4) as callers:
-        found = list(callers.map(lambda _: _all(LARGE), range(12)))
-    assert all(same(each, expected) for each in found)
+def test_where_pytorch_has_no_such_threads(arrived: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = _tensors(LARGE)
+    monkeypatch.setattr(_team, "_entry", lambda: None)
+    assert same(_tensors(LARGE), expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_a_child_does_not_wait_for_the_threads_of_its_parent(team: list[int]) -> None:
-    expected = _all(LARGE)
+def test_a_child_does_not_wait_for_the_threads_of_its_parent(arrived: list[int]) -> None:
+    import torch
+
+    call = {name: torch.tensor(x) if isinstance(x, np.ndarray) else x for name, x in LARGE.items()}
+    expected = selective_scan(**call).numpy()
     child = os.fork()
     if child == 0:
         signal.alarm(30)  # rather than for ever
-        os._exit(0 if _team.team_of(3) is None and same(_all(LARGE), expected) else 1)
+        os._exit(0 if same([selective_scan(**call).numpy()], [expected]) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_helpers_of_our_own_work_beside_the_caller() -> None:
+    together = threading.Barrier(2)
+    _threads.share(lambda table: together.wait(10), 0, 2, at_once=False)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
