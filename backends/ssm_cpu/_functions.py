@@ -113,9 +113,9 @@ def _scaled_by(a: Lanes, factor: tuple[float, float], rest: tuple[float, float])
 def exp_product(x: Lanes, high: Lanes, low: Lanes) -> Lanes:
     """2^(x·(high + low)); the product is reduced before it is rounded, so its size costs no accuracy.
 
-    2ˣ = 2ⁿ 2ʳ, n the nearest integer, |r| ≤ ½. Below the smallest normal number the result is 0. A NaN
-    must be the one without a payload, as :func:`quieted` makes it: integer arithmetic on its
-    exponent then keeps it.
+    2ˣ = 2ⁿ 2ʳ, n the nearest integer, |r| ≤ ½. Below the smallest normal number the result is 0. Without
+    AVX-512 a NaN must be the one without a payload, as :func:`quieted` makes it: integer arithmetic on
+    its exponent then keeps it.
     """
     f = x.f
     shifted = fma(x, high, _own(x, _SHIFT))

@@ -28,9 +28,11 @@ _LINE: Final = 64
 """Bytes of a cache line: where vectors begin with one, no load touches two."""
 _PIECE: Final = 8192
 """Sums in one piece of work."""
-_WORTH_A_THREAD: Final = 50_000
-"""States and steps of work for which it pays to wake a helper, which takes some 20 µs."""
-_WORTH_A_TEAM: Final = 1_000_000
+_WORTH_A_HELPER: Final = 250_000
+"""States and steps of work for which it pays to wake a helper of our own (measured)."""
+_WORTH_A_THREAD: Final = 100_000
+"""The same for one of PyTorch's threads."""
+_WORTH_A_TEAM: Final = 250_000
 """States and steps of work on tensors for which it pays to wait for all of PyTorch's threads, some of which
 may find their processors busy."""
 
@@ -72,12 +74,12 @@ class Table:
         most = max(
             1, min(get_num_threads(), self._words[_call.TASKS])
         )  # memory does not depend on the length
-        threads = max(1, min(most, work // _WORTH_A_THREAD))
+        at_once = self._library is TORCH and work >= _WORTH_A_TEAM
+        threads = max(1, min(most, work // (_WORTH_A_THREAD if at_once else _WORTH_A_HELPER)))
         scratch = self._library.empty((most * offsets[-1] + _LINE,), "uint8")
         begin = -(-self._library.words(scratch)[0] // _LINE) * _LINE
         self.numbers({_call.PLACES: threads, _call.SCRATCH: begin, _call.SCRATCH_SIZE: offsets[-1]})
         table = array("q", self._words)
-        at_once = self._library is TORCH and work >= _WORTH_A_TEAM
         share(kernel, table.buffer_info()[0], threads, at_once=at_once)
 
 

@@ -47,7 +47,7 @@ class Mode:
     def of(cls, A: Lanes) -> Mode:
         """The mode of these lanes of A."""
         high, low = exp2_scale(A.real)
-        scales = (quieted(high), low)
+        scales = (high if A.f.program.in_register else quieted(high), low)  # no bits are computed with there
         if len(A.parts) == 1:
             return cls(A, scales, A.f.constant(1.0) / A)
         inverse = A.conj() / (A.real * A.real + A.imag * A.imag)

@@ -34,17 +34,31 @@ def _gather_real(f: Function, tile: Int, source: Int, stride: Int, code: Int, co
                 read(f, tile, source, code, WHOLE)
         with apart:
             f.store(tile, f.zeros())
-            with f.loop(count) as i:
-                read(f, tile + i * f.program.width, source + i * stride, code)
+            with f.either(code.equals(own_code(f))) as (same, other):
+                with same, f.loop(count) as i:
+                    _copy(f, tile + i * f.program.width, source + i * stride)
+                with other, f.loop(count) as i:
+                    read(f, tile + i * f.program.width, source + i * stride, code)
+
+
+def _copy(f: Function, target: Int, source: Int) -> None:
+    """One number of the compute type."""
+    real, width = f.program.real, f.program.width
+    number = f.builder.load(f.pointer(source, real), align=1, typ=real)
+    f.builder.store(number, f.pointer(target, real), align=width)
 
 
 def _gather_complex(f: Function, tile: Int, source: Int, stride: Int, code: Int, count: Int) -> None:
     f.store(tile, f.zeros(2))
     width, part = f.program.width, part_of(f, code)
-    with f.loop(count) as i:
-        read(f, tile + i * width, source + i * stride, part)
-        with f.when(code >= COMPLEX64):
-            read(f, tile + (i + LANES) * width, source + i * stride + size_of(f, code), part)
+    with f.either(code.equals(own_code(f) + 2)) as (same, other):
+        with same, f.loop(count) as i:
+            _copy(f, tile + i * width, source + i * stride)
+            _copy(f, tile + (i + LANES) * width, source + i * stride + width)
+        with other, f.loop(count) as i:
+            read(f, tile + i * width, source + i * stride, part)
+            with f.when(code >= COMPLEX64):
+                read(f, tile + (i + LANES) * width, source + i * stride + size_of(f, code), part)
 
 
 def scatter(f: Function, tile: Int, target: Int, stride: Int, code: Int, count: Int, parts: int) -> None:

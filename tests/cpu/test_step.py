@@ -11,7 +11,7 @@ from ssm_backends import ArgumentError
 from ssm_conformance import assert_conforms
 from ssm_cpu import selective_state_update
 
-from .problems import FACTS, problem
+from .problems import FACTS, problem, same, without_avx512
 
 
 def _at(call: dict[str, Any], t: int) -> dict[str, Any]:
@@ -34,6 +34,79 @@ def test_steps_are_the_scan(rule: str, complex_: bool) -> None:
     facts = FACTS | {"evaluation": "scan"}
     whole = {"return_last_state": True} | call
     assert_conforms("selective_scan", (np.stack(outputs, -1), state), arithmetic=facts, **whole)
+
+
+@pytest.fixture(params=[True, False], ids=["as it is", "without AVX-512"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not request.param:
+        without_avx512(monkeypatch)
+
+
+SIZES = [(1, 1), (3, 5), (6, 16), (17, 17), (70, 35)]
+"""Channels and states: fewer than a turn and than a vector, whole ones, and more than one of each."""
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("rule", ["euler", "zoh"])
+@pytest.mark.parametrize(
+    ("dtype", "complex_"), [("float32", False), ("float32", True), ("float64", False), ("float64", True)]
+)
+def test_rows_in_place_laid_out_and_alone(dtype: str, complex_: bool, rule: str) -> None:
+    for d, n in SIZES:
+        call = _at(problem(dtype, d=d, n=n, complex_=complex_), 0) | {"b_discretization": rule}
+        state = problem(dtype, d=d, n=n, complex_=complex_, seed=5)["initial_state"]
+        outputs = selective_state_update(state, **call)
+        assert_conforms("selective_state_update", outputs, arithmetic=FACTS, state=state, **call)
+
+        room = np.full((2, d, n + 3), 7, state.dtype)
+        room[..., 1 : n + 1] = state
+        inner = room[..., 1 : n + 1]
+        assert same(selective_state_update(inner, **call, inplace=True), outputs)
+        assert (room[..., 0] == 7).all()
+        assert (room[..., n + 1 :] == 7).all()
+
+        for name in ("state", "A"):  # one of them laid out, and then both
+            rows = {"state": state, "A": call["A"]}
+            for other in (name, "state"):
+                rows[other] = np.asfortranarray(rows[other])
+                laid = selective_state_update(
+                    rows["state"].copy("K"), **call | {"A": rows["A"]}, inplace=True
+                )
+                assert same(laid, outputs)
+
+        part = {k: v[:, -1:] if k in ("u", "delta", "z") else v for k, v in call.items()}
+        part |= {k: v[-1:] for k, v in call.items() if k in ("A", "D", "delta_bias")}
+        alone = selective_state_update(state[:, -1:], **part)
+        assert same(alone, [x[:, -1:] for x in outputs])
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("n", [4, 16, 20])
+def test_a_nan_stays_in_its_channel(n: int) -> None:
+    call = _at(problem(d=21, n=n), 0)
+    state = problem(d=21, n=n, seed=5)["initial_state"]
+    y, new = selective_state_update(state, **call)
+    for spoilt in ("u", "delta", "z", "state"):
+        given = {"state": state, **call}
+        given[spoilt] = given[spoilt].copy()
+        given[spoilt][1, 18] = np.nan
+        outputs = selective_state_update(**given)
+        others = np.ones((2, 21), bool)
+        others[1, 18] = False
+        assert same([x[others] for x in outputs], [y[others], new[others]])
+        assert np.isnan(outputs[0][1, 18])
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("complex_", [False, True])
+def test_channels_of_many_groups(complex_: bool, smooth: bool) -> None:
+    call = _at(problem(d=70, n=18, groups=(35, 14), complex_=complex_), 0) | {"delta_softplus": smooth}
+    state = problem(d=70, n=18, complex_=complex_, seed=5)["initial_state"]
+    outputs = selective_state_update(state, **call)
+    assert_conforms("selective_state_update", outputs, arithmetic=FACTS, state=state, **call)
+    repeated = call | {name: np.repeat(call[name], 70 // call[name].shape[1], 1) for name in "BC"}
+    assert same(selective_state_update(state, **repeated), outputs)
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -63,13 +136,18 @@ def test_a_slot_that_is_not_there() -> None:
     selective_state_update(pool, **call, state_indices=np.array([-1, -1]))
 
 
-def test_a_half_state_is_rounded_once() -> None:
-    call = _at(problem(), 0)
-    state = np.random.default_rng(4).standard_normal((2, 6, 3)).astype(np.float16)
-    y, new = selective_state_update(state, **call)
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("n", [3, 16, 20])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_half_state_is_rounded_once(stride: int, n: int) -> None:
+    call = _at(problem(n=n), 0)
+    room = np.random.default_rng(4).standard_normal((2, 6, stride * n)).astype(np.float16)
+    before, state = room.copy(), room[..., ::stride]
     wide_y, wide = selective_state_update(state.astype(np.float32), **call)
+    y, new = selective_state_update(state, **call, inplace=True)
     assert np.array_equal(new, wide.astype(np.float16))
     assert np.array_equal(y, wide_y)
+    assert np.array_equal(room[..., 1::2], before[..., 1::2]) or stride == 1
 
 
 @pytest.mark.parametrize("pooled", [False, True])

@@ -44,9 +44,10 @@ def _all(call: dict[str, Any]) -> list[np.ndarray]:
     return [*outputs, *selective_scan_vjp(cotangents, wrt, saved, **call).values()]
 
 
-CALL = problem(b=2, d=150, l=130, n=4)
-LARGE = problem(b=2, d=150, l=260, n=16)
-"""States and steps enough for PyTorch's threads."""
+SHORT = problem(b=2, d=100, l=100, n=6)
+"""States and steps too few for PyTorch's threads, forward and backward."""
+CALL = problem(b=2, d=150, l=260, n=16)
+"""Enough for PyTorch's threads, and for helpers."""
 
 
 @pytest.fixture
@@ -90,12 +91,12 @@ def test_the_threads_of_pytorch_are_found() -> None:
 @pytest.mark.parametrize("threads", [2, 3])
 def test_the_same_bits_by_the_threads_of_pytorch(threads: int, arrived: list[int]) -> None:
     set_num_threads(threads)
-    found = _tensors(LARGE)
+    found = _tensors(CALL)
     assert len(arrived) >= 2, "forward and backward"
     assert set(arrived) == {3}, "those that are one too many come too, so that none ends"
     asked = len(arrived)
     set_num_threads(1)
-    assert same(_tensors(LARGE), found)
+    assert same(_tensors(CALL), found)
     assert len(arrived) == asked
 
 
@@ -114,36 +115,36 @@ def test_threads_that_are_too_many_take_no_task(arrived: list[int], monkeypatch:
         counted(kernel, table, threads, flags)
 
     monkeypatch.setattr(_team, "_entry", lambda: late)
-    _tensors(LARGE)
+    _tensors(CALL)
     assert len(taken) >= 2
     assert not any(taken)
 
 
 def test_neither_short_calls_nor_arrays_wait_for_the_threads_of_pytorch(arrived: list[int]) -> None:
-    _tensors(CALL)
-    _all(LARGE)
+    _tensors(SHORT)
+    _all(CALL)
     assert not arrived
 
 
 def test_no_more_threads_than_pytorch_has_are_taken_from_it(arrived: list[int]) -> None:
-    expected = _tensors(LARGE)
+    expected = _tensors(CALL)
     arrived.clear()
     set_num_threads(4)
-    assert same(_tensors(LARGE), expected)
+    assert same(_tensors(CALL), expected)
     assert not arrived
 
 
 def test_several_callers_of_the_threads_of_pytorch(arrived: list[int]) -> None:
-    expected = _tensors(LARGE)
+    expected = _tensors(CALL)
     with ThreadPoolExecutor(4) as callers:
-        found = list(callers.map(lambda _: _tensors(LARGE), range(12)))
+        found = list(callers.map(lambda _: _tensors(CALL), range(12)))
     assert all(same(each, expected) for each in found)
 
 
 def test_where_pytorch_has_no_such_threads(arrived: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = _tensors(LARGE)
+    expected = _tensors(CALL)
     monkeypatch.setattr(_team, "_entry", lambda: None)
-    assert same(_tensors(LARGE), expected)
+    assert same(_tensors(CALL), expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -151,7 +152,7 @@ def test_where_pytorch_has_no_such_threads(arrived: list[int], monkeypatch: pyte
 def test_a_child_does_not_wait_for_the_threads_of_its_parent(arrived: list[int]) -> None:
     import torch
 
-    call = {name: torch.tensor(x) if isinstance(x, np.ndarray) else x for name, x in LARGE.items()}
+    call = {name: torch.tensor(x) if isinstance(x, np.ndarray) else x for name, x in CALL.items()}
     expected = selective_scan(**call).numpy()
     child = os.fork()
     if child == 0:
