@@ -87,7 +87,7 @@ class Program:
                 made.attributes.add("noinline")
             self.written[name] = made
             f = Function(self, ir.IRBuilder(made.append_basic_block("entry")))
-            with f.flushing() if public else nullcontext():
+            with f.flushing() if public and not self.double else nullcontext():
                 body(f, *(Int(f, argument) for argument in made.args))
             f.builder.ret_void()
         return self.written[name]

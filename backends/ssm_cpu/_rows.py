@@ -34,11 +34,11 @@ def store_row(f: Function, address: Int, value: Lanes, count: Int | None = None)
 
 def _places(f: Function, address: Int, parts: int, count: Int | None) -> list[tuple[Int, Mask | None]]:
     """Of each vector of a row, its address, and which of its lanes are there."""
-    masks = [None if count is None else _first(f, count * parts - i * LANES) for i in range(parts)]
+    masks = [None if count is None else first_lanes(f, count * parts - i * LANES) for i in range(parts)]
     return [(address + i * f.program.vector, mask) for i, mask in enumerate(masks)]
 
 
-def _first(f: Function, count: Int) -> Mask:
+def first_lanes(f: Function, count: Int) -> Mask:
     """The first `count` lanes."""
     lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(LANES)))
     return Mask(f, f.builder.icmp_signed("<", lanes, f.splat(f.builder.trunc(count.value, I32))))

@@ -15,7 +15,7 @@ from ssm_cpu._call import Call
 from ssm_cpu._emit import Function, Variable
 from ssm_cpu._functions import quieted, sigmoid, softplus
 from ssm_cpu._modes import Mode
-from ssm_cpu._rows import load_row, store_row
+from ssm_cpu._rows import first_lanes, load_row, store_row
 from ssm_cpu._tiles import gather, scatter, totals
 from ssm_cpu._transfer import own_code
 from ssm_cpu._values import LANES, Bit, Int, choose, fma, real_fma
@@ -286,7 +286,7 @@ def _advanced(
     """
     p = f.program
     turn = 1 if zoh else max(1, p.together // p.parts)  # side by side, a hold gains nothing
-    whole = (n // LANES * LANES if not zoh else f.number(0)) if p.avx512 else n  # a hold has one form: masked
+    whole = f.number(0) if zoh else n // LANES * LANES  # a hold has one form: masked
 
     with f.loop(count, step=turn) as first:
         channels = [f.least(first + k, count - 1) for k in range(turn)]
@@ -295,18 +295,20 @@ def _advanced(
         def advance(k: int, j: Int, left: Int | None) -> None:
             channel, at = channels[k], j * (p.parts * p.width)
             x, g = (f.spread(values + channel * p.width) for values in (xs, gs))
-            mode = Mode.of(load_row(f, As + channel * A_pitch + at, p.parts, left))
-            before = load_row(f, states + channel * state_pitch + at, p.parts, left)
+            there = left if p.avx512 else None  # without, what is laid out has whole vectors
+            mode = Mode.of(load_row(f, As + channel * A_pitch + at, p.parts, there))
+            before = load_row(f, states + channel * state_pitch + at, p.parts, there)
             a, driven = mode.decay(x), g * f.load(Bs + at, p.parts)
             h = fma(a, before, mode.hold(x, a) * driven if zoh else driven)
-            store_row(f, news + channel * new_pitch + at, h, left)
+            store_row(f, news + channel * new_pitch + at, h, there)
+            if left is not None:  # where A is 0 an infinite Δ has made a NaN of what is not there
+                h = choose(first_lanes(f, left), h, f.zeros(p.parts))
             products[k].set(real_fma(f.load(Cs + at, p.parts), h, products[k].lanes))
 
         with f.loop(whole, step=LANES) as j:
             f.side_by_side(turn, lambda k: advance(k, j, None))
-        if p.avx512:
-            with f.loop(n, whole, LANES) as j:
-                f.side_by_side(turn, lambda k: advance(k, j, n - j))
+        with f.loop(n, whole, LANES) as j:
+            f.side_by_side(turn, lambda k: advance(k, j, n - j))
         for channel, product in zip(channels, products, strict=True):
             f.store(sums + channel * p.vector, product.lanes)
 

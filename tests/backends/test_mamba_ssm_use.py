@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -302,3 +303,23 @@ def test_a_refusal_of_a_step_may_be_caught_in_a_graph() -> None:
     found, told = torch.compile(guarded, fullgraph=True, backend="eager")(**inputs)
     assert told.startswith("`dt_softplus` must be True or False; got shape ")
     assert torch.equal(found, -inputs["x"])
+
+
+@pytest.mark.parametrize("step", [mamba_ssm.selective_state_update, mamba_ssm.selective_state_update_ref])
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_output_lies_as_x_does(step: Callable[..., torch.Tensor], rows: int, threads: int) -> None:
+    """A model takes a view of it, as of mamba-ssm's."""
+    h, p, n = 24, 64, 128
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for x in (torch.ones(rows, h, p), torch.ones(rows, p, h).transpose(1, 2)):
+            dt = torch.ones(rows, 1, 3352)[..., -h:].transpose(1, 2).expand(-1, -1, p)
+            A, D = -torch.ones(h)[:, None, None].expand(-1, p, n), torch.ones(h)[:, None].expand(-1, p)
+            B, C = torch.ones(rows, 1, n), torch.ones(rows, 1, n)
+            with torch.no_grad():
+                y = step(torch.zeros(rows, h, p, n), x, dt, A, B, C, D, dt_bias=D, dt_softplus=True)
+            assert y.stride() == x.stride()
+    finally:
+        torch.set_num_threads(before)

@@ -55,6 +55,14 @@ def test_semantics_in_double(rule: str, complex_: bool) -> None:
     judge(problem("float64", l=19, complex_=complex_) | {"b_discretization": rule})
 
 
+def test_what_float32_calls_subnormal_is_kept_in_double() -> None:
+    call = problem("float64", l=5)
+    call |= {name: call[name].astype("float32") for name in ("u", "delta", "z", "B", "C")}
+    call["u"][:, 1], call["z"][:, 2], call["delta"][:, 3] = 1e-40, -1e-40, 1e-41
+    judge(call)
+    judge(call | {"delta_bias": np.zeros(6), "delta_softplus": False})
+
+
 @pytest.mark.parametrize("complex_", [False, True])
 def test_resets_cut_state_and_gradient(complex_: bool) -> None:
     ids = np.array([[3, 3, 5, 5, 5, 5, 3], [0, 1, 2, 2, 2, 2, 2]])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ssm_spec
 from ssm_backends import ArgumentError
 from ssm_conformance import assert_conforms
 from ssm_cpu import selective_state_update
@@ -95,6 +96,18 @@ def test_a_nan_stays_in_its_channel(n: int) -> None:
         others[1, 18] = False
         assert same([x[others] for x in outputs], [y[others], new[others]])
         assert np.isnan(outputs[0][1, 18])
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("n", [16, 17, 20])
+def test_an_infinite_step_leaves_no_nan_where_no_state_is(n: int, half: bool) -> None:
+    call = _at(problem(d=5, n=n, plain=True), 0) | {"b_discretization": "zoh"}
+    call["delta"][:, 2] = np.inf
+    state = problem(d=5, n=n)["initial_state"].astype(np.float16 if half else np.float32)
+    y, _ = selective_state_update(state, **call)
+    exact, _ = ssm_spec.selective_state_update(state, **call)
+    assert np.allclose(y, exact, rtol=1e-5, atol=1e-5)  # it is far from a NaN, which is what is asked
 
 
 @pytest.mark.usefixtures("processor")

@@ -75,7 +75,7 @@ def selective_state_update(
 
     Returns
     -------
-    y, of x's shape and dtype.
+    y, of x's shape and dtype, in its order of memory.
 
     Raises
     ------
@@ -140,10 +140,10 @@ def _step(
     y: Tensor
     if state.ndim == 3:
         y, _ = call_as(kind, known, _NAMES, _STEP, inputs, backend)
-        return y
+        return _as_it_lies(x, y)
     if one_row:
         y, _ = call_as(kind, known, _NAMES, _STEP, channels_as_rows(inputs), backend)
-        return rows_as_channels(y)
+        return _as_it_lies(x, rows_as_channels(y))
     # No stride joins the channels of such a state: the step is given a copy, which is written back.
     copied = 1 not in state.shape[1:3] and state.stride(1) != state.shape[2] * state.stride(2)
     if copied and not torch.compiler.is_compiling():
@@ -151,7 +151,17 @@ def _step(
     y, new = call_as(kind, known, _NAMES, _STEP, heads_joined(inputs), backend)
     if copied:
         state.copy_(new.reshape(state.shape))
-    return y.reshape(x.shape)
+    return _as_it_lies(x, y.reshape(x.shape))
+
+
+def _as_it_lies(x: Tensor, y: Tensor) -> Tensor:
+    """y in x's order of memory, as mamba-ssm's lies: its callers take a view of it."""
+    import torch
+
+    if y.stride() == x.stride():
+        return y
+    laid = torch.empty_like(x)
+    return y if y.stride() == laid.stride() else laid.copy_(y)
 
 
 def _check(
