@@ -220,7 +220,7 @@ class Function:
 
     @contextmanager
     def flushing(self) -> Iterator[None]:
-        """What is written inside takes subnormal numbers for zero, which the bound allows.
+        """What is written inside takes subnormal numbers for zero, which the bound of float32 allows.
 
         A state that decays through them costs ten times the time otherwise (measured). The caller's
         own mode is restored.

@@ -71,9 +71,8 @@ class Table:
             States times steps in the call.
         """
         self._words[_call.ROOMS : _call.ROOMS + len(offsets)] = offsets
-        most = max(
-            1, min(get_num_threads(), self._words[_call.TASKS])
-        )  # memory does not depend on the length
+        # By tasks and not by work, so that memory does not grow with the length.
+        most = max(1, min(get_num_threads(), self._words[_call.TASKS]))
         at_once = self._library is TORCH and work >= _WORTH_A_TEAM
         threads = max(1, min(most, work // (_WORTH_A_THREAD if at_once else _WORTH_A_HELPER)))
         scratch = self._library.empty((most * offsets[-1] + _LINE,), "uint8")
