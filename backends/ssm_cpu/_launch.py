@@ -28,7 +28,7 @@ _LINE: Final = 64
 """Bytes of a cache line: where vectors begin with one, no load touches two."""
 _PIECE: Final = 8192
 """Sums in one piece of work."""
-_WORTH_A_HELPER: Final = 250_000
+_WORTH_A_HELPER: Final = 500_000
 """States and steps of work for which it pays to wake a helper of our own (measured)."""
 _WORTH_A_THREAD: Final = 100_000
 """The same for one of PyTorch's threads."""
