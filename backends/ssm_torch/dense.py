@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ssm_backends.transforms import is_followed_by_transforms
 from ssm_torch.opaque import empty, opaque
 
 
@@ -25,10 +27,12 @@ def dense_recurrence(A: Tensor, x: Tensor, initial: Tensor) -> Tensor:
     -------
     h : (l, b, *s, n)
     """
-    if not torch.compiler.is_compiling():
-        return _states(A, x, initial)
     state = torch.broadcast_shapes(A.shape[:-1], x.shape[1:], initial.shape)  # type: ignore[no-untyped-call]  # PyTorch's
-    return _traced_states(A.expand(*state[1:], A.shape[-1]), x.expand(len(x), *state), initial.expand(state))
+    given = A.expand(*state[1:], A.shape[-1]), x.expand(len(x), *state), initial.expand(state)
+    if torch.compiler.is_compiling():
+        return _traced_states(*given)
+    h: Tensor = _DenseRecurrence.apply(*given)  # type: ignore[no-untyped-call]  # PyTorch's
+    return h
 
 
 def dense_kernel(A: Tensor, B: Tensor, C: Tensor, length: int) -> Tensor:
@@ -51,27 +55,90 @@ def dense_kernel(A: Tensor, B: Tensor, C: Tensor, length: int) -> Tensor:
 
 
 def _states(A: Tensor, x: Tensor, initial: Tensor) -> Tensor:
+    A = A.contiguous()  # or each step would copy what is expanded
     h, states = initial, []
-    for x_t in x.unbind(0):  # which keeps autograd's gradient linear in l
+    for x_t in x.unbind(0):
         h = _times(A, h) + x_t
         states.append(h)
-    return torch.stack(states)
+    return torch.stack(states) if states else empty(x)
 
 
 def _states_adjoint(g: Tensor, h: Tensor, A: Tensor, initial: Tensor) -> list[Tensor]:
     """The gradients of A, x and the initial state: λ_t = g_t + Aᴴ λ_{t+1} is that of x."""
-    adjoint = torch.empty_like(h)
-    after = torch.zeros_like(initial, memory_format=torch.contiguous_format)
-    for t in reversed(range(len(h))):
-        torch.add(g[t], after, out=adjoint[t])
-        after = _times(A.mH, adjoint[t])
-    before = torch.cat([initial.unsqueeze(0), h[:-1]])
-    return [_columns(adjoint) @ _columns(before).mH, adjoint, after]
+    A = A.mH.contiguous()
+    after, adjoints = torch.zeros_like(initial), []
+    for g_t in reversed(g.unbind(0)):
+        adjoints.append(g_t + after)
+        after = _times(A, adjoints[-1])
+    adjoint = torch.stack(adjoints[::-1]) if adjoints else empty(g)
+    return [_of_matrix(adjoint, h, initial), adjoint, after]
+
+
+def _of_matrix(adjoint: Tensor, h: Tensor, initial: Tensor) -> Tensor:
+    """Σ_t λ_t h_{t−1}ᴴ, over the batch too."""
+    first = _columns(adjoint[:1]) @ _columns(initial.unsqueeze(0)).mH
+    return first + _columns(adjoint[1:]) @ _columns(h[:-1]).mH
 
 
 def _columns(x: Tensor) -> Tensor:
     """(l, b, *s, n) as (*s, n, l b)."""
-    return x.flatten(0, 1).movedim(0, -1)
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).movedim(0, -1)
+
+
+class _DenseRecurrence(torch.autograd.Function):
+    """Autograd would add a matrix to the gradient of A at every step."""
+
+    @staticmethod
+    def forward(A: Tensor, x: Tensor, initial: Tensor) -> Tensor:
+        return _states(A, x, initial)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        A, _, initial = inputs
+        ctx.save_for_backward(output, A, initial)
+        ctx.save_for_forward(output, A, initial)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, ...]:
+        # A gradient of this gradient may be asked for.
+        followed = torch.is_grad_enabled() or is_followed_by_transforms()
+        return tuple(
+            (_differentiable_adjoint if followed else _states_adjoint)(*cotangents, *ctx.saved_tensors)
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        """dh_t = A dh_{t−1} + dA h_{t−1} + dx_t."""
+        h, A, initial = ctx.saved_tensors
+        dA, dx, dinitial = tangents
+        driven = torch.zeros_like(h) if dx is None else dx
+        if dA is not None:
+            before = torch.cat([initial.unsqueeze(0), h[:-1]])
+            driven = driven + _times(dA, before.flatten(0, 1)).reshape(h.shape)
+        return dense_recurrence(A, driven, torch.zeros_like(initial) if dinitial is None else dinitial)
+
+    @staticmethod
+    def vmap(
+        info: Any, along: tuple[int | None, ...], A: Tensor, x: Tensor, initial: Tensor
+    ) -> tuple[Tensor, int]:
+        """A batch of matrices is one dimension more of the systems; else it is one more of the batch."""
+        of_A, of_x, of_initial = along
+        size = info.batch_size
+        x = x.unsqueeze(1).expand(-1, size, *x.shape[1:]) if of_x is None else x.movedim(of_x, 1)
+        initial = (
+            initial.expand(size, *initial.shape) if of_initial is None else initial.movedim(of_initial, 0)
+        )
+        if of_A is None:
+            h = dense_recurrence(A, x.flatten(1, 2), initial.flatten(0, 1))
+            return h.reshape(len(h), size, initial.shape[1], *h.shape[2:]), 1
+        return dense_recurrence(A.movedim(of_A, 0), x.transpose(1, 2), initial.transpose(0, 1)), 2
+
+
+def _differentiable_adjoint(g: Tensor, h: Tensor, A: Tensor, initial: Tensor) -> list[Tensor]:
+    """The same as a dense recurrence from the last step, which no product with A reaches, to the first."""
+    later = dense_recurrence(A.mH, g[:-1].flip(0), g[-1])
+    adjoint = torch.cat([g[-1:], later]).flip(0)
+    return [_of_matrix(adjoint, h, initial), adjoint, _times(A.mH, adjoint[0])]
 
 
 def _kernel(A: Tensor, B: Tensor, C: Tensor, length: int) -> Tensor:
@@ -100,7 +167,9 @@ def _powers(A: Tensor, B: Tensor, length: int) -> Iterator[Tensor]:
 
 
 def _times(A: Tensor, h: Tensor) -> Tensor:
-    return (A @ h.unsqueeze(-1)).squeeze(-1)
+    """A h of states (…, b, *s, n): the batch's states are rows of one product, and A is not repeated."""
+    axis = -A.ndim
+    return (h.movedim(axis, -2) @ A.mT).movedim(-2, axis)
 
 
 _traced_states = opaque(

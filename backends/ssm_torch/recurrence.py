@@ -47,7 +47,7 @@ def ssm_recurrence(
     last_state : (b, *s, n); only with ``return_last_state``
     """
     x = widen(u, compute_dtype(u, A_bar))
-    drive = (B_bar.to(A_bar.dtype) @ x.to(A_bar.dtype)).movedim(-1, 0)
+    drive = _in_time(B_bar.to(A_bar.dtype) @ x.to(A_bar.dtype))
     initial = drive.new_zeros(drive.shape[1:]) if initial_state is None else initial_state
     if len(drive) == 0:
         # Empty, and yet made of Ā and the input, whose gradients are then zeros.
@@ -66,6 +66,11 @@ def ssm_recurrence(
         y = y + D @ x
     y = y if y.is_complex() else y.to(u.dtype)
     return (y, last_state) if return_last_state else y
+
+
+def _in_time(x: Tensor) -> Tensor:
+    """(…, l) as (l, …), in new memory: as one matrix, which PyTorch transposes in tiles."""
+    return x.flatten(0, -2).T.contiguous().reshape(x.shape[-1], *x.shape[:-1])
 
 
 @not_cast_down
