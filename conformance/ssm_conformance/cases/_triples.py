@@ -11,6 +11,8 @@ from typing import Any, Final
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases._convolution_step import LONGER, pooled
 from ssm_conformance.cases._duality import LIMITS, update_inputs, with_options
+from ssm_conformance.cases._layers import H3, LSSL, S4D, S5, h3_inputs, lssl_inputs, s4d_inputs, s5_inputs
+from ssm_conformance.cases._linear import RECURRENCE, diagonal_system
 from ssm_conformance.cases._mamba3 import STEP as SISO_STEP
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
@@ -137,10 +139,36 @@ def _heads() -> Iterator[Recipe]:
         yield from _with("mamba3_siso_step", SISO_STEP, needed, given, kind)
 
 
+def _layers() -> Iterator[Recipe]:
+    run = ("D", "initial_state", "return_last_state")
+    last = {"return_last_state": True}
+    lssl = lssl_inputs(2, 2, 70, 3, 2) | {"initial_state": Draw((2, 2, 3))} | last
+    yield from _ruled("lssl", LSSL, lssl, run, "zoh")
+    for complex_ in (False, True):
+        kind = "complex" if complex_ else ""
+        state = {"initial_state": Draw((2, 2, 3), complex=complex_)} | last
+        system = diagonal_system(2, n=3, complex_=complex_) | {"u": Draw((2, 2, 1, 70)), "D": Draw((2, 1, 1))}
+        yield from _with("ssm_recurrence", RECURRENCE, *_each(system | state, *run), kind)
+        yield from _ruled("s4d", S4D, s4d_inputs(2, 2, 70, 3, complex_) | state, run, "bilinear", kind)
+        s5 = s5_inputs(2, 2, 70, 3, complex_) | {"initial_state": Draw((2, 3), complex=complex_)}
+        yield from _ruled("s5", S5, s5 | last, run, "bilinear", kind)
+        h3 = h3_inputs(2, 4, 70, 2, 3, complex_, D=Draw((2,)), out_proj=Draw((3, 4)))
+        yield from _ruled("h3", H3, h3, ("D", "out_proj"), "bilinear", kind)
+
+
+def _ruled(
+    op: str, clause: str, inputs: Mapping[str, Any], options: tuple[str, ...], rule: str, kind: str = ""
+) -> Iterator[Recipe]:
+    """Calls with each choice among the options and another rule of discretisation."""
+    needed, given = _each(inputs, *options)
+    return _with(op, clause, needed, given | {rule: {"discretization": rule}}, kind)
+
+
 TRIPLES: Final = (
     *(scan_with(row, TRIPLE, "full") for row in SCAN_ROWS),
     *(step_with(row, TRIPLE) for row in STEP_ROWS),
     *(with_options(row, "triple", "full") for row in SSD_ROWS),
     *_convolutions(),
     *_heads(),
+    *_layers(),
 )

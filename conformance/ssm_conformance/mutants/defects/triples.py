@@ -12,6 +12,7 @@ from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
 from ssm_conformance.mutants.kernels.scan import Problem, State
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
@@ -108,7 +109,33 @@ class _SisoLastPairLost(SisoAdjointStep):
         return super().__call__(**given)
 
 
-def _mutant(name: str, failure: int, summary: str, case: str, kernel: Any) -> Mutant:
+class _LsslHeldFromNothing(Lssl):
+    """Held between steps, and without D, the initial state is not read."""
+
+    def __call__(self, *, discretization: str = "bilinear", **given: Any) -> Any:
+        if discretization == "zoh" and given.get("D") is None:
+            given.pop("initial_state", None)
+        return super().__call__(discretization=discretization, **given)
+
+
+class _S5FromNothing(S5):
+    """By the bilinear rule, and without D, the initial state is not read."""
+
+    def __call__(self, *, discretization: str = "zoh", **given: Any) -> Any:
+        if discretization == "bilinear" and given.get("D") is None:
+            given.pop("initial_state", None)
+        return super().__call__(discretization=discretization, **given)
+
+
+class _H3HeldWhereProjected(H3):
+    """Where there is a projection and no D, the zero-order hold stands in for the bilinear rule."""
+
+    def modes(self, p: Mapping[str, Array], delta: Array, rule: str) -> tuple[Array, Array]:
+        held = "out_proj" in p and "D" not in p
+        return super().modes(p, delta, "zoh" if held else rule)
+
+
+def _mutant(name: str, failure: int | None, summary: str, case: str, kernel: Any) -> Mutant:
     return Mutant(name, failure, summary, case, kernel, only=("float32",))
 
 
@@ -154,6 +181,20 @@ TRIPLES: Final = (
     _mutant(
         "mamba3-step-last-pair-lost", 9, "With neither D nor a gate the last of all pairs does not turn.",
         "value/triple-turned-with-none", _SisoLastPairLost(),
+    ),
+    _mutant(
+        "lssl-held-from-nothing", 25, "Held between steps and without D, the initial state is not read.",
+        "value/triple-with-initial_state-zoh", _LsslHeldFromNothing(),
+    ),
+    _mutant(
+        "s5-bilinear-from-nothing", 25,
+        "By the bilinear rule and without D, the initial state is not read.",
+        "value/triple-with-initial_state-bilinear", _S5FromNothing(),
+    ),
+    _mutant(
+        "h3-held-where-projected", None,
+        "With a projection and without D, the zero-order hold stands in for the bilinear rule.",
+        "value/triple-with-out_proj-bilinear", _H3HeldWhereProjected(),
     ),
 )  # fmt: skip
 """Defects of three options."""
