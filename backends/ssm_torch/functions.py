@@ -8,8 +8,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-_PSI_TERMS: Final = 20
-"""ψ(x) = Σ (j+1)/(j+2)! xʲ: for |x| ≤ 1 the next term is below 2⁻⁶⁰."""
+_PSI_TERMS: Final = {torch.float32: 11, torch.float64: 20}
+"""ψ(x) = Σ (j+1)/(j+2)! xʲ: for |x| ≤ 1 the next term is below 2⁻²⁸, or 2⁻⁶⁰."""
 
 
 def compute_dtype(u: Tensor, A: Tensor | None = None) -> torch.dtype:
@@ -96,7 +96,7 @@ def psi(x: Tensor) -> Tensor:
     near = torch.where(small, x, 0)
     series = torch.zeros_like(x)
     # Not from a tuple of numbers: those PyTorch may take for open sizes in a graph.
-    for j in reversed(range(_PSI_TERMS)):
+    for j in reversed(range(_PSI_TERMS[compute_dtype(x)])):
         series = series * near + (j + 1) / math.factorial(j + 2)
     far = torch.where(small, 1, x)
     return torch.where(small, series, (torch.exp(far) - expm1(far) / far) / far)
