@@ -55,6 +55,7 @@ def test_an_honest_backend_passes(write_plugin: Write) -> None:
         ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
         ("class Odd(BaseException): pass\n    raise Odd('ends')", "raised Odd: ends"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (Killed); is the machine out of memory"),
+        ("os.kill(os.getpid(), signal.SIGRTMIN + 1)", "ended by signal 35 (Real-time signal 1)"),
         ("os.closerange(3, 64)", "instead of answering"),
         ("if os.fork() == 0: raise RuntimeError('the child answers')\n    os.abort()", "SIGABRT"),
         ("os.fork() or time.sleep(60); os._exit(7)", "exit status 7"),
@@ -95,6 +96,10 @@ def test_an_import_has_the_time_of_a_first_call_and_enough_for_the_libraries() -
     assert Limits(seconds=10.0).for_load() == 50
     assert Limits(seconds=0.1).for_load() == 30
     assert Limits(seconds=10.0, load=2.0).for_load() == 2
+
+
+def test_a_limit_may_be_longer_than_any_clock_counts(write_plugin: Write) -> None:
+    assert judge(write_plugin("honest"), Limits(seconds=1e300), (RIGHT,))[RIGHT].status == "pass"
 
 
 def test_what_is_asked_of_many_sizes_has_time_to_compile_each() -> None:

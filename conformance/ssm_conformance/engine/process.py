@@ -213,7 +213,7 @@ class WorkerProcess:
         if code >= 0:
             return f"the worker ended with exit status {code} instead of answering"
         hint = "; is the machine out of memory, or was it killed by hand?" if -code == signal.SIGKILL else ""
-        return f"the worker was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)}){hint}"
+        return f"the worker was ended by {_name_of(-code)} ({signal.strsignal(-code)}){hint}"
 
     def _read(self) -> None:
         stream: IO[bytes] | None = self._process.stdout
@@ -221,3 +221,10 @@ class WorkerProcess:
         for line in stream:
             self._inbox.put(line)
         self._inbox.put(b"")
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"

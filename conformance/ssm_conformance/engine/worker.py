@@ -57,7 +57,8 @@ class Channel:
         request = self._inbox.get()
         self._reset()
         # The clock needs no interpreter: it ends what never gives the lock back, if no parent does.
-        faulthandler.dump_traceback_later(request["seconds"], exit=True, file=self._log)
+        seconds = min(request["seconds"], threading.TIMEOUT_MAX)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._log)
         return request
 
     def answer(self, message: Mapping[str, Any]) -> None:
