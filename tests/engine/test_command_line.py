@@ -89,6 +89,7 @@ def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> 
         (["conform", "numpy", "--check", "values"], "'values' is not one of 'value', "),
         (["conform", "numpy", "--case", RIGHT + "l"], f"did you mean {RIGHT}"),
         (["conform", "numpy", "-n", "0"], "must be a positive number or auto; got '0'"),
+        (["conform", "numpy", "-n", "²"], "must be a positive number or auto; got '²'"),
         (["conform", "numpy", "--report", "/dev/null/x"], "`--report` must be a folder that can be written"),
         (["conform", "numpy", "--expected", "nowhere.toml"], "`--expected` must be a TOML or JSON file"),
         (["conform", "--plugin", "nowhere_at_all"], "no module is called 'nowhere_at_all'"),

@@ -16,7 +16,7 @@ def worker_count(ctx: click.Context, param: click.Parameter, value: str) -> int 
     """Read a positive number of workers, or "auto"."""
     if value == "auto":
         return "auto"
-    if not value.isdigit() or int(value) == 0:
+    if not value.isdecimal() or int(value) == 0:
         raise click.BadParameter(f"must be a positive number or auto; got {value!r}")
     return int(value)
 
