@@ -208,6 +208,7 @@ def test_markdown_names_every_failure_with_its_command() -> None:
         (make(verdict("fail", "a"), verdict("error", "b")), "does not conform", "red", 1),
         (make(verdict("error")), "undecided", "lightgrey", 2),
         (make(verdict("pass"), planned=2), "undecided", "lightgrey", 2),
+        (make(verdict("pass"), ended="interrupted"), "undecided", "lightgrey", 2),
         (make(verdict("not_claimed")), "undecided", "lightgrey", 2),
         (make(), "undecided", "lightgrey", 2),
         (make(verdict("pass", "a"), verdict("unavailable", "b")), "conforms", "brightgreen", 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from ssm_conformance.engine.session import SelectionError, check_ids
 from ssm_conformance.judge import EXCUSED_AT_MOST
 from ssm_conformance.verdict import Verdict
 from ssm_numpy import selective_scan
+
+from .conftest import RIGHT, Run, Write
 
 
 def wrong_past_forty_steps(case: Case) -> Verdict:
@@ -58,6 +62,22 @@ def test_nothing_is_found_in_a_right_one_and_the_time_is_kept() -> None:
     right = search(None, 2.0)
     assert list(right) == []
     assert right.calls > 0
+
+
+def test_a_search_that_finds_no_worker_keeps_what_was_judged(
+    ssm_spec: Run, write_plugin: Write, tmp_path: Path
+) -> None:
+    once = write_plugin("once", top=f"import os; os.mkdir({str(tmp_path / 'lock')!r})\n")
+    said = ssm_spec("conform", "--plugin", once, "--case", RIGHT, "--search", "1", "--report", tmp_path)
+    assert said.status == 2
+    assert "undecided: the search came to no end (once 0 on cpu, level quick)" in said.out
+    forms = {path.name: path.read_text() for path in (tmp_path / "once").iterdir()}
+    report = json.loads(forms["report.json"])
+    assert [case["status"] for case in report["cases"]] == ["pass"]
+    assert "FileExistsError" in report["ended"]
+    assert "**the search came to no end** (plugin 'once': " in forms["report.md"]
+    assert "<li>the search came to no end: plugin" in forms["report.html"]
+    assert 'tests="2" failures="0" errors="1"' in forms["junit.xml"]
 
 
 def test_a_selection_narrows_the_search() -> None:

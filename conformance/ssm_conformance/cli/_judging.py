@@ -139,6 +139,8 @@ def _judge(
         run.ended = INTERRUPTED
     except NoWorkerError as error:
         run.ended = str(error) if run.not_run else ""
+    except LoadError as error:  # of the search, which found no worker: what was judged before stands
+        run.ended = str(error)
     if folder is not None:
         folder.finish(run)
         run.report_trouble = folder.trouble

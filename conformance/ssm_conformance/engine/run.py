@@ -152,7 +152,7 @@ class Run:
         """What the run amounts to; a failure outweighs what is undecided."""
         if self.unexpected:
             return "failed"
-        if self.not_run or self.summary["error"] or not self.judged:
+        if self._open() or not self.judged:
             return "undecided"
         return "passed"
 
@@ -194,6 +194,8 @@ class Run:
             parts.append(f"{self.summary['error']} could not be judged")
         if self.not_run:
             parts.append(f"{self.not_run} of {len(self.planned)} cases not run")
+        elif self.ended:
+            parts.append("the search came to no end")
         return parts
 
 

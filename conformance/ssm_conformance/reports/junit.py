@@ -18,7 +18,7 @@ def junit(run: Run) -> str:
     """One test suite; an unfinished run has an error of its own, so that nobody takes it for a whole one."""
     verdicts = run.ordered
     kinds = [_kind(verdict) for verdict in verdicts]
-    unfinished = bool(run.not_run)
+    unfinished = bool(run.not_run or run.ended)
     counts = {
         "tests": str(len(verdicts) + unfinished),
         "failures": str(kinds.count("failure")),
