@@ -375,6 +375,12 @@ def test_a_report_that_cannot_be_written_is_trouble_not_an_end(
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
 
+    with monkeypatch.context() as disk:
+        disk.setattr("ssm_conformance.reports.folder.replace_file", full)
+        folder.keep_up(EVERY)
+        assert "No space left on device" in folder.trouble
+    folder.finish(EVERY)  # there is room again
+    assert folder.trouble == ""
     monkeypatch.setattr("ssm_conformance.reports.folder.replace_file", full)
     folder.finish(EVERY)
     assert "No space left on device" in folder.trouble

@@ -71,6 +71,7 @@ class ReportFolder:
 
     def finish(self, run: Run) -> None:
         """Write every form of the report."""
+        self.trouble = ""  # what became of a partial one is past
         for name in FORMS:
             self._save(name, run)
 
