@@ -259,6 +259,20 @@ def test_a_message_names_the_library_where_there_are_several() -> None:
     assert passed.details["libraries"] == {"numpy": "pass", "elsewhere": "pass"}
 
 
+def test_with_several_libraries_a_failure_outweighs_what_could_not_be_judged() -> None:
+    class Unreadable(NumpyArrays):
+        name = "unreadable"
+
+        def to_numpy(self, array: Any) -> Any:
+            raise ZeroDivisionError("a slip of the suite")
+
+    backend = replace(wrong.backend(wrong.outputs(wrong.quadratic)), arrays=(Unreadable(), NumpyArrays()))
+    found = verdict("value", "typical", backend)
+    assert found.details["libraries"] == {"unreadable": "error", "numpy": "fail"}
+    assert found.status == "fail"
+    assert found.message.startswith("with numpy arrays: y[")
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -295,8 +295,8 @@ def _worst_of(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _severity(verdict: Verdict) -> tuple[int, float]:
-    """How much a verdict weighs: its status, then its ratio."""
-    status = ("pass", "not_claimed", "unavailable", "fail", "error").index(verdict.status)
+    """How much a verdict weighs: its status, then its ratio. As in a run, a failure outweighs an error."""
+    status = ("pass", "not_claimed", "unavailable", "error", "fail").index(verdict.status)
     ratio = 0.0 if verdict.ratio is None else verdict.ratio
     return status, inf if isnan(ratio) else ratio
 
