@@ -82,6 +82,20 @@ def test_a_false_word_is_refused_and_named(name: str, claims: dict[str, Any]) ->
         backend(**claims)
 
 
+def test_a_limit_is_on_a_size_that_is_bound() -> None:
+    batched = {"ssm_recurrence": Op(nothing, dtypes=("float32",), limits={"*s": 4})}
+    with pytest.raises(ContractError, match=r"^`limits` of ssm_recurrence may name .*; got '\*s'"):
+        Backend(name="acme", version="0", arrays=NumpyArrays(), ops=batched)
+
+
+def test_a_false_name_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ContractError, match=r"^`cotangents` of selective_scan may name y, last_state; got"):
+        backend(cotangents=("state",))
+    given = {"hippo_legs": Op(nothing, dtypes=("float32",), gradients=("n",), vjp=nothing)}
+    with pytest.raises(ContractError, match=r"^`gradients` of hippo_legs may name nothing; got 'n'"):
+        Backend(name="acme", version="0", arrays=NumpyArrays(), ops=given)
+
+
 GOOD: list[dict[str, Any]] = [
     {},
     {"grad_dtypes": (), "gradients": "all"},

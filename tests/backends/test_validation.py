@@ -275,6 +275,13 @@ def test_plain_arguments_have_a_kind_and_a_range(operator: Operator, argument: A
         assert message.endswith(f"got {value!r}")
 
 
+def test_a_size_is_as_large_as_can_be_stored_and_no_larger() -> None:
+    given = call(OPERATORS["hippo_legs"])
+    assert validate("hippo_legs", **given | {"n": 2**44}).inputs["n"] == 2**44
+    message = refused(ArgumentError, "n", OPERATORS["hippo_legs"], given | {"n": 2**44 + 1})
+    assert message == "`n` must be at most 2⁴⁴, beyond which nothing can be stored; got 17592186044417"
+
+
 def test_an_argument_at_its_default_counts_as_not_given() -> None:
     defaults = {a.name: a.default for a in SELECTIVE_SCAN.arguments if not a.required}
     assert validate(SELECTIVE_SCAN, **call(SELECTIVE_SCAN), **defaults).given == set(call(SELECTIVE_SCAN))
@@ -319,10 +326,20 @@ def test_a_scalar_of_numpy_is_the_python_number_that_it_is(
     assert type(taken) is type(meant)
 
 
+class Shaped:
+    """Has a shape and no dtype."""
+
+    shape = (6, 3)
+
+    def __repr__(self) -> str:
+        return "a thing of a shape"
+
+
 @pytest.mark.parametrize(
     ("change", "got"),
     [
         (lambda A: np.float32, "got <class 'numpy.float32'>"),
+        (lambda A: Shaped(), "got a thing of a shape"),
         (lambda A: np.ma.array(A), "got a numpy MaskedArray, whose operations are its own"),
         (lambda A: A.view(np.matrix), "got a numpy matrix, whose operations are its own"),
         (lambda A: torch.from_numpy(A).to_sparse(), "got layout torch.sparse_coo"),

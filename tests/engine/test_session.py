@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ssm_conformance.case import Case
 from ssm_conformance.cases import find_case
+from ssm_conformance.engine import limits as limits_of
 from ssm_conformance.engine import session
-from ssm_conformance.engine.limits import Limits, cores
+from ssm_conformance.engine.expected import Expectation, expectations_for
+from ssm_conformance.engine.limits import GIB, Limits, cores, machine_memory
 from ssm_conformance.engine.session import Session, open_session
 from ssm_conformance.engine.target import Target, module_target
 from ssm_conformance.planning import Planned
@@ -92,3 +95,33 @@ def test_what_finds_no_memory_beside_others_is_judged_alone(
     assert len(opened) == seats
     assert opened[-1].judged == ([FAR] if workers > 1 else [FAR, NEAR])
     assert opened[-1].limits.gpu_fraction == 0.4 * workers
+
+
+@pytest.mark.parametrize(
+    ("machine", "workers", "resident"),
+    [(64, 1, 48.0), (64, 4, 12.0), (64, 100, 2.0), (2, 4, 1.5), (1, 1, 0.75)],
+)
+def test_workers_share_three_quarters_of_the_memory_and_need_two_gib(
+    monkeypatch: pytest.MonkeyPatch, machine: int, workers: int, resident: float
+) -> None:
+    monkeypatch.setattr(limits_of, "machine_memory", lambda: machine * GIB)
+    assert Limits().resident(workers) == resident * GIB
+    assert Limits(memory=GIB).resident(workers) == GIB
+
+
+def test_a_container_may_hold_less_memory_than_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stated = tmp_path / "memory.max"
+    monkeypatch.setattr(limits_of, "CGROUP_LIMITS", (tmp_path / "absent", stated))
+    whole = machine_memory()
+    for text, bytes_ in (("max\n", whole), ("1048576\n", 2**20), (f"{2**62}\n", whole)):
+        stated.write_text(text)
+        assert machine_memory() == bytes_
+
+
+def test_an_announcement_is_about_every_backend_or_about_one() -> None:
+    entries = [Expectation(NEAR, "of all"), Expectation(FAR, "of one", backend="numpy")]
+    planned = [Planned(find_case(name)) for name in (FAR, NEAR)]
+    assert expectations_for("numpy", entries, planned) == {NEAR: entries[0], FAR: entries[1]}
+    assert expectations_for("torch", entries, planned) == {NEAR: entries[0]}

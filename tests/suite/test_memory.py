@@ -2,7 +2,8 @@
 
 import pytest
 
-from ssm_conformance.memory import fit, grid
+from ssm_conformance.checks.growth import _complaint
+from ssm_conformance.memory import Fit, fit, grid
 
 POINTS = grid({"b": 1, "d": 16, "l": 128, "n": 8, "g": 2})
 
@@ -35,3 +36,38 @@ def test_every_term_is_told_from_the_others() -> None:
 def test_a_law_outside_the_model_shows_in_the_residual() -> None:
     quadratic = [p["l"] ** 2 * 64 for p in POINTS]
     assert fit(POINTS, quadratic).residual > 0.3
+
+
+def test_the_grid_varies_each_size_alone_by_four_and_all_by_two() -> None:
+    b, d, l, n = 1, 3, 5, 7
+    points = [(b, d, l, n), (4 * b, d, l, n), (b, 4 * d, l, n), (b, d, 4 * l, n), (b, d, l, 4 * n),
+              (b, d, 2 * l, n), (2 * b, 2 * d, 2 * l, 2 * n)]  # fmt: skip
+    assert grid({"b": b, "d": d, "l": l, "n": n}) == [dict(zip("bdln", at, strict=True)) for at in points]
+
+
+def test_a_call_that_takes_no_memory_has_a_law_too() -> None:
+    assert fit(POINTS, [0] * len(POINTS)).states < 1e-3
+
+
+def law(states: float) -> Fit:
+    coefficients = {"1": 1024.0, "b d l": 12.0, "b d n": 0.0, "b d l n": states, "b g n l": 0.5}
+    return Fit(coefficients, 0.0123)
+
+
+def test_a_law_is_told_term_by_term() -> None:
+    told = "1.02e+03 + 12·b·d·l + 0·b·d·n + 4·b·d·l·n + 0.5·b·g·n·l bytes, within 1.2%"
+    assert str(law(4.0)) == told
+
+
+@pytest.mark.parametrize(
+    ("claimed", "states", "element", "fits"),
+    [("fused", 0.5, 4, True), ("fused", 0.51, 4, False), ("fused", 1.0, 8, True), ("fused", 1.01, 8, False),
+     ("materialised", 100.0, 4, True)],
+)  # fmt: skip
+def test_a_fused_pass_may_keep_one_state_in_eight(
+    claimed: str, states: float, element: int, fits: bool
+) -> None:
+    told = _complaint(claimed, "backward", law(states), element)
+    assert (told == "") == fits
+    if not fits:
+        assert told.startswith("the backward pass is claimed fused: at most")
