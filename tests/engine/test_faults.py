@@ -185,6 +185,29 @@ def test_stdin_is_empty(write_plugin: Write) -> None:
     assert found[BAD].status == "pass"
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "message"),
+    [
+        ("import atexit; atexit.register(print, 'bye')", "pass", ""),
+        ("os.abort()", "fail", "another process was ended by SIGABRT"),
+        ("os._exit(0)", "fail", "another process ended with exit status 0 instead of answering"),
+        ("raise RuntimeError('no such luck')", "fail", "in another process: raised RuntimeError: no such"),
+    ],
+)
+def test_what_a_backend_does_in_another_process_is_its_own(
+    write_plugin: Write, fault: str, status: str, message: str
+) -> None:
+    hook = (
+        "return Backend(name='other', version='0', arrays=NumpyArrays(), ops={'causal_convolution': "
+        "Op(causal_convolution, dtypes=('float64',), deterministic=True)})"
+    )
+    there = "if 'ssm_conformance.engine.elsewhere' not in sys.orig_argv: return\n    "
+    case = "causal_convolution/determinism/float64/processes-typical"
+    found = judge(write_plugin("other", there + fault, hook=hook), cases=(case,))[case]
+    assert found.status == status
+    assert found.message.startswith(message)
+
+
 @pytest.mark.parametrize("ending", ["time.sleep(60)", "os.abort()", "pass"])
 def test_children_end_with_their_worker(write_plugin: Write, tmp_path: Path, ending: str) -> None:
     note = tmp_path / "children"

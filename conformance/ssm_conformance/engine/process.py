@@ -210,10 +210,7 @@ class WorkerProcess:
             code = self._process.wait(timeout=10 * POLL)
         except subprocess.TimeoutExpired:
             return "the worker closed its pipe and lived on"
-        if code >= 0:
-            return f"the worker ended with exit status {code} instead of answering"
-        hint = "; is the machine out of memory, or was it killed by hand?" if -code == signal.SIGKILL else ""
-        return f"the worker was ended by {_name_of(-code)} ({signal.strsignal(-code)}){hint}"
+        return f"the worker {ending(code)}"
 
     def _read(self) -> None:
         stream: IO[bytes] | None = self._process.stdout
@@ -223,8 +220,13 @@ class WorkerProcess:
         self._inbox.put(b"")
 
 
-def _name_of(number: int) -> str:
+def ending(code: int) -> str:
+    """How a process came to its end, in words, from its exit status."""
+    if code >= 0:
+        return f"ended with exit status {code} instead of answering"
     try:
-        return signal.Signals(number).name
+        name = signal.Signals(-code).name
     except ValueError:  # most real-time signals have none
-        return f"signal {number}"
+        name = f"signal {-code}"
+    hint = "; is the machine out of memory, or was it killed by hand?" if -code == signal.SIGKILL else ""
+    return f"was ended by {name} ({signal.strsignal(-code)}){hint}"
