@@ -240,6 +240,7 @@ def test_without_matplotlib_the_data_are_written_and_the_remedy_is_named(
         (("torch", "--device", "cpu", "--dtype", "int8"), "`--dtype` must be one of"),
         (("torch", "--shape", "1,2,3"), "must be four sizes b,d,l,n"),
         (("torch", "--shape", "1,0,3,4"), "must be four sizes b,d,l,n"),
+        (("torch", "--shape", "1,2,3,²"), "must be four sizes b,d,l,n"),
         (("torch", "--device", "cuda", "--against", "numpy"), "`--against` must be able to run here"),
         (("numpy", "--device", "cuda"), "'numpy': NumPy arrays live on 'cpu'"),
     ],

@@ -19,7 +19,7 @@ def _shape(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tup
     shapes = []
     for text in texts:
         parts = text.replace(" ", "").split(",")
-        if len(parts) != 4 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             raise click.BadParameter(f"must be four sizes b,d,l,n, each 1 or more; got {text!r}")
         shapes.append(Shape(*map(int, parts)))
     return tuple(shapes)
