@@ -86,6 +86,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         extra = " [gpu]" if requires else ""
         (info / "entry_points.txt").write_text(f"[ssm_backends]\n{name} = {module}{extra}\n")
         wanted = f"Provides-Extra: gpu\nRequires-Dist: {requires}; extra == 'gpu'\n" if requires else ""
+        wanted += "Requires-Dist: needed-by-nobody-here; extra == 'docs'\n"
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 0.3\n{wanted}")
         modules.append(module)
         importlib.invalidate_caches()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -101,6 +102,7 @@ GOOD: list[dict[str, Any]] = [
     {"grad_dtypes": (), "gradients": "all"},
     {"gradients": ("u", "A"), "cotangents": ("y",), "vjp": nothing, "forward": nothing},
     {"limits": {"n": 256, "l": 2**31}},
+    {"limits": MappingProxyType({"n": 256})},
     {"memory": {"forward": "fused", "backward": "materialised"}},
     {"deterministic": {"forward": True, "backward": False}},
     {"arithmetic": {"evaluation": "chunk", "chunk": 64, "float32": {"operands": "tf32"}}},
@@ -172,8 +174,21 @@ def test_names_stand_in_the_operator_s_order() -> None:
     op = backend(gradients=("A", "u"), cotangents=("last_state", "y")).implementations("selective_scan")[0]
     assert op.differentiable(operator) == ("u", "A")
     assert op.takes_cotangents(operator) == ("y", "last_state")
+    (of_y,) = backend(cotangents=("y",)).implementations("selective_scan")
+    assert of_y.takes_cotangents(operator) == ("y",)
     everything = backend(gradients="all").implementations("selective_scan")[0]
     assert everything.differentiable(operator) == operator.differentiable
+
+
+def test_a_pass_has_the_claim_of_both_or_its_own() -> None:
+    (both,) = backend(deterministic=True, memory="fused").implementations("selective_scan")
+    assert both.is_deterministic("forward") is both.is_deterministic("backward") is True
+    assert both.memory_class("forward") == both.memory_class("backward") == "fused"
+    by_pass = {"deterministic": {"forward": False, "backward": True},
+               "memory": {"forward": "fused", "backward": "materialised"}}  # fmt: skip
+    (each,) = backend(**by_pass).implementations("selective_scan")
+    assert (each.is_deterministic("forward"), each.is_deterministic("backward")) == (False, True)
+    assert (each.memory_class("forward"), each.memory_class("backward")) == ("fused", "materialised")
 
 
 @pytest.mark.parametrize("claims", GOOD, ids=lambda claims: " ".join(claims) or "nothing")

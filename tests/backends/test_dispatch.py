@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ssm_backends import (
     ArgumentError,
@@ -16,9 +17,11 @@ from ssm_backends import (
     NumpyArrays,
     Op,
     ShapeError,
+    TorchArrays,
     call,
     outputs_of,
     refusal,
+    run_forward,
     run_vjp,
     select,
     validate,
@@ -208,3 +211,16 @@ def test_a_library_without_autograd_needs_a_gradient_of_its_own() -> None:
     op = Op(max, dtypes=("float64",), gradients="all")
     with pytest.raises(NotSupportedError, match="give the Op a `vjp`"):
         run_vjp(op, NumpyArrays(), validate("selective_scan", **SCAN), {}, ("u",))
+
+
+def test_a_library_differentiates_in_what_is_asked_and_the_rest_is_fixed() -> None:
+    op = Op(lambda u, delta, **_: u * delta**2, dtypes=("float64",), gradients="all")
+    tensors = {name: torch.from_numpy(2 * x) for name, x in SCAN.items()}
+    valid = validate("selective_scan", **tensors)
+    found = run_vjp(op, TorchArrays(), valid, {"y": torch.full((1, 2, 3), 5.0)}, ("delta",))
+    assert {name: x.unique().tolist() for name, x in found.items()} == {"delta": [40.0]}
+
+
+def test_an_op_that_saves_nothing_has_no_forward_to_run() -> None:
+    with pytest.raises(ContractError, match="the Op of selective_scan has no `forward`"):
+        run_forward(Op(max, dtypes=("float64",)), validate("selective_scan", **SCAN))
