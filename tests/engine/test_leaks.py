@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ssm_conformance.cases import find_case
 from ssm_conformance.engine import Limits, Selection, open_session
-from ssm_conformance.engine.again import ALONE, differing
+from ssm_conformance.engine.again import ALONE, Allowance, differing, worth_asking_again
 from ssm_conformance.engine.target import module_target
 from ssm_conformance.reports.matrix import alike
 from ssm_conformance.verdict import LEFT, OutputRatio, Verdict
@@ -129,3 +131,34 @@ def test_two_results_differ_by_more_than_rounding_may(first: float, second: floa
         for r in (first, second)
     )
     assert differing(one, other) == told
+
+
+def test_two_failures_of_an_operator_are_judged_alone_in_vain_and_eight_of_all() -> None:
+    allowance, case, other = Allowance(), find_case(BAD), find_case("selective_scan/value/float32/typical")
+    allowance.spend(case, "it passes")  # which is not in vain
+    for _ in range(2):
+        assert allowance.left(case)
+        allowance.spend(case, "")
+    assert not allowance.left(case)
+    for _ in range(5):
+        assert allowance.left(other)
+        allowance.spend(other, "it passes")
+    assert not allowance.left(other)
+
+
+@pytest.mark.parametrize(
+    ("change", "worth"),
+    [
+        ({}, True),
+        ({"status": "pass"}, False),
+        ({"status": "error"}, False),
+        ({"check": "memory"}, False),
+        ({"check": "determinism"}, False),
+        ({"details": {"cause": "crash"}}, False),
+        ({"seconds": 5.0}, True),
+        ({"seconds": 5.1}, False),
+    ],
+)
+def test_a_quick_failure_of_a_call_is_asked_again(change: dict[str, Any], worth: bool) -> None:
+    fields: dict[str, Any] = {"id": BAD, "op": "o", "dtype": "float64", "check": "value", "status": "fail"}
+    assert worth_asking_again(Verdict(**fields | change)) is worth

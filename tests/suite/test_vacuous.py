@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ssm_backends import Backend, claims_as_data
@@ -13,6 +14,7 @@ from ssm_conformance.cases import RECIPES, find_case
 from ssm_conformance.checks import perform
 from ssm_conformance.checks.accuracy import summary
 from ssm_conformance.checks.vacuous import Vacuous, some
+from ssm_conformance.judge import measure
 from ssm_conformance.mutants import backend
 from ssm_conformance.planning import plan_cases
 
@@ -148,3 +150,11 @@ def test_nothing_judged_is_nothing_found() -> None:
     with pytest.raises(Vacuous, match="this case asks nothing: it has no row"):
         some(iter(()), "row")
     assert some(range(2), "row") == [0, 1]
+
+
+def test_a_case_that_excuses_more_than_one_element_in_twenty_judges_too_little() -> None:
+    zeros, ones = np.zeros(20), np.ones(20)
+    one, two = (measure(zeros, ones, np.arange(20) >= excused, zeros, zeros) for excused in (1, 2))
+    assert summary({"y": one}).details["excused"] == 1
+    with pytest.raises(AssertionError, match="2 of 20 elements leave the range of the compute type"):
+        summary({"y": two})
