@@ -97,7 +97,7 @@ def stored(value: Any) -> Stored:
             return np.asarray(value.contiguous().view(torch.int16).numpy()).view(np.uint16), name
         return np.asarray(value.numpy()), name
     array = np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
-    return (np.ascontiguousarray(array).view(np.uint16) if name == "bfloat16" else array), name
+    return (array.view(np.uint16) if name == "bfloat16" else array), name
 
 
 def all_stored(argument: str, arrays: Mapping[str, Any]) -> dict[str, Stored]:

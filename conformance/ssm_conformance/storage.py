@@ -44,7 +44,7 @@ def _odd_float32(x: NDArray[np.float64]) -> NDArray[np.float32]:
     even = bits & np.uint32(1) == 0
     fixable = ~exact & even & ~np.isnan(x)
     bits = np.where(fixable, np.where(too_far, bits - np.uint32(1), bits | np.uint32(1)), bits)
-    return np.ascontiguousarray(bits).view(np.float32)
+    return np.asarray(bits).view(np.float32)
 
 
 def widen(stored: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -49,6 +49,18 @@ def test_it_takes_torch_tensors_bfloat16_too() -> None:
         assert_conforms("selective_scan", y * 1.02, **call)
 
 
+def test_a_gradient_of_one_number_may_be_a_bfloat16() -> None:
+    torch = pytest.importorskip("torch")
+    call = {"A": -np.eye(2), "B": np.ones((2, 1)), "delta": np.array(0.5)}
+    outputs = dict(zip(("A_bar", "B_bar"), ssm_spec.discretize_zoh(**call), strict=True))
+    cotangents = {"A_bar": np.zeros((2, 2)), "B_bar": np.ones((2, 1))}
+    (slope,) = ssm_spec.REFERENCES["discretize_zoh"].vjp(cotangents, ("delta",), **call).values()
+    near = torch.tensor(float(slope)).bfloat16()
+    assert_conforms("discretize_zoh", outputs, gradients={"delta": near}, cotangents=cotangents, **call)
+    with pytest.raises(ConformanceError, match=r"gradient of delta\[\] = "):
+        assert_conforms("discretize_zoh", outputs, gradients={"delta": -near}, cotangents=cotangents, **call)
+
+
 def test_it_takes_outputs_by_name_or_in_order() -> None:
     call = inputs(return_last_state=True)
     y, state = (x.astype("float32") for x in ssm_spec.selective_scan(**call))

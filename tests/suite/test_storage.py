@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssm_conformance.question import stored
 from ssm_conformance.storage import preimage, store, widen
 
 NARROW = ("bfloat16", "float16", "float32")
@@ -79,3 +80,15 @@ def test_complex_and_double_pass_through() -> None:
     x = np.array([1 + 2j, -0.0 + 1e-300j])
     assert np.array_equal(widen(store(x, "complex128"), "complex128"), x)
     assert widen(store(x, "complex64"), "complex64").dtype == np.complex128
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_a_number_that_stands_alone_has_no_axis(dtype: str) -> None:
+    alone = store(np.array(1.5), dtype)
+    assert alone.shape == widen(alone, dtype).shape == ()
+    assert [end.shape for end in preimage(alone, dtype)] == [(), ()]
+
+
+def test_a_bfloat16_of_numpys_that_stands_alone_has_no_axis() -> None:
+    given = np.array(1.5, pytest.importorskip("ml_dtypes").bfloat16)
+    assert (stored(given)[0].shape, stored(given)[1]) == ((), "bfloat16")
