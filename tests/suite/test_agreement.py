@@ -10,12 +10,14 @@ import pytest
 from ssm_backends import OPERATORS, choose_forms
 from ssm_conformance.cases import catalogue, find_case
 from ssm_conformance.checks import perform
-from ssm_conformance.checks.agreement import agree
+from ssm_conformance.checks.agreement import agree, worst_of
 from ssm_conformance.checks.perturb import beyond_two_bounds
 from ssm_conformance.checks.pieces import carried
 from ssm_conformance.checks.subject import Stored
+from ssm_conformance.judge import measure
 from ssm_conformance.mutants.kernels.mamba3 import Reduced, Siso
 from ssm_conformance.mutants.mutant import serving
+from ssm_conformance.storage import store
 from ssm_spec import Bounded
 
 TURN = 2 * np.pi
@@ -50,6 +52,29 @@ def test_complex_numbers_are_compared_before_they_were_rounded(compute: str) -> 
     ratio = agree(one, two, exact, compute).ratios
     assert (ratio[0] == 0) == (compute == "float64")
     assert ratio[1] > 1e4
+
+
+@pytest.mark.parametrize(("dtype", "step"), [("bfloat16", 2.0**-7), ("float16", 2.0**-10)])
+def test_numbers_of_16_bits_are_compared_before_they_were_rounded(dtype: str, step: float) -> None:
+    one, two = (Stored(store(1 + step * np.arange(3) * k, dtype), dtype) for k in (0, 1))
+    exact = Bounded(one.exact, np.full(3, 1e-12), np.zeros(3), np.full(3, True))
+    same, next_, second = agree(one, two, exact, "float32").ratios
+    assert same == next_ == 0  # neighbours may stand for one number
+    assert second == pytest.approx(step / 2e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [(0.5, 0.2, 0.5), (0.2, 0.5, 0.5), (0.2, 3.0, 3.0), (2.0, 3.0, 3.0), (3.0, 0.5, 3.0),
+     (np.nan, 3.0, np.nan), (3.0, np.nan, np.nan)],
+)  # fmt: skip
+def test_of_two_judgements_the_greater_is_kept(first: float, second: float, kept: float) -> None:
+    one, two = (
+        measure(np.array([ratio]), np.ones(1), np.array([True]), np.zeros(1), np.zeros(1))
+        for ratio in (first, second)
+    )
+    found = worst_of({"y": one}, {"y": two, "s": two})
+    np.testing.assert_equal([found["y"].ratio, found["s"].ratio], [kept, second])
 
 
 class BySize(Siso):

@@ -124,6 +124,7 @@ def test_an_output_that_was_not_asked_for_says_how_it_is() -> None:
             {"gradients": {"u": 1.0}, "cotangents": 1.0},
             "`cotangents` must be a mapping by name; got float",
         ),
+        (None, {"gradients": {"u": np.zeros(1)}}, "`cotangents` must be given with `gradients`; got None"),
         (None, {"cotangents": {"y": 1.0}}, "`cotangents` must be None without `gradients`"),
         (None, {"arithmetic": "float32"}, "`arithmetic` must be a mapping by name; got str"),
         (

@@ -56,6 +56,15 @@ def test_every_operator_takes_arrays_tuples_mappings_and_gradients(op: str) -> N
     assert f"likely mistake: the gradient of {name} has the opposite sign" in str(caught.value)
 
 
+def test_an_angle_is_judged_modulo_a_turn() -> None:
+    call = CALLS["mamba3_siso"]
+    found = ssm_spec.REFERENCES["mamba3_siso"].bounds(arithmetic=ssm_spec.ORACLE, **call)
+    angle = found["angle_state"].value
+    assert_conforms("mamba3_siso", {"angle_state": angle + 2 * np.pi}, **call)
+    with pytest.raises(ConformanceError, match="angle_state"):
+        assert_conforms("mamba3_siso", {"angle_state": angle + np.pi}, **call)
+
+
 def test_torch_strided_and_with_gradients_pending() -> None:
     torch = pytest.importorskip("torch")
     call = CALLS["ssd"]

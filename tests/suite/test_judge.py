@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ssm_conformance.checks.finding import describe, worst_message
 from ssm_conformance.judge import judge
 from ssm_conformance.storage import store
 from ssm_spec import Bounded
@@ -99,3 +100,29 @@ def test_an_angle_is_measured_modulo_its_period() -> None:
     assert not judge(found, "float64", "float64", meant).passed
     half = np.array([0.5 + turn / 2, 0.5, 0.5])
     assert not judge(half, "float64", "float64", meant, turn).passed
+
+
+def test_a_message_counts_what_is_beyond_its_bound() -> None:
+    errors = np.array([0.5, 1.0, 3.0, 1.5])
+    told = "y[2] = 3; expected 0 ± 1: 3 times the bound (2 of 4 elements are beyond theirs)"
+    assert describe("y", judge(errors, "float64", "float64", exact(np.zeros(4), 1.0))) == told
+    errors[1] = np.nan
+    told = "y[1] is NaN where a finite value was expected, 0 ± 1 (3 of 4 elements are beyond their bounds)"
+    assert describe("y", judge(errors, "float64", "float64", exact(np.zeros(4), 1.0))) == told
+    told = "y[0] = 0.5; expected exactly 0 (1 of 2 elements are beyond their bounds)"
+    found = judge(np.array([0.5, 0.0]), "float64", "float64", exact(np.zeros(2), 0.0))
+    assert describe("y", found) == told
+
+
+@pytest.mark.parametrize(
+    ("c", "others"), [(0.5, "a is beyond its bound too"), (1.5, "a, c are beyond their bounds too")]
+)
+def test_a_message_tells_the_three_worst_and_names_the_others(c: float, others: str) -> None:
+    ratios = {"a": 2.0, "b": 9.0, "c": c, "d": np.nan, "e": 5.0}
+    found = {
+        name: judge(np.array([ratio]), "float64", "float64", exact(np.zeros(1), 1.0))
+        for name, ratio in ratios.items()
+    }
+    *told, last = worst_message(found).split("); ")
+    assert [part[:4] for part in told] == ["b[0]", "d[0]", "e[0]"]
+    assert last == others

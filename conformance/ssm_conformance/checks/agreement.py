@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf, isnan
 from typing import Any
 
 import numpy as np
@@ -101,9 +102,13 @@ def worst_of(found: Mapping[str, Judgement], other: Mapping[str, Judgement]) -> 
     merged = dict(found)
     for name, judgement in other.items():
         kept = merged.get(name)
-        if kept is None or (kept.passed and not judgement.ratio <= kept.ratio):
+        if kept is None or _rank(judgement) > _rank(kept):
             merged[name] = judgement
     return merged
+
+
+def _rank(judgement: Judgement) -> float:
+    return inf if isnan(judgement.ratio) else judgement.ratio
 
 
 def finding(judgements: Mapping[str, Judgement], when: str) -> Finding:
