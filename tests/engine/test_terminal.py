@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from ssm_conformance.reports.matrix import failing_outputs
 from ssm_conformance.reports.terminal import print_run
 from ssm_conformance.verdict import OutputRatio
 
@@ -20,6 +22,12 @@ def test_the_terminal_counts_what_is_beyond_its_bounds(capsys: pytest.CaptureFix
     announced = verdict("fail", "y", message="z", outputs=outputs[0], expected="reported upstream")
     print_run(Console(width=80), make(*cases, announced))
     assert "beyond their bounds in selective_scan: y (2 cases), s (1 case)\n" in capsys.readouterr().out
+
+
+def test_an_operator_that_fails_for_something_else_has_nothing_beyond_its_bounds() -> None:
+    beyond = verdict("fail", outputs=(OutputRatio("y", 3.0, (0,)),))
+    raised = replace(verdict("fail", "b", message="it raised"), op="ssd")
+    assert failing_outputs([beyond, raised]) == "selective_scan: y (1 case)"
 
 
 def test_the_terminal_says_why_a_claim_stays_unverified(capsys: pytest.CaptureFixture[str]) -> None:
