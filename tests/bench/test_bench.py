@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ssm_backends import Backend, NotSupportedError, NumpyArrays, Op, load
-from ssm_conformance.bench import Bench, Problem, Rival, Shape, default_problems, plots
+from ssm_conformance.bench import Bench, Problem, Rival, Row, Shape, default_problems, plots
 from ssm_conformance.bench.ceilings import Ceilings
 from ssm_conformance.bench.clock import FEWEST, Times, on_cpu, repeats_for
 from ssm_conformance.bench.problem import growth
-from ssm_conformance.bench.results import geometric_mean, times_faster
+from ssm_conformance.bench.results import _row, geometric_mean, times_faster
 from ssm_conformance.cli import cli
 
 SMALL = Shape(1, 2, 4, 3)
@@ -264,3 +264,11 @@ def test_a_backend_without_a_gradient_is_not_timed_for_it() -> None:
     subject = rival("plain", Op(lambda **_: 0, dtypes=("float32",), features=("mixed_dtypes",)))
     with pytest.raises(NotSupportedError, match="has no gradient in"):
         subject.prepare(Problem("both", SMALL, "float32"), 0)
+
+
+def test_rates_and_ratios_are_over_the_median() -> None:
+    problem = Problem("forward", SMALL, "float32")
+    rows = [_row(Row(problem, name, 0.5, Times((median,)))) for name, median in (("a", 2.0), ("b", 6.0))]
+    assert rows[0]["exponentials_per_s"] == problem.exponentials / 2
+    assert (rows[0]["bytes_per_s"], rows[0]["over_floor"]) == (problem.bytes / 2, 4.0)
+    assert times_faster(rows, "a", "b", "forward") == [3.0]
