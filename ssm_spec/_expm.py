@@ -96,12 +96,12 @@ def _taylor(Z: DoubleDouble, reach: Float) -> tuple[DoubleDouble, Float]:
         majorants = majorants + majorant
         weighted += k * majorant
     per_term = dot_error(n) + 4 * UNIT**2
-    left_out = majorant @ _neumann(size)
+    left_out = majorant @ geometric(size)
     error = per_term * weighted + 3 * k * UNIT**2 * majorants + left_out + n * FLOOR * reach
     return total, _INFLATION * error
 
 
-def _neumann(size: Float) -> Float:
+def geometric(size: Float) -> Float:
     """Return I + |Z| + |Z|^2 + ... as the product of I + |Z|^(2^i): positive, hence right by entry."""
     n = size.shape[-1]
     total, power = np.eye(n) + size, size
