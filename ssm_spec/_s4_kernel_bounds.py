@@ -175,6 +175,7 @@ def _generating_error(call: Dplr, A_bar: Bounded, B_bar: Bounded, arithmetic: Ar
     """Bound every term of each channel's kernel by the generating function, (d, l).
 
     C̃ is wrong as a whole, and ω at each root: what these do is the exact function of another C̃ and ω.
+    Infinite where rounding cannot tell a divisor from zero.
     """
     u, u_m, length = arithmetic.u, arithmetic.product(complex_=True), call.length
     n, k_exp = call.Lambda.shape[-1], arithmetic.exponential(complex_=True)
@@ -183,7 +184,10 @@ def _generating_error(call: Dplr, A_bar: Bounded, B_bar: Bounded, arithmetic: Ar
     D = (1.0 - omega)[:, None] - c[..., None] * call.Lambda[:, None, :]
     moved = np.abs(c)[..., None] * np.abs(call.Lambda)[:, None, :]
     e_D = (4 * u_m + k_exp * u) * (np.abs(1.0 - omega)[:, None] + moved)
-    relative = (roundings(n, True) + arithmetic.k_div * 4) * u + 4 * u_m + e_D / np.abs(D)
+    wrong = e_D / np.abs(D)
+    relative = (
+        (roundings(n, True) + arithmetic.k_div * 4) * u + 4 * u_m + wrong / np.maximum(1.0 - wrong, 0.0)
+    )
     power, e_power = _power_norm(A_bar, length, n, u)
     rows = _powers(call.C[:, None, :], A_bar.value, length)
     truncated = call.C - (call.C[:, None, :] @ power)[:, 0]
@@ -204,6 +208,7 @@ def _generating_error(call: Dplr, A_bar: Bounded, B_bar: Bounded, arithmetic: Ar
     product = np.abs(c) * k_CP_size * np.abs(k_QB) / size
     e_product = np.abs(c) * (e_CP * np.abs(k_QB) + (k_CP_size + e_CP) * e_QB) / size
     e_product = e_product + product * (e_size / size + 16 * u_m + 4 * arithmetic.k_div * u)
+    e_product = e_product / np.maximum(1.0 - e_size / size, 0.0)
     spread = np.abs(call.delta)[:, None] * (e_CB + e_product + 4 * u_m * (np.abs(k_CB) + product))
     K_hat = np.abs(call.delta)[:, None] * (np.abs(k_CB) + product)
     by_C, by_omega = _moved_function(rows, A_bar.value, B_bar.value, power)

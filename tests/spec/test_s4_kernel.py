@@ -144,6 +144,25 @@ def test_an_honest_generating_function_in_complex64_stays_within(n, record_prope
     assert ratios["K"] <= 1.0
 
 
+def test_a_mode_on_a_root_of_unity_is_not_judged_where_rounding_divides_by_zero():
+    """λ = −10⁻⁸ + 2i at Δ = 1: D = (1 − ω) − ½(1 + ω)λ is 10⁻⁸ at ω = −i, and zero in float32."""
+    one = np.ones((1, 1))
+    arrays = {"delta": one[0], "Lambda": (2j - 1e-8) * one, "P": 0j * one, "Q": 0j * one}
+    arrays = narrow({**arrays, "B": one + 0j, "C": one + 0j})
+    found = ssm_spec.s4_kernel_bounds(
+        arithmetic=Arithmetic(evaluation="fft"), length=4, paired=True, **arrays
+    )["K"]
+    with np.errstate(all="ignore"):
+        assert not np.isfinite(in_complex64(**arrays, length=4)).any()
+    assert not found.judged.any()
+    damped = {**arrays, "Lambda": arrays["Lambda"] - np.float32(0.01)}
+    found = ssm_spec.s4_kernel_bounds(
+        arithmetic=Arithmetic(evaluation="fft"), length=4, paired=True, **damped
+    )
+    assert check.worst(found, {"K": in_complex64(**damped, length=4)})["K"] <= 1.0
+    assert found["K"].judged.all()
+
+
 def test_slips_leave_the_bound():
     """Half of the system, Q not conjugated, the low rank added instead of taken away, C̃ forgotten."""
     arrays = low_rank(np.random.default_rng(1), 2, 3)
