@@ -5,7 +5,7 @@
     E_t = E_A (|h⁻| + e) + E_B (|u_t| + E_u) + |B̄| E_u,
 
 carried on by the classes of evaluation of `_state_error`: for modes with |ā| + E_A in place of |ā|, which
-covers all orders; for a full A with e from a first pass. The adjoint recurrence likewise, in reversed time.
+covers all orders; for a full A with e put back, pass by pass. The adjoint recurrence likewise, reversed.
 What products formed first may lose, `_recurrence_lost`, is that of |Ā| + E_A, |B̄| + E_B and |u| + E_u.
 
 Where u and r are products themselves, and outputs are weighted and summed, an author may take weights first
@@ -24,7 +24,7 @@ from ssm_spec._products import Inexact, beyond, exactly, met, nonzero, product_e
 from ssm_spec._recurrence_bounds import last_rounding, state_errors, through_powers
 from ssm_spec._recurrence_lost import backward_pairs, forward_pairs, lost_by_gradients, lost_by_output
 from ssm_spec._roundoff import Arithmetic
-from ssm_spec._state_error import StateError, read_error
+from ssm_spec._state_error import PASSES, StateError, growing, read_error
 from ssm_spec._validate import Array, Float
 
 
@@ -123,9 +123,21 @@ def _carried(
         grown = np.where(A == 0, E_A, A * (1.0 + E_A / np.where(A == 0, 1.0, np.abs(A))))
         wider = entering + E_A[..., None] * before
         return state_errors(grown, states, added, wider, initial, a, own, fan, formed)
-    first = state_errors(A, states, added, entering + E_A @ before, initial, a, own, fan, formed)
-    reached = before + np.moveaxis(np.maximum.reduce([e.error[:-1] for e in first]), 0, -1)
-    return state_errors(A, states, added, entering + E_A @ reached, initial, a, own, fan, formed)
+    found = state_errors(A, states, added, entering + E_A @ before, initial, a, own, fan, formed)
+    worst = _worst(found)
+    for _ in range(PASSES):
+        # E_A meets the error itself: what one pass found is put there, until it grows no more.
+        last, reached = worst, before + np.moveaxis(worst[:-1], 0, -1)
+        found = state_errors(A, states, added, entering + E_A @ reached, initial, a, own, fan, formed)
+        worst = _worst(found)
+        if not np.any(growing(worst, last)):
+            return found
+    grows = growing(worst, last)
+    return [e._replace(error=np.where(grows, np.inf, e.error), whole=None) for e in found]
+
+
+def _worst(found: list[StateError]) -> Float:
+    return largest([e.error for e in found])
 
 
 def in_time_order(arithmetic: Arithmetic) -> Arithmetic:

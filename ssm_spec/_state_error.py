@@ -43,6 +43,8 @@ from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._validate import Array, Float
 
 _WINDOW: Final = 64
+PASSES: Final = 64
+"""How often an error is put back where it is multiplied; beyond, what still grows is infinite."""
 
 
 class Trace(NamedTuple):
@@ -128,7 +130,7 @@ def _rounded(trace: Trace, through: Float, added: Float, u: float) -> Float:
 def _by_powers(trace: Trace, u: float) -> tuple[Float, Float]:
     """Carry the local errors of a full A through |A^j|; (l + 1, b, s, n), and their norms (l + 1, b, s).
 
-    The local errors contain e itself: a second pass puts the first one's e there.
+    The local errors contain e itself: each pass puts the last one's e there, until it grows no more.
     """
     size, length = np.abs(trace.A), len(trace.states) - 1
     window = min(_WINDOW, max(length, 1))
@@ -142,7 +144,8 @@ def _by_powers(trace: Trace, u: float) -> tuple[Float, Float]:
     added = np.moveaxis(trace.added, 0, -1) + entering
     norm = _norm(trace.A)
     e = np.zeros_like(h)
-    for _ in range(2):
+    for _ in range(PASSES):
+        last = e
         rounded = _rounded(trace, size @ (h + e)[..., :-1], added, u)
         local = rounded + entering + u * h[..., 1:]
         e = np.zeros_like(h)
@@ -156,8 +159,17 @@ def _by_powers(trace: Trace, u: float) -> tuple[Float, Float]:
                 e[..., start + 1 + j] += (powers[j + 1] @ e[..., start, None])[..., 0]
             here = slice(start, start + 1 + steps)
             _keep_below(e[..., here], whole[..., here], local[..., start : start + steps], norm)
+        grows = growing(e, last)
+        if not np.any(grows):
+            break
+    e = np.where(grows, np.inf, e)
     e, whole = e * (1 + 2.0**-10), whole * (1 + 2.0**-10)
     return np.moveaxis(e, -1, 0), np.moveaxis(whole, -1, 0)
+
+
+def growing(error: Float, last: Float) -> Array:
+    """Return where an error has grown by 2⁻¹² or more since the last pass."""
+    return np.asarray(~(error <= last * (1 + 2.0**-12)))
 
 
 def _norm(A: Array) -> Float:

@@ -357,3 +357,32 @@ def test_a_tree_of_a_full_matrix_may_turn_right_at_every_level() -> None:
     found = ssm_spec.ssm_recurrence_bounds(arithmetic=ssm_spec.Arithmetic(evaluation="scan"), **arrays)["y"]
     error = abs(x[-1] - found.value[0, 0, -1])
     assert 11 * 2.0**-24 < error <= found.bound[0, 0, -1]
+
+
+@pytest.mark.parametrize("given", ["A_bar", "A"])
+def test_an_error_that_a_full_matrix_multiplies_is_put_back_until_it_grows_no_more(given: str) -> None:
+    """Entries of 10⁴ whose eigenvalues are below 1: roundings of 10⁴u move these by as much, and h grows."""
+    A_bar = np.array([[-12981.135, 6391.7153], [-26366.607, 12982.5205]], np.float32)
+    A = np.array([[11880.118, 11032.699], [-12803.286, -11890.015]], np.float32)
+    B, C, third = np.array([1, 0.5], np.float32), np.array([1, 0], np.float32), np.float32(1 / 3)
+    u, sequential = np.eye(1, 64, dtype=np.float32), Arithmetic(evaluation="sequential")
+    if given == "A_bar":
+        bars = A_bar, B
+        y = ssm_spec.ssm_recurrence_bounds(
+            arithmetic=sequential, A_bar=A_bar, B_bar=B[:, None], C=C[None], u=u[None]
+        )["y"]
+    else:
+        bars = np.eye(2, dtype=np.float32) + third * A, third * B
+        system = {"A": A[None], "B": B[None], "C": C[None, None], "delta": third[None]}
+        y = ssm_spec.lssl_bounds(arithmetic=sequential, u=u[None], discretization="forward_euler", **system)[
+            "y"
+        ]
+    exact = A_bar if given == "A_bar" else np.eye(2) + np.float64(third) * A.astype(np.float64)
+    assert np.abs(np.linalg.eigvals(exact.astype(np.float64))).max() < 1
+    h, errors = np.zeros(2, np.float32), []
+    for x, value in zip(u[0], y.value.reshape(-1), strict=True):
+        h = bars[0] @ h + bars[1] * x
+        errors.append(abs(float(C @ h) - value))
+    assert np.asarray(errors)[~y.judged.reshape(-1)].max() > 1e6
+    assert np.all(np.asarray(errors)[y.judged.reshape(-1)] <= (y.bound + y.own)[y.judged])
+    assert y.judged.reshape(-1)[:10].all()
