@@ -58,6 +58,24 @@ def test_a_sum_over_time_may_be_taken_one_by_one() -> None:
     assert 10 * 2.0**-24 * dD.value[0] < error <= dD.bound[0]  # log₂ k roundings would not do
 
 
+def test_a_right_fold_rounds_as_many_sums_as_there_are_steps() -> None:
+    """From the newest source on each older one is less than half a unit, and lost; decays of ½ forget."""
+    inputs = alone(41, np.log(0.5), 0.0, 0.0)
+    inputs["u"][0, 0] = 0.99 * 2.0**-24 * 2.0 ** np.arange(40.0, -1.0, -1.0)
+    inputs["u"][0, 0, -1] = 1.0
+    decay = np.exp(inputs["A"][0, 0])
+    y, weight = inputs["u"][0, 0, -1], np.float32(1)
+    for source in inputs["u"][0, 0, -2::-1]:
+        weight *= decay
+        y += weight * source
+    assert y.dtype == np.float32
+    for evaluation, within in (("right_fold", True), ("scan", False)):
+        found = ssm_spec.selective_scan_bounds(
+            arithmetic=Arithmetic(evaluation=evaluation, fold_depth=40), **inputs
+        )["y"]
+        assert (abs(y - found.value[0, 0, -1]) <= found.bound[0, 0, -1]) == within
+
+
 def test_products_of_decays_may_underflow_where_the_state_does_not() -> None:
     """10⁻²⁰·10⁻²⁰ is subnormal; times a state of 10¹⁰ the digits it lost are seen."""
     inputs = alone(5, -46.0, 0.0, 1e30)
