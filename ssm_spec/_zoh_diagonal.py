@@ -6,9 +6,10 @@
 
     ∂φ/∂λ = Δ² ψ(p),   ∂φ/∂Δ = e^p,   φ₁(p) = ∫₀¹ e^{sp} ds,   ψ(p) = ∫₀¹ s e^{sp} ds,
 
-so that an error ε in p moves φ₁ by at most |ε| ψ(Re p), and ψ by less than |ε| ψ(Re p). The
-product is kept with its rounding error, p + q: e^{p+q} − 1 = (e^p − 1) + e^p (e^q − 1). Without q a
-mode that turns many times in one step would lose |p| units.
+so that an error ε in p moves φ₁ by at most |ε| ψ(Re p), and ψ by less than |ε| ψ(Re p); nor by more than
+|ε| (|a| + |φ₁|)/|p| and |ε| (|a| + 2|ψ|)/|p|, as φ₁′ = (a − φ₁)/p and ψ′ = (a − 2ψ)/p: less for a mode that
+turns many times in one step. The product is kept with its rounding error, p + q:
+e^{p+q} − 1 = (e^p − 1) + e^p (e^q − 1). Without q such a mode would lose |p| units.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _OWN_UNITS: Final = 16.0
 def zoh_diagonal(A: Array, B: Array, delta: Float, arithmetic: Arithmetic | None) -> tuple[Parts, Parts]:
     """Discretise modes A (s, n), B (s, n, m), delta (s): Ā (s, n) and B̄ (s, n, m).
 
-    Errors: of ā |a| expm1(u(k_e + k_p |p|)); of φ k_p u |Δ| max(|p| ψ(Re p), |a|) + (k_e + k_d) u |φ|.
+    Errors: of ā |a| expm1(u(k_e + k_p |p|)); of φ
+    k_p u |Δ| max(min(|p| ψ(Re p), |a| + |φ₁|), |a|) + (k_e + k_d) u |φ|.
     A flushed p, or a flushed expm1(p), moves φ by η / |λ|.
     Products may be flushed: the rule of the factors.
     """
@@ -173,8 +175,8 @@ def psi_error(p: Array, a: Array, u: float, relative: float, k_exp: float) -> Fl
     size = np.abs(p)
     x = p.real
     smooth = psi_function(x, np.exp(x), np.expm1(x))
-    moved = relative * size * smooth
     terms = (size * np.abs(a) + np.abs(a) + 1.0) / np.maximum(size, 0.5) ** 2
+    moved: Float = relative * np.minimum(size * smooth, np.where(size < 0.5, np.inf, np.abs(a) + 2.0 * terms))
     rounded = np.where(size < 0.5, 2.0 * smooth, np.maximum(terms, 2.0 * smooth))
     return moved + (k_exp + 6.0) * u * rounded
 
@@ -199,7 +201,9 @@ def _bounds(
     a_bound = np.where(a == 0, 0.0, np.abs(a) * np.expm1(k_exp * u + moved)) + eta
     x = p.real
     # As Δ φ₁(p) an error in p weighs Δ ψ; as expm1(p)/λ, with p wrong in the numerator alone, |a|/|λ|.
-    by_phi1 = np.abs(step) * psi_function(x, np.exp(x), np.expm1(x)) * moved
+    size = np.where(p == 0, 1.0, np.abs(p))
+    slope = np.minimum(psi_function(x, np.exp(x), np.expm1(x)), (np.abs(a) + _phi1(phi, step)) / size)
+    by_phi1 = np.abs(step) * np.where(p == 0, 0.5, slope) * moved
     by_expm1 = np.abs(a) * np.abs(step) * arithmetic.k_scale * u
     safe = np.where(A == 0, 1.0, np.abs(A))
     by_expm1 += np.where(A == 0, 0.0, np.minimum((eta + lost * np.abs(a)) / safe, np.abs(phi)))

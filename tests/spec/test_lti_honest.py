@@ -386,3 +386,24 @@ def test_an_error_that_a_full_matrix_multiplies_is_put_back_until_it_grows_no_mo
     assert np.asarray(errors)[~y.judged.reshape(-1)].max() > 1e6
     assert np.all(np.asarray(errors)[y.judged.reshape(-1)] <= (y.bound + y.own)[y.judged])
     assert y.judged.reshape(-1)[:10].all()
+
+
+@pytest.mark.parametrize("turns", [1.0, 1e2, 1e4])
+def test_a_mode_that_turns_often_in_a_step_is_held_to_what_its_turns_lose(turns: float) -> None:
+    """A rounding of p moves φ by about u|Δ|, however large p is."""
+    rng = np.random.default_rng(0)
+    p = (-rng.random(500) + 1j * turns * (1 + rng.random(500))).astype(np.complex64)
+    delta = np.exp(rng.uniform(-3, 0, 500)).astype(np.float32)
+    modes = (p / delta).astype(np.complex64)
+    one = np.ones((500, 1, 1), np.complex64)
+    call = {"A": modes[:, None], "B": one, "delta": delta, "diagonal": True, "arithmetic": Arithmetic()}
+    B_bar = ssm_spec.discretize_zoh_bounds(**call)["B_bar"]
+    p = delta * modes
+    cosine = np.expm1(p.real) * np.cos(p.imag) - 2 * np.sin(p.imag / 2) ** 2
+    grown = (cosine + 1j * np.exp(p.real) * np.sin(p.imag)).astype(np.complex64)
+    assert p.dtype == grown.dtype == np.complex64
+    granted, value = (x.reshape(500) for x in (B_bar.bound + B_bar.own, B_bar.value))
+    for honest in (grown / modes, delta * (grown / p)):
+        assert np.all(np.abs(honest - value) <= granted)
+    # k_p = 3 units of |Δ|(|a| + |φ₁|), no more than 2|Δ| here, and some 24 of the result.
+    assert np.all(granted <= 3 * 2.0**-24 * (2 * delta + 10 * np.abs(value)))
