@@ -3,7 +3,7 @@
 An implementation chooses k, evaluates a polynomial or rational approximation at X / 2^k
 and squares k times. With T_i = exp(X / 2^i), exact, its error E_i runs through
 
-    E_k     <= (N + 10) u max(e^{|Y|}, |e^{Y/2}| e^{|Y|/2} (I + |e^Y|)) + what is left out,   Y = X / 2^k
+    E_k     <= (N + 10) u max(e^{|Y|}, |e^{Y/2}| e^{|Y|/2} (I + |e^Y|) − I) + what is left out,   Y = X / 2^k
     E_{i-1} <= |T_i| E_i + E_i |T_i| + E_i^2 + (N + 2) u (|T_i| + E_i)^2,
 
 where products of matrices are meant. The start: every term of the series is a product of at
@@ -134,13 +134,14 @@ def _left_out(Y: Float, majorant: Float, u: float) -> Float:
 
 
 def _solved(Y: Float, levels: list[Float], i: int) -> Float:
-    """What a rounding weighs of D⁻¹N, a Padé approximant of exp(Y): |e^{Y/2}| e^{|Y|/2} (I + |e^Y|).
+    """What a rounding weighs of D⁻¹N, a Padé approximant of exp(Y): |e^{Y/2}| e^{|Y|/2} (I + |e^Y|) − I.
 
     D and N are near e^{−Y/2} and e^{Y/2}; the moduli of the powers of Y that make either add up to e^{|Y|/2}.
+    The first of them, I, is exact.
     """
     half = _majorant(0.5 * np.abs(Y))
     weighed: Float = (half if i + 1 == len(levels) else np.abs(levels[i + 1])) @ half
-    return weighed + weighed @ np.abs(levels[i])
+    return weighed + weighed @ np.abs(levels[i]) - np.eye(Y.shape[-1])
 
 
 def _one_norm(X: Float) -> Float:
