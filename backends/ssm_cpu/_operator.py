@@ -134,6 +134,7 @@ def _scan_backward(
 ) -> list[Tensor]:
     """The gradients, in the order of the inputs; empty for an input that was not given."""
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens)
+    saved = saved.contiguous()  # a hook of PyTorch's on what is saved may hand it back in other strides
     found = run_backward(_inputs(tensors, softplus, zoh), saved, TORCH.plain(dy), TORCH.plain(dlast))
     return [found[name] if name in found else A.new_empty(0) for name in _NAMES]
 

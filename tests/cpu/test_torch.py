@@ -44,6 +44,20 @@ def test_only_the_last_state_is_used() -> None:
     assert torch.autograd.grad(last.sum(), leaf)[0].abs().sum() > 0
 
 
+def test_what_a_hook_hands_back_may_lie_in_another_order() -> None:
+    tensors = _tensors(problem(d=20, l=200))
+    leaves = [x.requires_grad_() for x in tensors.values() if torch.is_tensor(x)]
+    expected = torch.autograd.grad(selective_scan(**tensors).sum(), leaves)
+    with torch.autograd.graph.saved_tensors_hooks(_by_columns, lambda x: x):
+        found = torch.autograd.grad(selective_scan(**tensors).sum(), leaves)
+    for x, y in zip(found, expected, strict=True):
+        assert torch.equal(x, y)
+
+
+def _by_columns(x: Any) -> Any:
+    return x.mT.contiguous().mT if x.ndim > 1 else x.clone()
+
+
 def test_bfloat16_is_float32_inside() -> None:
     streams = ("u", "delta", "z", "B", "C")
     tensors = _tensors(problem(d=20, l=70))
