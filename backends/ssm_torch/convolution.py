@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssm_torch.functions import compute_dtype
+from ssm_torch.functions import compute_dtype, split
 
 
 def causal_convolution(u: Tensor, K: Tensor) -> Tensor:
@@ -32,6 +32,17 @@ def causal_convolution(u: Tensor, K: Tensor) -> Tensor:
     if isinstance(lags, Tensor):  # of a trace by torch.jit, which warns that it is a number from now on
         lags = int(lags)
     size = 1 << lags.bit_length()  # no wrap-around: at least l + k − 1
-    spectrum = torch.fft.rfft(u.to(compute), n=size) * torch.fft.rfft(kernel, n=size)
+    spectrum = _transform(u.to(compute), size) * torch.fft.rfft(kernel, n=size)
     y: Tensor = torch.fft.irfft(spectrum, n=size)[..., :l]
     return y.to(u.dtype).contiguous()
+
+
+def _transform(u: Tensor, size: int) -> Tensor:
+    """The transform of (b, d, l); in a graph, of b·d signals, whose spectra lie in order.
+
+    Of complex numbers that lie in another order Inductor makes an array for the backward pass and does not
+    fill it (PyTorch 2.13 on a CPU): the gradient of the kernel was what memory held.
+    """
+    signals = u.flatten(0, 1) if torch.compiler.is_compiling() else u
+    spectra: Tensor = torch.fft.rfft(signals, n=size)
+    return spectra if signals is u else split(spectra, 0, (u.shape[0], u.shape[1]))
