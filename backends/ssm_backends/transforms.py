@@ -217,6 +217,11 @@ def is_within_a_gradient() -> bool:
     return torch._C._functorch.TransformType.Grad in _transforms()
 
 
+def is_derived() -> bool:
+    """Whether a trace takes a derivative of the call: a gradient of ``torch.func``, or forward mode."""
+    return is_within_a_gradient() or in_forward_mode()
+
+
 def is_followed_by_transforms() -> bool:
     """Whether transforms are at work that take a ``torch.autograd.Function``: "functionalize" does not."""
     import torch

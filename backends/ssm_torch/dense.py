@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.transforms import is_followed_by_transforms
-from ssm_torch.opaque import empty, opaque
+from ssm_torch.opaque import empty, is_opaque, opaque
 
 
 def dense_recurrence(A: Tensor, x: Tensor, initial: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def dense_recurrence(A: Tensor, x: Tensor, initial: Tensor) -> Tensor:
     state = torch.broadcast_shapes(A.shape[:-1], x.shape[1:], initial.shape)  # type: ignore[no-untyped-call]  # PyTorch's
     given = A.expand(*state[1:], A.shape[-1]), x.expand(len(x), *state), initial.expand(state)
     if torch.compiler.is_compiling():
-        return _traced_states(*given)
+        return (_traced_states if is_opaque() else _states)(*given)
     h: Tensor = _DenseRecurrence.apply(*given)  # type: ignore[no-untyped-call]  # PyTorch's
     return h
 
@@ -48,7 +48,7 @@ def dense_kernel(A: Tensor, B: Tensor, C: Tensor, length: int) -> Tensor:
     -------
     K : (*s, p, m, l)
     """
-    if not torch.compiler.is_compiling():
+    if not is_opaque():
         return _kernel(A, B, C, length)
     s = torch.broadcast_shapes(A.shape[:-2], B.shape[:-2], C.shape[:-2])  # type: ignore[no-untyped-call]  # PyTorch's
     return _traced_kernel(*(x.expand(*s, *x.shape[-2:]) for x in (A, B, C)), length)

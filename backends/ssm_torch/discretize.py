@@ -93,25 +93,25 @@ def _broadcast(A: Tensor, B: Tensor, delta: Tensor, diagonal: bool) -> tuple[Ten
 
 def _checked(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
     """x itself; ArgumentError if a number of `singular` is not zero."""
-    check = _traced_check if is_traced(singular) else _check
-    return check(x, singular, alpha)
-
-
-def _check(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
-    if bool(innermost(singular).any()):  # of a batch that is mapped too
-        raise ArgumentError(f"`delta` must leave I − αΔA invertible; it is singular with α = {alpha}")
+    if is_traced(singular):
+        zero: Tensor = _traced_check(singular, alpha)
+        return x - zero  # −0 − 0 is −0, and any derivative is that of x
+    _check(singular, alpha)
     return x
 
 
+def _check(singular: Tensor, alpha: float) -> None:
+    if bool(innermost(singular).any()):  # of a batch that is mapped too
+        raise ArgumentError(f"`delta` must leave I − αΔA invertible; it is singular with α = {alpha}")
+
+
 @torch.library.custom_op("ssm_torch::check_invertible", mutates_args=())
-def _traced_check(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
-    """The host looks at numbers here; as an operator of PyTorch a compiler takes it as it is."""
-    return _check(x, singular, alpha).clone()
+def _traced_check(singular: Tensor, alpha: float) -> Tensor:
+    """Zero; the host looks at numbers here. As an operator of PyTorch a compiler takes it as it is."""
+    _check(singular, alpha)
+    return torch.zeros((), device=singular.device)
 
 
 @_traced_check.register_fake
-def _(x: Tensor, singular: Tensor, alpha: float) -> Tensor:
-    return torch.empty_like(x)
-
-
-_traced_check.register_autograd(lambda ctx, cotangent: (cotangent, None, None))
+def _(singular: Tensor, alpha: float) -> Tensor:
+    return torch.zeros((), device=singular.device)

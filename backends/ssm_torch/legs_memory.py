@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssm_torch.functions import compute_dtype
 from ssm_torch.hippo import hippo_legs
-from ssm_torch.opaque import empty, opaque
+from ssm_torch.opaque import empty, is_opaque, opaque
 from ssm_torch.precision import not_cast_down
 from ssm_torch.rules import discretize
 
@@ -46,7 +46,7 @@ def hippo_legs_compress(f: Tensor, n: int, *, method: str = "exact", prefixes: b
             x.unsqueeze(-2).expand(*f.shape[:-1], n, 0) if prefixes else torch.nn.functional.pad(x, (0, n))
         )
         return nothing.to(f.dtype)
-    run = _traced if torch.compiler.is_compiling() else _coefficients
+    run = _traced if is_opaque() else _coefficients
     return run(x, n, method, prefixes).to(f.dtype)
 
 

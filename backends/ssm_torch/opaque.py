@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssm_backends.transforms import is_derived
+
 
 def opaque(
     name: str,
@@ -56,6 +58,14 @@ def opaque(
 
     operator.register_autograd(differentiate, setup_context=keep)
     return operator
+
+
+def is_opaque() -> bool:
+    """Whether a loop is to be one operator: in a graph, unless a derivative is taken there.
+
+    ``torch.func`` does not reach through an operator, and of a tangent PyTorch says nothing.
+    """
+    return torch.compiler.is_compiling() and not is_derived()
 
 
 def empty(x: Tensor) -> Tensor:

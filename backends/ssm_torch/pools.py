@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.slots import check_slots
-from ssm_backends.transforms import is_traced
+from ssm_backends.transforms import is_derived, is_traced
 
 
 def before(pool: Tensor, slots: Tensor) -> Tensor:
@@ -41,11 +41,12 @@ def checked(state_indices: Tensor, slots: int) -> Tensor:
 def after(pool: Tensor, slots: Tensor, advanced: Tensor, *, inplace: bool, differentiated: bool) -> Tensor:
     """The pool with the advanced states (b, …) of the rows that have a slot; written over, or another one."""
     traced = is_traced(slots)
+    differentiated = differentiated or (traced and is_derived())
     if inplace and not (traced and differentiated):  # a traced write would pass no gradient on
         write = _traced_write if traced else _write
         write(pool, slots, advanced)
         return pool
-    put = _traced_put if traced else _put
+    put = (_gathered if is_derived() else _traced_put) if traced else _put
     new_pool = put(pool, slots, advanced)
     return pool.copy_(new_pool) if inplace else new_pool
 
@@ -66,6 +67,17 @@ def _write(pool: Tensor, slots: Tensor, advanced: Tensor) -> None:
 def _put(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
     """A pool with the advanced states in their slots."""
     return pool.index_copy(0, *_with_a_slot(slots, advanced))
+
+
+def _gathered(pool: Tensor, slots: Tensor, advanced: Tensor) -> Tensor:
+    """The same of what any derivative may be taken of in a trace: each slot reads its row, if it has one."""
+    if 0 in (len(pool), len(slots)):
+        return pool.clone()
+    rows = torch.arange(len(slots), device=slots.device)
+    named = (slots == torch.arange(len(pool), device=slots.device)[:, None]) * (rows + 1)  # (slots, b)
+    row = named.sum(1)
+    mine = (row > 0).view(-1, *(1,) * (pool.ndim - 1))
+    return torch.where(mine, advanced[(row - 1).clamp(min=0)], pool)
 
 
 def _with_a_slot(slots: Tensor, advanced: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssm_torch.opaque import empty, opaque
+from ssm_torch.opaque import empty, is_opaque, opaque
 
 
 def sum_from_resets(x: Tensor, fresh: Tensor, initial: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def sum_from_resets(x: Tensor, fresh: Tensor, initial: Tensor) -> Tensor:
     -------
     h : (l, *s)
     """
-    return (_traced if torch.compiler.is_compiling() else _sums)(x, fresh, initial)
+    return (_traced if is_opaque() else _sums)(x, fresh, initial)
 
 
 def _sums(x: Tensor, fresh: Tensor, initial: Tensor) -> Tensor:

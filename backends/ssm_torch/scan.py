@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many
-from ssm_torch.opaque import empty, opaque
+from ssm_torch.opaque import empty, is_opaque, opaque
 
 
 def linear_recurrence(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def linear_recurrence(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
     h : (l, *s)
     """
     if torch.compiler.is_compiling():
-        return _traced(a, x, initial)
+        return (_traced if is_opaque() else _step_by_step)(a, x, initial)
     h: Tensor = _LinearRecurrence.apply(a, x, initial)  # type: ignore[no-untyped-call]  # PyTorch's
     return h
 
@@ -37,6 +37,15 @@ def _states(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
         torch.addcmul(x[t], a[t], before, out=h[t])
         before = h[t]
     return h
+
+
+def _step_by_step(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
+    """The same of PyTorch's own operations, which any derivative may be taken of."""
+    before, states = initial, []
+    for a_t, x_t in zip(a.unbind(), x.unbind(), strict=True):
+        before = torch.addcmul(x_t, a_t, before)
+        states.append(before)
+    return torch.stack(states) if states else a * x
 
 
 def _adjoint(g: Tensor, h: Tensor, a: Tensor, initial: Tensor) -> list[Tensor]:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from ssm_backends import NotSupportedError, load
 from ssm_conformance.cases import catalogue
 from ssm_conformance.checks.subject import Subject
+from ssm_torch import causal_conv1d_update, discretize_bilinear
 
 BACKEND = load("torch", "cpu")
 CASES = {
@@ -118,3 +120,61 @@ def test_a_kernel_takes_one_cotangent_at_a_time_and_says_so(op: str) -> None:
         NotSupportedError, match=r"one cotangent at a time; got many at once.*torch\.func\.vmap"
     ):
         torch.autograd.grad(function(*leaves), leaves, torch.stack([w, w]), is_grads_batched=True)
+
+
+@pytest.mark.parametrize("op", [op for op in CASES if op not in KERNELS])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # PyTorch's, of its own
+def test_no_tangent_is_lost_in_a_graph(op: str) -> None:
+    function, numbers, _ = parts(op)
+    tangents = tuple(torch.randn_like(x) for x in numbers)
+
+    def derivative(*numbers: Tensor) -> Tensor:
+        return torch.func.jvp(function, numbers, tangents)[1]
+
+    torch._dynamo.reset()
+    close(torch.compile(derivative, backend="eager")(*numbers), derivative(*numbers))
+
+
+LOOPS = ("hippo_legs_compress", "lssl", "s4_kernel", "s5")
+
+
+@pytest.mark.parametrize("op", LOOPS)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # PyTorch's, of its own
+def test_a_gradient_is_taken_in_a_graph(op: str) -> None:
+    function, numbers, w = parts(op)
+    torch._dynamo.reset()
+    taken = torch.compile(torch.func.grad(partial(loss, function, w)), backend="eager")
+    close(taken(numbers), gradients(function, numbers, w))
+
+
+SINGULAR, POOL = torch.rand(3, 2, dtype=torch.float64), torch.rand(4, 3, 2, dtype=torch.float64)
+
+
+def bilinear(A: Tensor) -> Tensor:
+    """A rule whose numbers the host looks at."""
+    B, delta = torch.ones(3, 2, 1, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    return torch.cat([x.flatten() for x in discretize_bilinear(-A, B, delta, diagonal=True)])
+
+
+def slots(pool: Tensor) -> Tensor:
+    """A step of three rows, one of which is skipped."""
+    x = torch.ones(3, 3, dtype=torch.float64)
+    y, new = causal_conv1d_update(x, pool, pool[0], state_indices=torch.tensor([2, -1, 0]))
+    return torch.cat([y.flatten(), new.flatten()])
+
+
+@pytest.mark.parametrize(("function", "x"), [(bilinear, SINGULAR), (slots, POOL)])
+@pytest.mark.parametrize("record", ["compile", "make_fx"])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # PyTorch's, of its own
+def test_what_the_host_looks_at_has_every_derivative_in_a_record(
+    function: Callable[[Tensor], Tensor], x: Tensor, record: str
+) -> None:
+    torch._dynamo.reset()
+    for derivative in (
+        lambda x: torch.func.jvp(function, (x,), (x,))[1],
+        torch.func.grad(lambda x: function(x).square().sum()),
+    ):
+        recorded = (
+            torch.compile(derivative, backend="eager") if record == "compile" else make_fx(derivative)(x / 2)
+        )
+        close(recorded(x), derivative(x))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssm_torch.opaque import empty, opaque
+from ssm_torch.opaque import empty, is_opaque, opaque
 
 
 def pass_on(state: Tensor, decay: Tensor, kept: Tensor | None) -> Tensor:
@@ -39,7 +39,7 @@ def states_around(
     before : (*s, k, p, n)
     after : (*s, p, n)
     """
-    if not torch.compiler.is_compiling():
+    if not is_opaque():
         *before, after = _in_order(added, decay, kept, initial)
         return torch.stack(before, -3), after
     stays = torch.ones_like(decay, dtype=torch.bool) if kept is None else kept.expand_as(decay)
