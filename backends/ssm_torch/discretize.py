@@ -35,7 +35,7 @@ def discretize_zoh(A: Tensor, B: Tensor, delta: Tensor, *, diagonal: bool = Fals
     n, m = B.shape[-2:]
     top = delta[..., None, None] * torch.cat([A, B], dim=-1)
     found = exponential(torch.nn.functional.pad(top, (0, 0, 0, m)))
-    return found[..., :n, :n].contiguous(), found[..., :n, n:].contiguous()
+    return _apart(found[..., :n, :n], found[..., :n, n:])
 
 
 @not_cast_down
@@ -77,7 +77,7 @@ def discretize_bilinear(
     right = torch.cat([one + (1 - alpha) * step, delta[..., None, None] * B], dim=-1)
     solution, info = torch.linalg.solve_ex(one - alpha * step, right)
     solution = _checked(solution, info, alpha)
-    return solution[..., :n].contiguous(), solution[..., n:].contiguous()
+    return _apart(solution[..., :n], solution[..., n:])
 
 
 def _broadcast(A: Tensor, B: Tensor, delta: Tensor, diagonal: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +89,12 @@ def _broadcast(A: Tensor, B: Tensor, delta: Tensor, diagonal: bool) -> tuple[Ten
         B.to(A.dtype).expand(*s, *B.shape[-2:]),
         delta.expand(s),
     )
+
+
+def _apart(A_bar: Tensor, B_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in memory of their own: a slice of one number is contiguous where it lies."""
+    A_bar, B_bar = (x.clone(memory_format=torch.contiguous_format) for x in (A_bar, B_bar))
+    return A_bar, B_bar
 
 
 def _checked(x: Tensor, singular: Tensor, alpha: float) -> Tensor:

@@ -129,6 +129,8 @@ def _differentiable_backward(
     a: Tensor, initial: Tensor, h: Tensor, g: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same backward pass as a linear recurrence from the last step to the first."""
+    if len(h) == 0:
+        return g * a, g, torch.zeros_like(initial)
     later = torch.cat([a[1:].conj(), torch.zeros_like(a[:1])]).flip(0)
     adjoint = linear_recurrence(later, g.flip(0), torch.zeros_like(initial)).flip(0)
     return adjoint * _before(h, initial).conj(), adjoint, a[0].conj() * adjoint[0]

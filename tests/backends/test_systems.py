@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import ssm_backends
 from ssm_backends import ArgumentError
 
 from . import formulas
@@ -42,6 +43,16 @@ def system(diagonal: bool, is_complex: bool, s: tuple[int, ...] = (5,), n: int =
 
 def dense(A: Array, diagonal: bool) -> Array:
     return A[..., None] * np.eye(A.shape[-1]) if diagonal else A
+
+
+@pytest.mark.parametrize("op", ["discretize_zoh", "discretize_bilinear"])
+def test_one_matrix_may_be_written_over_and_the_other_differentiated(op: str) -> None:
+    one = torch.ones(1, 1, requires_grad=True)
+    A_bar, B_bar = getattr(ssm_backends, op)(one / 2, one, torch.ones(()), backend="torch")
+    loss = B_bar.square().sum()
+    A_bar.mul_(2)
+    loss.backward()
+    assert A_bar.untyped_storage().data_ptr() != B_bar.untyped_storage().data_ptr()
 
 
 @KINDS

@@ -83,3 +83,13 @@ def test_autocast_leaves_float32_alone(half: torch.dtype) -> None:
     with torch.autocast("cpu", dtype=half):
         inside = s5(u, delta, A, B, C)
     assert torch.equal(inside, s5(u, delta, A, B, C))
+
+
+def test_no_steps_are_differentiated_twice() -> None:
+    a, x, initial = (torch.ones(*s, requires_grad=True) for s in ((0, 2), (0, 2), (2,)))
+    h = linear_recurrence(a, x, initial)
+    first = torch.autograd.grad(h.sum(), (a, x, initial), create_graph=True)
+    assert [g.shape for g in first] == [(0, 2), (0, 2), (2,)]
+    assert torch.equal(first[2], torch.zeros(2))
+    taken = torch.func.grad(lambda initial: linear_recurrence(a, x, initial).sum())(initial)
+    assert torch.equal(taken, torch.zeros(2))
