@@ -19,6 +19,7 @@ from ssm_triton._launch_convolution import (
     run_forward,
 )
 from ssm_triton.direct import is_direct
+from ssm_triton.kept import as_kept
 
 TAPS = 4
 """The longest filter that the kernels serve."""
@@ -105,7 +106,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 
 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None) -> tuple[Any, ...]:
-    tensors = ctx.saved_tensors
+    tensors = as_kept(ctx.saved_tensors)
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
     out = _backward_pass(dy, dlast if ctx.last else None, *tensors, ctx.silu)
     return *(None if x is None else g for x, g in zip(tensors[:4], out, strict=True)), None, None, None

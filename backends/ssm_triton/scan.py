@@ -15,6 +15,7 @@ from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import saved_every
 from ssm_triton.direct import is_direct
+from ssm_triton.kept import as_kept
 
 _DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 
@@ -132,6 +133,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 
 def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor | None) -> tuple[Any, ...]:
     *tensors, saved = ctx.saved_tensors
+    tensors, saved = as_kept(tensors), saved.contiguous()
     if not ctx.saves:  # a graph that was recorded without gradients, and is differentiated after all
         saved = _differentiable(*tensors, ctx.softplus, ctx.zoh, False, saved_every(tensors[2].shape[1]))[2]
     dy = torch.zeros_like(tensors[0]) if dy is None else dy

@@ -16,6 +16,7 @@ from ssm_triton._dual_call import CHUNK, Dual
 from ssm_triton._launch_dual import run_forward
 from ssm_triton._launch_dual_backward import run_backward
 from ssm_triton.direct import is_direct
+from ssm_triton.kept import as_kept
 
 __all__ = ["CHUNK", "ssd"]
 
@@ -97,7 +98,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 
 
 def _gradients(ctx: Any, dy: Tensor | None, dfinal: Tensor | None) -> tuple[Any, ...]:
-    tensors = ctx.saved_tensors
+    tensors = as_kept(ctx.saved_tensors)
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
     found = iter(_backward_pass(dy, dfinal, *tensors, ctx.softplus, ctx.low, ctx.high))
     return *(None if x is None else next(found) for x in tensors[:9]), *(None,) * 4

@@ -43,6 +43,24 @@ def test_a_call_that_kept_nothing_has_its_gradient(device: str) -> None:
     assert torch.equal(*gradients)
 
 
+@pytest.mark.parametrize("op", ["scan", "causal_conv1d"])
+def test_what_a_hook_hands_back_may_lie_in_another_order(device: str, op: str) -> None:
+    if op == "scan":
+        function: Any = selective_scan
+        call = problem(device, b=1, d=3, l=35, n=2)
+    else:
+        function, (x, weight) = causal_conv1d, (torch.randn(1, 3, 5), torch.randn(3, 2))
+        call = {"x": x.to(device), "weight": weight.to(device)}
+    leaves = [x.requires_grad_() for x in call.values() if torch.is_tensor(x)]
+    gradients = []
+    for moved in (lambda x: x, lambda x: x.mT.contiguous().mT if x.ndim > 1 else x):
+        with torch.autograd.graph.saved_tensors_hooks(moved, lambda x: x):
+            y = function(**call)
+        gradients.append(torch.autograd.grad(y.sum(), leaves))
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_second_derivative_is_refused_by_name(device: str) -> None:
     u, *others = _arguments(device)
     leaf = u.requires_grad_()
