@@ -297,6 +297,7 @@ def test_inductor_keeps_a_spectrum_of_signals_that_lie_in_another_order() -> Non
     compiled = torch.compile(causal_convolution, fullgraph=True)
     call = {"u": u, "K": K}
     for found, expected in zip(results(compiled, call), results(causal_convolution, call), strict=True):
+        # Transforms of float32 in two orders; what nobody filled is wrong by a tenth and more.
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
