@@ -65,8 +65,9 @@ def zoh_diagonal_gradients(
     with np.errstate(all="ignore"):
         a, phi, p, psi, a_own, phi_own = _functions(A, step)
         a_bound, phi_bound = _bounds(a, phi, p, A, step, asked)
-        psi_bound = psi_error(p, a, asked.u, asked.k_scale * asked.u, asked.exponential(_is_complex(p)))
-        psi_own = psi_error(p, a, UNIT, UNIT, _OWN_UNITS)
+        k_exp = asked.exponential(_is_complex(p))
+        psi_bound = psi_error(p, a, asked.u, asked.k_scale * asked.u, k_exp, asked.k_div)
+        psi_own = psi_error(p, a, UNIT, UNIT, _OWN_UNITS, 0.0)
         judged = _in_range(asked, a, a_bound, p, phi, phi_bound, _inverse(A))
 
         def combine(
@@ -166,10 +167,10 @@ def psi_function(p: Array, a: Array, grown: Array) -> Array:
     return np.where(near, series, (far * a - grown) / far / far)
 
 
-def psi_error(p: Array, a: Array, u: float, relative: float, k_exp: float) -> Float:
+def psi_error(p: Array, a: Array, u: float, relative: float, k_exp: float, k_div: float) -> Float:
     """Bound the error of ψ: that of p (`relative`), then cancellation where |p| >= 1, rounding elsewhere.
 
-    Where the formula is used, p e^p and e^p − 1 are each wrong by a few units; an
+    Where the formula is used, p e^p and e^p − 1 are each wrong by a few units, and divided by p twice; an
     implementation may change from series to formula anywhere above |p| = 1/2.
     """
     size = np.abs(p)
@@ -178,7 +179,8 @@ def psi_error(p: Array, a: Array, u: float, relative: float, k_exp: float) -> Fl
     terms = (size * np.abs(a) + np.abs(a) + 1.0) / np.maximum(size, 0.5) ** 2
     moved: Float = relative * np.minimum(size * smooth, np.where(size < 0.5, np.inf, np.abs(a) + 2.0 * terms))
     rounded = np.where(size < 0.5, 2.0 * smooth, np.maximum(terms, 2.0 * smooth))
-    return moved + (k_exp + 6.0) * u * rounded
+    divided = np.where(size < 0.5, 0.0, 2.0 * k_div * u * terms)
+    return moved + (k_exp + 6.0) * u * rounded + divided
 
 
 def _series_coefficients() -> list[float]:

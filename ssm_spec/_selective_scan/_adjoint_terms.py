@@ -326,7 +326,7 @@ class Analysis:
     def _hold_error(self, hold: Float) -> Float:
         """Error of Δ²ψ(p): its slope in Δ is Δa; a series below |p| = 1, the closed form above.
 
-        Δ|a|E_s + k_p u(Δ²|a| + 2|Δ²ψ|) + (k_e + k_d + 4)u Δ²(|a| + |φ|/Δ)/max(|p|, 1).
+        Δ|a|E_s + k_p u(Δ²|a| + 2|Δ²ψ|) + (k_e + 2k_d + 4)u Δ²(|a| + |φ|/Δ)/max(|p|, 1).
         """
         f, k = self.f, self.arithmetic
         step = f.step[:, None]
@@ -334,7 +334,7 @@ class Analysis:
         moved = step * f.a * self.local.step[:, None]
         moved = moved + k.k_scale * k.u * (step * step * f.a + 2.0 * hold)
         closed = step * (step * f.a + f.phi) / np.maximum(f.p, 1.0)
-        error: Float = moved + (k_exp + k.k_div + 4.0) * k.u * closed + self._flushed(step, step)
+        error: Float = moved + (k_exp + 2.0 * k.k_div + 4.0) * k.u * closed + self._flushed(step, step)
         return error
 
     def B_terms(self) -> Terms:  # noqa: N802 — the matrix's name
