@@ -100,3 +100,30 @@ def test_in_a_chunk_what_reads_may_meet_what_enters_before_there_is_a_state(name
     result, sizes = DUAL[name]
     assert allowed(SEQUENTIAL, **sizes)[result].judged.all()
     assert not allowed(CHUNK, **sizes)[result].judged.any()
+
+
+def test_two_sources_may_be_added_one_after_the_other() -> None:
+    """(α S + early) + late, both nearly half a unit of a state just above 1: lost, both of them.
+
+    exp to nearest and α S lose a unit each: of 2¹⁶ draws the one that loses most.
+    """
+    rng = np.random.default_rng(0)
+    adt, state = ((x / 64).astype(np.float32) for x in rng.random((2, 2**16)))
+    state = 1 + state
+    alpha = np.exp(adt.astype(np.float64)).astype(np.float32)
+    early = late = np.float32(0.98 * 2.0**-24)
+    found = (alpha * state + early) + late
+    assert found.dtype == np.float32
+    exact = np.exp(adt.astype(np.float64)) * (state + early.astype(np.float64)) + late
+    worst = int(np.argmax(np.abs(found / exact - 1)))
+    bounded = allowed(
+        Arithmetic(evaluation="sequential", k_exp=1, k_scale=0),
+        adt=adt[worst],
+        ssm_state=state[worst],
+        v_state=2 * early,
+        k_state=1,
+        v=2 * late,
+    )["out:ssm_state"]
+    error = abs(found[worst] - bounded.value.flat[0])
+    assert bounded.value.flat[0] == pytest.approx(exact[worst], rel=1e-12)
+    assert 0.8 * bounded.bound.flat[0] < error <= bounded.bound.flat[0]
