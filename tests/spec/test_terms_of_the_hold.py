@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 import ssm_spec
 from ssm_spec import Arithmetic, Bounded
@@ -50,6 +51,12 @@ def test_a_hold_takes_a_prescaled_argument_everywhere() -> None:
     """Δφ₁(p): far below zero φ₁ is −1/p, and as wrong as p."""
     wrong = -8 * (1 + COARSE * U)
     assert 0.9 < share(np.expm1(wrong) / wrong, held(mode(-8.0), k_scale=COARSE)) <= 1
+
+
+@pytest.mark.parametrize("unit", ["k_exp", "k_div"])
+def test_a_hold_takes_an_exponential_and_a_division(unit: str) -> None:
+    found = np.expm1(-8) / -8 * (1 + COARSE * U)
+    assert 0.9 < share(found, held(mode(-8.0), **{unit: COARSE})) <= 1
 
 
 def test_the_slope_of_a_hold_takes_a_prescaled_argument() -> None:

@@ -49,6 +49,10 @@ def sequential(**units: float) -> Arithmetic:
     return Arithmetic(evaluation="sequential", decayed_state="direct", **(EXACT | units))
 
 
+def scan(**units: float) -> Arithmetic:
+    return Arithmetic(evaluation="scan", **(EXACT | units))
+
+
 def chunk(q: int, **units: float) -> Arithmetic:
     return Arithmetic(evaluation="chunk", chunk=q, decayed_state="direct", **(EXACT | units))
 
@@ -117,7 +121,7 @@ def test_the_slope_of_the_gate_subtracts_a_sigmoid_from_one() -> None:
     assert 0.8 < slope_share(coarse, z, sequential(k_exp=1, k_div=COARSE)) <= 1
 
 
-@pytest.mark.parametrize("arithmetic", [sequential, lambda **k: Arithmetic(evaluation="scan", **(EXACT | k))])
+@pytest.mark.parametrize("arithmetic", [sequential, scan])
 def test_errors_of_decays_multiply(arithmetic: Callable[..., Arithmetic]) -> None:
     """Over 1024 steps an exponential as coarse as any may be, 2⁻¹⁰, is wrong by e − 1, not by 1."""
     inputs = channel(A=-(2.0**-10), u=np.zeros(1024), initial_state=1.0)
@@ -133,7 +137,7 @@ def test_a_bracket_rounds_a_sum_at_every_step() -> None:
         state = state + source
     assert state == 1
     inputs = channel(A=0.0, u=np.full(64, source), initial_state=1.0)
-    assert 0.15 < share(float(state), inputs, Arithmetic(evaluation="scan", **EXACT)) <= 1
+    assert 0.15 < share(float(state), inputs, scan()) <= 1
 
 
 def test_a_weight_of_a_chunk_takes_one_prescaled_argument() -> None:
@@ -231,5 +235,4 @@ def test_an_initial_state_may_be_cancelled_at_once() -> None:
     exact = np.exp(delta / 1024.0) * before - delta.astype(np.float64) * u * B
     k = int(np.argmax(np.abs(found - exact)))
     inputs = channel(A=1 / 1024, delta=delta[k], u=-u[k], B=B[k], initial_state=before[k])
-    arithmetic = Arithmetic(evaluation="scan", **(EXACT | {"k_exp": 1}))
-    assert 0.3 < share(found[k], inputs, arithmetic, "last_state") <= 1
+    assert 0.3 < share(found[k], inputs, scan(k_exp=1), "last_state") <= 1
