@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,8 +17,9 @@ from ssm_conformance.engine import limits as limits_of
 from ssm_conformance.engine import session
 from ssm_conformance.engine.expected import Expectation, expectations_for
 from ssm_conformance.engine.limits import GIB, Limits, cores, machine_memory
+from ssm_conformance.engine.pool import NoWorkerError, judge_all
 from ssm_conformance.engine.session import Session, open_session
-from ssm_conformance.engine.target import Target, module_target
+from ssm_conformance.engine.target import LoadError, Target, module_target
 from ssm_conformance.planning import Planned
 from ssm_conformance.verdict import LACKS, MEMORY, Verdict
 
@@ -95,6 +99,42 @@ def test_what_finds_no_memory_beside_others_is_judged_alone(
     assert len(opened) == seats
     assert opened[-1].judged == ([FAR] if workers > 1 else [FAR, NEAR])
     assert opened[-1].limits.gpu_fraction == 0.4 * workers
+
+
+@dataclass
+class Meeting:
+    """A seat that begins a case, waits for another seat to do so, and then judges, or finds no worker."""
+
+    begins: Event
+    other: Event
+    finds: bool
+
+    def judge(self, case: Case) -> Verdict:
+        self.begins.set()
+        assert self.other.wait(10.0)
+        if not self.finds:
+            time.sleep(0.2)  # the other seat has time to leave
+            raise LoadError("crash", "no worker")
+        return Verdict(case.id, case.op, case.dtype, case.check, "pass")
+
+    def stop(self) -> None:
+        """Nothing was started."""
+
+
+def judged(*finding: bool) -> Iterator[Verdict]:
+    """Two cases on two seats at once."""
+    one, two = Event(), Event()
+    seats = [Meeting(one, two, finding[0]), Meeting(two, one, finding[1])]
+    return judge_all([find_case(name) for name in (FAR, NEAR)], seats)  # type: ignore[arg-type] # they judge
+
+
+def test_a_case_whose_seat_finds_no_worker_is_left_to_another_seat() -> None:
+    assert {verdict.id: verdict.status for verdict in judged(True, False)} == {FAR: "pass", NEAR: "pass"}
+
+
+def test_cases_that_no_seat_finds_a_worker_for_end_with_the_reason() -> None:
+    with pytest.raises(NoWorkerError, match="no worker"):
+        list(judged(False, False))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Final
 
 from ssm_conformance.case import Case
 from ssm_conformance.engine.seat import Seat
 from ssm_conformance.engine.target import LoadError
 from ssm_conformance.verdict import Verdict
+
+POLL: Final = 0.05
+"""Seconds between two looks of an idle seat at whether a case has come back."""
 
 
 class NoWorkerError(RuntimeError):
@@ -39,19 +43,24 @@ def judge_all(
     Raises
     ------
     NoWorkerError
-        When no seat could start a worker any more.
+        When cases are left that no seat could start a worker for any more.
     """
-    waiting = deque(cases)
+    waiting, busy = deque(cases), set[int]()
     found: queue.Queue[Verdict | BaseException | None] = queue.Queue()
     stopping = threading.Event()
 
-    def serve(seat: Seat) -> None:
+    def serve(number: int, seat: Seat) -> None:
         try:
             while not stopping.is_set():
+                busy.add(number)
                 try:
                     case = waiting.popleft()
                 except IndexError:
-                    return
+                    busy.discard(number)
+                    if not busy:
+                        return
+                    stopping.wait(POLL)  # another seat may find no worker, and leave its case to this one
+                    continue
                 started(case)
                 found.put(seat.judge(case))
         except LoadError as error:
@@ -60,13 +69,16 @@ def judge_all(
         except BaseException as error:  # a fault of the suite: raised where the verdicts are read
             found.put(error)
         finally:
+            busy.discard(number)
             found.put(None)
 
-    threads = [threading.Thread(target=serve, args=(seat,), daemon=True) for seat in seats]
+    threads = [threading.Thread(target=serve, args=item, daemon=True) for item in enumerate(seats)]
     try:
         for thread in threads:
             thread.start()
-        yield from _until_all_left(found, len(threads))
+        reason = yield from _until_all_left(found, len(threads))
+        if waiting and reason is not None:
+            raise reason
     finally:
         stopping.set()
         for seat in seats:
@@ -75,8 +87,10 @@ def judge_all(
             thread.join(timeout=5.0)
 
 
-def _until_all_left(found: queue.Queue[Verdict | BaseException | None], serving: int) -> Iterator[Verdict]:
-    """Verdicts until every thread has left; then the last reason, if one left for want of a worker."""
+def _until_all_left(
+    found: queue.Queue[Verdict | BaseException | None], serving: int
+) -> Generator[Verdict, None, NoWorkerError | None]:
+    """Verdicts until every thread has left; returns the last reason, if one left for want of a worker."""
     reason: NoWorkerError | None = None
     while serving:
         try:
@@ -91,5 +105,4 @@ def _until_all_left(found: queue.Queue[Verdict | BaseException | None], serving:
             raise item
         else:
             yield item
-    if reason is not None:
-        raise reason
+    return reason
