@@ -153,14 +153,6 @@ def test_a_plugin_that_hangs_is_named_while_it_is_waited_for(
     assert said.status == 2
 
 
-@pytest.mark.parametrize("option", ["--timeout", "--memory", "--search"])
-@pytest.mark.parametrize("given", ["nan", "inf"])
-def test_a_limit_that_is_no_number_is_refused(ssm_spec: Run, option: str, given: str) -> None:
-    said = ssm_spec("conform", "numpy", option, given, "--case", RIGHT, "--fail-fast")
-    assert said.status == 2
-    assert f"Invalid value for '{option}': must be a finite number; got {given}" in said.err
-
-
 def test_a_shorter_timeout_shortens_the_import(
     ssm_spec: Run, write_plugin: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,13 +16,13 @@ from ssm_conformance.cases import catalogue, find_case
 from ssm_conformance.cases.searched import SPACES, Chosen
 from ssm_conformance.checks import perform
 from ssm_conformance.engine.run import Selection
-from ssm_conformance.engine.search import Search
+from ssm_conformance.engine.search import ROUND, Search
 from ssm_conformance.engine.session import SelectionError, check_ids
 from ssm_conformance.judge import EXCUSED_AT_MOST
-from ssm_conformance.verdict import Verdict
+from ssm_conformance.verdict import Status, Verdict
 from ssm_numpy import selective_scan
 
-from .conftest import RIGHT, Run, Write
+from .conftest import BAD, RIGHT, Run, Write
 
 
 def wrong_past_forty_steps(case: Case) -> Verdict:
@@ -64,6 +64,18 @@ def test_nothing_is_found_in_a_right_one_and_the_time_is_kept() -> None:
     assert right.calls > 0
 
 
+def test_a_lane_without_a_failure_has_its_turn_again() -> None:
+    """The first round of calls is right, whatever it draws."""
+    judged: list[str] = []
+
+    def wrong_later(case: Case) -> Verdict:
+        judged.append(case.id)
+        status: Status = "fail" if len(judged) > ROUND else "pass"
+        return Verdict(case.id, case.op, case.dtype, case.check, status)
+
+    assert len(list(search(wrong_later, 60.0))) == 1
+
+
 def test_a_search_that_finds_no_worker_keeps_what_was_judged(
     ssm_spec: Run, write_plugin: Write, tmp_path: Path
 ) -> None:
@@ -80,10 +92,26 @@ def test_a_search_that_finds_no_worker_keeps_what_was_judged(
     assert 'tests="2" failures="0" errors="1"' in forms["junit.xml"]
 
 
+def test_fail_fast_ends_the_search_too_or_lets_it_be(ssm_spec: Run, write_plugin: Write) -> None:
+    module = write_plugin("wrong", "u[...] = 0")
+    options = ("--in-process", "--fail-fast", "--search", "60")
+    said = ssm_spec("conform", "--plugin", module, *options, "--case", BAD)
+    assert said.status == 1
+    assert "not run" not in said.out
+    assert "search" not in said.out
+    said = ssm_spec("conform", "--plugin", module, *options, "--case", RIGHT)
+    assert said.status == 1
+    assert "1 of 2 judged cases failed" in said.out
+    assert " in 60 s" not in said.out
+
+
 def test_a_selection_narrows_the_search() -> None:
     narrowed = search(wrong_past_forty_steps, 60.0, gradients="all", vjp=lambda *_, **__: {})
     narrowed.selection = Selection(checks=("gradient",))
     assert [verdict.check for verdict in narrowed] == ["gradient"]
+    for selection in (Selection(ops=("ssd",)), Selection(dtypes=("float16",))):
+        narrowed.selection = selection
+        assert list(narrowed) == []
 
 
 def some(op: str, seed: int) -> Chosen:

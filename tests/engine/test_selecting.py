@@ -1,6 +1,8 @@
-"""What a command selects: it is listed, and who claims nothing of it is left out."""
+"""What a command selects is listed, who claims nothing of it is left out; and within which limits it runs."""
 
 from __future__ import annotations
+
+import pytest
 
 from .conftest import BAD, RIGHT, Run, Write
 
@@ -19,3 +21,26 @@ def test_of_all_backends_those_that_claim_nothing_of_the_selection_are_left_out(
     assert said.status == 0
     assert "cpu is left out: it claims nothing of what is selected" in said.out
     assert ssm_spec("conform", "cpu", "--op", "hippo_legs", "--level", "smoke", "--quiet").status == 2
+
+
+def test_a_worker_may_hold_more_memory_than_a_float_counts_bytes(ssm_spec: Run, write_plugin: Write) -> None:
+    said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--memory", "1e300", "--case", RIGHT)
+    assert (said.status, said.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("conform", "numpy", "--case", RIGHT, "--fail-fast"), "--timeout"),
+        (("conform", "numpy", "--case", RIGHT, "--fail-fast"), "--memory"),
+        (("conform", "numpy", "--case", RIGHT, "--fail-fast"), "--search"),
+        (("selftest", "nobody"), "--search"),
+    ],
+)
+@pytest.mark.parametrize("given", ["nan", "inf"])
+def test_a_limit_that_is_no_number_is_refused(
+    ssm_spec: Run, command: tuple[str, ...], option: str, given: str
+) -> None:
+    said = ssm_spec(*command, option, given)
+    assert said.status == 2
+    assert f"Invalid value for '{option}': must be a finite number; got {given}" in said.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Final
@@ -133,13 +134,12 @@ def _judge(
                 if request.fail_fast and verdict.unexpected:
                     run.ended = "stopped at the first failure" if run.not_run else ""
                     break
-        if request.search and not run.ended:
+        stopped = request.fail_fast and run.unexpected  # by the last case, it may be
+        if request.search and not (run.ended or stopped):
             _search(request, session.target, run)
     except KeyboardInterrupt:
         run.ended = INTERRUPTED
-    except NoWorkerError as error:
-        run.ended = str(error) if run.not_run else ""
-    except LoadError as error:  # of the search, which found no worker: what was judged before stands
+    except (NoWorkerError, LoadError) as error:  # LoadError is of the search: what was judged before stands
         run.ended = str(error)
     if folder is not None:
         folder.finish(run)
@@ -151,12 +151,15 @@ def _search(request: Request, target: Target, run: Run) -> None:
     """Draw calls for as long as was asked, with a worker of its own; what fails joins the run."""
     with closing(opened(target, request.limits, 1, in_process=request.in_process)) as session:
         search = Search(session.claims, session.first.judge, request.search, request.selection)
-        found = 0
+        found, start = 0, time.monotonic()
         for verdict in search:
             found += 1
             run.planned = [*run.planned, verdict.id]
             run.add(session.dress(verdict))
-        run.searched = {"seconds": request.search, "calls": search.calls, "found": found}
+            if request.fail_fast:
+                break
+        seconds = round(min(request.search, time.monotonic() - start), 3)  # less if there is no more to find
+        run.searched = {"seconds": seconds, "calls": search.calls, "found": found}
 
 
 def _print(out: Console, request: Request, run: Run) -> None:

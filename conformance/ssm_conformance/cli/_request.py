@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +94,9 @@ def request_from(
         level=options["level"],
         selection=Selection(options["ops"], options["dtypes"], options["checks"], options["cases"]),
         expected=expected,
-        limits=Limits(seconds=options["timeout"], memory=None if memory is None else int(memory * GIB)),
+        limits=Limits(
+            seconds=options["timeout"], memory=None if memory is None else int(Fraction(memory) * GIB)
+        ),
         workers=options["workers"],
         in_process=options["in_process"],
         fail_fast=options["fail_fast"],

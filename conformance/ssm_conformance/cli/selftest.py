@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ssm_conformance.cli.conform import CHECKS, worker_count
+from ssm_conformance.cli.conform import CHECKS, finite, worker_count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--search",
     type=click.FloatRange(min=0),
+    callback=finite,
     default=0.0,
     metavar="S",
     help="Seconds to look for each defect that seems lost in rounding, beyond the full level.",
