@@ -5,6 +5,7 @@ import pytest
 
 import ssm_spec
 from ssm_conformance import ConformanceError, assert_conforms
+from ssm_conformance.diagnosis import mistaken_shape
 
 from .a_scan import inputs, right, slopes
 
@@ -271,3 +272,19 @@ def test_an_error_that_no_number_holds_is_no_evidence_for_a_mistake() -> None:
     with pytest.raises(AssertionError, match="beyond theirs") as raised:
         assert_conforms("causal_conv1d_update", (y, -state - 0.1), **call)
     assert "likely mistake" not in str(raised.value)
+
+
+def test_a_cotangent_that_is_ignored_is_named() -> None:
+    call = inputs("float64", return_last_state=True)
+    rng = np.random.default_rng(6)
+    cotangents = {"y": rng.standard_normal(call["u"].shape), "last_state": rng.standard_normal((2, 6, 3))}
+    gradients = slopes({"y": cotangents["y"]}, **call)
+    with pytest.raises(ConformanceError, match=r"the cotangent of last_state is ignored$"):
+        assert_conforms("selective_scan", {}, gradients=gradients, cotangents=cotangents, **call)
+
+
+def test_a_shape_names_a_mistake_only_where_it_is_a_usual_one() -> None:
+    gradient = "the gradient of `B`"
+    assert mistaken_shape("`y`", (2, 3), (3, 2)) == "the axes of `y` are in another order"
+    assert mistaken_shape(gradient, (3,), (2, 3)).startswith(f"{gradient} is not summed over the axes")
+    assert mistaken_shape("`y`", (3,), (2, 3)) == mistaken_shape(gradient, (2, 3), (3,)) == ""
