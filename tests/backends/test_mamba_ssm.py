@@ -209,6 +209,70 @@ def test_one_row_with_a_number_a_head_is_the_row_of_many(
     assert torch.equal(again, state)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"A": -randn(4, 5, 6, seed=11).exp()},
+        {"D": randn(4, 5, seed=11)},
+        {"dt_bias": randn(4, 5, seed=11)},
+        {"B": randn(3, 20, 6, seed=11), "C": randn(3, 6, seed=12)},
+        {"C": randn(3, 20, 6, seed=11), "B": randn(3, 6, seed=12)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_one_row_with_a_number_a_channel_is_the_row_of_many(changed: dict[str, Any]) -> None:
+    inputs, pool = step_inputs(torch.float32)
+    inputs |= changed
+    row = {name: x[1:2] if name in ("x", "dt", "z", "B", "C") else x for name, x in inputs.items()}
+    wanted, state = pool[:3].clone(), pool[1:2].clone()
+    y = mamba_ssm.selective_state_update(wanted, **inputs)
+    assert torch.equal(mamba_ssm.selective_state_update(state, **row), y[1:2])
+    assert torch.equal(state, wanted[1:2])
+
+
+@pytest.mark.parametrize("slot", [0, -1])
+def test_a_pool_of_one_slot_is_a_pool(slot: int) -> None:
+    inputs, pool = step_inputs(torch.float32)
+    row = {name: x[1:2] if name in ("x", "dt", "z", "B", "C") else x for name, x in inputs.items()}
+    wanted, state = pool[1:2].clone(), pool[1:2].clone()
+    y = mamba_ssm.selective_state_update(wanted, **row)
+    found = mamba_ssm.selective_state_update(state, **row, state_batch_indices=torch.tensor([slot]))
+    assert torch.equal(found, y if slot == 0 else torch.zeros_like(y))
+    assert torch.equal(state, wanted if slot == 0 else pool[1:2])
+
+
+@pytest.mark.parametrize(("h", "p", "n"), [(4, 0, 6), (0, 5, 6), (4, 5, 1)])
+def test_one_row_may_have_few_channels_and_states(h: int, p: int, n: int) -> None:
+    x, B, A = randn(1, h, p), randn(1, n, seed=1), (-randn(h, 1, 1, seed=2).exp()).expand(h, p, n)
+    state = randn(1, p, h, n, seed=3).transpose(1, 2)
+    two = torch.cat([state, state])
+    y = mamba_ssm.selective_state_update(two, *(torch.cat([x, x]),) * 2, A, *(torch.cat([B, B]),) * 2)
+    assert torch.equal(mamba_ssm.selective_state_update(state, x, x, A, B, B), y[:1])
+    assert torch.equal(state, two[:1])
+
+
+def test_a_state_of_one_number_a_channel_is_written_too() -> None:
+    """A copy that joins the heads is written back, whatever the number of states."""
+    inputs, pool = step_inputs(torch.float32)
+    inputs = {name: x[..., :1] if name in "ABC" else x for name, x in inputs.items()}
+    pool = pool[:3, ..., :1].clone()
+    laid = pool.transpose(1, 2).contiguous().transpose(1, 2)
+    y = mamba_ssm.selective_state_update(pool, **inputs)
+    assert torch.equal(mamba_ssm.selective_state_update(laid, **inputs), y)
+    assert torch.equal(laid, pool)
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_the_output_lies_as_x_does(heads: bool) -> None:
+    sizes = (3, 4, 5) if heads else (3, 4)
+    x = randn(*reversed(sizes)).permute(*reversed(range(len(sizes))))
+    A, B = -randn(*sizes[1:], 6).exp(), randn(3, 6, seed=1)
+    states = [randn(*sizes, 6, seed=2) for _ in range(2)]
+    y = mamba_ssm.selective_state_update(states[0], x, x, A, B, B)
+    assert y.stride() == x.stride()
+    assert torch.equal(y, mamba_ssm.selective_state_update(states[1], *(x.contiguous(),) * 2, A, B, B))
+
+
 def test_one_row_that_is_not_valid_is_refused_as_many_are() -> None:
     inputs, pool = step_inputs(torch.float32)
     row = {name: x[:1] if name in ("x", "dt", "z", "B", "C") else x for name, x in inputs.items()}

@@ -219,9 +219,10 @@ def test_where_every_row_is_skipped_nothing_is_written() -> None:
     assert torch.equal(given["conv_state"], before)
 
 
+@pytest.mark.parametrize("ring", [False, True])
 @pytest.mark.parametrize(("rows", "slots"), [(0, 7), (0, 0), (3, 0)])
-def test_no_rows_and_no_slots_are_a_call_too(rows: int, slots: int) -> None:
-    given = step_of()
+def test_no_rows_and_no_slots_are_a_call_too(rows: int, slots: int, ring: bool) -> None:
+    given = step_of() | ({"cache_seqlens": torch.zeros(rows).int()} if ring else {})
     given |= {"x": given["x"][:rows], "conv_state": given["conv_state"][:slots]}
     given["conv_state_indices"] = torch.full((rows,), -1)
     assert torch.equal(mamba_ssm.causal_conv1d_update(**given), torch.zeros(rows, D))
@@ -317,6 +318,29 @@ def test_a_ring_has_a_place_for_the_input_itself() -> None:
         )
     y = mamba_ssm.causal_conv1d_update(randn(B, D), randn(B, D, 0), torch.ones(D, 1))
     assert torch.equal(y, randn(B, D))
+    ring = randn(B, D, 1, seed=1)
+    before, x = ring[..., 0].clone(), randn(B, D)
+    y = mamba_ssm.causal_conv1d_update(x, ring, torch.ones(D, 2), cache_seqlens=torch.arange(B).int())
+    torch.testing.assert_close(y, before + x)
+    assert torch.equal(ring[..., 0], x)
+
+
+def test_a_line_of_one_step_is_a_step() -> None:
+    given, other = step_of(), step_of()
+    y = mamba_ssm.causal_conv1d_update(**given)
+    line = mamba_ssm.causal_conv1d_update(**other | {"x": other["x"][..., None]})
+    assert torch.equal(line, y[..., None])
+    assert torch.equal(given["conv_state"], other["conv_state"])
+
+
+@pytest.mark.parametrize("more", [{"cache_seqlens": torch.zeros(B).int()}, {"x": randn(B, D, 2)}])
+@pytest.mark.parametrize("slot", [7, -2, 6])
+def test_slots_of_a_ring_and_of_several_steps_are_looked_at_too(more: dict[str, Any], slot: int) -> None:
+    given = step_of() | {"conv_state_indices": torch.tensor([6, -1, slot])}
+    before = given["conv_state"].clone()
+    with pytest.raises(ArgumentError, match=r"^`conv_state_indices` must "):
+        mamba_ssm.causal_conv1d_update(**given | more)
+    assert torch.equal(given["conv_state"], before)
 
 
 def test_a_step_that_is_to_have_a_gradient_says_how_to_ask_for_none() -> None:
