@@ -323,3 +323,29 @@ def test_the_output_lies_as_x_does(step: Callable[..., torch.Tensor], rows: int,
             assert y.stride() == x.stride()
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_a_block_in_16_bits_norms_its_matrices_in_32(complex_: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        name: x if x is None or x.is_complex() or name in ("A", "D", "delta_bias") else x.bfloat16()
+        for name, x in inner_inputs(complex_, "BC").items()
+    }
+    given |= {"B_proj_bias": None, "C_proj_bias": None}
+    width = 8 if complex_ else 4
+    weight, seen = randn(width, seed=20), {}
+
+    def scan(x: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, **rest: Any) -> Any:
+        seen.update(x=x, B=B, C=C)
+        return mamba_ssm.selective_scan_fn(x, delta, A, B, C, D, **rest)
+
+    monkeypatch.setattr(mamba_ssm.inner, "selective_scan_fn", scan)
+    mamba_ssm.mamba_inner_fn(**given, b_rms_weight=weight, checkpoint_lvl=0, b_c_dt_rms_eps=0.1)
+    rows = torch.nn.functional.linear(seen["x"].mT, given["x_proj_weight"])
+    wide = rows[..., 3 : 3 + width].float()
+    B = (wide * (wide.square().mean(-1, keepdim=True) + 0.1).rsqrt() * weight).bfloat16()
+    C = rows[..., -width:]
+    if complex_:
+        B, C = (torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) for x in (B, C))
+    assert torch.equal(seen["B"], B.mT)
+    assert torch.equal(seen["C"], C.mT)

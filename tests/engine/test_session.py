@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -121,15 +121,22 @@ class Meeting:
         """Nothing was started."""
 
 
-def judged(*finding: bool) -> Iterator[Verdict]:
+def judged(*finding: bool, started: Callable[[Case], None] = lambda case: None) -> Iterator[Verdict]:
     """Two cases on two seats at once."""
     one, two = Event(), Event()
-    seats = [Meeting(one, two, finding[0]), Meeting(two, one, finding[1])]
-    return judge_all([find_case(name) for name in (FAR, NEAR)], seats)  # type: ignore[arg-type] # they judge
+    seats: Any = [Meeting(one, two, finding[0]), Meeting(two, one, finding[1])]
+    return judge_all([find_case(name) for name in (FAR, NEAR)], seats, started=started)
 
 
 def test_a_case_whose_seat_finds_no_worker_is_left_to_another_seat() -> None:
     assert {verdict.id: verdict.status for verdict in judged(True, False)} == {FAR: "pass", NEAR: "pass"}
+
+
+def test_each_case_is_told_as_it_is_begun() -> None:
+    begun: list[str] = []
+    for verdict in judged(True, True, started=lambda case: begun.append(case.id)):
+        assert verdict.id in begun
+    assert sorted(begun) == [FAR, NEAR]
 
 
 def test_cases_that_no_seat_finds_a_worker_for_end_with_the_reason() -> None:

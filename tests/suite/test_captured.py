@@ -25,7 +25,7 @@ from . import replay
 from .asking import ask, scanning
 
 
-def captured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, kernel: TorchScan, **claims: Any) -> Verdict:
+def captured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, kernel: Any, **claims: Any) -> Verdict:
     """The question about captured calls, with a graph that is recorded in Python."""
     monkeypatch.setattr(sys.modules["ssm_conformance.checks.captured"], "_capture", replay.capture)
     arrays = TorchArrays("cpu")
@@ -36,6 +36,23 @@ def captured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, kernel: TorchScan, **clai
 def test_an_honest_function_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = captured_on_a_cpu(monkeypatch, TorchScan(), deterministic=True)
     assert found.status == "pass", found.message
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_replay_has_the_bits_of_a_call_where_that_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, deterministic: bool
+) -> None:
+    """The calls of a capture are the first ones here; the later ones round otherwise, within the bound."""
+    calls = []
+
+    def scan(**inputs: Any) -> Any:
+        calls.append(inputs)
+        scale = 1.0 if len(calls) <= replay.WARM_UP + 1 else 1 + 2.0**-23
+        return tuple(scale * output for output in TorchScan()(**inputs))
+
+    found = captured_on_a_cpu(monkeypatch, scan, deterministic=deterministic)
+    assert found.status == ("fail" if deterministic else "pass"), found.message
+    assert ("other bits than without a graph: " in found.message) == deterministic
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def test_rows_and_slots_of_every_kind_are_asked() -> None:
     assert pool.along("r") == (4, 2, 1, 5)
     assert Pool(np.array([1, 0]), 2).along("r") == (1, 0)
     assert Pool(np.array([-1]), 2).along("b") == (0,)
+    assert Pool(np.array([1, 0, 2]), 3).along("b") == (0, 2)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,25 @@ def test_what_autograd_does_not_see_is_no_refusal() -> None:
         assert "nothing that was returned depends on an input" in found.message
 
 
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_second_derivative_is_judged_in_inputs_and_cotangents(detached: bool) -> None:
+    class Passes(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, u):
+            return u.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g.detach() if detached else g.clone()
+
+    found = ask(scanning(lambda u, **rest: TorchScan()(u=Passes.apply(u), **rest)), "second", "gradient")
+    names = {output.name for output in found.outputs}
+    assert "raised" not in found.details
+    assert {"u", "delta", "A", "the cotangent of y"} <= names
+    assert found.status == ("fail" if detached else "pass"), found.message
+    assert found.message.startswith("second gradient of " if detached else "")
+
+
 SECOND = [
     case
     for case in catalogue("full")
