@@ -148,6 +148,7 @@ def test_the_width_of_a_head_is_read_from_a_skip_for_each_channel() -> None:
     whole = mamba_ssm.mamba_split_conv1d_scan_combined(**given)
     wide = given | {"D": given["D"][:, None].expand(H, P), "headdim": None}
     found = mamba_ssm.mamba_split_conv1d_scan_combined(**wide)
+    assert torch.equal(found, mamba_ssm.mamba_split_conv1d_scan_combined(**wide | {"headdim": P}))
     # The skip in another shape is added elsewhere: as many roundings as the sums of the projection have.
     assert (found - whole).abs().max() < 100 * 2**-24 * whole.abs().max()
 
@@ -199,6 +200,9 @@ def test_it_is_one_graph(mlp: int, dynamic: bool) -> None:
         ("dt_bias", randn(H + 1), ShapeError, r"`dt_bias` must have shape \(h,\) with h = 4"),
         ("dt_bias", None, DTypeError, "`dt_bias` must be a PyTorch tensor; got None"),
         ("A", randn(H).to("meta"), DeviceError, "`A` must be on the device of `zxbcdt`, cpu; got meta"),
+        ("rmsnorm_weight", randn(H * P).to("meta"), DeviceError, "`rmsnorm_weight` must be on the device of"),
+        ("outproj_weight", randn(M, H * P).to("meta"), DeviceError, "`outproj_weight` must be on the device"),
+        ("initial_states", randn(B, H, P, N).to("meta"), DeviceError, "`initial_states` must be on the dev"),
         ("D", randn(H, P + 1), ShapeError, r"`D` must have shape \(h, p\) with p = 3 \(`headdim`\)"),
         ("headdim", None, ArgumentError, "`headdim` must be given where `D`"),
         ("headdim", 2.0, ArgumentError, "`headdim` must be a positive int; got 2.0"),

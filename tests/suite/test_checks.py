@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,8 @@ import torch
 from ssm_backends import Backend, NumpyArrays, load
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
+from ssm_conformance.checks.accuracy import worst_ratio
+from ssm_conformance.judge import measure
 from ssm_conformance.verdict import Verdict
 from ssm_numpy import selective_scan, selective_scan_vjp
 
@@ -165,6 +168,42 @@ def test_a_result_that_is_no_array_of_the_library_is_told_by_name(change: Any, g
     found = verdict("value", "typical", wrong.backend(wrong.outputs(change)))
     assert found.status == "fail"
     assert re.match(got, found.message), found.message
+
+
+def test_a_gradient_of_another_dtype_or_shape_is_told_by_name() -> None:
+    """A wider one would be within every bound."""
+    for change, said in (
+        (lambda u: u.astype("float64"), "dtype float32 in a call of float32; got float64"),
+        (lambda u: u[None], "shape (2, 6, 37); got (1, 2, 6, 37)"),
+    ):
+        subject = wrong.backend(vjp=wrong.gradients(lambda g, *_, to=change: g.update(u=to(g["u"]))))
+        found = verdict("gradient", "typical", subject)
+        assert found.status == "fail"
+        assert found.message.startswith(f"the gradient of `u` must have {said}")
+
+
+def test_the_worst_ratio_of_several_is_none_where_one_is_none() -> None:
+    numbers = (measure(np.array([x]), np.ones(1), np.ones(1, bool), np.ones(1), np.ones(1)) for x in (2, 3))
+    two, three = numbers
+    none = replace(two, ratio=math.nan)
+    assert worst_ratio({"y": two, "z": three}) == 3
+    assert math.isnan(worst_ratio({"y": two, "z": none}))
+    assert math.isnan(worst_ratio({"y": none, "z": two}))
+    assert worst_ratio({}) == 0
+
+
+def test_arrays_without_strides_are_not_asked_how_they_lie() -> None:
+    arrays = Elsewhere()
+    arrays.strides = False
+    subject = replace(wrong.backend(), arrays=arrays)
+    found = verdict("robustness", "transposed-typical", subject)
+    assert (found.status, found.message) == ("unavailable", "elsewhere arrays have no strides")
+    assert verdict("value", "typical", subject).status == "pass"
+
+
+def test_questions_about_pytorch_are_put_to_its_tensors_alone() -> None:
+    found = verdict("robustness", "modes-typical", wrong.backend())
+    assert (found.status, found.message) == ("not_claimed", "numpy arrays are not torch's")
 
 
 def test_a_gradient_that_is_no_array_is_told_by_name() -> None:

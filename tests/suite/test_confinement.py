@@ -106,6 +106,23 @@ def test_a_nan_that_does_not_come_out_of_a_state_is_seen(op: str) -> None:
     assert "state" in found.message
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of 0 · NaN, and it is meant
+def test_a_group_s_nan_in_the_heads_of_another_group_is_seen() -> None:
+    case, honest = find_case("ssd/extreme/float32/confinement-groups"), backend("ssd-steps")
+    (implementation,) = honest.implementations("ssd")
+
+    def leaking(**given: Any) -> Any:
+        found = implementation.fn(**given)
+        y, *states = found if isinstance(found, tuple) else (found,)
+        y = y + 0 * given["B"].sum((2, 3), keepdims=True)
+        return (y, *states) if states else y
+
+    assert perform(case, honest).status == "pass"
+    found = perform(case, replace(honest, ops={"ssd": replace(implementation, fn=leaking)}))
+    assert found.status == "fail"
+    assert "nan in " in found.message
+
+
 class Clamped(Dual):
     """Δ is limited by a minimum and a maximum that take the operand that is a number."""
 

@@ -1,8 +1,18 @@
 """The fit recovers the law that made the numbers, and holds it against the claim."""
 
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 
-from ssm_conformance.checks.growth import _complaint
+from ssm_backends import Backend, MemoryUse, NumpyArrays, Op
+from ssm_conformance.case import Case
+from ssm_conformance.cases import catalogue
+from ssm_conformance.checks import growth as question
+from ssm_conformance.checks.growth import _at, _complaint, _use
+from ssm_conformance.checks.subject import Subject
 from ssm_conformance.memory import Fit, fit, grid
 
 POINTS = grid({"b": 1, "d": 16, "l": 128, "n": 8, "g": 2})
@@ -71,3 +81,44 @@ def test_a_fused_pass_may_keep_one_state_in_eight(
     assert (told == "") == fits
     if not fits:
         assert told.startswith("the backward pass is claimed fused: at most")
+
+
+GROWTH = [case for case in catalogue("full") if case.method == "growth" and case.dtype == "float32"]
+
+
+def asked(case: Case) -> Subject:
+    features = tuple(case.operator.features)
+    op = Op(lambda **_: None, dtypes=("float32",), features=features)
+    backend = Backend(name="x", version="0", arrays=NumpyArrays(), ops={case.op: op})
+    return Subject(case, backend, op, backend.adapters[0])
+
+
+@pytest.mark.parametrize("case", GROWTH, ids=lambda case: case.id)
+def test_a_call_of_the_grid_has_the_options_of_the_case(case: Case) -> None:
+    there = _at(asked(case), {"b": 2, "d": 8, "l": 16, "n": 3, "g": 2})
+    assert set(there.case.recipe.inputs) == set(case.recipe.inputs)
+    assert there.call.features - {"grouped"} == case.call().features - {"grouped"}
+    assert {there.call.sizes[size] for size in "bln"} == {2, 16, 3}
+
+
+@pytest.mark.parametrize(("name", "states"), [("forward-growth", 2.0), ("forward-growth-complex-zoh", 1.0)])
+def test_a_complex_state_is_twice_as_large(monkeypatch: pytest.MonkeyPatch, name: str, states: float) -> None:
+    def eight_bytes_a_state(subject: Subject, _: Any) -> int:
+        return 8 * int(np.prod([subject.call.sizes[size] for size in "bdln"]))
+
+    monkeypatch.setattr(sys.modules[question.__module__], "_use", eight_bytes_a_state)
+    (case,) = (case for case in GROWTH if case.id == f"selective_scan/memory/float32/{name}")
+    assert question(asked(case)).details["states_in"] == pytest.approx(states)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_results_are_not_counted(direction: Any) -> None:
+    results = {"u": np.zeros(4), "A": np.zeros(2)}
+    subject: Any = SimpleNamespace(
+        call=SimpleNamespace(inputs={}),
+        cotangents=results,
+        op=SimpleNamespace(fn=lambda: tuple(results.values())),
+        backward=lambda call: lambda: results,
+        arrays=SimpleNamespace(peak_memory=lambda run: (run(), MemoryUse(peak=100, held=0))),
+    )
+    assert _use(subject, direction) == 100 - 48

@@ -73,8 +73,7 @@ def _at(subject: Subject, sizes: Mapping[str, int]) -> Subject:
     groups, given = sizes.get("g"), subject.case.recipe.inputs
     more: dict[str, Any] = {"seq_idx": halves(b, l)} if "seq_idx" in given else {}
     if subject.case.op == "ssd":
-        more |= {"initial_states": Draw((b, d // WIDTH, WIDTH, n))} if "initial_states" in given else {}
-        inputs = ssd_inputs(b, l, d // WIDTH, WIDTH, n, g=groups or 1, return_final_states=False, **more)
+        inputs = ssd_inputs(b, l, d // WIDTH, WIDTH, n, g=sizes["g"], return_final_states=False, **more)
     else:
         more |= {"initial_state": Draw((b, d, n))} if "initial_state" in given else {}
         more |= {"b_discretization": "zoh"} if "b_discretization" in given else {}
