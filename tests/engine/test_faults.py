@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from ssm_conformance.cases import catalogue
 from ssm_conformance.engine import Limits, LoadError, Selection, Session, open_session
 from ssm_conformance.engine.limits import GIB
-from ssm_conformance.engine.log import TAIL
+from ssm_conformance.engine.log import KEPT, TAIL, Log
 from ssm_conformance.engine.pool import NoWorkerError
 from ssm_conformance.engine.process import WorkerProcess
 from ssm_conformance.engine.protocol import send
@@ -345,3 +346,20 @@ def test_a_plugin_that_does_not_load_shows_its_own_frames_alone(write_plugin: Wr
     assert "broken.py" in told[1]
     assert "inner.py" in told[3]
     assert told[4:] == ["return 1 / 0", "ZeroDivisionError: division by zero"]
+
+
+def test_a_log_tells_what_was_printed_since_its_mark_and_keeps_no_more_than_it_may() -> None:
+    end, start = os.pipe()
+    log = Log(os.fdopen(end, "rb"))
+    os.write(start, b"before\n" * KEPT)
+    os.write(start, b"the end\n")
+    while not log.tail().endswith("the end"):
+        time.sleep(0.01)
+    assert len(log._text) == KEPT
+    log.mark()
+    assert log.tail() == ""
+    os.write(start, b"after\n")
+    os.close(start)
+    log.wait(10.0)
+    assert log.tail() == "after"
+    log.close()
