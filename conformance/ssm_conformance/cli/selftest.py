@@ -100,7 +100,7 @@ def selftest(
     )
     hidden = quiet or not shown.is_terminal
     found: list[Row] = []
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # what was run until then is reported, and the status says so
         found.extend(track(rows, "selftest", len(asked), console=shown, disable=hidden))
     data = as_data(found, level, search, time.monotonic() - started)
     if report is not None:

@@ -40,7 +40,7 @@ def held_by(pid: int, limit: int) -> tuple[int, int]:
 
 def _proportional(member: psutil.Process) -> int:
     """Resident bytes, a page shared by k processes counted as one k-th; plain ones where unknown."""
-    with suppress(psutil.Error):
+    with suppress(psutil.Error):  # it ended, or hides its pages: nothing to count
         return int(getattr(member.memory_full_info(), "pss", member.memory_info().rss))
     return 0
 
@@ -57,13 +57,13 @@ def end_tree(process: subprocess.Popen[bytes], mark: str) -> None:
     """
     family = list(_family(process.pid))[1:]
     if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):
+        with suppress(ProcessLookupError, PermissionError):  # it ended, or its group has other owners
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
     for _ in range(ROUNDS):
         for member in family:
-            with suppress(psutil.Error):
+            with suppress(psutil.Error):  # it has ended by itself
                 member.kill()
         family = list(_marked(mark))
         if not family:
@@ -71,7 +71,7 @@ def end_tree(process: subprocess.Popen[bytes], mark: str) -> None:
 
 
 def _family(pid: int) -> Iterator[psutil.Process]:
-    with suppress(psutil.Error):
+    with suppress(psutil.Error):  # it may end while we look
         process = psutil.Process(pid)
         yield process
         yield from process.children(recursive=True)
@@ -80,6 +80,6 @@ def _family(pid: int) -> Iterator[psutil.Process]:
 def _marked(mark: str) -> Iterator[psutil.Process]:
     """The running processes that carry a mark."""
     for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
+        with suppress(psutil.Error, OSError):  # it ends just now, or is another user's
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 yield process

@@ -25,7 +25,7 @@ OUT_OF_MEMORY_SCORE: Final = Path("/proc/self/oom_score_adj")
 def main() -> None:
     """Talk to the parent until it hangs up."""
     channel = Channel()
-    with suppress(OSError):
+    with suppress(OSError):  # a system without that file, or one that does not let it be written
         OUT_OF_MEMORY_SCORE.write_text("1000")  # this process, not the one that holds the verdicts
     order = channel.next()
     backend, answer = load(order, alone=True)
