@@ -126,6 +126,7 @@ class Dual:
             "SOFTPLUS": self.softplus,
             "LOW": self.low,
             "HIGH": self.high,
+            "RESET": self.seq_idx is not None,
             "Q": CHUNK,
             "H": min(power_of_two(self.sizes[2]), HEADS),
             "num_warps": WARPS,

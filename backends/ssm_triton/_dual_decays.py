@@ -10,14 +10,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssm_triton._dual_steps import COUNTS, heads_tile, sequence_numbers, step_sizes, through
+from ssm_triton._dual_steps import COUNTS, heads_tile, load_last, step_sizes, through
 from ssm_triton._math import sigmoid
 
 
 @triton.jit(do_not_specialize=COUNTS)
 def backward_decays(
-    dt, A, bias, logs, seq_idx, of_steps, to_after, of_spans, from_before, kept, ddt, dA, dbias,
-    length, heads, chunks, tiles, parts, across, d_b, d_t, d_h, i_b, i_t,
+    dt, A, bias, logs, begins, of_steps, to_after, of_spans, from_before, kept, ddt, dA, dbias,
+    length, heads, chunks, tiles, parts, across, d_b, d_t, d_h,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, RESET: tl.constexpr,
     LOW: tl.constexpr, HIGH: tl.constexpr, Q: tl.constexpr, H: tl.constexpr,
 ):  # fmt: skip
@@ -31,7 +31,7 @@ def backward_decays(
     raw, free, step = step_sizes(
         dt + row * d_b, bias, t, h, length, live_h, d_t, d_h, HAS_BIAS, SOFTPLUS, LOW, HIGH
     )
-    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
+    last = load_last(begins, row * chunks + chunk, RESET, Q)
     rate = tl.load(A + h, mask=live_h, other=0.0)
     of_step, of_logs = tl.zeros((Q, H), tl.float32), tl.zeros((Q, H), tl.float32)
     before, after = tl.zeros((Q, H), tl.float32), tl.zeros((Q, H), tl.float32)
@@ -45,7 +45,7 @@ def backward_decays(
     for part in range(across):
         before += tl.load(from_before + part * all_heads * Q + at, mask=live_h[None, :], other=0.0)
         both += tl.load(kept + part * all_heads + here, mask=live_h, other=0.0)
-    passed = through(whole, number, RESET)
+    passed = through(whole, last, RESET)
     of_logs += tl.cumsum(before, 0, reverse=True) + tl.cumsum(after, 0)
     of_logs += tl.where(passed < 0, 0.0, passed * both)[None, :]
     of_step += of_logs * rate[None, :]

@@ -18,10 +18,11 @@ from ssm_triton._dual_steps import (
     between,
     gated,
     group_of,
+    load_begin,
+    load_last,
     load_steps,
     place,
     put,
-    sequence_numbers,
     skip_of,
     state_tile,
     tile,
@@ -31,10 +32,10 @@ from ssm_triton._dual_steps import (
 
 @triton.jit(do_not_specialize=COUNTS)
 def backward_inputs(
-    x, z, steps, logs, B, C, D, seq_idx, cotangents, dy, dx, dD, of_steps, to_after, of_spans,
+    x, z, steps, logs, begins, B, C, D, cotangents, dy, dx, dD, of_steps, to_after, of_spans,
     length, heads, per_group, width, n, chunks,
     x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
-    skip_h, skip_p, i_b, i_t, y_b, y_t, y_h, y_p, o_b, o_t, o_h, o_p,
+    skip_h, skip_p, y_b, y_t, y_h, y_p, o_b, o_t, o_h, o_p,
     HAS_Z: tl.constexpr, HAS_D: tl.constexpr, RESET: tl.constexpr,
     Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
@@ -48,7 +49,8 @@ def backward_inputs(
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t, live_p = t < length, p < width
     step, logs_t, whole = load_steps(steps, logs, here, Q)
-    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
+    begin = load_begin(begins, row * chunks + chunk, RESET, Q)
+    last = load_last(begins, row * chunks + chunk, RESET, Q)
     B += row * b_b + group_of(h, per_group) * b_g
     C += row * c_b + group_of(h, per_group) * c_g
     cotangents += here * width * n
@@ -60,14 +62,14 @@ def backward_inputs(
         after = state_tile(cotangents, p, k, n, live_p, k < n)
         weights += product(left, tl.trans(right))
         found += product(left, tl.trans(after))
-    found *= to_end(logs_t, whole, number, RESET)[:, None]
+    found *= to_end(logs_t, whole, last, RESET, Q)[:, None]
     given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p)
     wide = given.to(tl.float32)
     at = (tl.program_id(1) * tl.num_programs(0).to(tl.int64) + here) * Q + tl.arange(0, Q)
     tl.store(to_after + at, tl.sum(wide * found, 1) * step)
     z_at = row * z_b + h * z_h
     q = gated(dy + row * y_b + h * y_h, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z)
-    weights *= between(logs_t, number, RESET, True, Q)
+    weights *= between(logs_t, begin, RESET, True, Q)
     found += product(weights, q)
     tl.store(of_steps + at, tl.sum(found * wide, 1))
     found *= step[:, None]

@@ -17,9 +17,10 @@ from ssm_triton._dual_steps import (
     COUNTS,
     from_start,
     gated,
+    load_begin,
+    load_last,
     load_steps,
     put,
-    sequence_numbers,
     slice_of_heads,
     state_tile,
     tile,
@@ -29,10 +30,10 @@ from ssm_triton._dual_steps import (
 
 @triton.jit(do_not_specialize=COUNTS)
 def backward_matrices(
-    x, z, steps, logs, B, C, seq_idx, states, cotangents, dy, dG, dB, dC, from_before, kept,
+    x, z, steps, logs, begins, B, C, states, cotangents, dy, dG, dB, dC, from_before, kept,
     length, heads, groups, per_group, each, slices, rows, width, n, chunks,
     x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
-    i_b, i_t, y_b, y_t, y_h, y_p,
+    y_b, y_t, y_h, y_p,
     HAS_Z: tl.constexpr, RESET: tl.constexpr, Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """N columns of dB and dC in one chunk of one group, of as many of its heads as belong to a slice.
@@ -45,7 +46,8 @@ def backward_matrices(
     live_k = k < n
     t = (chunk * Q + i).to(tl.int64)
     live_t = t < length
-    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
+    begin = load_begin(begins, row * chunks + chunk, RESET, Q)
+    last = load_last(begins, row * chunks + chunk, RESET, Q)
     B += row * b_b + group * b_g
     C += row * c_b + group * c_g
     of_left, of_right = tl.zeros((Q, N), tl.float32), tl.zeros((Q, N), tl.float32)
@@ -53,7 +55,7 @@ def backward_matrices(
         h = first_head + past
         here = (row * chunks + chunk) * heads + h
         step, logs_t, whole = load_steps(steps, logs, here, Q)
-        weight = to_end(logs_t, whole, number, RESET) * step
+        weight = to_end(logs_t, whole, last, RESET, Q) * step
         of_before, both = tl.zeros((Q,), tl.float32), tl.zeros((P,), tl.float32)
         for first in range(0, width, P):
             p = first + tl.arange(0, P)
@@ -62,7 +64,7 @@ def backward_matrices(
             z_at = row * z_b + h * z_h
             q = gated(dy + row * y_b + h * y_h, z, z_at, t, p, y_t, y_p, z_t, z_p, live_t, live_p, HAS_Z)
             before = state_tile(states + here * width * n, p, k, n, live_p, live_k)
-            seen = product(q, before) * from_start(logs_t, number, RESET)[:, None]
+            seen = product(q, before) * from_start(logs_t, begin, RESET)[:, None]
             of_left += seen
             of_before += tl.sum(seen * tile(C, t, k, c_t, c_n, live_t, live_k).to(tl.float32), 1)
             after = state_tile(cotangents + here * width * n, p, k, n, live_p, live_k)

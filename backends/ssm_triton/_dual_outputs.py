@@ -11,10 +11,10 @@ from ssm_triton._dual_steps import (
     between,
     from_start,
     group_of,
+    load_begin,
     load_steps,
     place,
     put,
-    sequence_numbers,
     skip_of,
     state_tile,
     tile,
@@ -24,10 +24,10 @@ from ssm_triton._math import sigmoid
 
 @triton.jit(do_not_specialize=COUNTS)
 def outputs(
-    x, z, steps, logs, B, C, D, seq_idx, states, dy, y,
+    x, z, steps, logs, begins, B, C, D, states, dy, y,
     length, heads, per_group, width, n, chunks,
     x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, b_b, b_t, b_g, b_n, c_b, c_t, c_g, c_n,
-    skip_h, skip_p, i_b, i_t, o_b, o_t, o_h, o_p, y_b, y_t, y_h, y_p,
+    skip_h, skip_p, o_b, o_t, o_h, o_p, y_b, y_t, y_h, y_p,
     HAS_Z: tl.constexpr, HAS_D: tl.constexpr, OF_GATE: tl.constexpr, RESET: tl.constexpr,
     Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
@@ -41,7 +41,7 @@ def outputs(
     t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
     live_t, live_p = t < length, p < width
     step, logs_t, _ = load_steps(steps, logs, here, Q)
-    number = sequence_numbers(seq_idx, row * i_b, t, length, i_t, RESET)
+    begin = load_begin(begins, row * chunks + chunk, RESET, Q)
     B += row * b_b + group_of(h, per_group) * b_g
     C += row * c_b + group_of(h, per_group) * c_g
     states += here * width * n
@@ -50,15 +50,15 @@ def outputs(
         k = first + tl.arange(0, N)
         before = state_tile(states, p, k, n, live_p, k < n)
         found += product(tile(C, t, k, c_t, c_n, live_t, k < n), tl.trans(before))
-    found *= from_start(logs_t, number, RESET)[:, None]
+    found *= from_start(logs_t, begin, RESET)[:, None]
     if RESET:  # where it is zero of another sequence's state, which may be a NaN
-        found = tl.where((number == 0)[:, None], found, 0.0)
+        found = tl.where((begin < 0)[:, None], found, 0.0)
     weights = tl.zeros((Q, Q), tl.float32)
     for first in range(0, n, N):
         k = first + tl.arange(0, N)
         right = tile(B, t, k, b_t, b_n, live_t, k < n)
         weights += product(tile(C, t, k, c_t, c_n, live_t, k < n), tl.trans(right))
-    weights *= between(logs_t, number, RESET, False, Q) * step[None, :]
+    weights *= between(logs_t, begin, RESET, False, Q) * step[None, :]
     given = tile(x + row * x_b + h * x_h, t, p, x_t, x_p, live_t, live_p)
     found += product(weights, given)
     if HAS_D:

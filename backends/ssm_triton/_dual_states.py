@@ -11,9 +11,10 @@ from ssm_triton._dual_steps import (
     from_start,
     gated,
     group_of,
+    load_begin,
+    load_last,
     load_steps,
     put_state,
-    sequence_numbers,
     state_tile,
     through,
     tile,
@@ -23,9 +24,9 @@ from ssm_triton._dual_steps import (
 
 @triton.jit(do_not_specialize=COUNTS)
 def pass_states(
-    x, z, steps, logs, B, seq_idx, start, states, end, sums, decays,
+    x, z, steps, logs, begins, B, start, states, end, sums, decays,
     length, heads, per_group, width, n, chunks, tiles_n, each,
-    x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, b_b, b_t, b_g, b_n, i_b, i_t, s_b, s_h, s_p, s_n,
+    x_b, x_t, x_h, x_p, z_b, z_t, z_h, z_p, b_b, b_t, b_g, b_n, s_b, s_h, s_p, s_n,
     HAS_Z: tl.constexpr, RESET: tl.constexpr, STARTED: tl.constexpr, BACK: tl.constexpr, ALONE: tl.constexpr,
     Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
@@ -42,8 +43,6 @@ def pass_states(
     live_p, live_k = p < width, k < n
     x += row * x_b + h * x_h
     B += row * b_b + group_of(h, per_group) * b_g
-    if RESET:
-        seq_idx += row * i_b
     head, all_heads = row * heads + h, tl.num_programs(0).to(tl.int64)
     state, decay = tl.zeros((P, N), tl.float32), 1.0
     if not ALONE:
@@ -58,15 +57,16 @@ def pass_states(
         t = (chunk * Q + tl.arange(0, Q)).to(tl.int64)
         live_t = t < length
         step, logs_t, whole = load_steps(steps, logs, here, Q)
-        number = sequence_numbers(seq_idx, 0, t, length, i_t, RESET)
+        begin = load_begin(begins, row * chunks + chunk, RESET, Q)
+        last = load_last(begins, row * chunks + chunk, RESET, Q)
         if BACK:
-            weight = from_start(logs_t, number, RESET)
+            weight = from_start(logs_t, begin, RESET)
         else:
-            weight = to_end(logs_t, whole, number, RESET) * step
+            weight = to_end(logs_t, whole, last, RESET, Q) * step
         z_at = row * z_b + h * z_h
         given = gated(x, z, z_at, t, p, x_t, x_p, z_t, z_p, live_t, live_p, HAS_Z)
         weighted = tl.trans(given.to(tl.float32) * weight[:, None])
-        passed = through(whole, number, RESET)
+        passed = through(whole, last, RESET)
         state = carried(state, passed)
         state += product(weighted, tile(B, t, k, b_t, b_n, live_t, live_k))
         if ALONE:

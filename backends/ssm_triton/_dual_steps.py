@@ -78,46 +78,66 @@ def load_steps(steps, logs, here, Q: tl.constexpr):
 
 
 @triton.jit
-def sequence_numbers(seq_idx, row_at, t, length, step_t, RESET: tl.constexpr):
-    """Which sequence of its chunk a step belongs to, counted from 0: the one that began before the chunk."""
-    fresh = (t < 0).to(tl.int32)
-    if RESET:
-        seq_idx += row_at
-        now = tl.load(seq_idx + t * step_t, mask=t < length, other=0)
-        before = tl.load(seq_idx + (t - 1) * step_t, mask=(t > 0) & (t < length), other=0)
-        fresh = ((t > 0) & (t < length) & (now != before)).to(tl.int32)
-    return tl.cumsum(fresh, 0)
+def find_begins(seq_idx, t, length, step_t, Q: tl.constexpr):
+    """The step of its chunk at which the sequence of each step begins; −1 of one that began before."""
+    inner = (t > 0) & (t < length)
+    now = tl.load(seq_idx + t * step_t, mask=inner, other=0)
+    before = tl.load(seq_idx + (t - 1) * step_t, mask=inner, other=0)
+    return tl.associative_scan(tl.where(now != before, tl.arange(0, Q), -1), 0, _larger)
 
 
 @triton.jit
-def from_start(logs, number, RESET: tl.constexpr):
+def _larger(a, b):
+    return tl.maximum(a, b)
+
+
+@triton.jit
+def load_begin(begins, here, RESET: tl.constexpr, Q: tl.constexpr):
+    """The same as it was found, of the here-th chunk of all rows."""
+    begin = tl.full((Q,), -1, tl.int32)
+    if RESET:
+        begin = tl.load(begins + here * Q + tl.arange(0, Q))
+    return begin
+
+
+@triton.jit
+def load_last(begins, here, RESET: tl.constexpr, Q: tl.constexpr):
+    """That of the last step of the chunk: −1 where no sequence begins in it."""
+    last = -1
+    if RESET:
+        last = tl.load(begins + here * Q + Q - 1)
+    return last
+
+
+@triton.jit
+def from_start(logs, begin, RESET: tl.constexpr):
     """exp(p_t), from the state before the chunk; 0 to another sequence."""
     weight = exp(logs)
     if RESET:
-        weight = tl.where(number == 0, weight, 0.0)
+        weight = tl.where(begin < 0, weight, 0.0)
     return weight
 
 
 @triton.jit
-def to_end(logs, whole, number, RESET: tl.constexpr):
+def to_end(logs, whole, last, RESET: tl.constexpr, Q: tl.constexpr):
     """exp(p_Q − p_s), to the state after the chunk; 0 from another sequence."""
     weight = exp(whole - logs)
     if RESET:
-        weight = tl.where(number == tl.max(number, 0), weight, 0.0)
+        weight = tl.where(tl.arange(0, Q) >= last, weight, 0.0)
     return weight
 
 
 @triton.jit
-def through(whole, number, RESET: tl.constexpr):
+def through(whole, last, RESET: tl.constexpr):
     """exp(p_Q), from state to state; negative to another sequence: nothing passes, not even a NaN."""
     weight = exp(whole)
     if RESET:
-        weight = tl.where(tl.max(number, 0) == 0, weight, -1.0)
+        weight = tl.where(last < 0, weight, -1.0)
     return weight
 
 
 @triton.jit
-def between(logs, number, RESET: tl.constexpr, TURNED: tl.constexpr, Q: tl.constexpr):
+def between(logs, begin, RESET: tl.constexpr, TURNED: tl.constexpr, Q: tl.constexpr):
     """L_ts = exp(p_t − p_s) for s <= t in one sequence, else 0; TURNED: at [s, t]."""
     i = tl.arange(0, Q)
     if TURNED:
@@ -125,7 +145,7 @@ def between(logs, number, RESET: tl.constexpr, TURNED: tl.constexpr, Q: tl.const
     else:
         seen, over = i[:, None] >= i[None, :], logs[:, None] - logs[None, :]
     if RESET:
-        seen &= number[:, None] == number[None, :]
+        seen &= (i[:, None] >= begin[None, :]) if TURNED else (i[None, :] >= begin[:, None])
     return tl.where(seen, exp(tl.where(seen, over, 0.0)), 0.0)
 
 

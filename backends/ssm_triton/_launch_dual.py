@@ -24,8 +24,9 @@ AT_ONCE: Final = {False: 128, True: 64}
 """Columns of a state, up to which a program makes outputs too: of 16 bits alone, and of float32."""
 _STATES: Final = TILES["pass_states"]
 
-Steps = tuple[Tensor, Tensor]
-"""Step sizes, and the sums of their decays' logarithms: (b, chunks, h, q)."""
+Steps = tuple[Tensor, Tensor, Tensor | None]
+"""Step sizes, and the sums of their decays' logarithms: (b, chunks, h, q). In packed rows also the step of
+its chunk at which the sequence of each step begins, or −1: (b, chunks, q)."""
 
 
 def run_forward(call: Dual) -> tuple[Tensor, Tensor]:
@@ -47,9 +48,9 @@ def _in_one(call: Dual, steps: Steps) -> tuple[Tensor, Tensor]:
     sums, decays = _told(call, steps, None, segments, each)
     if end.numel():
         forward_chunks[(b * h, tiles, segments)](
-            call.x, call.z, *steps, call.B, call.C, call.D, call.seq_idx, call.initial_states, end, sums,
+            call.x, call.z, *steps, call.B, call.C, call.D, call.initial_states, end, sums,
             decays, y, l, h, h // call.groups, p, n, call.chunks, each,
-            *call.steps("x", "z", "B", "C"), *call.skip_strides(), *strides(call.seq_idx, 2),
+            *call.steps("x", "z", "B", "C"), *call.skip_strides(),
             *strides(call.initial_states, 4), *y.stride(), HAS_Z=call.z is not None,
             HAS_D=call.D is not None, STARTED=call.initial_states is not None, **call.flags(tile),
         )  # fmt: skip
@@ -60,13 +61,15 @@ def prepared(call: Dual) -> Steps:
     """What every kernel starts from."""
     b, l, h, _, _ = call.sizes
     steps, logs = (call.room(b, call.chunks, h, CHUNK) for _ in range(2))
+    begins = None if call.seq_idx is None else logs.new_empty((b, call.chunks, CHUNK), dtype=torch.int32)
     flags = call.step_flags()
     tiles = -(-h // flags["H"])
     if steps.numel():
         prepare_steps[(b * call.chunks * tiles,)](
-            call.dt, call.A, call.dt_bias, steps, logs, l, h, call.chunks, tiles, *call.dt.stride(), **flags,
+            call.dt, call.A, call.dt_bias, call.seq_idx, steps, logs, begins, l, h, call.chunks, tiles,
+            *call.dt.stride(), *strides(call.seq_idx, 2), **flags,
         )  # fmt: skip
-    return steps, logs
+    return steps, logs, begins
 
 
 def states_beside(call: Dual, steps: Steps, dy: Tensor | None, start: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -98,9 +101,9 @@ def _pass(
     stream, gate, matrix = (call.x, None, "B") if dy is None else (dy, call.z, "C")
     across = -(-n // _STATES.N)
     pass_states[(b * h, -(-p // _STATES.P) * across, segments)](
-        stream, gate, *steps, getattr(call, matrix), call.seq_idx, start, *found,
+        stream, gate, *steps, getattr(call, matrix), start, *found,
         l, h, h // call.groups, p, n, call.chunks, across, each, *stream.stride(), *strides(gate, 4),
-        *call.steps(matrix), *strides(call.seq_idx, 2), *strides(start, 4),
+        *call.steps(matrix), *strides(start, 4),
         HAS_Z=gate is not None, STARTED=start is not None, BACK=dy is not None, ALONE=alone,
         **call.flags(_STATES),
     )  # fmt: skip
@@ -123,9 +126,9 @@ def outputs_of(call: Dual, steps: Steps, before: Tensor, dy: Tensor | None) -> T
     tile = TILES["outputs"]
     if out.numel():
         outputs[(b * call.chunks * h, -(-p // tile.P))](
-            call.x, call.z, *steps, call.B, call.C, call.D, call.seq_idx, before, dy, out,
+            call.x, call.z, *steps, call.B, call.C, call.D, before, dy, out,
             l, h, h // call.groups, p, n, call.chunks,
-            *call.steps("x", "z", "B", "C"), *call.skip_strides(), *strides(call.seq_idx, 2),
+            *call.steps("x", "z", "B", "C"), *call.skip_strides(),
             *strides(dy, 4), *out.stride(),
             HAS_Z=call.z is not None, HAS_D=call.D is not None, OF_GATE=dy is not None, **call.flags(tile),
         )  # fmt: skip

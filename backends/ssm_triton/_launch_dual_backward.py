@@ -11,7 +11,6 @@ from ssm_triton._dual_decays import backward_decays
 from ssm_triton._dual_inputs import backward_inputs
 from ssm_triton._dual_matrices import backward_matrices
 from ssm_triton._dual_weights import backward_weights
-from ssm_triton._inputs import strides
 from ssm_triton._launch_dual import Steps, outputs_of, prepared, states_beside
 from ssm_triton._plan import PROCESSORS
 
@@ -59,9 +58,9 @@ def _inputs(call: Dual, steps: Steps, after: Tensor, dy: Tensor) -> tuple[Tensor
     of_inputs = [call.room(parts, b, call.chunks, h, CHUNK) for _ in range(3)]
     if dx.numel():
         backward_inputs[(b * call.chunks * h, parts)](
-            call.x, call.z, *steps, call.B, call.C, call.D, call.seq_idx, after, dy, dx, skip, *of_inputs,
+            call.x, call.z, *steps, call.B, call.C, call.D, after, dy, dx, skip, *of_inputs,
             l, h, h // call.groups, p, n, call.chunks,
-            *call.steps("x", "z", "B", "C"), *call.skip_strides(), *strides(call.seq_idx, 2),
+            *call.steps("x", "z", "B", "C"), *call.skip_strides(),
             *dy.stride(), *dx.stride(), HAS_Z=call.z is not None, HAS_D=call.D is not None,
             **call.flags(tile),
         )  # fmt: skip
@@ -83,9 +82,9 @@ def _matrices(call: Dual, steps: Steps, before: Tensor, after: Tensor, dy: Tenso
     if dB.numel():
         dG = _weights(call, steps, dy, slices, each)
         backward_matrices[(b * chunks * g * slices, across)](
-            call.x, call.z, *steps, call.B, call.C, call.seq_idx, before, after, dy, dG, dB, dC,
+            call.x, call.z, *steps, call.B, call.C, before, after, dy, dG, dB, dC,
             from_before, kept, l, h, g, h // g, each, slices, b, p, n, chunks,
-            *call.steps("x", "z", "B", "C"), *strides(call.seq_idx, 2), *dy.stride(),
+            *call.steps("x", "z", "B", "C"), *dy.stride(),
             HAS_Z=call.z is not None, **call.flags(tile),
         )  # fmt: skip
     return *((dB, dC) if slices == 1 else (dB.sum(0), dC.sum(0))), from_before, kept
@@ -106,8 +105,8 @@ def _weights(call: Dual, steps: Steps, dy: Tensor, slices: int, each: int) -> Te
     flags = call.flags(TILES["backward_weights"])
     del flags["N"]
     backward_weights[(b * chunks * g * slices,)](
-        call.x, call.z, *steps, call.seq_idx, dy, dG, l, h, g, h // g, each, slices, p, chunks,
-        *call.steps("x", "z"), *strides(call.seq_idx, 2), *dy.stride(),
+        call.x, call.z, *steps, dy, dG, l, h, g, h // g, each, slices, p, chunks,
+        *call.steps("x", "z"), *dy.stride(),
         HAS_Z=call.z is not None, **flags,
     )  # fmt: skip
     return dG
@@ -125,8 +124,8 @@ def _decays(
     tiles = -(-h // flags["H"])
     if ddt.numel():
         backward_decays[(b * call.chunks * tiles,)](
-            call.dt, call.A, call.dt_bias, steps[1], call.seq_idx, of_steps, to_after, of_spans, from_before,
+            call.dt, call.A, call.dt_bias, *steps[1:], of_steps, to_after, of_spans, from_before,
             kept, ddt, rates, bias, l, h, call.chunks, tiles, of_steps.shape[0], from_before.shape[0],
-            *call.dt.stride(), *strides(call.seq_idx, 2), RESET=call.seq_idx is not None, **flags,
+            *call.dt.stride(), **flags,
         )  # fmt: skip
     return ddt, rates, bias

@@ -5,7 +5,7 @@ python docs/benchmarks/triton_ssd.py OUT.json
 With D, dt_bias and softplus, one group of B and C. Medians as in triton_scan.py: of CUDA graphs by CUDA
 events, the host not counted. The floor is bytes over the copy rate of the same run: of x, dt, B, C and y
 forward, of these twice and of their gradients for both passes. Peak memory is the allocator's, above the
-inputs.
+inputs. Packed is the same call over sequences as in triton_packed.py.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from triton_packed import begins  # beside this script
 from triton_scan import ceilings, found, milliseconds, peak, ratios  # beside this script
 
 import ssm_torch
@@ -67,8 +68,8 @@ def forward(scan: Scan, call: dict[str, Any]) -> Tensor:
 
 def both(scan: Scan, call: dict[str, Any], dy: Tensor) -> tuple[Tensor, ...]:
     """A forward pass, and the gradients of every input."""
-    leaves = {name: x.detach().requires_grad_() for name, x in call.items()}
-    return torch.autograd.grad(scan(**leaves, dt_softplus=True), list(leaves.values()), dy)
+    leaves = {k: x.detach().requires_grad_() for k, x in call.items() if x.is_floating_point()}
+    return torch.autograd.grad(scan(**call | leaves, dt_softplus=True), list(leaves.values()), dy)
 
 
 def timed(scan: Scan, call: dict[str, Any], dy: Tensor) -> dict[str, Any]:
@@ -76,6 +77,20 @@ def timed(scan: Scan, call: dict[str, Any], dy: Tensor) -> dict[str, Any]:
     runs = {"forward": partial(forward, scan, call), "both": partial(both, scan, call, dy)}
     times = {what: milliseconds(run) for what, run in runs.items()}
     return {"milliseconds": times, "peak_MiB": {what: peak(run) for what, run in runs.items()}}
+
+
+def packed(call: dict[str, Any]) -> dict[str, Any]:
+    """The same call over several sequences in each row."""
+    b, l = call["dt"].shape[:2]
+    generator = torch.Generator("cuda").manual_seed(1)
+    rows = torch.stack([begins(l, generator) for _ in range(b)])
+    return call | {"seq_idx": rows.cumsum(1).to(torch.int32)}
+
+
+def times_as_long(scan: Scan, call: dict[str, Any], dy: Tensor, alone: dict[str, Any]) -> dict[str, float]:
+    """What packing costs either pass."""
+    runs = {"forward": partial(forward, scan, packed(call)), "both": partial(both, scan, packed(call), dy)}
+    return ratios({what: milliseconds(run) for what, run in runs.items()}, alone["milliseconds"])
 
 
 def floors(call: dict[str, Any], copy: float) -> dict[str, float]:
@@ -93,11 +108,13 @@ def row(shape: tuple[int, ...], dtype: torch.dtype, copy: float, peer: ModuleTyp
     least = floors(call, copy)
     out: dict[str, Any] = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
     out |= timed(ssm_triton.ssd, call, dy)
+    out["packed_times_as_long"] = times_as_long(ssm_triton.ssd, call, dy, out)
     out["over_floor"] = {what: round(time / least[what], 2) for what, time in out["milliseconds"].items()}
     out["eager"] = timed(ssm_torch.ssd, call, dy)
     if peer is not None:
         theirs = partial(peer.mamba_chunk_scan_combined, chunk_size=PEERS_CHUNK)
         out["peer"] = timed(theirs, call, dy)
+        out["peer"]["packed_times_as_long"] = times_as_long(theirs, call, dy, out["peer"])
         out["times_faster"] = ratios(out["peer"]["milliseconds"], out["milliseconds"])
     return out
 

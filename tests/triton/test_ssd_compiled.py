@@ -11,6 +11,7 @@ from .apart import printed
 # For the capability named in its arguments: what each launch of both passes compiles to.
 COMPILE = r"""
 import json, re, sys
+from dataclasses import replace
 from math import inf
 
 import torch
@@ -23,7 +24,7 @@ from ssm_triton._dual_call import Dual
 from ssm_triton._launch_dual import run_forward
 from ssm_triton._launch_dual_backward import run_backward
 
-POINTERS = {torch.bfloat16: "*bf16", torch.float32: "*fp32"}
+POINTERS = {torch.bfloat16: "*bf16", torch.float32: "*fp32", torch.int32: "*i32"}
 OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
 
 
@@ -65,9 +66,11 @@ call = Dual(
     x=draw(b, l, h, p), dt=draw(b, l, h), A=rates, B=draw(b, l, g, n), C=draw(b, l, g, n), D=rates,
     z=draw(b, l, h, p), dt_bias=rates, initial_states=None, seq_idx=None, softplus=True, low=0.0, high=inf,
 )
+packed = replace(call, seq_idx=draw(b, l, kind=torch.int32))
 for CAPABILITY in map(int, sys.argv[1:]):
-    y, _ = run_forward(call)
-    run_backward(call, y, None)
+    for of in (call, packed):
+        y, _ = run_forward(of)
+        run_backward(of, y, None)
 """
 
 FORWARD = [
@@ -83,7 +86,7 @@ KERNELS = [*FORWARD, *STATES, *BACKWARD]
 def test_products_are_of_bfloat16_and_nothing_is_left_to_atomics(tmp_path: Path) -> None:
     """A product in TF32 would round: a float32 has to be taken apart first."""
     built = printed(COMPILE, tmp_path, "80", "90")
-    assert [kernel["kernel"] for kernel in built] == 2 * KERNELS
+    assert [kernel["kernel"] for kernel in built] == 4 * KERNELS
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
     without = ("prepare_steps", "backward_decays")
     assert all(kernel["products"] == ["bf16"] * (kernel["kernel"] not in without) for kernel in built), built
