@@ -181,6 +181,21 @@ def test_a_flood_of_output_costs_no_disk_and_keeps_its_end(write_plugin: Write) 
     assert found[RIGHT].status == "pass"
 
 
+@pytest.mark.parametrize("line", ["garbage", "{}", '{"claims": {}}'])
+def test_a_line_on_the_pipe_that_is_no_answer_fails_its_case_and_no_other(
+    write_plugin: Write, line: str
+) -> None:
+    fault = f"""import contextlib
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):  # most are closed, or can only be read
+            os.write(descriptor, {line!r}.encode() + bytes([10]))"""
+    found = judge(write_plugin("scribbling", fault))
+    assert found[BAD].status == "fail"
+    assert found[BAD].message.startswith("the worker's pipe was written to by others: not a")
+    assert found[BAD].details["cause"] == "crash"
+    assert found[RIGHT].status == "pass"
+
+
 def test_stdin_is_empty(write_plugin: Write) -> None:
     found = judge(write_plugin("asking", "assert sys.stdin.read() == ''"))
     assert found[BAD].status == "pass"
@@ -192,6 +207,14 @@ def test_stdin_is_empty(write_plugin: Write) -> None:
         ("import atexit; atexit.register(print, 'bye')", "pass", ""),
         ("os.abort()", "fail", "another process was ended by SIGABRT"),
         ("os._exit(0)", "fail", "another process ended with exit status 0 instead of answering"),
+        ("os._exit(1)", "fail", "another process ended with exit status 1 instead of answering"),
+        (
+            "sys.exit('enough')",
+            "fail",
+            "another process ended with exit status 1 instead of answering\nenough",
+        ),
+        ("os.write(2, b'\\xff')", "pass", ""),
+        ("os.fork()", "fail", "another process answered '{"),
         ("raise RuntimeError('no such luck')", "fail", "in another process: raised RuntimeError: no such"),
     ],
 )

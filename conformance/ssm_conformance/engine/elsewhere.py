@@ -6,16 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-FAULT: Final = 1
-"""The exit status of a process that could not load the backend, or that the suite itself made an end of."""
+from typing import Any
 
 
 class ElsewhereError(RuntimeError):
-    """The other process could not ask; the message has the end of what it printed."""
+    """The other process could not load the backend, or the suite itself is at fault there."""
 
 
 @dataclass(frozen=True)
@@ -48,40 +46,55 @@ class Elsewhere:
             input=json.dumps({"order": dict(self.order), "case": case_id, "library": library}),
             capture_output=True,
             text=True,
+            errors="replace",  # what a backend prints may be no text
             check=False,
         )
         printed = done.stderr[-2000:]
-        if done.returncode == FAULT:
-            raise ElsewhereError(printed)
         if done.returncode or not done.stdout:
             raise CheckFailed(f"another process {ending(done.returncode)}\n{printed}".strip())
-        answer: dict[str, dict[str, str]] = json.loads(done.stdout)
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError as error:
+            got = done.stdout[:80]
+            raise CheckFailed(f"another process answered {got!r}: did the backend fork it?") from error
+        if "fault" in answer:
+            raise ElsewhereError(f"{answer['fault']}\n{printed}".strip())
         if "failed" in answer:
             raise CheckFailed(f"in another process: {answer['failed']}")
-        return answer["hashes"]
+        hashes: dict[str, str] = answer["hashes"]
+        return hashes
 
 
 def main() -> None:
-    """Answer one question from standard input. What the plugin prints, at its exit too, goes elsewhere."""
+    """Answer one question from standard input. What the plugin prints, at its exit too, goes elsewhere.
+
+    Whatever the suite does is an answer: an exit without one is the backend's, with any status.
+    """
+    question = json.load(sys.stdin)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        found = _found(question)
+    except Exception as error:  # the suite's own
+        traceback.print_exc()
+        found = {"fault": f"{type(error).__name__}: {error}"}
+    with answers:
+        json.dump(found, answers)
+
+
+def _found(question: Mapping[str, Any]) -> dict[str, Any]:
     from ssm_conformance.cases import find_case
     from ssm_conformance.checks import hashes
     from ssm_conformance.checks.subject import CheckFailed
     from ssm_conformance.engine.answering import load
 
-    question = json.load(sys.stdin)
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     backend, answer = load(question["order"])
     if backend is None:
-        sys.exit(answer["failure"]["message"])
-    case = find_case(question["case"])
-    found: dict[str, Any]
+        return {"fault": answer["failure"]["message"]}
     try:
-        found = {"hashes": hashes(case, backend, question["library"])}
+        return {"hashes": hashes(find_case(question["case"]), backend, question["library"])}
     except CheckFailed as failure:
-        found = {"failed": str(failure)}
-    with answers:
-        json.dump(found, answers)
+        return {"failed": str(failure)}
 
 
 if __name__ == "__main__":

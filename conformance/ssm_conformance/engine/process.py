@@ -16,12 +16,17 @@ from typing import IO, Any, Final, Literal
 
 from ssm_conformance.engine.limits import GIB, Limits
 from ssm_conformance.engine.log import Log
-from ssm_conformance.engine.protocol import ProtocolError, parse, send
+from ssm_conformance.engine.protocol import ProtocolError, parse_answer, send
 from ssm_conformance.engine.target import LoadError, Target
 from ssm_conformance.engine.threads import thread_environment
 from ssm_conformance.engine.tree import MARK, end_tree, held_by
 
 Loss = Literal["crash", "timeout", "memory", "threads"]
+
+LOADED: Final = ("claims", "devices", "at_import")
+FAILED: Final = ("failure",)
+JUDGED: Final = ("verdict", "retire")
+"""The keys of what a worker answers; other lines are not from it."""
 
 POLL: Final = 0.1
 """Seconds between two looks at a busy worker's clock and memory; an answer is taken at once."""
@@ -112,7 +117,7 @@ class WorkerProcess:
         """
         first = patient and (anew or (op, dtype) not in self._called)
         self._called.add((op, dtype))
-        answer = self._ask({"case": case_id}, self._limits.for_case(first))
+        answer = self._ask({"case": case_id}, self._limits.for_case(first), JUDGED)
         self._last = f"it had answered {case_id}"
         self.answered += 1
         if answer["verdict"]["id"] != case_id:
@@ -143,7 +148,7 @@ class WorkerProcess:
             "gpu_fraction": self._limits.gpu_fraction,
         }
         try:
-            answer = self._ask(order, self._limits.for_load())
+            answer = self._ask(order, self._limits.for_load(), LOADED, FAILED)
         except WorkerLostError as lost:
             what = f"backend {target.plugin.name!r}: loading {target.plugin.module}: {lost}"
             raise LoadError("timeout" if lost.kind == "timeout" else "crash", what, lost.log) from lost
@@ -154,7 +159,7 @@ class WorkerProcess:
         self.claims, self.devices = answer["claims"], answer["devices"]
         self.at_import = answer["at_import"]
 
-    def _ask(self, message: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    def _ask(self, message: Mapping[str, Any], seconds: float, *forms: tuple[str, ...]) -> dict[str, Any]:
         self._log.mark()
         if self._process.poll() is not None:
             self._log.wait(10 * POLL)
@@ -175,7 +180,7 @@ class WorkerProcess:
             if not line.endswith(b"\n"):
                 raise self._crash()
             try:
-                return parse(line)
+                return parse_answer(line, *forms)
             except ProtocolError as error:
                 raise WorkerLostError(
                     "crash", f"the worker's pipe was written to by others: {error}", ""

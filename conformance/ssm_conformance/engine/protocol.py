@@ -42,3 +42,11 @@ def parse(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise ProtocolError(f"not a message: {line[:80]!r}")
     return message
+
+
+def parse_answer(line: bytes, *forms: tuple[str, ...]) -> dict[str, Any]:
+    """One line as a worker's answer, which has the keys of one of these forms and no others."""
+    message = parse(line)
+    if set(message) not in map(set, forms):
+        raise ProtocolError(f"not an answer: {line[:80]!r}")
+    return message
