@@ -71,6 +71,14 @@ def test_it_says_what_to_do_next(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["ssm-acme"]
 
 
+def test_a_folder_that_everybody_may_write_to_makes_no_such_package(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)  # as /tmp is
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    assert call("acme", "--into", tmp_path).exit_code == 0
+    assert (tmp_path / "ssm-acme").stat().st_mode == usual.stat().st_mode
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

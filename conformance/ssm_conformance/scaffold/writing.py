@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +51,6 @@ def scaffold(names: Names, parent: Path) -> Path:
                 file = whole / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
-            shutil.copystat(parent, whole)
             whole.rename(target)
     except OSError as error:
         raise ScaffoldError(f"{target} cannot be written: {error}") from error
