@@ -97,6 +97,32 @@ def test_a_rival_that_fails_or_does_not_claim_is_a_row_with_its_reason() -> None
     assert both["flat"].startswith("backend 'flat' has no gradient in A, B, C, D, delta")
 
 
+@pytest.mark.parametrize("after", [0, 2, 4])
+@pytest.mark.parametrize("error", [RuntimeError("out of luck"), SystemExit("out of luck")])
+def test_a_rival_that_fails_while_it_is_timed_is_a_row_and_the_others_go_on(
+    after: int, error: BaseException
+) -> None:
+    calls: list[None] = []
+
+    def failing(u: Any, **_: Any) -> Any:
+        calls.append(None)
+        if len(calls) > after:
+            raise error
+        return u
+
+    op = Op(failing, dtypes=("float32",), features=("mixed_dtypes",))
+    rivals = (rival("failing", op), Rival(load("numpy", "cpu"), NumpyArrays()))
+    found = {
+        row.rival: row
+        for row in Bench(rivals, "cpu", CEILINGS, 3).rows([Problem("forward", SMALL, "float32")])
+    }
+    assert found["failing"].times is None
+    assert found["failing"].why == f"{type(error).__name__}: out of luck"
+    done = found["numpy"].times
+    assert done is not None
+    assert len(done.all) == 3
+
+
 def test_a_step_is_done_in_place_where_that_is_claimed() -> None:
     seen: list[bool] = []
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+
+from ssm_backends.raised import in_words
 
 Calls = Sequence[Callable[[], Any]]
 """The same work on several sets of inputs, so that a cache does not hold them all."""
@@ -15,6 +18,22 @@ Calls = Sequence[Callable[[], Any]]
 FEWEST: Final = 3
 ENOUGH_SECONDS: Final = 20.0
 """A contestant whose repeats would take longer gets fewer of them."""
+
+
+class CallError(RuntimeError):
+    """A contestant's call raised.
+
+    Parameters
+    ----------
+    name
+        The contestant.
+    error
+        What it raised.
+    """
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        self.name, self.why = name, in_words(error).splitlines()[0]
+        super().__init__(f"{name}: {self.why}")
 
 
 @dataclass(frozen=True)
@@ -46,14 +65,27 @@ def repeats_for(seconds: float, wanted: int) -> int:
 
 
 def on_cpu(contestants: Mapping[str, Calls], repeats: int) -> dict[str, Times]:
-    """Time by the clock: a first call each, uncounted, then all in turns."""
-    counts = {name: repeats_for(_once(calls[0]), repeats) for name, calls in contestants.items()}
+    """Time by the clock: a first call each, uncounted, then all in turns; CallError if one raises."""
+    counts: dict[str, int] = {}
+    for name, calls in contestants.items():
+        with _of(name):
+            counts[name] = repeats_for(_once(calls[0]), repeats)
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for k in range(repeats):
         for name, calls in contestants.items():
             if k < counts[name]:
-                found[name].append(_once(calls[k % len(calls)]))
+                with _of(name):
+                    found[name].append(_once(calls[k % len(calls)]))
     return {name: Times(tuple(seconds)) for name, seconds in found.items()}
+
+
+@contextmanager
+def _of(name: str) -> Iterator[None]:
+    """What is done here is a contestant's: what it raises, too. A backend must not end its host either."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise CallError(name, error) from error
 
 
 def _once(call: Callable[[], Any]) -> float:
@@ -65,22 +97,24 @@ def _once(call: Callable[[], Any]) -> float:
 def on_gpu(contestants: Mapping[str, Calls], repeats: int) -> dict[str, Times]:
     """Time by the device's events; the host runs ahead of the device, so that launches cost nothing.
 
-    A call that waits for the device (a copy to the host) is timed with its wait.
+    A call that waits for the device (a copy to the host) is timed with its wait. CallError if one raises.
     """
     import torch
 
     counts, ahead = {}, {}
     for name, calls in contestants.items():
-        for call in calls:
-            call()
-        torch.cuda.synchronize()
-        ahead[name] = _cycles_ahead(calls[0])
-        counts[name] = repeats_for(_between_events(calls[0], ahead[name]), repeats)
+        with _of(name):
+            for call in calls:
+                call()
+            torch.cuda.synchronize()
+            ahead[name] = _cycles_ahead(calls[0])
+            counts[name] = repeats_for(_between_events(calls[0], ahead[name]), repeats)
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for k in range(repeats):
         for name, calls in contestants.items():
             if k < counts[name]:
-                found[name].append(_between_events(calls[k % len(calls)], ahead[name]))
+                with _of(name):
+                    found[name].append(_between_events(calls[k % len(calls)], ahead[name]))
     return {name: Times(tuple(seconds)) for name, seconds in found.items()}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ssm_backends import NotSupportedError
 from ssm_backends.raised import in_words
 from ssm_conformance.bench.ceilings import Ceilings
-from ssm_conformance.bench.clock import Calls, Times, on_cpu, on_gpu
+from ssm_conformance.bench.clock import CallError, Calls, Times, on_cpu, on_gpu
 from ssm_conformance.bench.problem import Problem
 from ssm_conformance.bench.rivals import Rival
 
@@ -77,9 +77,15 @@ class Bench:
                 contestants[rival.name] = calls
             except NotSupportedError as error:
                 failures[rival.name] = str(error)
-            except Exception as error:  # a rival that fails is a row, not the end of the run
+            except (Exception, SystemExit) as error:  # a rival that fails is a row, not the end of the run
                 failures[rival.name] = in_words(error).splitlines()[0]
-        times = self._clock(contestants, self.repeats) if contestants else {}
+        times: dict[str, Times] = {}
+        while contestants and not times:
+            try:
+                times = self._clock(contestants, self.repeats)
+            except CallError as error:  # one that raises only now: the others begin anew without it
+                failures[error.name] = error.why
+                del contestants[error.name]
         return [
             Row(
                 problem,
