@@ -6,6 +6,7 @@ Every pytest session imports this module: it imports pytest and the standard lib
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from ssm_conformance.engine import Session
 
 HERE: Final = Path(__file__).resolve().parent
+NOTHING: Final = "no backend is judged, for no case was collected: give `--pyargs ssm_conformance` too"
 SESSION: Final[pytest.StashKey[Session]] = pytest.StashKey()
+FOUND: Final[pytest.StashKey[bool]] = pytest.StashKey()
+"""There where pytest was sent into this package."""
+
+
+class NothingJudgedWarning(pytest.PytestWarning):
+    """A backend was named, and none of the suite's cases collected."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +61,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
         return None
     from ssm_conformance.suite import SuiteFolder
 
+    parent.config.stash[FOUND] = True
     return SuiteFolder.from_parent(parent, path=path)
 
 
@@ -62,6 +71,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         return None
     who = config.getoption("--ssm-plugin") or config.getoption("--ssm-backend")
     return f"ssm-spec: judging {who} at level {config.getoption('--ssm-level')}"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Say that nobody is judged where a backend is named and this package is not: such a run is green."""
+    if asked_for(session.config) and FOUND not in session.config.stash:
+        warnings.warn(NothingJudgedWarning(NOTHING), stacklevel=1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -148,7 +148,8 @@ def _load(config: pytest.Config) -> Session:
         target = module_target(module, device)
     else:
         target = find_target(config.getoption("--ssm-backend"), device)
-    return opened(target, limits, workers=1, tell=partial(_tell, config))
+    beside = getattr(config, "workerinput", {}).get("workercount", 1)  # xdist's: they share this machine
+    return opened(target, limits, workers=beside, tell=partial(_tell, config))
 
 
 def _tell(config: pytest.Config, name: str, what: str) -> None:

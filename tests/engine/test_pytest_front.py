@@ -126,6 +126,33 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
     assert f"argument --ssm-timeout: must be a positive number of seconds; got '{given}'" in done.stderr
 
 
+@pytest.mark.parametrize("more", [(), ("-n", "1")])
+def test_a_backend_that_is_named_without_the_suite_is_a_warning(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
+    done = run(tmp_path, "test_own.py", "--ssm-backend", "numpy", "-W", "default", *more)
+    assert (
+        "NothingJudgedWarning: no backend is judged, for no case was collected: give `--pyargs" in done.stdout
+    )
+    assert "1 passed, 1 warning" in done.stdout
+    done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-backend", "nobody", "-W", "default")
+    assert "no backend is called 'nobody'" in done.stdout
+    assert "NothingJudgedWarning" not in done.stdout
+
+
+def test_workers_of_xdist_share_the_machine(write_plugin: Write, tmp_path: Path) -> None:
+    note = f"open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w').write(os.environ['OPENBLAS_NUM_THREADS'])"
+    (tmp_path / "many.py").write_text("import ssm_conformance.engine.threads as t\nt.cores = lambda: 8\n")
+    module = write_plugin("sharing", hook=note)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        done = run(tmp_path, "--pyargs", f"ssm_conformance.suite::{RIGHT}", "--ssm-plugin", module,
+                   "-n", "2", "-p", "many")  # fmt: skip
+    assert "1 passed" in done.stdout
+    assert {path.read_text() for path in tmp_path.iterdir() if path.name.isdecimal()} == {"4"}
+
+
 def test_it_is_inert_without_the_option(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
     done = run(tmp_path, "--pyargs", "ssm_conformance", "test_own.py", "-q", "-o", "python_files=test_*.py")
