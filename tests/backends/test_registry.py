@@ -39,6 +39,7 @@ def names() -> list[str]:
 
 def test_plugins_are_listed_without_being_imported(install: Install) -> None:
     install("raise RuntimeError('imported')")
+    install(GOOD, name="zebra", module="a_zebra")
     assert find_plugin("acme") == Plugin("acme", "acme_plugin", "acme_plugin", "0.3")
     assert "acme" in names()
     assert "acme_plugin" not in sys.modules
@@ -94,8 +95,11 @@ def test_a_broken_plugin_is_reported_and_takes_nobody_down(
     assert load("numpy").name == "numpy"
 
 
-def test_a_keyboard_interrupt_is_nobody_s_fault(install: Install) -> None:
-    install("raise KeyboardInterrupt")
+@pytest.mark.parametrize(
+    "source", ["raise KeyboardInterrupt", HOOK + "ssm_backend(device): raise KeyboardInterrupt"]
+)
+def test_a_keyboard_interrupt_is_nobody_s_fault(install: Install, source: str) -> None:
+    install(source)
     with pytest.raises(KeyboardInterrupt):
         load("acme")
 
