@@ -58,6 +58,13 @@ def test_an_honest_backend_passes(write_plugin: Write) -> None:
         ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (Killed); is the machine out of memory"),
         ("os.kill(os.getpid(), signal.SIGRTMIN + 1)", "ended by signal 35 (Real-time signal 1)"),
         ("os.closerange(3, 64)", "instead of answering"),
+        (
+            "for n in os.listdir('/proc/self/fd'):\n"
+            "        try: int(n) > 2 and os.write(int(n), b'half')\n"
+            "        except OSError: pass\n"
+            "    os._exit(3)",
+            "the worker ended with exit status 3 instead of answering",
+        ),
         ("if os.fork() == 0: raise RuntimeError('the child answers')\n    os.abort()", "SIGABRT"),
         ("os.fork() or time.sleep(60); os._exit(7)", "exit status 7"),
         ("x = np.ones(2**50)", "MemoryError"),

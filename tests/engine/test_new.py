@@ -89,6 +89,7 @@ def test_a_folder_that_everybody_may_write_to_makes_no_such_package(tmp_path: Pa
         ("", "got ''"),
         ("a" * (LONGEST + 1), f"at most {LONGEST} "),
         ("ssm-acme", "without the prefix of its package: 'acme' gives the package ssm-acme"),
+        ("ssm_acme", "without the prefix of its package: 'acme' gives the package ssm-acme"),
         ("backends", "a module ssm_backends is installed"),
         ("numpy", "has a backend called 'numpy'"),
     ],
@@ -100,6 +101,10 @@ def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str, message: st
     assert said.exit_code == 2
     assert message in said.output
     assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_name_is_one() -> None:
+    assert names_for("a" * LONGEST).distribution == f"ssm-{'a' * LONGEST}"
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])

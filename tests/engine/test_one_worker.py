@@ -1,12 +1,15 @@
-"""Which calls are waited for as if they compiled, and which are not."""
+"""One worker as its parent has it: what it is waited for, and what it does not share with the terminal."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+
+import pytest
 
 from ssm_conformance.cases import find_case
 from ssm_conformance.engine import Limits
-from ssm_conformance.engine.process import WorkerProcess
+from ssm_conformance.engine.process import WorkerLostError, WorkerProcess
 from ssm_conformance.engine.seat import WorkerSeat
 from ssm_conformance.engine.target import module_target
 
@@ -50,3 +53,24 @@ def test_what_hung_once_is_not_waited_for_again_as_if_it_compiled(write_plugin: 
         "the time limit was 0.2 s",
     ]
     assert limits.longer == [True, False]
+
+
+def test_an_interrupt_from_the_terminal_is_the_parents_alone(write_plugin: Write) -> None:
+    worker = WorkerProcess(module_target(write_plugin("fine")), Limits())
+    try:
+        assert os.getsid(worker._process.pid) == worker._process.pid != os.getsid(0)
+    finally:
+        worker.stop()
+
+
+def test_an_answer_for_another_case_is_none(write_plugin: Write) -> None:
+    fault = """import contextlib
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):  # most are closed, or can only be read
+            os.write(descriptor, b'{"verdict": {"id": "another"}, "retire": ""}' + bytes([10]))"""
+    worker = WorkerProcess(module_target(write_plugin("forking", fault)), Limits())
+    try:
+        with pytest.raises(WorkerLostError, match="answered for another: did the backend fork it"):
+            worker.judge(BAD, "causal_convolution", "float64")
+    finally:
+        worker.stop()
