@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssm_backends import ArgumentError, ShapeError, once
+from ssm_backends import ArgumentError, ShapeError, once, validate
 from ssm_backends.once import validate_once
 
 
@@ -16,7 +16,6 @@ from ssm_backends.once import validate_once
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The operators that are validated, of which nothing is remembered."""
     names: list[str] = []
-    validate = once.validate
 
     def noted(op: str, **inputs: Any) -> Any:
         names.append(op)
@@ -44,7 +43,7 @@ def test_an_operator_with_the_same_arguments_is_another_kind(asked: list[str]) -
 
 def test_an_argument_of_another_name_is_another_kind(asked: list[str]) -> None:
     x, matrix = np.ones((1, 2, 5)), np.ones((1, 3, 5))
-    given = {"u": x, "delta": x, "A": -np.ones((2, 3)), "B": matrix, "C": matrix}
+    given: dict[str, Any] = {"u": x, "delta": x, "A": -np.ones((2, 3)), "B": matrix, "C": matrix}
     validate_once("selective_scan", **given, z=x)
     with pytest.raises(ShapeError, match="`initial_state`"):
         validate_once("selective_scan", **given, initial_state=x)

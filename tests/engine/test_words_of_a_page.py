@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ssm_conformance.reports.declared import Declaration, declarations
 from ssm_conformance.reports.headroom import BARS, Headroom, headroom
 from ssm_conformance.reports.matrix import Cell
 from ssm_conformance.reports.pages import cell_text, first_line, rest_of, row_text, where_text
@@ -62,3 +63,35 @@ def test_elements_are_counted_by_operator_and_any_that_is_there_shows() -> None:
     assert entry.share(EDGES[0]) == entry.share(1.0) == 1600 / 1602
     assert headroom([verdict(headroom=[0] * len(few), excused=4)]) == {}
     assert (Headroom().share(1.0), set(Headroom().bars)) == (0.0, {BARS[0]})
+
+
+@pytest.mark.parametrize(
+    ("ratios", "outcome", "unnecessary"),
+    [
+        ([(0.5, 2.0), (0.5, 0.5), (3.0, 4.0)], "1 of 3 cases pass by it", False),
+        ([(0.5, math.nan)], "1 of 1 cases pass by it", False),
+        ([(0.5, 0.4), (0.3, 0.5)], "it narrows the bound", False),
+        ([(math.nan, math.nan)], "no case passes by it alone", False),
+        ([(3.0, 4.0), (0.2, 0.3)], "no case passes by it alone", False),
+        ([(0.2, 0.3)], "unnecessary, for every case passes without it", True),
+        ([(0.2, 0.2)], "unnecessary, for it changes nothing", True),
+    ],
+)
+def test_what_a_declaration_is_worth(ratios: Any, outcome: str, unnecessary: bool) -> None:
+    found = Declaration("h3", "evaluation fft")
+    for ratio, without in ratios:
+        found.add(ratio, without)
+    assert (found.outcome, found.unnecessary) == (outcome, unnecessary)
+
+
+def test_dtypes_of_one_outcome_are_told_together() -> None:
+    def declared(dtype: str, ratio: float | None, without: float) -> Verdict:
+        details = {"declared": {"evaluation": "fft"}, "ratio_undeclared": without}
+        return Verdict("a", "h3", dtype, "value", "pass", ratio=ratio, details=details)
+
+    by_it = [declared("float32", 0.5, 2.0), declared("float32", 0.5, 3.0), declared("float64", 0.4, 7.0)]
+    idle, unmeasured = declared("float16", 0.5, 0.5), declared("float16", None, 0.5)
+    needed, unnecessary = declarations([*by_it, idle, unmeasured, verdict()])
+    assert (needed.dtypes, needed.needed, needed.cases) == (["float32", "float64"], 3, 3)
+    assert (needed.worst, needed.without) == (0.5, 7.0)
+    assert (unnecessary.dtypes, unnecessary.cases, unnecessary.moved) == (["float16"], 1, 0)
