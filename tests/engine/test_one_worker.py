@@ -9,6 +9,7 @@ import pytest
 
 from ssm_conformance.cases import find_case
 from ssm_conformance.engine import Limits
+from ssm_conformance.engine.limits import GIB
 from ssm_conformance.engine.process import WorkerLostError, WorkerProcess
 from ssm_conformance.engine.seat import WorkerSeat
 from ssm_conformance.engine.target import module_target
@@ -72,5 +73,27 @@ def test_an_answer_for_another_case_is_none(write_plugin: Write) -> None:
     try:
         with pytest.raises(WorkerLostError, match="answered for another: did the backend fork it"):
             worker.judge(BAD, "causal_convolution", "float64")
+    finally:
+        worker.stop()
+
+
+def test_a_worker_that_hangs_up_and_lives_on_is_lost(write_plugin: Write) -> None:
+    fault = "os.closerange(3, 64); time.sleep(60)"
+    worker = WorkerProcess(module_target(write_plugin("deaf", fault)), Limits())
+    try:
+        with pytest.raises(WorkerLostError, match="the worker closed its pipe and lived on"):
+            worker.judge(BAD, "causal_convolution", "float64")
+    finally:
+        worker.stop()
+
+
+def test_a_worker_has_its_share_of_the_memory(write_plugin: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssm_conformance.engine.limits.machine_memory", lambda: 64 * GIB)
+    limits = Limits()
+    worker = WorkerProcess(module_target(write_plugin("fine")), limits, workers=3)
+    try:
+        assert worker._resident == limits.resident(3) == 16 * GIB
+        worker.share(1)
+        assert worker._resident == limits.resident(1) == 48 * GIB
     finally:
         worker.stop()
