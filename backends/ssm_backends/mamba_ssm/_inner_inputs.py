@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_backends.errors import DeviceError, DTypeError, ShapeError
+from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ssm_backends.mamba_ssm._tensors import only_tensors, shapes_of, sized
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ def check(**given: Any) -> None:
         x = given.get(name)
         if x is not None and tuple(x.shape) != (width,):
             raise ShapeError(f"`{name}` must have shape ({width},), as B and C have; got {tuple(x.shape)}")
+    for name in "BC":
+        if given[name] is not None and given.get(f"{name.lower()}_rms_weight") is not None:
+            raise ArgumentError(
+                f"`{name.lower()}_rms_weight` must be given where `{name}` is projected alone; got both"
+            )
     for name, x in given.items():
         if x is not None and x.device != xz.device:
             raise DeviceError(f"`{name}` must be on the device of `xz`, {xz.device}; got {x.device}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from ssm_backends.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ssm_backends.mamba_ssm._inner_inputs import check_projections
-from ssm_backends.mamba_ssm._tensors import check_count, only_tensors, shapes_of, sized
+from ssm_backends.mamba_ssm._tensors import check_count, check_number, only_tensors, shapes_of, sized
 
 _SHAPES: Final = (
     "zxbcdt: b l q, A: h, dt_bias: h, D: h | h p, conv1d_weight: c w, conv1d_bias: c, seq_idx: b l, "
@@ -17,8 +15,6 @@ _SHAPES: Final = (
 )
 _REQUIRED: Final = ("zxbcdt", "conv1d_weight", "dt_bias", "A", "D")
 _PROJECTIONS: Final = ("outproj_weight", "outproj_bias")
-_NUMBERS: Final = (float, int, np.floating, np.integer)
-"""A union of types PyTorch 2.8 does not trace."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +80,8 @@ def _check_rest(given: dict[str, Any], inner: int, mlp: int, rmsnorm_eps: float)
     for name in ("rmsnorm_weight", *_PROJECTIONS):
         if given[name] is not None and not given[name].is_floating_point():
             raise DTypeError(f"`{name}` must have a real floating dtype; got {given[name].dtype}")
-    number = isinstance(rmsnorm_eps, _NUMBERS)
-    if norm is not None and (isinstance(rmsnorm_eps, bool) or not number):
-        raise DTypeError(f"`rmsnorm_eps` must be a number; got {rmsnorm_eps!r}")
+    if norm is not None:
+        check_number("rmsnorm_eps", rmsnorm_eps)
     if weight is not None and weight.shape[1] != mlp + inner:
         raise ShapeError(f"`outproj_weight` must have {mlp + inner} columns; got {tuple(weight.shape)}")
     if weight is None and given["outproj_bias"] is not None:

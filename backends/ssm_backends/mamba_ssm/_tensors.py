@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = (bool, np.bool_)
 _INTEGERS: Final = (int, np.integer)
+_NUMBERS: Final = (float, int, np.floating, np.integer)
 """Of Python and NumPy; a union of types PyTorch 2.8 does not trace."""
 
 
@@ -80,6 +81,32 @@ def check_count(name: str, x: Any) -> None:
         raise ArgumentError(f"`{name}` must be a positive int; got {x!r}")
 
 
+def check_number(name: str, x: Any) -> None:
+    """Refuse what is not a real number, of Python's or NumPy's.
+
+    Raises
+    ------
+    DTypeError
+        Naming it.
+    """
+    if isinstance(x, bool) or not isinstance(x, _NUMBERS):
+        raise DTypeError(f"`{name}` must be a number; got {x!r}")
+
+
+def check_state_dtype(x: Any) -> None:
+    """Refuse a `state_dtype` that is neither None nor a real floating dtype of PyTorch's.
+
+    Raises
+    ------
+    DTypeError
+        Naming it.
+    """
+    import torch
+
+    if x is not None and not (isinstance(x, torch.dtype) and x.is_floating_point):
+        raise DTypeError(f"`state_dtype` must be None or a real floating dtype of PyTorch; got {x!r}")
+
+
 def shapes_of(given: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Name and shape of every tensor that is given."""
     return tuple((name, tuple(x.shape)) for name, x in given.items() if x is not None)
@@ -115,6 +142,17 @@ def computed(x: Tensor) -> Tensor:
     if x.dtype not in (torch.float16, torch.bfloat16):
         return x
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def paired(x: Tensor) -> Tensor:
+    """Real and imaginary parts side by side, (…, 2n), as complex numbers (…, n), at least complex64.
+
+    A view would ask for even strides and an even place in memory, which a slice need not have.
+    """
+    import torch
+
+    wide = x if x.dtype == torch.float64 else x.float()
+    return torch.complex(wide[..., ::2], wide[..., 1::2])
 
 
 def of_dtype(x: Tensor, **states: Tensor | None) -> None:

@@ -10,6 +10,7 @@ from ssm_backends.front.functions import ssd
 from ssm_backends.mamba_ssm._tensors import (
     check_count,
     check_flag,
+    check_state_dtype,
     computed,
     only_pythons,
     only_tensors,
@@ -18,7 +19,7 @@ from ssm_backends.mamba_ssm._tensors import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
 
 def mamba_chunk_scan_combined(
@@ -38,6 +39,7 @@ def mamba_chunk_scan_combined(
     dt_limit: tuple[float, float] = (0.0, inf),
     return_final_states: bool = False,
     return_varlen_states: bool = False,
+    state_dtype: dtype | None = None,
 ) -> Any:
     """State space duality, the scan of Mamba-2 (Dao & Gu 2024, eq. 2), by the best backend.
 
@@ -75,6 +77,9 @@ def mamba_chunk_scan_combined(
         Δ is clamped to (low, high) after that.
     return_final_states
         Return (y, final states (b, h, p, n)).
+    state_dtype
+        What the states between chunks are rounded to there, a real floating dtype. Here none are narrower
+        than float32, whatever it is.
 
     Returns
     -------
@@ -91,6 +96,7 @@ def mamba_chunk_scan_combined(
     only_pythons(dt_softplus=dt_softplus, return_final_states=return_final_states)
     check_count("chunk_size", chunk_size)
     check_flag("return_varlen_states", return_varlen_states)
+    check_state_dtype(state_dtype)
     if return_varlen_states:
         raise NotSupportedError(
             "`return_varlen_states` is not served: "

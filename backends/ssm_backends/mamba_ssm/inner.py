@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_backends.errors import REFUSALS, ArgumentError, DTypeError
+import numpy as np
+
+from ssm_backends.errors import REFUSALS, ArgumentError
 from ssm_backends.front.functions import causal_conv1d
 from ssm_backends.front.preference import under_this_use
 from ssm_backends.mamba_ssm._inner_inputs import check, width_of
-from ssm_backends.mamba_ssm._tensors import only_pythons, under_names
+from ssm_backends.mamba_ssm._tensors import check_number, only_pythons, paired, under_names
 from ssm_backends.mamba_ssm.selective_scan import selective_scan_fn
 from ssm_backends.transforms import in_forward_mode, is_within_a_gradient
 
@@ -74,7 +76,7 @@ def mamba_inner_fn(
     checkpoint_lvl
         0 keeps what the gradient needs. 1 keeps the inputs alone and computes it all again.
     b_rms_weight, c_rms_weight, dt_rms_weight
-        (n,), (n,), (d,): root-mean-square norms of B, C and Δ, if given.
+        (n·k,), (n·k,), (d,): root-mean-square norms of the projected B and C and of Δ, if given.
     b_c_dt_rms_eps
         Added to the mean square.
 
@@ -89,34 +91,44 @@ def mamba_inner_fn(
     NotSupportedError
         If no backend serves the call here.
     """
+    only_pythons(delta_softplus=delta_softplus, checkpoint_lvl=checkpoint_lvl, b_c_dt_rms_eps=b_c_dt_rms_eps)
     if (
         isinstance(checkpoint_lvl, bool)
-        or not isinstance(checkpoint_lvl, int)
+        or not isinstance(checkpoint_lvl, (int, np.integer))
         or checkpoint_lvl not in (0, 1)
     ):
         raise ArgumentError(f"`checkpoint_lvl` must be 0 or 1; got {checkpoint_lvl!r}")
-    if not isinstance(b_c_dt_rms_eps, (float, int)) or isinstance(b_c_dt_rms_eps, bool):
-        raise DTypeError(f"`b_c_dt_rms_eps` must be a number; got {b_c_dt_rms_eps!r}")
-    only_pythons(delta_softplus=delta_softplus)
+    check_number("b_c_dt_rms_eps", b_c_dt_rms_eps)
     check(
         xz=xz, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, x_proj_weight=x_proj_weight,
         delta_proj_weight=delta_proj_weight, out_proj_weight=out_proj_weight, out_proj_bias=out_proj_bias,
         A=A, B=B, C=C, D=D, delta_bias=delta_bias, B_proj_bias=B_proj_bias, C_proj_bias=C_proj_bias,
         b_rms_weight=b_rms_weight, c_rms_weight=c_rms_weight, dt_rms_weight=dt_rms_weight,
     )  # fmt: skip
-    norms = _Norms(b_rms_weight, c_rms_weight, dt_rms_weight, float(b_c_dt_rms_eps))
+    eps = float(b_c_dt_rms_eps)
 
-    def inner(*given: Any) -> Tensor:
-        return _inner(norms, delta_softplus, *given)
+    def inner(B_norm: Any, C_norm: Any, delta_norm: Any, *given: Any) -> Tensor:
+        return _inner(_Norms(B_norm, C_norm, delta_norm, eps), delta_softplus, *given)
 
+    # Every tensor is an input: PyTorch tells if one that is needed again was written meanwhile.
     inputs = (
-        xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, D, delta_bias,
-        B_proj_bias, C_proj_bias,
+        b_rms_weight, c_rms_weight, dt_rms_weight, xz, conv1d_weight, conv1d_bias, x_proj_weight,
+        delta_proj_weight, A, B, C, D, delta_bias, B_proj_bias, C_proj_bias,
     )  # fmt: skip
-    # In forward mode PyTorch 2.8 computes nothing again, and within a gradient of torch.func none does.
-    again = checkpoint_lvl == 1 and not in_forward_mode() and not is_within_a_gradient()
-    call = _computed_again if again else _computed_once
+    call = _computed_again if checkpoint_lvl == 1 and _may_compute_again(inputs) else _computed_once
     return _out(call(inner, *inputs), out_proj_weight, out_proj_bias)
+
+
+def _may_compute_again(inputs: tuple[Tensor | None, ...]) -> bool:
+    """Whether there is a gradient to compute it for, and PyTorch has the hooks for that.
+
+    In forward mode PyTorch 2.8 computes nothing again, and within a gradient of torch.func none does.
+    """
+    import torch
+
+    if not torch.is_grad_enabled() or not any(x is not None and x.requires_grad for x in inputs):
+        return False
+    return not in_forward_mode() and not is_within_a_gradient()
 
 
 def _computed_once(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
@@ -241,14 +253,10 @@ def _inner(
 
 def _matrix(rows: Tensor, bias: Tensor | None, norms: _Norms, weight: Tensor | None, A: Tensor) -> Tensor:
     """Projected B or C: (b, l, n) as (b, n, l), or pairs (b, l, 2n) as complex numbers (b, n, l)."""
-    import torch
-
     if bias is not None:
         rows = rows + bias.to(rows.dtype)
     rows = norms.apply(weight, rows)
-    if A.is_complex():
-        rows = torch.view_as_complex(rows.to(_wider(rows)).reshape(*rows.shape[:-1], -1, 2))
-    return rows.transpose(1, 2)
+    return (paired(rows) if A.is_complex() else rows).transpose(1, 2)
 
 
 def _wider(x: Tensor) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front.functions import selective_scan
-from ssm_backends.mamba_ssm._tensors import only_tensors, wide_as, widened
+from ssm_backends.mamba_ssm._tensors import only_tensors, paired, wide_as, widened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,9 +107,6 @@ def _scan(
 
 def _complex(x: Tensor, length: int) -> Tensor:
     """Interleaved reals (…, 2l) as complex numbers (…, l); anything else as it is."""
-    import torch
-
     if not x.is_floating_point() or x.ndim < 3 or x.shape[-1] != 2 * length:
         return x  # which is complex, constant in time, or not valid
-    wide = x if x.dtype == torch.float64 else x.float()
-    return torch.view_as_complex(wide.reshape(*x.shape[:-1], length, 2))
+    return paired(x)

@@ -6,12 +6,19 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.mamba_ssm._split_inputs import split_sizes
-from ssm_backends.mamba_ssm._tensors import check_count, check_flag, computed, only_pythons, under_names
+from ssm_backends.mamba_ssm._tensors import (
+    check_count,
+    check_flag,
+    check_state_dtype,
+    computed,
+    only_pythons,
+    under_names,
+)
 from ssm_backends.mamba_ssm.chunk_scan import mamba_chunk_scan_combined
 from ssm_backends.mamba_ssm.convolution import causal_conv1d_fn
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
 _CONVOLVED: Final = {"x": "zxbcdt", "weight": "conv1d_weight", "bias": "conv1d_bias"}
 _SCANNED: Final = {"x": "zxbcdt", "dt": "zxbcdt", "z": "zxbcdt", "B": "ngroups", "C": "ngroups"}
@@ -38,6 +45,7 @@ def mamba_split_conv1d_scan_combined(
     headdim: int | None = None,
     ngroups: int = 1,
     norm_before_gate: bool = True,
+    state_dtype: dtype | None = None,
 ) -> Any:
     """Convolution, scan, gate, norm and output projection of a Mamba-2 block, by the best backends.
 
@@ -54,7 +62,7 @@ def mamba_split_conv1d_scan_combined(
         (h,); Δ = log(1 + exp(dt + dt_bias)).
     D
         (h,) or (h, p).
-    chunk_size, initial_states, seq_idx, dt_limit
+    chunk_size, initial_states, seq_idx, dt_limit, state_dtype
         As in :func:`mamba_chunk_scan_combined`; the convolution too reads nothing across a change of seq_idx.
         A negative number marks a step that fills up: x, B and C are 0 there.
     return_final_states
@@ -90,6 +98,7 @@ def mamba_split_conv1d_scan_combined(
     only_pythons(return_final_states=return_final_states, activation=activation)
     check_count("chunk_size", chunk_size)
     check_flag("norm_before_gate", norm_before_gate)
+    check_state_dtype(state_dtype)
     size = split_sizes(
         headdim, ngroups, rmsnorm_eps,
         zxbcdt=zxbcdt, conv1d_weight=conv1d_weight, conv1d_bias=conv1d_bias, dt_bias=dt_bias, A=A, D=D,
@@ -110,7 +119,7 @@ def mamba_split_conv1d_scan_combined(
         _in(ngroups, B), _in(ngroups, C), chunk_size,
         D=D, z=_in(size.heads, z) if rmsnorm_weight is None else None, dt_bias=dt_bias,
         initial_states=initial_states, seq_idx=seq_idx, dt_softplus=True, dt_limit=dt_limit,
-        return_final_states=return_final_states,
+        return_final_states=return_final_states, state_dtype=state_dtype,
     )  # fmt: skip
     y, *states = found if return_final_states else (found,)
     y = y.flatten(2)
