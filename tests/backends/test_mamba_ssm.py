@@ -18,6 +18,7 @@ from ssm_backends import (
     mamba_ssm,
     use,
 )
+from ssm_backends.mamba_ssm._heads import is_one_row
 from ssm_conformance import assert_conforms
 
 from .mamba_calls import inner_inputs, randn
@@ -163,7 +164,7 @@ def test_a_state_of_one_row_serves_no_more(rows: int) -> None:
     assert torch.equal(pool, before)
 
 
-@pytest.mark.parametrize("groups", [None, 1, 2, 4, 20])
+@pytest.mark.parametrize("groups", [None, 1, 2, 4, 5, 10, 20])  # of heads, and of channels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("laid", ["as it is", "channels first", "rows of a pool"])
 def test_one_row_with_a_number_a_head_is_the_row_of_many(
@@ -208,6 +209,21 @@ def test_one_row_with_a_number_a_channel_is_the_row_of_many(changed: dict[str, A
     y = mamba_ssm.selective_state_update(wanted, **inputs)
     assert torch.equal(mamba_ssm.selective_state_update(state, **row), y[1:2])
     assert torch.equal(state, wanted[1:2])
+
+
+@pytest.mark.parametrize("without", ["", "D", "dt_bias"])
+@pytest.mark.parametrize("groups", [None, 1, 4])
+def test_one_row_with_a_number_a_head_is_copied_nowhere(groups: int | None, without: str) -> None:
+    """The step of Mamba-2: the same numbers otherwise, but A copied for each channel and state."""
+    inputs, pool = step_inputs(torch.float32)
+    B = randn(1, *() if groups is None else (groups,), 6)
+    rest = {k: None if k == without else inputs[k] for k in ("D", "dt_bias")}
+    given = {"state": pool[:1], "A": inputs["A"], "B": B, "C": B, "slots": None, **rest}
+    assert is_one_row(**given)
+    for wrong in ({"state": pool[:2]}, {"A": inputs["A"].contiguous()}, {"slots": torch.tensor([0])}):
+        assert not is_one_row(**given | wrong)
+    for name, x in rest.items():
+        assert x is None or not is_one_row(**given | {name: x.contiguous()})
 
 
 @pytest.mark.parametrize("slot", [0, -1])

@@ -54,7 +54,9 @@ def test_each_function_is_where_its_package_has_it(module: str) -> None:
     found = importlib.import_module(module)
     for name in PUBLISHED[module].split():
         assert getattr(found, name) is getattr(mamba_ssm, name)
-    assert find_spec(module) is not None
+    spec = find_spec(module)
+    assert spec is not None
+    assert (spec.name, spec.loader) == (module, None)
 
 
 def test_every_function_has_a_place() -> None:
@@ -131,6 +133,17 @@ def test_what_is_installed_is_not_replaced(tmp_path: Path, monkeypatch: pytest.M
     assert "mamba_ssm" not in sys.modules
     stand_in("mamba_ssm")
     assert "mamba_ssm" in sys.modules
+
+
+def test_a_stub_of_somebody_else_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that was made by hand has no spec, and importlib looks for none."""
+    stub = ModuleType("mamba_ssm")
+    monkeypatch.setitem(sys.modules, "mamba_ssm", stub)
+    with pytest.raises(ArgumentError, match=r"^`packages` must name none that is installed here"):
+        stand_in()
+    assert sys.modules["mamba_ssm"] is stub
+    assert "causal_conv1d" not in sys.modules
+    monkeypatch.delitem(sys.modules, "mamba_ssm")
 
 
 def test_it_is_told_when_it_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
