@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ssm_backends import ArgumentError, DTypeError, mamba_ssm, use
+from ssm_backends.mamba_ssm import inner
 
 from .mamba_calls import inner_inputs, randn
 
@@ -146,6 +147,24 @@ def test_what_a_gradient_needs_is_not_written_over_in_silence(name: str, checkpo
         written.mul_(2)
     with pytest.raises(RuntimeError, match=r"modified (by an inplace operation|inplace)"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize(("checkpoint_lvl", "gradient", "times"), [(0, True, 1), (1, True, 2), (1, False, 1)])
+@pytest.mark.parametrize("leaf", ["xz", "D", "dt_rms_weight"])
+def test_a_block_is_computed_again_for_a_gradient_alone(
+    leaf: str, checkpoint_lvl: int, gradient: bool, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**inner_inputs(False, "BC"), "dt_rms_weight": randn(6)}
+    called, plain = [], inner._inner
+    monkeypatch.setattr(inner, "_inner", lambda *inputs: called.append(None) or plain(*inputs))
+    x = given[leaf]
+    assert x is not None
+    x.requires_grad_()
+    with torch.set_grad_enabled(gradient):
+        y = mamba_ssm.mamba_inner_fn(**given, checkpoint_lvl=checkpoint_lvl)
+    if gradient:
+        y.sum().backward()
+    assert len(called) == times
 
 
 def test_a_block_without_a_gradient_takes_tensors_of_inference() -> None:
