@@ -54,7 +54,7 @@ def ssm_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
             bound = _vandermonde_error(call, table, _power_error(call, arithmetic), arithmetic)
             own = _vandermonde_error(call, table, np.full(table.shape, 4 * UNIT), ORACLE)
             judged = np.all(np.abs(table) < arithmetic.largest, axis=-2)[..., None, None, :]
-            judged = judged & (_product_sizes(call, table) < arithmetic.largest)
+            judged = judged & (_product_sizes(call, 1 + np.abs(table)) < arithmetic.largest)
         return {"K": Parts(K, bound, own, judged).reshape(call.shape).bounded()}
     in_order = ssm_recurrence_bounds(arithmetic=arithmetic, **impulse_response(call, inputs))["y"]
     from_C = _from_output(call, inputs, arithmetic)
@@ -196,28 +196,48 @@ def _vandermonde_error(call: Kernel, table: Array, rho: Float, arithmetic: Arith
     u, u_m, n = arithmetic.u, arithmetic.product(call.paired), call.A.shape[-1]
     B, C = np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], np.abs(call.C)[..., :, None, :]
     wrong = np.abs(table) * (np.expm1(rho) + met(n, 0, call.paired).read * u + 2 * u_m)
-    flushed = arithmetic.eta * _product_sizes(call, table)
+    flushed = arithmetic.eta * _product_sizes(call, 1 + np.abs(table) + powers_lost(table))
     return np.asarray(call.gamma * (C * B) @ wrong[..., None, :, :] + flushed)
 
 
-def _product_sizes(call: Kernel, table: Array) -> Float:
-    """Return γ Σ_n Π(1 + |f|) over the factors C, B̄, a^j, (s, p, m, l).
+def _product_sizes(call: Kernel, of_power: Float) -> Float:
+    """Return γ Σ_n Π(1 + |f|) over the factors C, B̄, a^j, (s, p, m, l), that of a^j (s, n, l) being given.
 
-    In any order their products reach no more, and lose no more than η times that.
+    In any order their products reach no more, and lose no more than η times that, beside `powers_lost`.
     """
     B, C = 1 + np.abs(np.swapaxes(call.B, -1, -2))[..., None, :, :], 1 + np.abs(call.C)[..., :, None, :]
-    return np.asarray(call.gamma * (C * B) @ (1 + np.abs(table))[..., None, :, :])
+    return np.asarray(call.gamma * (C * B) @ of_power[..., None, :, :])
+
+
+def powers_lost(table: Array) -> Float:
+    """Return over η what products of j factors a, in any bracketing, may lose of a^j, (…, l).
+
+    A real power that is flushed is zero from there on, once. Of a complex one it may be one component, in
+    product after product, while the other goes on: η |a|^{j−k} where the product is the power k, and with
+    S_j = Σ_{i<j} |a|^i in all no more than (2S_j − 1)η. For two parts, of k and j − k factors, that is
+
+        |a|^{j−k}(2S_k − 1) + |a|^k(2S_{j−k} − 1) + 1 <= 2S_j − 1,
+
+    by S_j = S_k + |a|^k S_{j−k} the same as S_k + S_{j−k} <= 2 S_k S_{j−k}, for |a| <= 1. For a larger |a|
+    every power is above 1, and what its components lose is nothing beside what they round.
+    """
+    if not np.iscomplexobj(table):
+        return np.zeros(())
+    before = np.zeros(table.shape)
+    before[..., 1:] = np.cumsum(np.abs(table[..., :-1]), axis=-1)
+    return 2.0 * before
 
 
 def _lost_gradients(call: Kernel, table: Array, G: Array, eta: float) -> dict[str, Float]:
     """Return what flushing may lose of each gradient: η Π(1 + |f|) for the factors of each term.
 
     dC = γ Σ_mj G B a^j, dB̄ = γ Σ_pj G C a^j and dā = γ Σ_pmj G C B j a^{j−1}, where the last power may be the
-    product of two, in j ways: Σ_k (1 + a^k)(1 + a^{j−1−k}) <= 4 j (1 + a^{j−1}). By way of exp(j log a) it is
-    a^j/a: a flushed a^j then loses η j/|a|, but no more than all.
+    product of two, in j ways: Σ_k (1 + a^k)(1 + a^{j−1−k}) <= 4 j (1 + a^{j−1}), which covers `powers_lost`.
+    By way of exp(j log a) it is a^j/a: a flushed a^j then loses η j/|a|, but no more than all.
     """
     B, C, G = 1 + np.abs(np.swapaxes(call.B, -1, -2)), 1 + np.abs(call.C), 1 + np.abs(G)
     size, a = np.abs(table), np.abs(call.A)[..., None]
+    power = 1 + size + powers_lost(table)
     j = np.arange(1.0, call.length)
     before = size[..., : max(call.length - 1, 0)]
     a_safe = np.where(a == 0, 1.0, a)
@@ -225,8 +245,8 @@ def _lost_gradients(call: Kernel, table: Array, G: Array, eta: float) -> dict[st
     slopes = (1 + j) * (4 * eta * (1 + before) + quotient)
     return {
         "A_bar": call.gamma * np.einsum("spn,smn,spmj,snj->sn", C, B, G[..., 1:], slopes, optimize=True),
-        "B_bar": eta * call.gamma * np.einsum("spn,spmj,snj->snm", C, G, 1 + size, optimize=True),
-        "C": eta * call.gamma * np.einsum("smn,spmj,snj->spn", B, G, 1 + size, optimize=True),
+        "B_bar": eta * call.gamma * np.einsum("spn,spmj,snj->snm", C, G, power, optimize=True),
+        "C": eta * call.gamma * np.einsum("smn,spmj,snj->spn", B, G, power, optimize=True),
     }
 
 

@@ -4,11 +4,12 @@ In a chunk of Q steps y_t = Σ_s C a^{t−s} B u_s + C a^{t−t₀+1} h₀. The 
 any order, as may the sums over times, inputs and states. A term is lost but once, being zero from there on;
 so is the sum that it enters: each at most η Π max(1, |f|). With what reads at t among the factors f,
 
-    lost    2η Σ_s (1 + |a|^{t−s}) Π(1 + |f|)
+    lost    2η Σ_s (1 + |a|^{t−s} + 2Σ_{i<t−s} |a|^i) Π(1 + |f|)
     met     Σ_s max(1, |a|^{t−s}) Π max(1, |f|), and by products of matrices every source of the chunk,
             which a mask of zeros takes away too late.
 
-The state that a chunk starts from is a source.
+The state that a chunk starts from is a source. The sum over i is there if a is complex: a power made of
+products may lose one component in each of them, while the other goes on (`_kernel_bounds.powers_lost`).
 
 A full Ā has such products in every declared order but that of time, chunks or not. An entry of a product,
 of the steps from σ to τ, is lost once, by η for each of its sum's n terms; it meets |Ā|^{t−τ} on one side and
@@ -48,18 +49,20 @@ def source_factors(M: Array, x: Array) -> Float:
 
 
 def pairs(A: Array, factors: Float, before: Float, begins: Array) -> Float:
-    """Return Σ_s (1 + |a|^{t−s}) Π(1 + |f|) over a chunk so far, (l + 1, b, s, n), zero at first.
+    """Return Σ_s (1 + |a|^{t−s} [+ 2Σ_{i<t−s} |a|^i]) Π(1 + |f|) over a chunk so far, (l + 1, b, s, n).
 
-    `before` (l, b, s, n) is |h_{t−1}|.
+    It is zero at first; the sum over i is that of a complex a. `before` (l, b, s, n) is |h_{t−1}|.
     """
-    a = np.abs(A)
+    a, again = np.abs(A), 2.0 if np.iscomplexobj(A) else 0.0
     found = np.zeros((len(factors) + 1, *factors.shape[1:]))
-    plain = weighted = found[0]
+    plain = weighted = below = found[0]
     for t, source in enumerate(factors):
         if begins[t]:
             plain = weighted = (1.0 + a) * (1.0 + before[t])
+            below = np.zeros_like(plain)
+        below = a * below + plain
         plain, weighted = plain + source, a * weighted + source
-        found[t + 1] = plain + weighted
+        found[t + 1] = plain + weighted + again * below
     return found
 
 

@@ -6,6 +6,11 @@ A power of a mode is a product of j factors in any bracketing, exp(jΔλ), or ex
                                                                                    where E_a has it)
     e_K = γ Σ_n |C| |ā|^j [ |b̄| (ρ_j e^{ρ_j} + n u + 3 u_m) + E_b ].
 
+What underflows on its way is η Π(1 + |f|) over the factors C, b̄ and a power in any order, that of the last
+being F_j = 1 + |ā|^j + 2Σ_{i<j}|ā|^i (`_kernel_bounds.powers_lost`; no such sum where modes are real). A
+gradient has the cotangent besides, that of ā a power which may be the product of two, or |ā|^j/ā: there it is
+4(1 + j)(1 + |ā|^{j−1}) in place of F_j. Π(1 + |f|) is no less than what products reach.
+
 Every sum over j or n is a blocked product of moduli, as the kernel itself is.
 """
 
@@ -51,8 +56,9 @@ def s4d_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
         for a, own in ((arithmetic, False), (ORACLE, True)):
             powers = _power_error(system, tables, A_bar, a, own)
             sides.append(_kernel_error(system, tables, B_bar, powers, length, a, own))
-        judged = _judged(system, tables, A_bar, B_bar, arithmetic)
-    return {"K": finish(K, sides[0], sides[1], np.broadcast_to(judged[:, None], K.shape), arithmetic)}
+        reached, _ = _factors(system, tables, B_bar.bound[..., 0], B_bar.value[..., 0], length)
+        judged = _judged(tables, A_bar, B_bar, arithmetic)[:, None] & (reached < arithmetic.largest)
+    return {"K": finish(K, sides[0], sides[1], judged, arithmetic)}
 
 
 @arguments_of(s4d_kernel)
@@ -77,15 +83,18 @@ def s4d_kernel_vjp_bounds(
             errors = _slope_errors(system, tables, B_bar, powers, G, a, own)
             moved = majorant(system, errors["A_bar"], errors["B_bar"][..., None])
             sides.append({**moved, "C": errors["C"]})
-        judged = _judged(system, tables, A_bar, B_bar, arithmetic)[:, None]
+        judged = _judged(tables, A_bar, B_bar, arithmetic)[:, None]
+        most = _lost_slopes(system, tables, B_bar.bound[..., 0], B_bar.value[..., 0], G, ORACLE.eta)
+        inside = {name: judged & (lost / ORACLE.eta < arithmetic.largest) for name, lost in most.items()}
+        both = np.all(inside["A_bar"] & inside["B_bar"], axis=-1)
     found = {}
     for name in ("delta", "A", "B"):
         one = through[name]
-        whole = one.judged & judged.reshape(-1, *(1,) * (one.value.ndim - 1))
+        whole = one.judged & both.reshape(-1, *(1,) * (one.value.ndim - 1))
         bounds = (one.bound + sides[0][name], one.own + sides[1][name])
         found[name] = finish(one.value, *bounds, whole, arithmetic)
     errors_C = (sides[0]["C"], sides[1]["C"])
-    found["C"] = finish(slopes["C"], *errors_C, np.broadcast_to(judged, slopes["C"].shape), arithmetic)
+    found["C"] = finish(slopes["C"], *errors_C, inside["C"], arithmetic)
     return named(found, inputs, names)
 
 
@@ -127,8 +136,41 @@ def _kernel_error(
     spread = np.exp(c0 + j * np.max(c1, axis=-1, initial=0.0)[:, None])
     fixed = c0 + (2 * n) * u + 3 * arithmetic.product(complex_)
     error = product(sizes, C * (b * fixed + E_b), length) + j * product(sizes, C * b * c1, length)
-    floor = arithmetic.eta * (2 * n + np.sum(C + b + C * b, axis=-1))
-    return np.asarray(gamma * (spread * error + floor[:, None]))
+    reached, more = _factors(system, tables, E_b, b, length)
+    return np.asarray(gamma * spread * error + arithmetic.eta * (reached + more))
+
+
+def _factors(system: System, tables: Tables, E_b: Float, b: Array, length: int) -> tuple[Float, Float]:
+    """Return γ Σ_n Π(1 + |f|) over the factors of each term, (d, l), and what the rest of F_j adds."""
+    weights = (1.0 + np.abs(system.C[:, 0])) * (1.0 + np.abs(b) + E_b)
+    by_power = product(moduli(tables), weights, length)
+    if not np.iscomplexobj(tables.low):
+        return np.sum(weights, axis=-1, keepdims=True) + by_power, np.zeros(())
+    more = np.zeros_like(by_power)
+    more[:, 1:] = 4.0 * np.cumsum(by_power[:, :-1], axis=-1)
+    return 2.0 * (np.sum(weights, axis=-1, keepdims=True) + by_power), more
+
+
+def _lost_slopes(
+    system: System, tables: Tables, E_b: Float, b: Array, G: Float, eta: float
+) -> dict[str, Float]:
+    """Return what flushing may lose of the gradients of ā, b̄ and C, each (d, n), as stated at the top."""
+    sizes, complex_ = moduli(tables), np.iscomplexobj(tables.low)
+    gamma, C, B = (2.0 if complex_ else 1.0), 1.0 + np.abs(system.C[:, 0]), 1.0 + np.abs(b) + E_b
+    met = 1.0 + np.abs(G)
+    powers = np.sum(met, axis=-1, keepdims=True) + correlation(sizes, met)
+    if complex_:  # Σ_j met_j Σ_{i<j} |a|^i, the other way round
+        after = np.cumsum(met[:, ::-1], axis=-1)[:, ::-1] - met
+        powers = powers + 2.0 * correlation(sizes, after)
+    steps = np.arange(2.0, met.shape[-1] + 1) * met[:, 1:]
+    before, count = correlation(sizes, steps), np.sum(steps, axis=-1, keepdims=True)
+    a = np.abs(tables.low[..., 1]) if tables.low.shape[-1] > 1 else np.zeros(C.shape)
+    quotient = np.where(a == 0, 0.0, np.minimum(eta * count / np.where(a == 0, 1.0, a), before))
+    return {
+        "A_bar": gamma * C * B * (4.0 * eta * (count + before) + quotient),
+        "B_bar": eta * gamma * C * powers,
+        "C": eta * gamma * B * powers,
+    }
 
 
 def _slope_errors(
@@ -153,17 +195,17 @@ def _slope_errors(
     shifted = j[1:] * size[:, 1:]
     S, S_j = (gamma * correlation(sizes, x) for x in (size, j * size))
     T, T_j = (gamma * correlation(sizes, x) for x in (shifted, j[:-1] * shifted))
-    floor = arithmetic.eta * (length + np.sum((1 + j) * size, axis=-1) + 2)[:, None]
-    e_S = spread * (fixed * S + c1 * S_j) + floor
-    e_T = spread * (fixed * T + c1 * T_j) + floor
+    lost = _lost_slopes(system, tables, E_b, b, G, arithmetic.eta)
+    e_S = spread * (fixed * S + c1 * S_j)
+    e_T = spread * (fixed * T + c1 * T_j)
     return {
-        "A_bar": C * (b * e_T + E_b * (T + e_T)) + floor,
-        "B_bar": C * e_S + floor,
-        "C": b * e_S + E_b * (S + e_S) + floor,
+        "A_bar": C * (b * e_T + E_b * (T + e_T)) + lost["A_bar"],
+        "B_bar": C * e_S + lost["B_bar"],
+        "C": b * e_S + E_b * (S + e_S) + lost["C"],
     }
 
 
-def _judged(system: System, tables: Tables, A_bar: Bounded, B_bar: Bounded, arithmetic: Arithmetic) -> Array:
+def _judged(tables: Tables, A_bar: Bounded, B_bar: Bounded, arithmetic: Arithmetic) -> Array:
     """Return (d,): whether every coefficient and power of a channel stays in range."""
     inside = np.all(A_bar.judged, axis=-1) & np.all(B_bar.judged, axis=(-2, -1))
     low, high = (np.max(x, axis=-1, initial=0.0) for x in moduli(tables))

@@ -1,0 +1,120 @@
+"""What the terms of a kernel may lose on their way: each by an honest evaluation that loses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssm_spec import (
+    Arithmetic,
+    Bounded,
+    s4d_kernel_bounds,
+    s4d_kernel_vjp_bounds,
+    ssm_kernel_bounds,
+    ssm_kernel_vjp_bounds,
+)
+
+FLOAT32 = Arithmetic()
+TINY = np.finfo(np.float32).tiny
+LARGE, SMALL = np.float32(1e30), np.float32(1e-20)
+
+
+def flushed(x: Any) -> np.float32:
+    """Return a float32, or zero for a subnormal one."""
+    number = np.float32(x)
+    return number if abs(number) >= TINY else np.float32(0)
+
+
+def powers_one_by_one(a: np.complex64, length: int) -> Any:
+    """Return a^j, j < length: each power is the last one times a, in float32 that flushes."""
+    table, (x, y) = np.zeros(length, np.complex64), (np.float32(1), np.float32(0))
+    for j in range(length):
+        table[j] = x + 1j * y
+        x, y = (
+            flushed(flushed(x * a.real) - flushed(y * a.imag)),
+            flushed(flushed(x * a.imag) + flushed(y * a.real)),
+        )
+    return table.astype(np.complex128)
+
+
+def worst(found: Any, bounded: Bounded) -> float:
+    assert bounded.judged.all()
+    return float(np.max(np.abs(found - bounded.value) / bounded.bound))
+
+
+SLOW = np.complex64(0.99 * np.exp(0.01j))
+"""A mode that takes a hundred steps to decay and to turn: 8700 until its powers underflow."""
+
+
+def test_a_component_of_a_power_may_be_flushed_again_and_again() -> None:
+    """It is lost a hundred times while the other goes on, and a state that large is seen after C = 10³⁰."""
+    one, a = np.ones((1, 1), np.complex64), np.array([SLOW])
+    powers = powers_one_by_one(SLOW, 9000)
+    given: dict[str, Any] = {"A_bar": a, "B_bar": one, "C": LARGE * one, "length": 9000, "diagonal": True}
+    K = ssm_kernel_bounds(arithmetic=FLOAT32, **given)["K"]
+    assert worst(2 * float(LARGE) * powers.real, K) < 1
+    # Of itself a term is then right to no digit; what a flush at the end loses would be an eighth of that.
+    lost = np.abs(2 * float(LARGE) * powers.real - K.value).max()
+    assert lost > 6 * 2 * 2**0.5 * 2 * TINY * float(LARGE)
+    G = np.zeros((1, 1, 9000), np.float32)
+    G[..., 8332] = 1e30
+    slopes = ssm_kernel_vjp_bounds({"K": G}, ["B_bar"], arithmetic=FLOAT32, **(given | {"C": one}))
+    assert worst(2 * 1e30 * np.conj(powers[8332]), slopes["B_bar"]) < 1
+
+
+def test_a_component_of_a_power_of_s4d_may_be_flushed_again_and_again() -> None:
+    one = np.ones((1, 1), np.complex64)
+    decay = np.array([[-0.01 + 0.01j]], np.complex64)
+    given: dict[str, Any] = {"delta": np.ones(1, np.float32), "A": decay, "B": one, "C": LARGE * one}
+    K = s4d_kernel_bounds(arithmetic=FLOAT32, length=9000, **given)["K"]
+    a = np.complex64(np.exp(np.complex128(decay[0, 0])))
+    weight = np.expm1(np.complex128(decay[0, 0])) / np.complex128(decay[0, 0])
+    assert worst(2 * float(LARGE) * (weight * powers_one_by_one(a, 9000)).real, K) < 1
+
+
+def s4d(mode: float, B: float, C: float, length: int) -> dict[str, Any]:
+    """One real mode, Δ = 1."""
+    arrays = {name: np.array([[x]], np.float32) for name, x in (("A", mode), ("B", B), ("C", C))}
+    return {"delta": np.ones(1, np.float32), "length": length, **arrays}
+
+
+def test_what_of_s4d_underflows_may_have_met_a_growing_mode() -> None:
+    """C b̄ = 3·10⁻⁴⁰ is flushed, and a³⁹ = 10³⁴ may come after it: all of the term is lost, some 10⁻⁶."""
+    given = s4d(2.0, SMALL, SMALL, 40)
+    K = s4d_kernel_bounds(arithmetic=FLOAT32, **given)["K"]
+    assert K.judged.all()
+    assert K.value[0, -1] > 1e-6
+    assert (np.abs(K.value) <= K.bound).all()
+    # The same term of factors that lose nothing.
+    plain = s4d_kernel_bounds(arithmetic=FLOAT32, **s4d(2.0, 1.0, SMALL * SMALL * 1e20, 40))["K"]
+    assert plain.bound[0, -1] < 1e-4 * plain.value[0, -1]
+
+
+@pytest.mark.parametrize("name", ["A", "B", "C", "delta"])
+def test_what_of_a_gradient_of_s4d_underflows_may_meet_a_growing_mode(name: str) -> None:
+    """10⁻²⁰ of a cotangent and 10⁻²⁰ of C, or of B, are lost before they meet a²⁹ = 10²⁵."""
+    given = s4d(2.0, SMALL, 1.0, 30) if name == "C" else s4d(2.0, 1.0, SMALL, 30)
+    G = np.zeros((1, 30), np.float32)
+    G[0, -1] = SMALL
+    found = s4d_kernel_vjp_bounds({"K": G}, [name], arithmetic=FLOAT32, **given)[name]
+    assert found.judged.all()
+    assert (np.abs(found.value) > 1e-16).all()
+    assert (np.abs(found.value) <= found.bound).all()
+
+
+def test_what_of_s4d_overflows_on_its_way_is_not_judged() -> None:
+    """C b̄ = 5·10³⁸ is an infinity in float32, as S4D's own code forms it, however small a³ makes it again."""
+    given = s4d(-20.0, 1e20, 1e20, 4)
+    K = s4d_kernel_bounds(arithmetic=FLOAT32, **given)["K"]
+    assert np.abs(K.value[0, -1]) < 1e13
+    assert not K.judged.any()
+    inside = s4d_kernel_bounds(arithmetic=FLOAT32, **s4d(-20.0, 1e17, 1e20, 4))["K"]
+    assert inside.judged.all()
+    # Of the gradient of A and Δ all three are factors, of that of C the cotangent and b̄.
+    G = np.full((1, 4), 1e30, np.float32)
+    slopes = s4d_kernel_vjp_bounds({"K": G}, arithmetic=FLOAT32, **s4d(-20.0, 1e-5, 1e15, 4))
+    assert {name: bool(slope.judged.all()) for name, slope in slopes.items()} == {
+        "delta": False, "A": False, "B": False, "C": True
+    }  # fmt: skip
