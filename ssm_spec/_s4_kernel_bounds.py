@@ -11,7 +11,9 @@ and move the kernel as another C̃ and other ω would:
 
     |δK_j| <= ‖δC̃‖₂ ‖(I − Āˡ)⁻¹ Āʲ B̄‖₂,    |δK̂(ω)| <= k_e u |∂K̂/∂ω|.
 
-The power Āˡ in C̃ is bounded in the 2-norm: its squarings decay there, not by entry.
+The power Āˡ in C̃ is bounded in the 2-norm: its squarings decay there, not by entry. At each root the rule of
+the factors holds for Σ C̃ B/D and for c Σ C̃ P/D Σ Q̄ B/D / (1 + c Σ Q̄ P/D): a sum is a factor of these, and
+what its terms lose, η Π(1 + |f|), an error of it. What products reach on their way is no more, over η.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from ssm_spec._norm import euclidean, longest
 from ssm_spec._products import Inexact, exactly, product_error, roundings
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._s4_kernel import Dplr, folded, impulse_response, read_keywords, read_vjp, s4_kernel
+from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._validate import Array, Float
 from ssm_spec._woodbury_errors import woodbury_errors
 
@@ -47,13 +50,15 @@ def s4_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Boun
     coefficients = _coefficients(call, in_time)
     y = layer_bounds(impulse_response(call), in_time, coefficients=coefficients)["y"]
     K = reshaped(y, (len(call.delta), call.length))
-    bound = K.bound
+    bound, judged = K.bound, K.judged
     if arithmetic.evaluation == "fft" and call.length:
         with np.errstate(all="ignore"):
-            by_roots = _generating_error(call, *coefficients, arithmetic)
+            by_roots, met = _generating_error(call, *coefficients, arithmetic)
         bound = np.maximum(bound, by_roots)
+        # Transforms spread what has left the range over all times.
+        judged = judged & (met < arithmetic.largest)[:, None]
     value = K.value.real if call.paired else K.value
-    return {"K": finish(value, bound, K.own, K.judged, arithmetic)}
+    return {"K": finish(value, bound, K.own, judged, arithmetic)}
 
 
 @arguments_of(s4_kernel)
@@ -171,8 +176,10 @@ def _folded_error(error: Float, name: str, call: Dplr, arithmetic: Arithmetic, s
     return np.asarray(total + arithmetic.u * (size[..., :half] + size[..., half:]))
 
 
-def _generating_error(call: Dplr, A_bar: Bounded, B_bar: Bounded, arithmetic: Arithmetic) -> Float:
-    """Bound every term of each channel's kernel by the generating function, (d, l).
+def _generating_error(
+    call: Dplr, A_bar: Bounded, B_bar: Bounded, arithmetic: Arithmetic
+) -> tuple[Float, Float]:
+    """Bound every term of each channel's kernel by the generating function, (d, l), and what it meets (d).
 
     C̃ is wrong as a whole, and ω at each root: what these do is the exact function of another C̃ and ω.
     Infinite where rounding cannot tell a divisor from zero.
@@ -184,38 +191,51 @@ def _generating_error(call: Dplr, A_bar: Bounded, B_bar: Bounded, arithmetic: Ar
     D = (1.0 - omega)[:, None] - c[..., None] * call.Lambda[:, None, :]
     moved = np.abs(c)[..., None] * np.abs(call.Lambda)[:, None, :]
     e_D = (4 * u_m + k_exp * u) * (np.abs(1.0 - omega)[:, None] + moved)
+    # Δ is met by 1 + ω and by λ, in whatever order.
+    e_D = e_D + flushed(arithmetic, np.abs(call.delta)[:, None, None], np.abs(call.Lambda)[:, None, :])
     wrong = e_D / np.abs(D)
     relative = (
         (roundings(n, True) + arithmetic.k_div * 4) * u + 4 * u_m + wrong / np.maximum(1.0 - wrong, 0.0)
     )
-    power, e_power = _power_norm(A_bar, length, n, u)
+    power, e_power = _power_norm(A_bar, length, n, arithmetic)
     rows = _powers(call.C[:, None, :], A_bar.value, length)
     truncated = call.C - (call.C[:, None, :] @ power)[:, 0]
-    e_C = np.maximum(euclidean(call.C) * e_power, _step_by_step(A_bar, rows, n, u))
-    e_C = e_C + euclidean(call.C) * (n + 2) * u_m
+    e_C = np.maximum(euclidean(call.C) * e_power, _step_by_step(A_bar, rows, n, arithmetic))
+    e_C = e_C + euclidean(call.C) * (n + 2) * u_m + arithmetic.eta * n * (n + np.sum(np.abs(call.C), axis=-1))
     most_C = np.abs(truncated) + e_C[:, None]
 
-    def cauchy(x: Array, y: Array, size: Float) -> tuple[Array, Float]:
+    def cauchy(x: Array, y: Array, size: Float) -> tuple[Array, Float, Float]:
+        """Σ x y/D, its error, and Σ Π(1 + |f|)."""
         terms, moduli = (x * y)[:, None, :] / D, (size * np.abs(y))[:, None, :] / np.abs(D)
-        return np.sum(terms, axis=-1), np.sum(moduli * relative, axis=-1)
+        met = np.sum((1.0 + size)[:, None] * (1.0 + np.abs(y))[:, None] * (1.0 + 1.0 / np.abs(D)), axis=-1)
+        return np.sum(terms, axis=-1), np.sum(moduli * relative, axis=-1) + arithmetic.eta * met, met
 
     Q = np.conj(call.Q)
-    (k_CB, e_CB), (k_CP, e_CP) = (cauchy(truncated, y, most_C) for y in (call.B, call.P))
-    (k_QB, e_QB), (k_QP, e_QP) = (cauchy(Q, y, np.abs(Q)) for y in (call.B, call.P))
+    (k_CB, e_CB, m_CB), (k_CP, e_CP, m_CP) = (cauchy(truncated, y, most_C) for y in (call.B, call.P))
+    (k_QB, e_QB, m_QB), (k_QP, e_QP, m_QP) = (cauchy(Q, y, np.abs(Q)) for y in (call.B, call.P))
     k_CP_size = np.abs(k_CP) + e_C[:, None] * euclidean(call.P[:, None, :] / np.abs(D))
     size = np.abs(1.0 + c * k_QP)
     e_size = np.abs(c) * (e_QP + 8 * u_m * np.abs(k_QP)) + u * size
+    e_size = e_size + flushed(arithmetic, np.abs(c), np.abs(k_QP))
     product = np.abs(c) * k_CP_size * np.abs(k_QB) / size
     e_product = np.abs(c) * (e_CP * np.abs(k_QB) + (k_CP_size + e_CP) * e_QB) / size
     e_product = e_product + product * (e_size / size + 16 * u_m + 4 * arithmetic.k_div * u)
     e_product = e_product / np.maximum(1.0 - e_size / size, 0.0)
-    spread = np.abs(call.delta)[:, None] * (e_CB + e_product + 4 * u_m * (np.abs(k_CB) + product))
-    K_hat = np.abs(call.delta)[:, None] * (np.abs(k_CB) + product)
+    step = np.abs(call.delta)[:, None]
+    factors = (1.0 + step) * (1.0 + np.abs(c)) * (1.0 + 1.0 / size)
+    spread = step * (e_CB + e_product + 4 * u_m * (np.abs(k_CB) + product))
+    # Each sum is a factor of the whole, with its error.
+    spread = spread + arithmetic.eta * factors * (
+        (1.0 + k_CP_size + e_CP) * (1.0 + np.abs(k_QB) + e_QB) + 1.0 + np.abs(k_CB) + e_CB
+    )
+    met = np.max(factors * (m_CP * m_QB + m_QP + m_CB), axis=-1)
+    K_hat = step * (np.abs(k_CB) + product)
     by_C, by_omega = _moved_function(rows, A_bar.value, B_bar.value, power)
     spread = spread + k_exp * u * by_omega
     # A term is the mean of the transform: so are its errors; the transform itself adds ε ‖K̂‖₂ / √l.
     mean = np.mean(spread, axis=-1) + transform_error(length, u) * np.sqrt(np.mean(K_hat**2, axis=-1))
-    return np.asarray(_COVER * (mean[:, None] + e_C[:, None] * by_C))
+    lost = 4.0 * length * arithmetic.eta  # in the butterflies, as `fft_error` has it on the way back
+    return np.asarray(_COVER * (mean[:, None] + e_C[:, None] * by_C + lost)), length * met
 
 
 def _powers(row: Array, A: Array, length: int) -> Array:
@@ -243,21 +263,25 @@ def _moved_function(rows: Array, A_bar: Array, B_bar: Array, power: Array) -> tu
     return euclidean(columns), np.abs(np.sum((r @ A_bar) * s, axis=-1))
 
 
-def _step_by_step(A_bar: Bounded, rows: Array, n: int, u: float) -> Float:
+def _step_by_step(A_bar: Bounded, rows: Array, n: int, arithmetic: Arithmetic) -> Float:
     """Bound ‖δ(C Āˡ)‖₂ (d,) where l products of a row make it: Σ_t ‖Āˡ⁻¹⁻ᵗ‖ (‖E‖ + κu‖|Ā|‖) ‖C Āᵗ‖.
 
-    ‖Āʲ‖ is at most the product of ‖Ā^(2^i)‖ over the bits of j.
+    Each entry's n products lose η(1 + |C Āᵗ|)(1 + |Ā|) besides. ‖Āʲ‖ is at most the product of ‖Ā^(2^i)‖ over
+    the bits of j.
     """
     length, square = rows.shape[1], A_bar.value
     norms = np.ones((len(rows), 1))
     while norms.shape[-1] < length:
         of_square = np.linalg.norm(square, 2, axis=(-2, -1))[:, None]
         norms, square = np.concatenate((norms, of_square * norms), axis=-1), square @ square
-    each = longest(A_bar.bound) + roundings(n, True) * u * longest(np.abs(A_bar.value))
-    return np.asarray(each * np.sum(norms[:, :length][:, ::-1] * euclidean(rows), axis=-1))
+    size = np.abs(A_bar.value)
+    each = longest(A_bar.bound) + roundings(n, True) * arithmetic.u * longest(size)
+    lost = arithmetic.eta * euclidean((1.0 + np.abs(rows)) @ (1.0 + size))
+    made = each[:, None] * euclidean(rows) + lost
+    return np.asarray(np.sum(norms[:, :length][:, ::-1] * made, axis=-1))
 
 
-def _power_norm(A_bar: Bounded, length: int, n: int, u: float) -> tuple[Array, Float]:
+def _power_norm(A_bar: Bounded, length: int, n: int, arithmetic: Arithmetic) -> tuple[Array, Float]:
     """Return Āˡ, and a bound on its error in the 2-norm, by repeated squaring from the top bit down."""
     first, e_first = A_bar.value, longest(A_bar.bound)
     power, e_power = first, e_first
@@ -268,7 +292,8 @@ def _power_norm(A_bar: Bounded, length: int, n: int, u: float) -> tuple[Array, F
             sizes = [longest(np.abs(X)) + np.sqrt(n) * e for X, e in ((power, e_power), (other, e_other))]
             # What is rounded has its errors already: a matrix of norm e is at most √n e as long by moduli.
             more = sizes[0] * sizes[1] - longest(np.abs(power)) * longest(np.abs(other))
-            rounded = roundings(n, True) * u * (longest(np.abs(power) @ np.abs(other)) + more)
+            rounded = roundings(n, True) * arithmetic.u * (longest(np.abs(power) @ np.abs(other)) + more)
+            rounded += arithmetic.eta * n * (n + sizes[0] + sizes[1] + more)  # ‖(1 + |X|)(1 + |Y|)‖ at most
             e_power = norms[0] * e_other + e_power * (norms[1] + e_other) + rounded
             power = power @ other
     return power, e_power

@@ -297,7 +297,7 @@ def test_products_of_a_row_are_granted_what_they_reach():
     A_bar, C = np.diag(turning)[None], np.array([[[3.0, 4.0 + 0j]]])
     E = 1e-3 * np.eye(2)[None]
     bars = Bounded(A_bar, E, E, np.ones(A_bar.shape, dtype=bool))
-    granted = _step_by_step(bars, _powers(C, A_bar, length), 2, 0.0)
+    granted = _step_by_step(bars, _powers(C, A_bar, length), 2, ORACLE)
     # `longest` is a bound on the norm, 2⁻²⁰ of it above.
     np.testing.assert_allclose(granted, length * 1e-3 * 5.0, rtol=1e-5)
 

@@ -10,6 +10,8 @@ import pytest
 from ssm_spec import (
     Arithmetic,
     Bounded,
+    discretize_bilinear,
+    s4_kernel_bounds,
     s4d_kernel_bounds,
     s4d_kernel_vjp_bounds,
     ssm_kernel_bounds,
@@ -118,3 +120,40 @@ def test_what_of_s4d_overflows_on_its_way_is_not_judged() -> None:
     assert {name: bool(slope.judged.all()) for name, slope in slopes.items()} == {
         "delta": False, "A": False, "B": False, "C": True
     }  # fmt: skip
+
+
+def s4(P: float, Q: float, B: float, C: float) -> dict[str, Any]:
+    """Two modes, all entries of P alike, and so of the others."""
+    vectors = {name: np.full((1, 2), x, np.complex64) for name, x in (("P", P), ("Q", Q), ("B", B), ("C", C))}
+    modes = np.array([[-0.5 + 1j, -0.5 - 2j]], np.complex64)
+    return {"delta": np.array([0.1], np.float32), "Lambda": modes, "length": 8, **vectors}
+
+
+def without_low_rank(P: Any, Q: Any, B: Any, C: Any, Lambda: Any, delta: Any, length: int) -> Any:
+    """The kernel by the generating function, of which C̃ P has been flushed: Δ Σ C̃ B/D at the roots."""
+    A = np.diag(Lambda[0]) - np.outer(P[0].astype(np.complex128), np.conj(Q[0]))
+    A_bar, _ = discretize_bilinear(A=A, B=B[0][:, None], delta=delta[0])
+    truncated = C[0] @ (np.eye(2) - np.linalg.matrix_power(A_bar, length))
+    omega = np.exp(-2j * np.pi * np.arange(length) / length)[:, None]
+    D = 1 - omega - 0.5 * delta[0] * (1 + omega) * Lambda
+    return np.fft.ifft(delta[0] * np.sum(truncated * B / D, axis=-1))
+
+
+def test_a_product_of_the_generating_function_may_underflow() -> None:
+    """C̃ P is 10⁻⁴⁰, and meets Q̄ B = 10³¹; the terms that it is lost from are 10⁻⁹."""
+    transforms = Arithmetic(evaluation="fft")
+    given = s4(1e-18, 1e18, 1e13, 1e-22)
+    K = s4_kernel_bounds(arithmetic=transforms, **given)["K"]
+    lost = np.abs(without_low_rank(**given) - K.value)
+    assert (lost.max() > 0.01 * np.abs(K.value)).all()
+    assert K.judged.all()
+    assert (lost <= K.bound).all()
+    plain = s4_kernel_bounds(arithmetic=transforms, **s4(1.0, 1.0, 1.0, 1e-9))["K"]
+    assert (plain.bound < 1e-3 * np.abs(plain.value).max()).all()
+
+
+def test_a_product_of_the_generating_function_may_overflow() -> None:
+    """Q̄ B is 10⁴⁰, whatever C̃ P makes of it."""
+    transforms = Arithmetic(evaluation="fft")
+    assert not s4_kernel_bounds(arithmetic=transforms, **s4(1e-15, 1e15, 1e25, 1e-25))["K"].judged.any()
+    assert s4_kernel_bounds(arithmetic=transforms, **s4(1e-3, 1e3, 1e6, 1e-6))["K"].judged.all()
