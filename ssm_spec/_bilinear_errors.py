@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssm_spec._elimination_errors import Counts, Triangles, factoring
+from ssm_spec._products import roundings
 from ssm_spec._roundoff import Arithmetic
 from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._validate import Array, Float
@@ -234,13 +235,27 @@ def solve_bound(solve: Solve, factors: Factorings, Z: Float, arithmetic: Arithme
 
     (I − |W⁻¹|g)⁻¹ ( |W⁻¹| ( δ |Z| + u (|R| + 3 |I + X|, |ΔB|) ) + s + u |Z| + what is flushed ),
 
-    δ of forming W and factoring it, g of the substitutions' L and U besides, and s what they lose.
+    δ of forming W and factoring it, g of the substitutions' L and U besides, and s what they lose. By the
+    rule of one half Ā is 2W⁻¹ − I as well: twice what an inverse is wrong by, however short Ā is, and u|Ā|.
     """
     u, R = arithmetic.u, np.abs(solve.R)
     explicit = np.concatenate((3 * (1 - solve.alpha) * solve.X, 2 * solve.Y), axis=-1)
     formed = u * (R + explicit) + _flushed_right(solve, arithmetic)
     any_order = _flushes(factors.direct.n) * solve.solved
-    return _bound(solve, factors, (solve.R, formed, any_order), Z, arithmetic)
+    found = _bound(solve, factors, (solve.R, formed, any_order), Z, arithmetic)
+    if solve.alpha != 0.5:
+        return found
+    A_bar, inverse = np.s_[..., : solve.W.shape[-1]], solve.inverse
+    eye = np.broadcast_to(np.eye(inverse.shape[-1], dtype=solve.W.dtype), inverse.shape)
+    any_order = _flushes(factors.direct.n) * (1 + inverse)
+    inverted = _bound(solve, factors, (eye, np.zeros(inverse.shape), any_order), inverse, arithmetic)
+    # There it is not rounded once more, nor multiplied by R.
+    n = inverse.shape[-1]
+    unspent = u * (1.0 + (roundings(n, factors.direct.complex_) if n > 1 else 0.0)) * inverse
+    doubled = 2 * (inverted.error - unspent) + u * Z[A_bar]
+    doubled = doubled + np.where(inverse > 0, solve.eta(arithmetic), 0.0)
+    found.error[A_bar] = np.maximum(found.error[A_bar], doubled)
+    return Bound(found.error, (*found.met, *inverted.met), found.solvable & inverted.solvable)
 
 
 def adjoint_bound(solve: Solve, factors: Factorings, G: Array, H: Float, arithmetic: Arithmetic) -> Bound:
