@@ -70,7 +70,8 @@ def _turning(siso: Siso, theta: Float, arithmetic: Arithmetic) -> Turns:
     """A part of the sum of the angles rounds against the smaller of T and 2K."""
     u = arithmetic.u
     turns = np.abs(siso.dt[..., None] * np.pi * np.tanh(siso.angles))
-    local = (TANH + 3.0) * u * turns + flushed(arithmetic, np.abs(siso.dt[..., None]), np.abs(siso.angles))
+    made_of = np.abs(siso.dt[..., None]), np.pi, np.abs(siso.angles)
+    local = (TANH + 3.0) * u * turns + flushed(arithmetic, *made_of)
     depth = np.ceil(np.log2(max(len(turns), 2)))
     step, drift, apart = (np.empty_like(turns) for _ in range(3))
     total = reach = np.abs(siso.angle_state)

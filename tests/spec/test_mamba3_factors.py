@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssm_spec import Arithmetic, Bounded, mamba3_siso_bounds, mamba3_siso_vjp_bounds
+from ssm_spec import Arithmetic, Bounded, mamba3_siso, mamba3_siso_bounds, mamba3_siso_vjp_bounds
 
 SMALL, LARGE = np.float32([1e-20, 1e20])
 SEQUENTIAL = Arithmetic(evaluation="sequential")
@@ -127,3 +127,20 @@ def test_two_sources_may_be_added_one_after_the_other() -> None:
     error = abs(found[worst] - bounded.value.flat[0])
     assert bounded.value.flat[0] == pytest.approx(exact[worst], rel=1e-12)
     assert 0.8 * bounded.bound.flat[0] < error <= bounded.bound.flat[0]
+
+
+def test_a_subnormal_angle_may_be_read_as_zero_before_it_meets_a_large_step() -> None:
+    """Δ π tanh(angle) is 3·10⁻⁴ for Δ = 10³⁴, and none of it is left: π is a factor like the others."""
+    one = np.ones((1, 1, 1, 1), np.float32)
+    key = np.concatenate((0 * one, 1e-20 * one), axis=-1).astype(np.float32)
+    nothing = np.zeros((1, 2), np.float32)
+    given: dict[str, Any] = {
+        "q": key, "k": key, "v": np.float32(1e-10) * one, "adt": -one[0], "dt": np.float32(1e34) * one[0],
+        "trap": 0 * one[0], "q_bias": nothing, "k_bias": nothing,
+    }  # fmt: skip
+    kept = mamba3_siso_bounds(arithmetic=Arithmetic(), angles=np.float32(1.1e-38) * one, **given)
+    lost = mamba3_siso(angles=0 * one, return_final_states=True, **given)
+    for (name, bounded), found in zip(kept.items(), lost, strict=True):
+        assert bounded.judged.all()
+        assert (np.abs(found - bounded.value) <= bounded.bound).all(), name
+    assert kept["angle_state"].value.item() > 1e-4
