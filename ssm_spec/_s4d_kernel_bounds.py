@@ -2,9 +2,11 @@
 
 A power of a mode is a product of j factors in any bracketing, exp(jΔλ), or exp(j log ā):
 
-    ρ_j = c₀ + c₁ j,   c₀ = k_e u,   c₁ = u_m + E_a/|ā| + u (k_l + k_p) |log ā|   (the last not under zoh,
-                                                                                   where E_a has it)
-    e_K = γ Σ_n |C| |ā|^j [ |b̄| (ρ_j e^{ρ_j} + n u + 3 u_m) + E_b ].
+    ρ_j = c₀ + c₁ j,   c₀ = k_e u,   c₁ = u_m + u (k_l + k_p) |log ā|     (the last not under zoh: E_a has it)
+    e_K = γ Σ_n |C| ã^j [ |b̄| (ρ_j e^{ρ_j} + j E_a/ã + n u + 3 u_m) + E_b ],   ã = |ā| + E_a,
+
+as ã^j e^{ρ_j} − |ā|^j is no more than ã^j (e^{ρ_j} − 1) + j E_a ã^{j−1}. E_a/|ā| in ρ_j instead would be no
+number where ā is lost in what flushing loses: a mode that is over after one step would take all along.
 
 What underflows on its way is η Π(1 + |f|) over the factors C, b̄ and a power in any order, that of the last
 being F_j = 1 + |ā|^j + 2Σ_{i<j}|ā|^i (`_kernel_bounds.powers_lost`; no such sum where modes are real). A
@@ -17,7 +19,7 @@ Every sum over j or n is a blocked product of moduli, as the kernel itself is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,12 +82,12 @@ def s4d_kernel_vjp_bounds(
     with np.errstate(all="ignore"):
         for a, own in ((arithmetic, False), (ORACLE, True)):
             powers = _power_error(system, tables, A_bar, a, own)
-            errors = _slope_errors(system, tables, B_bar, powers, G, a, own)
+            errors = _slope_errors(system, tables, A_bar, B_bar, powers, G, a, own)
             moved = majorant(system, errors["A_bar"], errors["B_bar"][..., None])
             sides.append({**moved, "C": errors["C"]})
         judged = _judged(tables, A_bar, B_bar, arithmetic)[:, None]
-        most = _lost_slopes(system, tables, B_bar.bound[..., 0], B_bar.value[..., 0], G, ORACLE.eta)
-        inside = {name: judged & (lost / ORACLE.eta < arithmetic.largest) for name, lost in most.items()}
+        most = _met_by_slopes(system, tables, B_bar.bound[..., 0], B_bar.value[..., 0], G)
+        inside = {name: judged & (met < arithmetic.largest) for name, met in most.items()}
         both = np.all(inside["A_bar"] & inside["B_bar"], axis=-1)
     found = {}
     for name in ("delta", "A", "B"):
@@ -98,44 +100,54 @@ def s4d_kernel_vjp_bounds(
     return named(found, inputs, names)
 
 
+class _Powers(NamedTuple):
+    """The tables of ã^j, c₀ and c₁ (d, n) of ρ_j, and c₁ + E_a/ã."""
+
+    sizes: Tables
+    c0: float
+    c1: Float
+    per_step: Float
+
+
 def _power_error(
     system: System, tables: Tables, A_bar: Bounded, arithmetic: Arithmetic, own: bool
-) -> tuple[float, Float]:
-    """Return c₀ and c₁ (d, n) of ρ_j = c₀ + c₁ j."""
-    a = np.abs(A_bar.value)
+) -> _Powers:
     if own:
         c0, c1 = own_power_error(system, tables)
-        # Under zero-order hold the powers come from Δλ itself, not from a rounded ā.
-        return c0, c1 if system.rule == "zoh" else c1 + _relative(A_bar.own, a)
+        if system.rule == "zoh":  # there the powers come from Δλ itself, not from a rounded ā
+            return _Powers(moduli(tables), c0, c1, c1)
+        return _of_wider(tables, A_bar, A_bar.own, c0, c1)
     complex_ = np.iscomplexobj(A_bar.value)
-    c1 = arithmetic.product(complex_) + _relative(A_bar.bound, a)
+    c1 = np.full(A_bar.value.shape, arithmetic.product(complex_))
     if system.rule != "zoh":
         c1 = c1 + arithmetic.u * (arithmetic.k_log + arithmetic.k_scale) * log_modulus(A_bar.value)
-    return arithmetic.exponential(complex_) * arithmetic.u, c1
+    return _of_wider(tables, A_bar, A_bar.bound, arithmetic.exponential(complex_) * arithmetic.u, c1)
 
 
-def _relative(error: Float, size: Float) -> Float:
-    return np.asarray(np.where(size > 0, error / np.where(size > 0, size, 1.0), 0.0))
+def _of_wider(tables: Tables, A_bar: Bounded, E_a: Float, c0: float, c1: Float) -> _Powers:
+    wider = np.abs(A_bar.value) + E_a
+    step, blocks = tables.low.shape[-1], tables.high.shape[-1]
+    sizes = Tables(wider[..., None] ** np.arange(step), wider[..., None] ** (step * np.arange(blocks)))
+    return _Powers(sizes, c0, c1, c1 + np.where(wider > 0, E_a / np.where(wider > 0, wider, 1.0), 0.0))
 
 
 def _kernel_error(
     system: System,
     tables: Tables,
     B_bar: Bounded,
-    powers: tuple[float, Float],
+    powers: _Powers,
     length: int,
     arithmetic: Arithmetic,
     own: bool,
 ) -> Float:
-    c0, c1 = powers
     C, b = np.abs(system.C[:, 0]), np.abs(B_bar.value[..., 0])
     E_b = (B_bar.own if own else B_bar.bound)[..., 0]
     n, u, complex_ = C.shape[-1], arithmetic.u, np.iscomplexobj(tables.low)
-    gamma, sizes = (2.0 if complex_ else 1.0), moduli(tables)
+    gamma, (sizes, c0, c1, per_step) = (2.0 if complex_ else 1.0), powers
     j = np.arange(length, dtype=np.float64)
     spread = np.exp(c0 + j * np.max(c1, axis=-1, initial=0.0)[:, None])
     fixed = c0 + (2 * n) * u + 3 * arithmetic.product(complex_)
-    error = product(sizes, C * (b * fixed + E_b), length) + j * product(sizes, C * b * c1, length)
+    error = product(sizes, C * (b * fixed + E_b), length) + j * product(sizes, C * b * per_step, length)
     reached, more = _factors(system, tables, E_b, b, length)
     return np.asarray(gamma * spread * error + arithmetic.eta * (reached + more))
 
@@ -151,10 +163,8 @@ def _factors(system: System, tables: Tables, E_b: Float, b: Array, length: int) 
     return 2.0 * (np.sum(weights, axis=-1, keepdims=True) + by_power), more
 
 
-def _lost_slopes(
-    system: System, tables: Tables, E_b: Float, b: Array, G: Float, eta: float
-) -> dict[str, Float]:
-    """Return what flushing may lose of the gradients of ā, b̄ and C, each (d, n), as stated at the top."""
+def _met_by_slopes(system: System, tables: Tables, E_b: Float, b: Array, G: Float) -> dict[str, Float]:
+    """Return Σ Π(1 + |f|) of the gradients of ā, b̄ and C, each (d, n), as stated at the top."""
     sizes, complex_ = moduli(tables), np.iscomplexobj(tables.low)
     gamma, C, B = (2.0 if complex_ else 1.0), 1.0 + np.abs(system.C[:, 0]), 1.0 + np.abs(b) + E_b
     met = 1.0 + np.abs(G)
@@ -163,31 +173,40 @@ def _lost_slopes(
         after = np.cumsum(met[:, ::-1], axis=-1)[:, ::-1] - met
         powers = powers + 2.0 * correlation(sizes, after)
     steps = np.arange(2.0, met.shape[-1] + 1) * met[:, 1:]
-    before, count = correlation(sizes, steps), np.sum(steps, axis=-1, keepdims=True)
-    a = np.abs(tables.low[..., 1]) if tables.low.shape[-1] > 1 else np.zeros(C.shape)
-    quotient = np.where(a == 0, 0.0, np.minimum(eta * count / np.where(a == 0, 1.0, a), before))
-    return {
-        "A_bar": gamma * C * B * (4.0 * eta * (count + before) + quotient),
-        "B_bar": eta * gamma * C * powers,
-        "C": eta * gamma * B * powers,
-    }
+    of_slope = 4.0 * (np.sum(steps, axis=-1, keepdims=True) + correlation(sizes, steps))
+    return {"A_bar": gamma * C * B * of_slope, "B_bar": gamma * C * powers, "C": gamma * B * powers}
+
+
+def _lost_by_slopes(
+    system: System, tables: Tables, A_bar: Bounded, E_b: Float, b: Array, G: Float, eta: float
+) -> dict[str, Float]:
+    """Return what flushing may lose of them; of a^j, divided by a when it is lost, no more than all."""
+    found = _met_by_slopes(system, tables, E_b, b, G)
+    steps, a = np.arange(1.0, G.shape[-1]) * np.abs(G[:, 1:]), np.abs(A_bar.value)
+    divided = np.minimum(
+        eta / np.where(a > 0, a, 1.0) * np.sum(steps, axis=-1, keepdims=True),
+        correlation(moduli(tables), steps),
+    )
+    gamma, C = (2.0 if np.iscomplexobj(tables.low) else 1.0), np.abs(system.C[:, 0])
+    quotient = gamma * C * (np.abs(b) + E_b) * np.where(a > 0, divided, 0.0)
+    return {name: eta * met + (quotient if name == "A_bar" else 0.0) for name, met in found.items()}
 
 
 def _slope_errors(
     system: System,
     tables: Tables,
+    A_bar: Bounded,
     B_bar: Bounded,
-    powers: tuple[float, Float],
+    powers: _Powers,
     G: Float,
     arithmetic: Arithmetic,
     own: bool,
 ) -> dict[str, Float]:
     """Bound the gradients of ā, b̄ and C, each (d, n)."""
-    c0, c1 = powers
     C, b = np.abs(system.C[:, 0]), np.abs(B_bar.value[..., 0])
     E_b = (B_bar.own if own else B_bar.bound)[..., 0]
     length, complex_ = G.shape[-1], np.iscomplexobj(tables.low)
-    gamma, sizes = (2.0 if complex_ else 1.0), moduli(tables)
+    gamma, (sizes, c0, c1, per_step) = (2.0 if complex_ else 1.0), powers
     j, size = np.arange(length, dtype=np.float64), np.abs(G)
     spread = np.exp(c0 + c1 * length)
     # C and b̄ may meet the powers before the sum over them.
@@ -195,9 +214,9 @@ def _slope_errors(
     shifted = j[1:] * size[:, 1:]
     S, S_j = (gamma * correlation(sizes, x) for x in (size, j * size))
     T, T_j = (gamma * correlation(sizes, x) for x in (shifted, j[:-1] * shifted))
-    lost = _lost_slopes(system, tables, E_b, b, G, arithmetic.eta)
-    e_S = spread * (fixed * S + c1 * S_j)
-    e_T = spread * (fixed * T + c1 * T_j)
+    lost = _lost_by_slopes(system, tables, A_bar, E_b, b, G, arithmetic.eta)
+    e_S = spread * (fixed * S + per_step * S_j)
+    e_T = spread * (fixed * T + per_step * T_j)
     return {
         "A_bar": C * (b * e_T + E_b * (T + e_T)) + lost["A_bar"],
         "B_bar": C * e_S + lost["B_bar"],
