@@ -59,11 +59,12 @@ def ssm_kernel_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[str, Bou
     in_order = ssm_recurrence_bounds(arithmetic=arithmetic, **impulse_response(call, inputs))["y"]
     from_C = _from_output(call, inputs, arithmetic)
     bound = np.maximum(_from_impulses(in_order.bound), np.swapaxes(_from_impulses(from_C.bound), -2, -3))
-    with np.errstate(all="ignore"):
-        for other in _doublings(call, inputs, arithmetic):
-            bound = np.maximum(bound, other)
     value, own, judged = (_from_impulses(a) for a in (in_order.value, in_order.own, in_order.judged))
     judged = judged & np.swapaxes(_from_impulses(from_C.judged), -2, -3)
+    with np.errstate(all="ignore"):
+        for error, reach in _doublings(call, inputs, arithmetic):
+            bound = np.maximum(bound, error)
+            judged = judged & (reach < arithmetic.largest)
     return {"K": Parts(value, bound, own, judged).bounded()}
 
 
@@ -257,11 +258,13 @@ def _from_output(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic
     return ssm_recurrence_bounds(arithmetic=arithmetic, **response)["y"]
 
 
-def _doublings(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> list[Float]:
-    """Bound doubling from both sides; each (*s, p, m, l)."""
+def _doublings(call: Kernel, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> list[tuple[Float, Float]]:
+    """Bound doubling from both sides, and what it meets; each (*s, p, m, l)."""
     mirrored = read_keywords(_mirrored(call, inputs))
-    doubled = [_doubling_error(one, arithmetic).reshape(one.shape) for one in (call, mirrored)]
-    return [doubled[0], np.swapaxes(doubled[1], -2, -3)]
+    ahead, back = (
+        [part.reshape(one.shape) for part in _doubling_error(one, arithmetic)] for one in (call, mirrored)
+    )
+    return [(ahead[0], ahead[1]), (np.swapaxes(back[0], -2, -3), np.swapaxes(back[1], -2, -3))]
 
 
 def _mirrored(call: Kernel, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,23 +272,37 @@ def _mirrored(call: Kernel, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {"A_bar": T["A_bar"], "B_bar": T["C"], "C": T["B_bar"], "length": call.length}
 
 
-def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> Float:
-    """Return the error of K (s, p, m, l) by repeated doubling, as stated above."""
+def _doubling_error(call: Kernel, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """Return the error of K (s, p, m, l) by repeated doubling, as stated above, and what it meets.
+
+    V_{j+2^i} meets all of Ā^{2^i}, whatever B̄ and C leave of it: where an entry overflows 0 · ∞ is a NaN.
+    The terms of the sums count without their errors: where these are larger, so is the bound.
+    """
     n, m = call.B.shape[-2:]
     w, eta = roundings(n, np.iscomplexobj(call.A)) * arithmetic.u, arithmetic.eta
     V, e = call.B, np.zeros(call.B.shape)
     P, eps = call.A, np.zeros(call.A.shape)
+    most, met = np.zeros((len(P), 1, 1)), np.zeros(call.B.shape)
     while V.shape[-1] < m * call.length:
         size, v = np.abs(P), np.abs(V)
         lost = eta * ((1 + size) @ (1 + v))
+        most = np.maximum(most, np.max(size @ v, axis=(-2, -1), keepdims=True, initial=0.0))
+        met = np.concatenate((met, np.broadcast_to(most, v.shape)), axis=-1)
         e = np.concatenate((e, size @ e + eps @ (v + e) + w * (size @ v) + lost), axis=-1)
         V = np.concatenate((V, P @ V), axis=-1)
+        # Of the next power, as the sums of moduli that its entries are.
+        most = np.maximum(most, np.max(size @ size, axis=(-2, -1), keepdims=True))
         eps = size @ eps + eps @ size + eps @ eps + w * (size @ size) + eta * ((1 + size) @ (1 + size))
         P = P @ P
     C = np.abs(call.C)
     wrong = C @ (e + w * (np.abs(V) + e)) + eta * ((1 + C) @ (1 + np.abs(V)))
-    by_step = wrong.reshape(*wrong.shape[:-1], wrong.shape[-1] // m, m)[..., : call.length, :]
-    return np.asarray(np.swapaxes(by_step, -1, -2))
+    met = np.broadcast_to(np.max(met, axis=-2, keepdims=True), wrong.shape)
+
+    def by_step(x: Float) -> Float:
+        each = x.reshape(*x.shape[:-1], x.shape[-1] // m, m)[..., : call.length, :]
+        return np.asarray(np.swapaxes(each, -1, -2))
+
+    return by_step(wrong), by_step(met)
 
 
 def _merged(array: Array) -> Array:

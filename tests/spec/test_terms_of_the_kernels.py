@@ -174,3 +174,29 @@ def test_a_mode_that_is_over_after_one_step_does_not_blur_the_others(discretizat
         assert slope.judged.all(), name
         # The terms of 4000 times add up to some 10, each rounded 2√2·4000 times: 10⁻³ of them.
         assert slope.bound.flat[0] < 0.05, name
+
+
+def by_doubling(A: Any, B: Any, C: Any, length: int) -> Any:
+    """(B, ĀB), then Ā² of both, and so on."""
+    columns = B
+    with np.errstate(all="ignore"):
+        while columns.shape[-1] < length:
+            columns, A = np.concatenate((columns, A @ columns), axis=-1), A @ A
+    return (C @ columns[:, :length])[None]
+
+
+@pytest.mark.parametrize("growth", [4.0, 20.0, 1000.0])
+def test_repeated_doubling_meets_what_neither_side_sees(growth: float) -> None:
+    """A state that nothing enters and nothing reads grows until 0 · ∞ is a NaN, and nothing is judged."""
+    A, column = np.diag(np.float32([0.5, growth])), np.float32([[1], [0]])
+    given: dict[str, Any] = {"A_bar": A, "B_bar": column, "C": column.T}
+    found = by_doubling(A, column, column.T, 200)
+    K = ssm_kernel_bounds(arithmetic=FLOAT32, length=200, **given)["K"]
+    assert np.isnan(found).any()
+    assert (np.abs(found - K.value) <= K.bound)[K.judged].all()
+    # Up to the last power that is finite all is.
+    assert K.judged[..., :8].all()
+    grows_not = ssm_kernel_bounds(
+        arithmetic=FLOAT32, length=200, **(given | {"A_bar": A / np.float32(growth)})
+    )
+    assert grows_not["K"].judged.all()
