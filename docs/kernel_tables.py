@@ -74,8 +74,9 @@ def dual(data: dict[str, Any]) -> str:
     """Calls of SSD down: times on a GPU beside a peer's kernels and PyTorch's operations, and peak memory."""
     lines = [
         "| b, l, h, p, n | dtype | forward ms | times as fast as the peer, as PyTorch | both ms "
-        "| times as fast as the peer, as PyTorch | peak MiB, forward (peer) | both (peer) |",
-        "|---|---|" + "--:|" * 6,
+        "| times as fast as the peer, as PyTorch | packed, times as long: forward, both (peer) "
+        "| peak MiB, forward (peer) | both (peer) |",
+        "|---|---|" + "--:|" * 7,
     ]
     for row in data["rows"]:
         cells = [", ".join(map(str, row["shape"])), row["dtype"]]
@@ -83,6 +84,11 @@ def dual(data: dict[str, Any]) -> str:
             ours = row["milliseconds"][what]
             beside = (row[other]["milliseconds"][what] / ours for other in ("peer", "eager"))
             cells += [f"{ours:.3f}", "{:.2f}, {:.1f}".format(*beside)]
+        packed = (
+            [f"{of['packed_times_as_long'][what]:.2f}" for what in ("forward", "both")]
+            for of in (row, row["peer"])
+        )
+        cells.append("{} ({})".format(*map(", ".join, packed)))
         cells += [f"{row['peak_MiB'][w]:.0f} ({row['peer']['peak_MiB'][w]:.0f})" for w in ("forward", "both")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *_judged_and_measured(data)])
