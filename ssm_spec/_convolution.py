@@ -9,13 +9,15 @@ the whole row, and are bounded by norm only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import ceil, log2, sqrt
+from functools import partial
+from math import ceil, cos, log2, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._norm import euclidean
+from ssm_spec._products import Inexact, exactly
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded, ComplexArithmetic
 from ssm_spec._systems import Parts
 from ssm_spec._validate import (
@@ -66,7 +68,7 @@ def causal_convolution_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[
     """Return y with what honest arithmetic may do to each element.
 
     Direct, in any order (Higham 2002, (3.5)): count_t u Σ_j |K_j||u_{t−j}|, count_t the terms of the sum.
-    Declared "fft": ε (2 ‖K‖₁‖u‖₂ + ‖K‖₂‖u‖₁) for each row, from the transform's error in the 2-norm.
+    Declared "fft": ε (2 max|F K| ‖u‖₂ + ‖K‖₂ max|F u|) for each row, by the transform's error in the 2-norm.
     """
     u, K = _read(inputs["u"], inputs["K"])
     y = convolve(u, K)
@@ -74,7 +76,7 @@ def causal_convolution_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict[
         own = _direct_error(u, K, ORACLE)
         bound = _direct_error(u, K, arithmetic)
         if arithmetic.evaluation == "fft":
-            bound = np.maximum(bound, fft_error(u, K, arithmetic)[..., None])
+            bound = np.maximum(bound, fft_error(exactly(u), exactly(K), arithmetic)[..., None])
         sizes = convolve(np.abs(u), np.abs(K))
         judged = sizes < arithmetic.largest
         if arithmetic.evaluation == "fft":
@@ -153,7 +155,7 @@ def _input_parts(r: Float, K: Float, arithmetic: Arithmetic) -> Parts:
     bound = _direct_error(flipped, K, arithmetic)
     judged = convolve(np.abs(flipped), np.abs(K)) < arithmetic.largest
     if arithmetic.evaluation == "fft":
-        bound = np.maximum(bound, fft_error(flipped, K, arithmetic)[..., None])
+        bound = np.maximum(bound, fft_error(exactly(flipped), exactly(K), arithmetic)[..., None])
         judged = np.broadcast_to((fft_reach(flipped, K) < arithmetic.largest)[..., None], judged.shape)
     own = _direct_error(flipped, K, ORACLE)
     return Parts(_convolve_back(r, K), bound[..., ::-1], own[..., ::-1], judged[..., ::-1])
@@ -170,7 +172,7 @@ def _kernel_parts(r: Float, u: Float, K: Float, arithmetic: Arithmetic) -> Parts
     ]
     bound, judged = errors[0], sizes < arithmetic.largest
     if arithmetic.evaluation == "fft":
-        rows = [fft_error(r[i : i + 1], u[i], arithmetic, rows=b)[0] for i in range(b)]
+        rows = [fft_error(exactly(r[i : i + 1]), exactly(u[i]), arithmetic, rows=b)[0] for i in range(b)]
         bound = np.maximum(bound, (np.sum(rows, axis=0) if b else np.zeros(u.shape[1]))[:, None])
         bound = bound + b * arithmetic.u * sizes
         reach = sum((fft_reach(r[i : i + 1], u[i])[0] for i in range(b)), np.zeros(u.shape[1]))
@@ -188,25 +190,44 @@ def _direct_error(u: Float, K: Float, arithmetic: Arithmetic) -> Float:
     return np.asarray((terms + 1) * arithmetic.u * sizes + arithmetic.eta * flushed)
 
 
-def fft_error(u: Float, K: Float, arithmetic: Arithmetic, rows: int = 1) -> Float:
+def fft_error(u: Inexact, K: Inexact, arithmetic: Arithmetic, rows: int = 1) -> Float:
     """Bound y = F⁻¹(F u ∘ F K) by norm, (b, d): every element of a row may be wrong by this.
 
-    An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K| <= ‖K‖₁; one of F K by at most ‖u‖₁;
-    the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= ‖K‖₁ ‖u‖₂ (Higham 2002, section 24.2). Flushing loses at most
-    2 N η of a point of F u and of F K, which meet ‖K‖₁ and ‖u‖₁, and as much in their product's inverse.
+    An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K|; one of F K by at most max |F u|, and both
+    errors by each other; the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= max |F K| ‖u‖₂ (Higham 2002, section
+    24.2). Flushing loses at most 2 N η of a point of F u and of F K, which meet ‖K‖₁ and ‖u‖₁, and as much in
+    their product's inverse. Of a u or K that is wrong by E already, these are |u| + E, and max |F u| + ‖E‖₁.
 
     One of several `rows` whose products are summed before they are brought back loses (rows − 1) u_m ‖K‖₂‖u‖₂
     more: the mean of |F u||F K| is no larger than ‖K‖₂‖u‖₂.
     """
-    eps = transform_error(u.shape[-1] + K.shape[-1], arithmetic.u)
-    u1, u2 = np.sum(np.abs(u), axis=-1), euclidean(u)
-    K1, K2 = np.sum(np.abs(K), axis=-1), euclidean(K)
+    length = u.value.shape[-1] + K.value.shape[-1]
+    eps, product = transform_error(length, arithmetic.u), arithmetic.product(complex_=True)
+    u1, u2, K1, K2 = (
+        norm(np.abs(x.value) + x.error) for x in (u, K) for norm in (partial(np.sum, axis=-1), euclidean)
+    )
     # Of each transform's N points every one sums N numbers, twice as many with the roots' products.
-    points = 2.0 ** transform_levels(u.shape[-1] + K.shape[-1])
+    points = 2.0 ** transform_levels(length)
     lost = 4.0 * points * ComplexArithmetic.of(arithmetic).eta * (1.0 + u1) * (1.0 + K1)
-    product = arithmetic.product(complex_=True)
     summed = (rows - 1) * product * K2 * u2
-    return np.asarray((2 * eps + product) * K1 * u2 + eps * K2 * u1 + summed + lost)
+    both = eps**2 * sqrt(points) * K2 * u2
+    of_u, of_K = (2 * eps + product) * _largest_transformed(K) * u2, eps * K2 * _largest_transformed(u)
+    return np.asarray(of_u + of_K + both + summed + lost)
+
+
+def _largest_transformed(x: Inexact) -> Float:
+    """Bound |Σ_j x_j ωʲ| for |ω| = 1, and so at the points of every transform: (…) for real x (…, l).
+
+    At the M-th roots of unity its largest is no less than cos(π(l − 1)/2M) times the largest of all. For with
+    ω = e^{2iφ}, and one direction of the plane, it is a trigonometric polynomial in φ of degree l − 1, and
+    one that is 1 at most is no less than cos((l − 1)δ) at a distance δ from where it is 1 (M. Riesz 1914).
+    """
+    wrong, whole, l = np.sum(x.error, axis=-1), np.sum(np.abs(x.value), axis=-1), x.value.shape[-1]
+    if l > 1:
+        at_roots = np.max(np.abs(np.fft.rfft(x.value, 4 * l)), axis=-1)
+        own = sqrt(4 * l) * transform_error(4 * l, ORACLE.u) * euclidean(x.value)
+        whole = np.fmin(whole, (at_roots + own) / cos(pi / 8))
+    return np.asarray(whole + wrong)
 
 
 def fft_reach(u: Float, K: Float) -> Float:

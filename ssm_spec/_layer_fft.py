@@ -51,7 +51,8 @@ def output_by_fft(call: rec.Recurrence, wrong: Wrong, arithmetic: Arithmetic) ->
     for p, m in np.ndindex(K.shape[1:3]):
         entering, size = u[:, :, m] + wrong.u[:, :, m], np.abs(K[:, p, m])
         moved = convolve(entering, E_K[:, p, m]) + convolve(wrong.u[:, :, m], size)
-        by_norm = _kept(fft_error(entering, size + E_K[:, p, m], arithmetic, rows=K.shape[2]), length)
+        inexact = Inexact(call.u[:, :, m], wrong.u[:, :, m]), Inexact(K[:, p, m], E_K[:, p, m])
+        by_norm = _kept(fft_error(*inexact, arithmetic, rows=K.shape[2]), length)
         total[:, :, p] += moved + by_norm + convolved * convolve(entering, size)
         reach[:, :, p] += fft_reach(entering, size + E_K[:, p, m])
     total = total * (1 + (K.shape[2] + 2) * arithmetic.u)
@@ -82,7 +83,8 @@ def gradients_by_fft(
     for p, m in np.ndindex(K.shape[1:3]):
         entering, size = flipped[:, :, p] + E_r[:, :, p], np.abs(K[:, p, m])
         moved = convolve(entering, E_K[:, p, m]) + convolve(E_r[:, :, p], size)
-        by_norm = _kept(fft_error(entering, size + E_K[:, p, m], arithmetic, rows=K.shape[1]), length)
+        inexact = Inexact(r[:, :, p, ::-1], E_r[:, :, p]), Inexact(K[:, p, m], E_K[:, p, m])
+        by_norm = _kept(fft_error(*inexact, arithmetic, rows=K.shape[1]), length)
         du[:, :, m] += (moved + by_norm + convolved * convolve(entering, size))[..., ::-1]
         reach[:, :, m] += fft_reach(entering, size + E_K[:, p, m])
     response, still = _impulse_response(call, wrong)
@@ -146,9 +148,9 @@ def _kernel_gradient(
             + (b + 1) * arithmetic.u * sizes
         )
         for k in range(b):
-            sizes_of_row = np.abs(x[k : k + 1]) + wrong.r[k : k + 1, :, i], np.abs(u[k]) + wrong.u[k, :, j]
-            error[:, i, j] += _kept(fft_error(*sizes_of_row, arithmetic, rows=b), length)[0]
-            reach[:, i, j] += fft_reach(*sizes_of_row)[0]
+            inexact = Inexact(x[k : k + 1], wrong.r[k : k + 1, :, i]), Inexact(u[k], wrong.u[k, :, j])
+            error[:, i, j] += _kept(fft_error(*inexact, arithmetic, rows=b), length)[0]
+            reach[:, i, j] += fft_reach(*(np.abs(x.value) + x.error for x in inexact))[0]
     return dK, error, reach
 
 
