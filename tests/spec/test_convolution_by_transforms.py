@@ -64,7 +64,7 @@ def test_transforms_of_any_length_stay_within(kind: str, points: int) -> None:
 
 @pytest.mark.parametrize("lag", [0, 500, 1000])
 def test_one_lag_of_a_thousand_that_is_left_out_is_seen(lag: int) -> None:
-    """At three elements in four. By the sum of moduli of noise, not its transform, at three in ten at most."""
+    """At three elements in four. By the sum of noise's moduli, not its transform, at three in ten at most."""
     u, K = rows("noise")
     exact, without = judged(u, K), K.copy()
     without[:, lag] = 0.0

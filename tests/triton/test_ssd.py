@@ -94,6 +94,14 @@ def test_at_the_edges_of_chunks(device: str, l: int, packed: bool) -> None:
     judge(problem(device, l=l, b=1 + packed, packed=packed))
 
 
+@pytest.mark.parametrize("n", [4, 70])
+def test_sequences_that_begin_where_chunks_do(device: str, n: int) -> None:
+    """Nothing is left of the state before: where a kernel has it at hand, and where it was written down."""
+    call = problem(device, b=1, l=130, h=1, n=n)
+    call["seq_idx"] = (torch.arange(130) // _dual_call.CHUNK).int()[None].to(device)
+    judge(call)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_more_channels_and_states_than_a_tile(device: str, dtype: torch.dtype) -> None:
     judge(problem(device, dtype, b=1, l=70, p=66, n=70, h=2, g=2))
@@ -224,8 +232,9 @@ def test_a_nan_stays_in_its_row_and_head(device: str) -> None:
     assert final.isnan().any(-1).any(-1).tolist() == lost.tolist()
 
 
-def test_no_state_passes_a_reset_at_a_chunks_start_not_even_a_nan(device: str) -> None:
-    call = problem(device, b=1, l=70)
+@pytest.mark.parametrize("n", [4, 70])
+def test_no_state_passes_a_reset_at_a_chunks_start_not_even_a_nan(device: str, n: int) -> None:
+    call = problem(device, b=1, l=70, n=n)
     call["seq_idx"] = (torch.arange(70) >= 64).int()[None].to(device)
     call["x"][:, 5] = float("nan")
     y, final = ssd(**call, return_final_states=True)
