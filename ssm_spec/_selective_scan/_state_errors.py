@@ -177,7 +177,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     """Decays inside a chunk are exponentials of differences of a cumulative sum, as in SSD.
 
     Shared by all that comes later: f ← (|a| + E)f + E|x⁻| + E_s + |s|τ, where
-    E = |a| expm1(|A|(E_s + uS)) is the error of Δ and of the cumulative sum, and
+    E = |a| expm1(|A|(E_s + uS)) is the error of Δ and of the cumulative sum (with |p| more where A is
+    so small that it may be read as zero), and
     τ = |A| u ⌈log₂ Q⌉ S that of a sum in another order. Not shared: one exponential, its
     product and a sum of Q terms (of each source; 2√2 times that if complex),
     u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
@@ -206,7 +207,9 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     lost = _lost_products(r, products, arithmetic) + arithmetic.eta * pairs
     unshared += tau * r.state + lost
 
-    drift = np.expm1(r.rate * (r.step_error + u * chunks.at_decay)[:, None])
+    # A subnormal A may be read as zero, in every exponent alike: then all of p is lost.
+    read_as_zero = np.where(r.rate < arithmetic.eta, r.exponent, 0.0)
+    drift = np.expm1(r.rate * (r.step_error + u * chunks.at_decay)[:, None] + read_as_zero)
     decay_error = np.where(r.decay == 0.0, 0.0, r.decay * drift) + arithmetic.eta
     handed_on = (chunks.begins[1:, None] & ~r.fresh[1:])[:, None, :, None]
     added = np.zeros_like(unshared[1:])
