@@ -23,6 +23,7 @@ from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._selective_scan import selective_scan_vjp
 from ssm_spec._selective_scan._adjoint import Cotangents
 from ssm_spec._selective_scan._classes import alternatives
+from ssm_spec._selective_scan._local_errors import flushed
 from ssm_spec._validate import Float, differentiated
 
 Errors = dict[str, Float]
@@ -116,7 +117,7 @@ def _errors(
             exact["delta"], e["delta"], stages.low_rank[:, :k], way.low_rank[:, :k], arithmetic
         ),
         "dt_proj_bias": scan.errors["delta_bias"],
-        "A_log": rates * e_rates + arithmetic.eta * (1.0 + rates),
+        "A_log": rates * e_rates + flushed(arithmetic, rates, np.abs(exact["A"]) + scan.errors["A"]),
         "D": scan.errors["D"],
         "out_proj": _outer_error(r, none, stages.gated, way.gated, arithmetic),
         "conv_state": conv["initial_state"],

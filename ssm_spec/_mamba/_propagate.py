@@ -97,6 +97,8 @@ def propagate(block: Block, stages: Stages, arithmetic: Arithmetic) -> Propagate
     before = [np.abs(part).max(1, initial=0.0) for part in (taps, *operands, *sums)]
     used = np.maximum.accumulate(np.max(before, axis=0), axis=-1)  # what any earlier stage had to hold
     used = np.maximum(used, largest_weight(block))
+    # An A that is infinite meets a step of zero: 0 · ∞ is a NaN.
+    used = np.maximum(used, (np.abs(scan.A) * (1.0 + given.A.T[:, None])).max(initial=0.0))
     used = np.maximum(used, gated_peak.max(1, initial=0.0))
     reached = used.max(-1, initial=0.0)[:, None, None]
     e_gated = stored(stages.gated, e_gated, arithmetic)
