@@ -6,7 +6,8 @@
     scan          `_perturbed.perturbed_scan`, whose arguments are given within their e
 
 u_op is the unit roundoff of the type to which operands of matrix products are rounded; where one
-is declared, what one stage hands to the next may be stored in it too: e + u_op(|value| + e) + η_op.
+is declared, what one stage hands to the next may be stored in it too: e + u_op(|value| + e) + η_op;
+Δ's argument with its bias or without.
 η_op is what rounding a number that is subnormal in float16 loses; the other types' are subnormal in
 float32 too, and count as flushed.
 """
@@ -77,11 +78,13 @@ def propagate(block: Block, stages: Stages, arithmetic: Arithmetic) -> Propagate
     e_delta = linear(block.dt_proj_weight, low[:, :r], e_low[:, :r], arithmetic)
     bias = block.dt_proj_bias[:, None]
     e_delta += begun_with(bias, block.dt_proj_weight, low[:, :r], e_low[:, :r], arithmetic)
+    delta = stages.scan["delta"]
+    largest_step = np.maximum(np.abs(delta), np.abs(delta + bias))  # stored with its bias or without
 
     scan = read_scan(**stages.scan)
     given = Perturbation(
         u=e_filtered,
-        delta=stored(stages.scan["delta"], e_delta, arithmetic),
+        delta=stored(largest_step, e_delta, arithmetic),
         A=arithmetic.u * (arithmetic.k_exp + arithmetic.k_scale * np.abs(block.A_log)),
         B=e_low[:, r : r + n],
         C=e_low[:, r + n :],

@@ -55,3 +55,14 @@ def test_a_rate_may_be_infinite_and_a_step_zero(evaluation: Any) -> None:
     assert not found["y"].judged.any()
     assert not found["ssm_state"].judged.any()
     assert found["conv_state"].judged.all()
+
+
+def test_a_step_may_be_stored_in_bfloat16_with_its_bias() -> None:
+    """As a linear layer hands it on: bias + 0 · x, nearly halfway between neighbours 2⁻⁵ apart."""
+    bias, stored = 4 + 0.99 / 64, 4.0
+    inputs = block(x=0.0, dt_proj_bias=bias, ssm_state=1.0)
+    arithmetic = Arithmetic(evaluation="sequential", operands="bfloat16")
+    found = ssm_spec.mamba_block_bounds(arithmetic=arithmetic, **inputs)["ssm_state"]
+    assert found.judged.all()
+    decayed = np.exp(-np.log1p(np.exp(stored)))
+    assert 0.9 < abs(decayed - found.value.item()) / found.bound.item() <= 1
