@@ -241,7 +241,9 @@ def _input_errors(
     e_u, e_K = ((through[name].own if own else through[name].bound) for name in ("u", "K"))
     moved = convolve(e_keys[..., ::-1], np.abs(call.shift))[..., ::-1]
     met, taps = _roundings_of_passing(call)[::-1], call.shift.shape[-1]
-    e_k = e_u + moved + np.abs(call.passing[:, None]) * (e_keys + met * a.u * np.abs(d_keys))
+    passing = np.abs(call.passing[:, None])
+    e_k = e_u + moved + passing * (e_keys + met * a.u * np.abs(d_keys))
+    e_k = e_k + flushed(a, passing, np.abs(d_keys) + e_keys)
     size = convolve(np.abs(d_keys)[..., ::-1], np.abs(call.shift))[..., ::-1]
     e_shift = e_K + correlate(e_keys, np.abs(call.k), taps) * (1 + (length + 2) * a.u)
     wrong_keys = Inexact(d_keys, e_keys)
@@ -251,7 +253,7 @@ def _input_errors(
     e_v = e_v + _weighed("bhil,bijhl->bhjl", np.abs(keys.value) + keys.error, lost[1])
     return {
         "q": call.joined(e_q),
-        "k": e_k + a.u * (size + e_k) + 2 * a.eta,
+        "k": e_k + a.u * (size + e_k) + a.eta,
         "v": call.joined(e_v),
         "shift": e_shift,
         "shift_D": product_error("bdl,bdl->d", wrong_keys, exactly(call.k), a),
