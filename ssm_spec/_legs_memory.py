@@ -84,7 +84,7 @@ def hippo_legs_compress_vjp(
 ) -> dict[str, Array]:
     """Return df_k = B̄_kᵀ λ_k, with λ_{k−1} = Ā_kᵀ λ_k + r_{k−1}, and df₁ = (λ₁)₀."""
     call, names, r = _read_vjp(cotangents, wrt, inputs)
-    df, _ = _run_back(call, r, None)
+    df, _, _ = _run_back(call, r, None)
     return {name: given_back(df, inputs[name]) for name in names}
 
 
@@ -102,12 +102,12 @@ def hippo_legs_compress_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> dict
     call = _read_keywords(inputs)
     c = _run(call)
     with np.errstate(all="ignore"):
-        bound, own = (
+        (bound, reach), (own, _) = (
             _forward_error(call, c, a, is_own) for a, is_own in ((arithmetic, False), (ORACLE, True))
         )
     value = _shaped(call, c)
-    spread = [_shaped(call, np.broadcast_to(e[..., None], c.shape)) for e in (bound, own)]
-    return {"c": finish(value, spread[0], spread[1], np.ones(value.shape, dtype=bool), arithmetic)}
+    bound, own, reach = (_shaped(call, np.broadcast_to(e[..., None], c.shape)) for e in (bound, own, reach))
+    return {"c": finish(value, bound, own, reach + bound < arithmetic.largest, arithmetic)}
 
 
 @arguments_of(hippo_legs_compress)
@@ -121,13 +121,12 @@ def hippo_legs_compress_vjp_bounds(
     """Return the gradient of f with what honest arithmetic may do to it; the adjoint contracts as well."""
     call, names, r = _read_vjp(cotangents, wrt, inputs)
     with np.errstate(all="ignore"):
-        df, bound = _run_back(call, r, (arithmetic, False))
-        _, own = _run_back(call, r, (ORACLE, True))
+        df, bound, reach = _run_back(call, r, (arithmetic, False))
+        _, own, _ = _run_back(call, r, (ORACLE, True))
+        inside = reach + bound < arithmetic.largest
     shape = np.shape(inputs["f"])
-    found = finish(
-        df.reshape(shape), bound.reshape(shape), own.reshape(shape), np.ones(shape, dtype=bool), arithmetic
-    )
-    return dict.fromkeys(names, found)
+    df, bound, own = (part.reshape(shape) for part in (df, bound, own))
+    return dict.fromkeys(names, finish(df, bound, own, inside.reshape(shape), arithmetic))
 
 
 def _read(f: object, n: object, method: object, prefixes: bool) -> _Call:
@@ -182,14 +181,16 @@ def _run(call: _Call) -> Float:
     return c
 
 
-def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -> tuple[Float, Float]:
-    """Return df (s, l) and, if asked, what an arithmetic may do to it."""
+def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -> tuple[Float, Float, Float]:
+    """Return df (s, l) and, if asked, what arithmetic may do to it, and the largest sum of moduli."""
     length, signals, n = r.shape
-    df, error = np.zeros((signals, length)), np.zeros((signals, length))
+    df, error, reach = (np.zeros((signals, length)) for _ in range(3))
     if not length:
-        return df, error
-    lam, eps, twice = r[-1].copy(), np.zeros(signals), _fits_twice(r)
+        return df, error, reach
     a, is_own = (ORACLE, True) if measured is None else measured
+    # What is copied may be subnormal, and lost.
+    lam, eps, twice = r[-1].copy(), np.full(signals, a.eta), _fits_twice(r)
+    most = np.abs(lam).max(axis=-1, initial=0.0)
     # Column i of Ā has n − i terms, to which r is added; B̄ has n.
     terms = np.append(n + 1.0 - np.arange(n), n + 1.0)
     for steps in _steps(call, a, backwards=True):
@@ -200,6 +201,7 @@ def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -
             df[:, t] = found[:, n]
             if wrong is not None:
                 size = np.abs(lam) @ np.abs(both)
+                reach[:, t] = most = np.maximum(most, size.max(axis=-1) + np.abs(r[t - 1]).max(axis=-1))
                 local = _rounding(size, found, terms, a, is_own and twice)
                 local += _step_error(a, is_own) * np.abs(lam @ steps.by_step[i]) + 4.0 * a.eta * (n + 1)
                 missed = wrong.backward(i, lam)
@@ -211,26 +213,30 @@ def _run_back(call: _Call, r: Float, measured: tuple[Arithmetic, bool] | None) -
                 eps = eps + a.u * euclidean(lam)
                 if not is_own:  # r may be the first term, and loses no more than what is added to it
                     eps += euclidean(np.minimum((terms[:n] - 1.0) * a.u * np.abs(r[t - 1]), size[:, :n]))
-    df[:, 0], error[:, 0] = lam[:, 0], eps
-    return df, error
+    df[:, 0], error[:, 0], reach[:, 0] = lam[:, 0], eps, most
+    return df, error, reach
 
 
-def _forward_error(call: _Call, c: Float, arithmetic: Arithmetic, is_own: bool) -> Float:
-    """Return ε (l, s)."""
+def _forward_error(call: _Call, c: Float, arithmetic: Arithmetic, is_own: bool) -> tuple[Float, Float]:
+    """Return ε, and the largest sum of moduli so far, (l, s).
+
+    What is copied at first may be subnormal, and lost; terms that cancel may leave the range before they do.
+    """
     f, n, twice = _flat(call), call.n, _fits_twice(_flat(call))
-    eps = np.zeros(c.shape[:2])
+    eps, reach = np.full(c.shape[:2], arithmetic.eta), np.abs(f).T.copy()
     for steps in _steps(call, arithmetic):
         wrong = _wrong(steps, arithmetic, is_own)
         for i, both in enumerate(steps.both):
             t = steps.first - 1 + i
             before = np.column_stack((c[t - 1], f[:, t]))
             size = np.abs(before) @ np.abs(both).T
+            reach[t] = np.maximum(reach[t - 1], size.max(axis=-1))
             local = _rounding(size, c[t], np.arange(2.0, n + 2.0), arithmetic, is_own and twice)
             local += _step_error(arithmetic, is_own) * np.abs(before @ steps.by_step[i].T)
             local += 4.0 * arithmetic.eta * (n + 1)
             grown = _grown(steps, wrong, i, arithmetic, is_own)
             eps[t] = grown[0] * eps[t - 1] + euclidean(local) + wrong.forward(i, before)
-    return eps
+    return eps, reach
 
 
 def _fits_twice(x: Float) -> bool:

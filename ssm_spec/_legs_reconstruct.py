@@ -22,7 +22,7 @@ from ssm_spec._errors import DomainError, ShapeError
 from ssm_spec._hippo import read_order
 from ssm_spec._layer_bounds import finish
 from ssm_spec._layer_views import given_back
-from ssm_spec._products import Inexact, exactly, product_error
+from ssm_spec._products import Inexact, exactly, product_error, summed
 from ssm_spec._roundoff import ORACLE, Arithmetic, Bounded
 from ssm_spec._validate import (
     Array,
@@ -148,10 +148,16 @@ def _bounded(
     size = factor.shape[-1] if n is None else n
     basis = _basis(size, x)
     flat = factor.reshape(int(np.prod(factor.shape[:-1])), factor.shape[-1])
-    value = factor @ (basis if n is None else basis.T)
-    errors = [
-        product_error(subscripts, exactly(flat), Inexact(basis, _basis_error(size, basis, a.u, unit)), a)
-        for a, unit in ((arithmetic, arithmetic.u), (ORACLE, _TWICE))
-    ]
-    bound, own = (error.reshape(value.shape) for error in errors)
-    return finish(value, bound, own, np.ones(value.shape, dtype=bool), arithmetic)
+    with np.errstate(all="ignore"):
+        value = factor @ (basis if n is None else basis.T)
+        wrong = [
+            _basis_error(size, basis, a.u, unit) for a, unit in ((arithmetic, arithmetic.u), (ORACLE, _TWICE))
+        ]
+        bound, own = (
+            product_error(subscripts, exactly(flat), Inexact(basis, e), a).reshape(value.shape)
+            for e, a in zip(wrong, (arithmetic, ORACLE), strict=True)
+        )
+        # Terms that cancel may leave the range before they do.
+        terms = summed(subscripts, np.abs(flat), np.abs(basis) + wrong[0]).reshape(value.shape)
+        inside = terms + bound < arithmetic.largest
+    return finish(value, bound, own, inside, arithmetic)
