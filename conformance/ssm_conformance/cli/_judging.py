@@ -37,6 +37,9 @@ INTERRUPTED: Final = "interrupted"
 def judge_backends(request: Request) -> int:
     """Judge, print, write; the exit status.
 
+    Bad usage that a backend's claims show ends the command while nothing is judged. Later it is told like a
+    backend that does not load, so that it hides no failure.
+
     Parameters
     ----------
     request
@@ -44,7 +47,7 @@ def judge_backends(request: Request) -> int:
     """
     out = console()
     runs: list[Run] = []
-    failures: list[LoadError] = []
+    failures: list[BaseException] = []
     left_out: list[str] = []
     met: set[str] = set()
     for name, find in targets(request.names, request.modules, request.device, met):
@@ -62,6 +65,18 @@ def judge_backends(request: Request) -> int:
                 failures.append(error)
                 print_load_error(name, error)
             continue
+        except click.UsageError as error:
+            if not runs:
+                raise
+            failures.append(error)
+            print_load_error(name, LoadError("unknown", error.message))
+            continue
+        except KeyboardInterrupt:  # while it was loaded: what was judged before stands
+            if not runs:
+                raise
+            failures.append(KeyboardInterrupt())
+            console(stderr=True).print(Text.assemble((f"{name}: ", "bold"), (INTERRUPTED, "bold red")))
+            break
         _print(out, request, runs[-1])
         if runs[-1].ended == INTERRUPTED:
             break

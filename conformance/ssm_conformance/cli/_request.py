@@ -17,7 +17,7 @@ from ssm_conformance.case import Level
 from ssm_conformance.cli._targets import admit
 from ssm_conformance.engine import Expectation, ExpectedFileError, Limits, Selection, read_expected
 from ssm_conformance.engine.limits import GIB
-from ssm_conformance.engine.session import SelectionError, check_ids
+from ssm_conformance.engine.session import SelectionError, check_selection
 from ssm_conformance.nearest import did_you_mean
 from ssm_conformance.reports.folder import FolderError, check_writable
 
@@ -76,8 +76,9 @@ def request_from(
                     f"`{option}` must be one of {', '.join(known)}; got {value!r}{did_you_mean(value, known)}"
                 )
     others = tuple(plugin.name for plugin in installed() if plugin.name not in names) if everyone else ()
+    selection = Selection(options["ops"], options["dtypes"], options["checks"], options["cases"])
     try:
-        check_ids(options["cases"])
+        check_selection(options["level"], selection)
         expected = read_expected(options["expected"]) if options["expected"] else []
         if options["report"] is not None:
             check_writable(options["report"])
@@ -92,7 +93,7 @@ def request_from(
         forgiving=frozenset(others),
         device=options["device"],
         level=options["level"],
-        selection=Selection(options["ops"], options["dtypes"], options["checks"], options["cases"]),
+        selection=selection,
         expected=expected,
         limits=Limits(
             seconds=options["timeout"], memory=None if memory is None else int(Fraction(memory) * GIB)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ssm_conformance.case import Case, Level
-from ssm_conformance.engine.target import LoadError
 from ssm_conformance.verdict import STATUSES, Verdict
 
 Outcome = Literal["passed", "failed", "undecided"]
@@ -199,7 +198,7 @@ class Run:
         return parts
 
 
-def exit_status(runs: Sequence[Run], failures: Iterable[LoadError] = ()) -> int:
+def exit_status(runs: Sequence[Run], failures: Iterable[BaseException] = ()) -> int:
     """The exit status of a command that judged several backends.
 
     Parameters
@@ -207,7 +206,7 @@ def exit_status(runs: Sequence[Run], failures: Iterable[LoadError] = ()) -> int:
     runs
         What was judged.
     failures
-        What was asked for and could not be loaded.
+        Of what was asked for and could not be judged.
     """
     outcomes = [run.outcome for run in runs]
     if "failed" in outcomes:

@@ -72,25 +72,21 @@ class Session:
         SelectionError
             If a selected id does not exist, or nothing is left.
         """
-        check_ids(selection.cases)
+        check_selection(level, selection)
         if selection.cases:
             chosen = dict.fromkeys(selection.cases)
             listed = [case for case in catalogue("full") if case.id in chosen]
             others = [find_case(name) for name in chosen if name not in {case.id for case in listed}]
-            planned = [
+            return [
                 item for item in plan_cases(self.claims, [*listed, *others]) if selection.keeps(item.case)
             ]
-        else:
-            planned = plan(
-                self.claims,
-                level=level,
-                ops=selection.ops,
-                dtypes=selection.dtypes,
-                checks=selection.checks,
-            )
-        if not planned:
-            raise SelectionError(f"no case of level {level} is left by the filters")
-        return planned
+        return plan(
+            self.claims,
+            level=level,
+            ops=selection.ops,
+            dtypes=selection.dtypes,
+            checks=selection.checks,
+        )
 
     def rerun(self, case_id: str) -> str:
         """The command that runs one case alone."""
@@ -198,6 +194,14 @@ def not_asked(planned: Planned) -> Verdict:
     case = planned.case
     assert planned.status is not None
     return Verdict(case.id, case.op, case.dtype, case.check, planned.status, message=planned.reason)
+
+
+def check_selection(level: Level, selection: Selection) -> None:
+    """Refuse an id that no case has, and filters that leave no case, whatever is claimed."""
+    check_ids(selection.cases)
+    cases = map(find_case, selection.cases) if selection.cases else catalogue(level)
+    if not any(map(selection.keeps, cases)):
+        raise SelectionError(f"no case of level {level} is left by the filters")
 
 
 def check_ids(ids: Sequence[str]) -> None:
