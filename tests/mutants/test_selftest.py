@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -180,14 +181,17 @@ def test_the_command_fails_where_the_suite_has_no_teeth(add: Callable[..., str])
     assert "flawless in float64: missed" in result.output.replace("\n", " ")
 
 
-def test_an_interrupted_run_leaves_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("outcome", "status"), [("rejected", 2), ("missed", 1)])
+def test_an_interrupted_run_leaves_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Any, status: int
+) -> None:
     def interrupted(asked: list[Pair], level: None, **_: object) -> Iterator[Row]:
-        yield row(asked[0].name, asked[0].dtype, level)
+        yield replace(row(asked[0].name, asked[0].dtype, level), outcome=outcome)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ssm_conformance.selftest.run", interrupted)
     result = selftest("rows-race", "kogge-stone", "--level", "named", "--report", str(tmp_path))
-    assert result.return_value == 2
+    assert result.return_value == status
     assert "interrupted: 1 of 8 pairs were run" in result.output
     assert len(json.loads((tmp_path / "selftest.json").read_text())["rows"]) == 1
 

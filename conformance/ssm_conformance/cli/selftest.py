@@ -69,7 +69,7 @@ def selftest(
     customary tolerances says on the inputs of that case.
 
     Exit status: 0 if every mutant was rejected by the case that must, or is lost in rounding, and
-    every honest implementation passed; 1 if not; 2 if something could not be judged, or was
+    every honest implementation passed; 1 if not; else 2 if something could not be judged, or was
     interrupted. What was run until then is in the report.
     """
     from rich.progress import track
@@ -111,15 +111,15 @@ def selftest(
     out = console()
     if not quiet:
         out.print(_table(data))
-    if len(found) < len(asked):
+    stopped = len(found) < len(asked)
+    if stopped:
         out.print(Text(f"interrupted: {len(found)} of {len(asked)} pairs were run", "bold yellow"))
-        return 2
     right = not data["summary"]["wrong"]
     out.print(Text(sentence(data["summary"]), "bold green" if right else "bold red"), soft_wrap=True)
     undecided = [item for item in found if not item.right and (item.errors or item.outcome == "not judged")]
-    if right:
-        return 0
-    return 2 if len(undecided) == len(data["summary"]["wrong"]) else 1
+    if len(undecided) < len(data["summary"]["wrong"]):
+        return 1
+    return 2 if undecided or stopped else 0
 
 
 def _table(data: dict[str, Any]) -> Table:
