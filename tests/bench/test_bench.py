@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from ssm_backends import Backend, NotSupportedError, NumpyArrays, Op, load
-from ssm_conformance.bench import Bench, Problem, Rival, Row, Shape, default_problems, plots
+from ssm_backends import Backend, NotSupportedError, NumpyArrays, Op, Plugin, PluginError, find_plugin, load
+from ssm_conformance.bench import Bench, Problem, Rival, Row, Shape, default_problems, plots, rivals
 from ssm_conformance.bench.ceilings import Ceilings
 from ssm_conformance.bench.clock import FEWEST, Times, on_cpu, repeats_for
 from ssm_conformance.bench.problem import growth
 from ssm_conformance.bench.results import _row, geometric_mean, times_faster
 from ssm_conformance.cli import cli
+from ssm_conformance.cli._benching import _current
 
 SMALL = Shape(1, 2, 4, 3)
 TINY = ("--device", "cpu", "--shape", "1,2,4,3")
@@ -241,6 +243,26 @@ def test_one_that_was_named_and_did_nothing_is_no_success(
     sys.modules.pop("idle_backend")
     assert said.return_value == 2
     assert "is not claimed" in " ".join(said.output.split())
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_installed_plugin_that_does_not_load_takes_no_other_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = [Plugin("broken", "nowhere_at_all", "acme"), find_plugin("numpy")]
+    monkeypatch.setattr("ssm_conformance.cli._benching.installed", lambda: plugins)
+    said = run(*TINY, "--pass", "forward")
+    assert said.exception is None
+    assert said.return_value == 0
+    assert "broken did not take part: plugin 'broken'" in said.output
+    with pytest.raises(PluginError, match="plugin 'broken'"):  # one that is named
+        rivals(plugins, "cpu")
+
+
+def test_what_is_timed_on_a_gpu_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(f"made current: {device}"))
+    with _current("cuda:1") as made, _current("cpu") as nothing:
+        assert made == "made current: cuda:1"
+        assert nothing is None
 
 
 @pytest.mark.usefixtures("quick")

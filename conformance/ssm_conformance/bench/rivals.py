@@ -16,6 +16,7 @@ from ssm_backends import (
     NotSupportedError,
     Op,
     Plugin,
+    PluginError,
     UnavailableError,
     load,
     run_vjp,
@@ -104,8 +105,17 @@ class Rival:
         return torch.no_grad()
 
 
-def rivals(plugins: Sequence[Plugin], device: str) -> tuple[list[Rival], dict[str, str]]:
+def rivals(
+    plugins: Sequence[Plugin], device: str, *, forgiving: bool = False
+) -> tuple[list[Rival], dict[str, str]]:
     """Load backends on a device.
+
+    Parameters
+    ----------
+    plugins, device
+        Which, and where.
+    forgiving
+        Whether one that fails to load is one of the others.
 
     Returns
     -------
@@ -114,7 +124,7 @@ def rivals(plugins: Sequence[Plugin], device: str) -> tuple[list[Rival], dict[st
     Raises
     ------
     PluginError
-        If one fails to import, has no hook, or breaks the contract.
+        If one fails to import, has no hook, or breaks the contract, unless that is forgiven.
     """
     found: list[Rival] = []
     absent: dict[str, str] = {}
@@ -122,6 +132,11 @@ def rivals(plugins: Sequence[Plugin], device: str) -> tuple[list[Rival], dict[st
         try:
             backend = load(plugin, device)
         except UnavailableError as error:
+            absent[plugin.name] = str(error)
+            continue
+        except PluginError as error:
+            if not forgiving:
+                raise
             absent[plugin.name] = str(error)
             continue
         adapters = sorted(backend.adapters, key=lambda arrays: arrays.name != "torch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -110,7 +111,10 @@ class Benchmark:
         out, shown = console(), console(stderr=True)
         kind = self.device.partition(":")[0]
         total = len(self.problems) + sum(map(len, self.growing.values())) + 1
-        with Progress(console=shown, disable=quiet or not shown.is_terminal, transient=True) as progress:
+        with (
+            _current(self.device),
+            Progress(console=shown, disable=quiet or not shown.is_terminal, transient=True) as progress,
+        ):
             task = progress.add_task("ceilings", total=total)
             ceilings = measure(kind)
             bench = Bench(self.found, kind, ceilings, self.repeats)
@@ -168,14 +172,18 @@ class Benchmark:
 def _load(
     names: tuple[str, ...], modules: tuple[str, ...], device: str
 ) -> tuple[list[Rival], dict[str, str]]:
-    """Those asked for, modules first, or all that are installed: who runs here, and who does not."""
+    """Those asked for, modules first, or all that are installed: who runs here, and who does not.
+
+    PluginError if one that was asked for fails to load; of all that are installed it takes no other down.
+    """
     found, absent = rivals([module_target(module).plugin for module in dict.fromkeys(modules)], device)
     met = {rival.name for rival in found}
     if len(met) < len(found):  # times are kept by name
         given = ", ".join(rival.name for rival in found)
         raise NothingToTimeError(f"each `--plugin` must hand over a backend of another name; got {given}")
     named = [find_plugin(name) for name in names if name not in met]
-    more, lacking = rivals(named if names or modules else installed(), device)
+    everyone = not (names or modules)
+    more, lacking = rivals(installed() if everyone else named, device, forgiving=everyone)
     return found + more, absent | lacking
 
 
@@ -187,6 +195,16 @@ def _has_torch() -> bool:
     from importlib.util import find_spec
 
     return find_spec("torch") is not None
+
+
+def _current(device: str) -> AbstractContextManager[Any]:
+    """Make a GPU the current one: what is timed by events, and its ceilings, are of that one."""
+    if device.partition(":")[0] != "cuda":
+        return nullcontext()
+    import torch
+
+    gpu: AbstractContextManager[Any] = torch.cuda.device(device)
+    return gpu
 
 
 def _best_device() -> str:
