@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
 from .conftest import BAD, RIGHT, Run, Write
@@ -26,6 +30,19 @@ def test_of_all_backends_those_that_claim_nothing_of_the_selection_are_left_out(
 def test_a_worker_may_hold_more_memory_than_a_float_counts_bytes(ssm_spec: Run, write_plugin: Write) -> None:
     said = ssm_spec("conform", "--plugin", write_plugin("fine"), "--memory", "1e300", "--case", RIGHT)
     assert (said.status, said.err) == (0, "")
+
+
+def test_a_module_of_this_process_that_came_from_nowhere_is_none(
+    ssm_spec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "made_here", ModuleType("made_here"))
+    for _ in range(2):
+        for command in (("conform",), ("explain", RIGHT)):
+            said = ssm_spec(*command, "--plugin", "made_here")
+            assert said.status == 2
+            assert "no module is called 'made_here' here" in said.err
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "made_here.py").touch()
 
 
 @pytest.mark.parametrize(

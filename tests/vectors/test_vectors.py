@@ -9,6 +9,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import jsonschema
 import numpy as np
 import pytest
@@ -242,6 +243,13 @@ def test_the_command_exports_and_checks(
         said = run(*way)
         assert said.return_value == 1
         assert "ssm_kernel.safetensors: modes-complex-33/gradient/C[" in said.output
+
+
+def test_a_file_that_cannot_be_read_is_no_difference(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    done = CliRunner().invoke(cli, ["vectors", "check", str(tmp_path), "--shipped"], standalone_mode=False)
+    assert isinstance(done.exception, click.UsageError)
+    assert str(done.exception).startswith("`DIR` must hold files that can be read; got ")
 
 
 def test_a_check_without_the_extra_says_what_can_be_done(frozen: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,7 +14,7 @@ from rich.text import Text
 from ssm_backends import PluginError, UnknownBackendError, find_plugin
 from ssm_conformance.console import console
 from ssm_conformance.engine import LoadError, Target, find_target
-from ssm_conformance.engine.target import module_target
+from ssm_conformance.engine.target import found_on_path, module_target
 from ssm_conformance.reports.terminal import excerpt
 
 
@@ -49,7 +48,7 @@ def _tell_if_installed(module: str) -> None:
     here = next((file for file in (Path(f"{top}.py"), Path(top, "__init__.py")) if file.is_file()), None)
     if here is None or not top.isidentifier():
         return
-    found = importlib.util.find_spec(top)
+    found = found_on_path(top)
     if found is None or found.origin is None or Path(found.origin).resolve() == here.resolve():
         return
     message = f"{module}: loaded from {found.origin}, not from {here} in this folder; PYTHONPATH=. prefers it"

@@ -57,6 +57,8 @@ def check(directory: Path, shipped: bool, quiet: bool) -> int:
     except ImportError as error:
         message = f"{error}; or compare with the package's own files: --shipped"
         raise click.ClickException(message) from error
+    except OSError as error:
+        raise click.UsageError(f"`DIR` must hold files that can be read; got {error}") from error
     out = console()
     for difference in differences[:_SHOWN]:
         out.print(str(difference), style="red", markup=False, soft_wrap=True)

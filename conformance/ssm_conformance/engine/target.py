@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.machinery import ModuleSpec
 from typing import Any, Literal
 
 from ssm_backends import Plugin, PluginError, UnknownBackendError, find_plugin
@@ -82,6 +83,14 @@ def find_target(name: str, device: str | None = None) -> Target:
     return Target(plugin, device)
 
 
+def found_on_path(top: str) -> ModuleSpec | None:
+    """Where a module is imported from; None if there is none of this name."""
+    try:
+        return importlib.util.find_spec(top)
+    except ValueError:  # one of this process that came from nowhere, as `__main__` may
+        return None
+
+
 def module_target(module: str, device: str | None = None) -> Target:
     """A plugin module that need not be installed.
 
@@ -97,6 +106,6 @@ def module_target(module: str, device: str | None = None) -> Target:
             "unknown", f"`--plugin` must name a module, not a file: {module[:-3]!r}; got {module!r}"
         )
     top = module.partition(".")[0]
-    if importlib.util.find_spec(top) is None:
+    if found_on_path(top) is None:
         raise LoadError("unknown", f"no module is called {top!r} here; is its folder on PYTHONPATH?")
     return Target(Plugin(name=module, module=module), device)
