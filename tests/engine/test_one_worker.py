@@ -133,7 +133,8 @@ def test_a_copy_that_a_plugin_forked_is_not_heard(write_plugin: Write) -> None:
     fault = """child = os.fork()
     if not child: raise RuntimeError('the child answers')
     os.waitpid(child, 0)"""
-    worker = WorkerProcess(module_target(write_plugin("copying", fault)), Limits())
+    limits = Limits(load=60.0, seconds=20.0, first_call=1.0)  # a copy that goes on is waited for
+    worker = WorkerProcess(module_target(write_plugin("copying", fault)), limits)
     try:
         verdict, _ = worker.judge(BAD, "causal_convolution", "float64")
     finally:

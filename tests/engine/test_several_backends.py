@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
+
+from ssm_backends import Plugin, UnknownBackendError, find_plugin
 
 from .conftest import BAD, RIGHT, Run, Write
 
@@ -62,3 +65,77 @@ def test_a_selection_of_nothing_is_told_before_anything_is_loaded(ssm_spec: Run,
         assert said.status == 2
         assert "no case of level quick is left by the filters" in said.err
         assert "no licence" not in said.err
+
+
+def test_a_name_that_a_module_has_taken_is_not_loaded_again(ssm_spec: Run, write_plugin: Write) -> None:
+    hook = (
+        "return Backend(name='numpy', version='1', arrays=Arrays(device), "
+        "ops={'causal_convolution': Op(causal_convolution, dtypes=('float32', 'float64'))})"
+    )
+    said = ssm_spec("conform", "numpy", "--plugin", write_plugin("mine", hook=hook), *CASES)
+    assert (said.status, said.err) == (0, "")
+    assert len(said.out.splitlines()) == 1
+    assert "(numpy 1 on cpu" in said.out
+
+
+@pytest.mark.parametrize("listing", [True, False])
+def test_of_all_backends_those_that_lack_something_are_left_out_and_a_broken_one_is_told(
+    ssm_spec: Run, monkeypatch: pytest.MonkeyPatch, listing: bool
+) -> None:
+    plugins = {
+        "lacking": Plugin("lacking", "nowhere", "acme", extra="gpu", missing=("libfoo",)),
+        "numpy": find_plugin("numpy"),
+        "broken": Plugin("broken", "nowhere_at_all", "acme"),
+    }
+
+    def find(name: str) -> Plugin:
+        if name not in plugins:
+            raise UnknownBackendError(name)
+        return plugins[name]
+
+    monkeypatch.setattr("ssm_conformance.cli._request.installed", lambda: list(plugins.values()))
+    monkeypatch.setattr("ssm_conformance.engine.target.find_plugin", find)
+    monkeypatch.setattr("ssm_conformance.cli._targets.find_plugin", find)
+    said = ssm_spec("conform", "all", *CASES, *["--list"] * listing)
+    assert said.status == 2, "broken"
+    assert "broken: plugin 'broken': importing nowhere_at_all raised" in said.err
+    left_out = "lacking is left out: backend 'lacking' needs libfoo: pip install 'acme[gpu]'"
+    assert (left_out in said.out) is not listing
+    assert (said.out.split() == [BAD, RIGHT]) is listing
+    del plugins["broken"]
+    assert ssm_spec("conform", "all", *CASES, *["--list"] * listing).status == 0
+    named = ssm_spec("conform", "lacking", "all", *CASES, *["--list"] * listing)
+    assert (named.status, named.out.count("left out")) == (2, 0)
+
+
+def test_after_an_interrupt_no_other_is_begun(ssm_spec: Run, write_plugin: Write) -> None:
+    first, other = write_plugin("first", "raise KeyboardInterrupt"), write_plugin("other")
+    said = ssm_spec("conform", "--plugin", first, "--plugin", other, *CASES)
+    assert said.status == 2
+    assert "first" in said.out
+    assert "other" not in said.out
+
+
+def test_an_announced_failure_is_not_the_first(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:
+    path = tmp_path / "expected.toml"
+    path.write_text(f'[[expected]]\nid = "{BAD}"\nreason = "x"\n', encoding="utf-8")
+    wrong = ("--plugin", write_plugin("wrong", WRONG))
+    said = ssm_spec("conform", *wrong, *CASES, "--fail-fast", "--expected", path)
+    assert said.status == 0
+    assert "but for 1 announced failure: 2 cases judged" in said.out
+
+
+def test_a_failure_counts_though_no_worker_can_be_had_for_the_rest(
+    ssm_spec: Run, write_plugin: Write, tmp_path: Path
+) -> None:
+    top = f"import os; os.mkdir({str(tmp_path / 'lock')!r})\n"  # it loads once
+    module = write_plugin("once", "os._exit(3)", top=top)
+    said = ssm_spec("conform", "--plugin", module, "--case", BAD, "--case", RIGHT, "-n", "1", "--quiet")
+    assert said.status == 1
+    assert "selection failed: 1 of 1 judged cases failed, 1 of 2 cases not run" in said.out
+
+
+def test_a_list_leaves_no_process_behind(ssm_spec: Run, write_plugin: Write) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    assert ssm_spec("conform", "--plugin", write_plugin("fine"), "--case", RIGHT, "--list").status == 0
+    assert set(psutil.Process().children(recursive=True)) <= before
