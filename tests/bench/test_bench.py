@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ssm_backends import Backend, NotSupportedError, NumpyArrays, Op, Plugin, PluginError, find_plugin, load
-from ssm_conformance.bench import Bench, Problem, Rival, Row, Shape, default_problems, plots, rivals
+from ssm_conformance.bench import PASSES, Bench, Problem, Rival, Row, Shape, default_problems, plots, rivals
 from ssm_conformance.bench.ceilings import Ceilings
 from ssm_conformance.bench.clock import FEWEST, Times, on_cpu, repeats_for
 from ssm_conformance.bench.problem import growth
@@ -49,6 +49,15 @@ def test_the_least_work_is_counted_from_the_arrays() -> None:
     step = Problem("step", Shape(b, d, 1, n), "float32")
     read = sum(x.nbytes // 2 for x in step.inputs(0).values() if isinstance(x, np.ndarray))
     assert step.bytes == read + 4 * (b * d + b * d * n)
+
+
+def test_a_model_is_timed_as_it_starts_so_that_no_state_grows_without_end() -> None:
+    for pass_ in PASSES:
+        inputs = Problem(pass_, Shape(1, 64, 1, 3), "float32").inputs(0)
+        assert inputs["A"].tolist() == [[-1, -2, -3]] * 64
+        steps = np.log1p(np.exp(inputs["delta_bias"]))
+        assert np.all((steps > 0.9e-3) & (steps < 1.1e-1))
+        assert steps.max() > 10 * steps.min()
 
 
 def test_the_floor_is_the_larger_of_the_two() -> None:
@@ -246,6 +255,26 @@ def test_one_that_was_named_and_did_nothing_is_no_success(
 
 
 @pytest.mark.usefixtures("quick")
+def test_one_that_was_named_and_cannot_run_here_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lacking_chip.py").write_text(
+        "from ssm_backends import UnavailableError, hookimpl\n"
+        "@hookimpl\n"
+        "def ssm_backend(device):\n"
+        "    raise UnavailableError('no such chip')\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = run("numpy", "--plugin", "lacking_chip", *TINY, "--pass", "forward")
+    alone = run("--plugin", "lacking_chip", *TINY)
+    sys.modules.pop("lacking_chip")
+    assert said.return_value == 2
+    assert "lacking_chip did not take part: no such chip" in said.output
+    assert str(alone.exception) == "'lacking_chip': no such chip"
+
+
+@pytest.mark.usefixtures("quick")
 def test_an_installed_plugin_that_does_not_load_takes_no_other_down(monkeypatch: pytest.MonkeyPatch) -> None:
     plugins = [Plugin("broken", "nowhere_at_all", "acme"), find_plugin("numpy")]
     monkeypatch.setattr("ssm_conformance.cli._benching.installed", lambda: plugins)
@@ -286,6 +315,7 @@ def test_without_matplotlib_the_data_are_written_and_the_remedy_is_named(
         (("nobody",), "no backend is called 'nobody'"),
         (("torch", "--device", "tpu"), "`--device` must be cuda, cuda:N or cpu; got 'tpu'"),
         (("torch", "--device", "cpu", "--dtype", "int8"), "`--dtype` must be one of"),
+        (("numpy", "--device", "cpu", "--report", "/dev/null/x"), "`--report` must be a folder"),
         (("torch", "--shape", "1,2,3"), "must be four sizes b,d,l,n"),
         (("torch", "--shape", "1,0,3,4"), "must be four sizes b,d,l,n"),
         (("torch", "--shape", "1,2,3,²"), "must be four sizes b,d,l,n"),

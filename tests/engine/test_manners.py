@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from ssm_conformance.engine import Limits, Selection, open_session
@@ -62,6 +68,73 @@ def test_what_a_backend_changes_in_its_process_is_noticed_and_put_back(
     assert effects == (set(changes) if where == "in its operator" else set())
     changes.pop("PyTorch's shared random state", None)  # it has another seed after each import
     assert set(session.at_import) == (set(changes) if where == "at import" else set())
+
+
+ONE_BY_ONE = """
+import json, os, random, signal, sys, warnings
+import numpy as np
+from ssm_conformance.manners import manners_kept, noticed
+from ssm_conformance.manners.keeping import PARTS
+if "torch" in sys.argv:
+    import torch
+    torch.set_num_threads(1)
+open_streams = lambda: [not stream.closed and os.fstat(stream.fileno()) and True
+                        for stream in (sys.stdin, sys.stdout, sys.stderr)]
+np.random.normal()
+os.environ["SSM_CHANGED"] = "as it was"
+found = {}
+for line in json.loads(sys.argv[1]):
+    before = {part: part.read() for part in PARTS}
+    with manners_kept():
+        exec(line)
+    told = noticed()
+    stay = [part.name for part, value in before.items() if part.name != "the standard streams"
+            and part.write is not None and part.changed(value, part.read())]
+    found[line] = told, stay, open_streams()
+open(sys.argv[2], "w").write(json.dumps(found))
+"""
+"""Makes changes in a process of its own; of each: what was told, what stays, which streams can be used."""
+FURTHER = {
+    "random.seed(0)": "the shared random state",
+    "np.random.normal()": "the shared random state",
+    "warnings.simplefilter('ignore')": "the filters of warnings",
+    "warnings.filters[:] = []": "the filters of warnings",
+    "warnings.filterwarnings('ignore', 'one kind')": "",
+    "del os.environ['SSM_CHANGED']": "the environment (SSM_CHANGED)",
+    "os.environ['SSM_CHANGED'] = 'other'": "the environment (SSM_CHANGED)",
+    "os.environ['TORCHINDUCTOR_CACHE_DIR'] = '/x'": "",
+    "signal.signal(signal.SIGUSR2, signal.SIG_IGN)": "the handlers of signals",
+    "signal.setitimer(signal.ITIMER_REAL, 60)": "the handlers of signals",
+    "import ctypes; ctypes.CDLL(None).fesetround(2048)": "the processor's floating-point mode",  # up
+    "os.close(1); sys.stdout.close()": "the standard streams",
+    "sys.stderr = None": "the standard streams",
+    "os.chdir('..')": "the current directory",
+}
+OF_TORCH = {
+    **{line: name for name, line in TORCH_CHANGES.items()},
+    "torch.set_flush_denormal(True)": "the processor's floating-point mode",
+    "torch.set_num_threads(3)": "PyTorch's number of threads (1 → 3)",
+}
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"),
+    reason="rounding modes have other numbers there",
+)
+@pytest.mark.parametrize("library", ["", "torch"])
+def test_each_change_is_told_and_put_back_before_anything_else_is_done(tmp_path: Path, library: str) -> None:
+    if library:
+        pytest.importorskip(library)
+    changes = OF_TORCH if library else {line: name for name, line in CHANGES.items()} | FURTHER
+    note = tmp_path / "found.json"
+    command = [sys.executable, "-c", ONE_BY_ONE, json.dumps(list(changes)), str(note), library]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    found = json.loads(note.read_text())
+    assert {line: told for line, (told, _, _) in found.items()} == {
+        line: [name] if name else [] for line, name in changes.items()
+    }
+    assert not {line: stay for line, (_, stay, _) in found.items() if stay}
+    assert all(streams == [True] * 3 for _, _, streams in found.values())
 
 
 def test_threads_and_filters_are_put_back_before_the_next_call(write_plugin: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,18 @@ def test_a_module_of_this_process_that_came_from_nowhere_is_none(
             assert "no module is called 'made_here' here" in said.err
         monkeypatch.chdir(tmp_path)
         (tmp_path / "made_here.py").touch()
+
+
+def test_a_search_says_what_it_needs_before_anything_is_loaded(
+    ssm_spec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "hypothesis" else found(name)
+    )
+    said = ssm_spec("conform", "numpy", "--case", RIGHT, "--search", "1")
+    assert (said.status, said.out) == (2, "")
+    assert "`--search` needs hypothesis; pip install hypothesis" in said.err
 
 
 @pytest.mark.parametrize(
