@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ssm_backends import Backend, NotSupportedError, NumpyArrays, Op, Plugin, PluginError, find_plugin, load
-from ssm_conformance.bench import PASSES, Bench, Problem, Rival, Row, Shape, default_problems, plots, rivals
+from ssm_conformance.bench import (
+    PASSES,
+    Bench,
+    Problem,
+    Rival,
+    Row,
+    Shape,
+    ceilings,
+    default_problems,
+    plots,
+    rivals,
+)
 from ssm_conformance.bench.ceilings import Ceilings
 from ssm_conformance.bench.clock import FEWEST, Times, on_cpu, repeats_for
 from ssm_conformance.bench.problem import growth
@@ -149,6 +161,43 @@ def test_a_step_is_done_in_place_where_that_is_claimed() -> None:
     assert seen == [False, True]
 
 
+def test_streams_are_narrow_parameters_are_not_and_no_graph_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch = pytest.importorskip("torch")
+    seen: dict[str, Any] = {}
+
+    def scan(u: Any, A: Any, delta_bias: Any, **_: Any) -> Any:
+        seen.update(u=u.dtype, A=A.dtype, delta_bias=delta_bias.dtype, graph=torch.is_grad_enabled())
+        return u
+
+    class Named(NumpyArrays):
+        name = "torch"
+
+    op = Op(scan, dtypes=("float16",), features=("mixed_dtypes",))
+    backend = Backend(name="x", version="1", arrays=(NumpyArrays(), Named()), ops={"selective_scan": op})
+    module = sys.modules[rivals.__module__]  # whose name in its package is the function's
+    monkeypatch.setattr(module, "load", lambda plugin, device: backend)
+    (subject,), _ = rivals([Plugin("x", "x")], "cpu")
+    assert subject.arrays.name == "torch"
+    subject.prepare(Problem("forward", SMALL, "float16"), 0)()
+    assert seen == {"u": np.float16, "A": np.float32, "delta_bias": np.float32, "graph": False}
+
+
+def test_ceilings_are_of_all_that_was_done_and_of_a_second_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    ceilings._median_seconds(lambda: done.append(1))
+    assert len(done) == 1 + ceilings.REPEATS
+    ceilings._in_threads([lambda: (time.sleep(0.02), done.append(1)) for _ in range(2)])
+    assert len(done) == 3 + ceilings.REPEATS
+    monkeypatch.setattr(ceilings, "_median_seconds", lambda work: 0.5)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    found = ceilings.measure("cpu")
+    assert found.bytes == 2 * 2 * 128 * 2**20
+    assert found.exponentials == 2 * 3 * 64 * 2**14
+
+
 def test_every_size_doubles_alone() -> None:
     for symbol, problems in growth("cpu", "float32", "forward").items():
         shapes = [problem.shape for problem in problems]
@@ -164,6 +213,7 @@ def test_ratios_pair_what_both_did() -> None:
         {"pass": "forward", "shape": [2], "dtype": "x", "backend": "a", "median_s": 1.0},
         {"pass": "forward", "shape": [2], "dtype": "x", "backend": "b", "why": "no"},
         {"pass": "both", "shape": [1], "dtype": "x", "backend": "b", "median_s": 9.0},
+        {"pass": "forward", "shape": [1], "dtype": "y", "backend": "b", "median_s": 7.0},
     ]
     assert times_faster(rows, "a", "b", "forward") == [4.0]
     assert geometric_mean([4.0, 1.0]) == 2.0

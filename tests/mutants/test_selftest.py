@@ -196,6 +196,15 @@ def test_an_interrupted_run_leaves_what_it_has(
     assert len(json.loads((tmp_path / "selftest.json").read_text())["rows"]) == 1
 
 
+def test_a_fast_run_asks_the_named_case_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[Any] = []
+    monkeypatch.setattr("ssm_conformance.selftest.run", lambda asked, level, **_: levels.append(level) or [])
+    assert selftest("rows-race", "--fast").return_value == 2, "nothing was run"
+    assert selftest("rows-race", "--level", "named").return_value == 2
+    assert selftest("rows-race").return_value == 2
+    assert levels == [None, None, "smoke"]
+
+
 def test_what_cannot_be_judged_is_neither_success_nor_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     from ssm_conformance.verdict import Verdict
 

@@ -92,3 +92,10 @@ def test_a_number_that_stands_alone_has_no_axis(dtype: str) -> None:
 def test_a_bfloat16_of_numpys_that_stands_alone_has_no_axis() -> None:
     given = np.array(1.5, pytest.importorskip("ml_dtypes").bfloat16)
     assert (stored(given)[0].shape, stored(given)[1]) == ((), "bfloat16")
+
+
+def test_pytorchs_lazy_signs_are_read_as_they_are_meant() -> None:
+    torch = pytest.importorskip("torch")
+    mirrored = torch.tensor([1 + 2j]).conj()
+    assert stored(mirrored)[0].tolist() == [1 - 2j]
+    assert stored(mirrored.imag)[0].tolist() == [-2]
