@@ -6,8 +6,11 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+from ssm_conformance.engine import Limits
 
 from .conftest import BAD, RIGHT, Run, Write
 
@@ -44,6 +47,21 @@ def test_a_module_of_this_process_that_came_from_nowhere_is_none(
             assert "no module is called 'made_here' here" in said.err
         monkeypatch.chdir(tmp_path)
         (tmp_path / "made_here.py").touch()
+
+
+def test_memory_is_counted_in_gib(
+    ssm_spec: Run, write_plugin: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Limits] = []
+
+    def noting(**more: Any) -> Limits:
+        given.append(Limits(**more))
+        return given[-1]
+
+    monkeypatch.setattr("ssm_conformance.cli._request.Limits", noting)
+    plugin = ("--plugin", write_plugin("fine"), "--in-process", "--case", RIGHT)
+    assert [ssm_spec("conform", *plugin, *more).status for more in (("--memory", "1.5"), ())] == [0, 0]
+    assert [limits.memory for limits in given] == [3 * 2**29, None]
 
 
 def test_a_search_says_what_it_needs_before_anything_is_loaded(

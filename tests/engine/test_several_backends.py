@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import psutil
@@ -139,3 +140,20 @@ def test_a_list_leaves_no_process_behind(ssm_spec: Run, write_plugin: Write) -> 
     before = set(psutil.Process().children(recursive=True))
     assert ssm_spec("conform", "--plugin", write_plugin("fine"), "--case", RIGHT, "--list").status == 0
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_a_module_of_this_folder_is_found_and_one_named_twice_comes_once(
+    ssm_spec: Run, write_plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = write_plugin("here")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path / "plugins")])
+    monkeypatch.chdir(tmp_path / "plugins")
+    said = ssm_spec("conform", "--plugin", module, "--plugin", module, *CASES)
+    assert (said.status, said.err) == (0, "")
+    assert len(said.out.splitlines()) == 1
+
+
+def test_a_name_that_nobody_has_is_told_before_another_is_judged(ssm_spec: Run) -> None:
+    said = ssm_spec("conform", "numpy", "nobody", *CASES)
+    assert (said.status, said.out) == (2, "")
+    assert "no backend is called 'nobody'" in said.err
