@@ -1,12 +1,15 @@
-"""What is written in place: that each of its elements has a place in memory of its own."""
+"""What is written in place: a place in memory for each of its elements, and none that is yet to be read."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssm_backends.errors import ArgumentError
+from ssm_backends.imported import imported_torch
 
 
 def check_writable(name: str, array: Any) -> None:
@@ -22,13 +25,20 @@ def check_writable(name: str, array: Any) -> None:
     Raises
     ------
     ArgumentError
-        If it is read-only, or its strides make several of its elements one place in memory.
+        If it is read-only, or made under ``torch.inference_mode`` and to be written outside of it, or its
+        strides make several of its elements one place in memory.
     """
     numpys = isinstance(array, np.ndarray)
     if numpys and not array.flags.writeable:
         raise ArgumentError(f"`{name}` must be writable, to be written in place; got a read-only array")
-    if not numpys and array.is_contiguous():
-        return
+    if not numpys:
+        if array.is_inference() and not imported_torch().is_inference_mode_enabled():
+            raise ArgumentError(
+                f"`{name}` must be writable, to be written in place; got a tensor made under "
+                "torch.inference_mode, which is written only there"
+            )
+        if array.is_contiguous():
+            return
     strides = tuple(array.strides if numpys else array.stride())
     width = array.itemsize if numpys else 1  # NumPy's strides are bytes
     if 0 not in array.shape and _overlap(tuple(array.shape), strides, width):
@@ -36,6 +46,48 @@ def check_writable(name: str, array: Any) -> None:
             f"`{name}` must have a place in memory for each element, to be written in place; "
             f"got strides {strides}"
         )
+
+
+def read_first(written: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Inputs as they are before anything is written: those that may share memory with it are copied.
+
+    Parameters
+    ----------
+    written
+        An array that is about to be written, of NumPy or PyTorch.
+    inputs
+        Arrays of the same library, or None. Each is copied if the span from its first byte to its last
+        meets that of `written`, though none of its elements need lie there.
+    """
+    if isinstance(written, np.ndarray):
+        low, high = _span(written)
+        spans = ((0, 0) if x is None else _span(x) for x in inputs)
+        meets = [first < high and end > low for first, end in spans]
+        return [x.copy() if met else x for x, met in zip(inputs, meets, strict=True)]
+    low = written.data_ptr()
+    high = _end(written, low)
+    apart = []
+    for x in inputs:  # a step of one row has little time: what begins after it is not looked at twice
+        meets_it = x is not None and (first := x.data_ptr()) < high and (first >= low or _end(x, first) > low)
+        apart.append(x.detach().clone() if meets_it else x)
+    return apart
+
+
+def _end(x: Any, first: int) -> int:
+    """The address past a tensor's last byte. A tensor has no negative stride."""
+    width = x.element_size()
+    if x.is_contiguous():
+        return first + int(width * x.numel())
+    reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return first + int(width * (reach + 1))
+
+
+def _span(x: NDArray[Any]) -> tuple[int, int]:
+    """Addresses of an array's first byte and past its last one."""
+    first = x.__array_interface__["data"][0]
+    reaches = [(size - 1) * step for size, step in zip(x.shape, x.strides, strict=True)]
+    low = first + sum(reach for reach in reaches if reach < 0)
+    return low, first + sum(reach for reach in reaches if reach > 0) + x.itemsize
 
 
 def _overlap(shape: tuple[int, ...], strides: tuple[int, ...], width: int) -> bool:

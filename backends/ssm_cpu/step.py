@@ -7,7 +7,7 @@ from typing import Any
 from ssm_backends.checked import checked
 from ssm_backends.slots import check_slots
 from ssm_backends.transforms import refuse_transforms
-from ssm_backends.writable import check_writable
+from ssm_backends.writable import check_writable, read_first
 from ssm_cpu._checked import check_library
 from ssm_cpu._launch import run_step
 from ssm_cpu._library import NUMPY, library_of
@@ -53,7 +53,7 @@ def selective_state_update(
     state_indices
         (b,), int32 or int64: each row's slot in the pool; −1 skips the row, and its y is 0.
     inplace
-        Write the new state over `state`.
+        Write the new state over `state`. Others of the arrays may lie in its memory: all are read first.
 
     Returns
     -------
@@ -77,7 +77,10 @@ def selective_state_update(
         check_slots(state_indices.tolist(), len(state))
     new = state if inplace else library.empty_like(state) if state_indices is None else library.copy(state)
     written = library.plain(new)
-    arrays = (library.plain(state), written, *map(library.plain, streams.values()), state_indices)
+    rest = [*map(library.plain, streams.values()), state_indices]
+    if inplace:
+        rest = read_first(written, rest)
+    arrays = (library.plain(state), written, *rest)
     y = run_step(library, arrays, softplus=delta_softplus, zoh=b_discretization == "zoh")
     if inplace:
         library.written(state)

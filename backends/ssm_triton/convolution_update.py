@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import may_be_differentiated
-from ssm_backends.writable import check_writable
+from ssm_backends.writable import check_writable, read_first
 from ssm_triton._convolution_update import convolve_step
 from ssm_triton._inputs import FUSED, strides
 from ssm_triton._launch_convolution import compute_dtype
@@ -42,7 +44,7 @@ def convolution_step_inplace(
     state: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, slots: Tensor | None, silu: bool
 ) -> Tensor:
     """y (b, d); the state after the step is written over `state`."""
-    return _run(state, state, x, weight, bias, slots, silu)
+    return _run_inplace(state, x, weight, bias, slots, silu)
 
 
 @convolution_step.register_fake
@@ -53,6 +55,13 @@ def _(state: Tensor, new: Tensor, x: Tensor, *rest: object) -> Tensor:
 @convolution_step_inplace.register_fake
 def _(state: Tensor, x: Tensor, *rest: object) -> Tensor:
     return torch.empty_like(x)
+
+
+def _run_inplace(state: Tensor, *rest: Any) -> Tensor:
+    """Over `state`, in whose memory others of the arrays may lie: all are read first."""
+    *given, silu = rest
+    x, weight, bias, slots = read_first(state, given)
+    return _run(state, state, x, weight, bias, slots, silu)
 
 
 def _run(
@@ -111,7 +120,7 @@ def causal_conv1d_update(
     state_indices
         (b,), int32 or int64: each row's slot in the pool; −1 skips the row, and its y is 0.
     inplace
-        Write the new state over `state`.
+        Write the new state over `state`. Others of the arrays may lie in its memory: all are read first.
 
     Returns
     -------
@@ -154,7 +163,7 @@ def causal_conv1d_update(
     if inplace:
         if not direct:
             return convolution_step_inplace(state, *rest), state
-        y = _run(state, state, *rest)
+        y = _run_inplace(state, *rest)
         if not state.is_inference():  # autograd refuses a gradient that has saved what was there before
             torch.autograd.graph.increment_version(state)
         return y, state

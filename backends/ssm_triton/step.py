@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import in_forward_mode, may_be_differentiated
-from ssm_backends.writable import check_writable
+from ssm_backends.writable import check_writable, read_first
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
@@ -59,7 +61,7 @@ def state_update_inplace(
     zoh: bool,
 ) -> Tensor:
     """y (b, d); the state after the step is written over `state`."""
-    return _run(state, state, u, delta, A, B, C, D, z, delta_bias, slots, softplus, zoh)
+    return _run_inplace(state, u, delta, A, B, C, D, z, delta_bias, slots, softplus, zoh)
 
 
 @state_update.register_fake
@@ -70,6 +72,13 @@ def _(state: Tensor, new: Tensor, u: Tensor, *rest: object) -> Tensor:
 @state_update_inplace.register_fake
 def _(state: Tensor, u: Tensor, *rest: object) -> Tensor:
     return torch.empty_like(u)
+
+
+def _run_inplace(state: Tensor, *rest: Any) -> Tensor:
+    """Over `state`, in whose memory others of the arrays may lie: all are read first."""
+    *given, softplus, zoh = rest
+    u, delta, A, B, C, D, z, delta_bias, slots = read_first(state, given)
+    return _run(state, state, u, delta, A, B, C, D, z, delta_bias, slots, softplus, zoh)
 
 
 def _run(
@@ -148,7 +157,7 @@ def selective_state_update(
     state_indices
         (b,), int32 or int64: each row's slot in the pool; −1 skips the row, and its y is 0.
     inplace
-        Write the new state over `state`.
+        Write the new state over `state`. Others of the arrays may lie in its memory: all are read first.
 
     Returns
     -------
@@ -180,7 +189,7 @@ def selective_state_update(
     if inplace:
         if not direct:
             return state_update_inplace(state, *rest), state
-        y = _run(state, state, *rest)
+        y = _run_inplace(state, *rest)
         if not state.is_inference():  # autograd refuses a gradient that has saved what was there before
             torch.autograd.graph.increment_version(state)
         return y, state

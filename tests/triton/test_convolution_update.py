@@ -117,3 +117,14 @@ def test_slots_that_are_none_are_refused_by_the_drop_in(device: str, slots: list
     given["conv_state"] = given.pop("state")
     with use("triton"), pytest.raises(ArgumentError, match=r"^`conv_state_indices` must"):
         drop_in(**given, conv_state_indices=torch.tensor(slots))
+
+
+@pytest.mark.parametrize("name", ["x", "weight", "bias"])
+def test_what_lies_in_the_pool_is_read_first(device: str, name: str) -> None:
+    given = step(device, states=5) | {"state_indices": torch.tensor([3, 0, 1], device=device)}
+    pool = given["state"]
+    given[name] = {"x": pool[1:4, :, 1], "weight": pool[3], "bias": pool[3, :, 2]}[name]
+    expected, state = causal_conv1d_update(**given)
+    y, _ = causal_conv1d_update(**given, inplace=True)
+    assert torch.equal(y, expected)
+    assert torch.equal(pool, state)

@@ -207,3 +207,16 @@ def test_slots_without_numbers_are_not_looked_at() -> None:
         y, after = selective_state_update(pool, **fake, state_indices=mode.from_tensor(torch.tensor([7, 1])))
     assert y.shape == (2, 6)
     assert after.shape == pool.shape
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("name", ["u", "A", "B", "D"])
+def test_what_lies_in_the_pool_is_read_first(device: str, name: str, seen: bool) -> None:
+    pool = torch.randn(5, 6, 3, device=device)
+    call = _at(problem(device), 0) | {"state_indices": torch.tensor([3, 1], device=device)}
+    call[name] = {"u": pool[1::2, :, 1], "A": pool[3], "B": pool[2:4, 5], "D": pool[3, :, 2]}[name]
+    expected, state = selective_state_update(pool.clone(), **call, inplace=False)
+    with FlopCounterMode(display=False) if seen else torch.no_grad():  # a mode sees the operator
+        y, _ = selective_state_update(pool, **call, inplace=True)
+    assert torch.equal(y, expected)
+    assert torch.equal(pool, state)
