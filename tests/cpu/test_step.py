@@ -184,3 +184,21 @@ def test_a_state_that_is_conjugated_or_negated_in_memory(complex_: bool, inplace
     assert torch.equal(new, state)
     assert (new is noted) == inplace
     assert torch.equal(noted, state if inplace else plain)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("bfloat16", 8), ("float16", 11)])
+@pytest.mark.parametrize("d", [1, 16])
+def test_float64_is_rounded_once_to_sixteen_bits(dtype: str, bits: int, d: int) -> None:
+    """Numbers that float32 takes for the middle of two, or moves away from it: one alone, and a vector."""
+    torch = pytest.importorskip("torch")
+    unit, little, some = 2.0 ** (1 - bits), 2.0**-40, 0.75 * 2.0**-23
+    for middle, below, above in ((1 + unit / 2, 1, 1 + unit), (1 + 1.5 * unit, 1 + unit, 1 + 2 * unit)):
+        even = below if middle < 1 + unit else above
+        near = (-little, below), (-some, below), (0, even), (some, above), (little, above)
+        for rest, wanted in near:
+            for sign in (1, -1):
+                u = torch.ones(1, d, dtype=getattr(torch, dtype))
+                A, state = torch.zeros(d, 1, dtype=torch.float64), torch.zeros(1, d, 1, dtype=u.dtype)
+                D = torch.full((d,), sign * (middle + rest), dtype=torch.float64)
+                y, _ = selective_state_update(state, u, u, A, 0 * u[:, :1], u[:, :1], D)
+                assert torch.equal(y.double(), torch.full_like(y.double(), sign * wanted))
