@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssm_backends.errors import ArgumentError
 from ssm_backends.imported import imported_torch
@@ -60,10 +59,7 @@ def read_first(written: Any, inputs: Sequence[Any]) -> list[Any]:
         meets that of `written`, though none of its elements need lie there.
     """
     if isinstance(written, np.ndarray):
-        low, high = _span(written)
-        spans = ((0, 0) if x is None else _span(x) for x in inputs)
-        meets = [first < high and end > low for first, end in spans]
-        return [x.copy() if met else x for x, met in zip(inputs, meets, strict=True)]
+        return [x.copy() if x is not None and np.may_share_memory(written, x) else x for x in inputs]
     low = written.data_ptr()
     high = _end(written, low)
     apart = []
@@ -80,14 +76,6 @@ def _end(x: Any, first: int) -> int:
         return first + int(width * x.numel())
     reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
     return first + int(width * (reach + 1))
-
-
-def _span(x: NDArray[Any]) -> tuple[int, int]:
-    """Addresses of an array's first byte and past its last one."""
-    first = x.__array_interface__["data"][0]
-    reaches = [(size - 1) * step for size, step in zip(x.shape, x.strides, strict=True)]
-    low = first + sum(reach for reach in reaches if reach < 0)
-    return low, first + sum(reach for reach in reaches if reach > 0) + x.itemsize
 
 
 def _overlap(shape: tuple[int, ...], strides: tuple[int, ...], width: int) -> bool:
