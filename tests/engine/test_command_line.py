@@ -115,6 +115,7 @@ def test_fail_fast_says_what_was_not_run(ssm_spec: Run, write_plugin: Write) -> 
         (["conform", "numpy", "--op", "selective_scn"], "got 'selective_scn'; did you mean selective_scan"),
         (["conform", "numpy", "--dtype", "float"], "got 'float'; did you mean float"),
         (["backends", "--explain", "--op", "lsl"], "got 'lsl'; did you mean lssl"),
+        (["backends", "--explain", "--device", "gpu"], "--device must be one of PyTorch's"),
     ],
 )
 def test_bad_use_is_told_and_exits_2(ssm_spec: Run, arguments: list[str], message: str) -> None:

@@ -117,6 +117,16 @@ def test_after_an_interrupt_no_other_is_begun(ssm_spec: Run, write_plugin: Write
     assert "other" not in said.out
 
 
+@pytest.mark.parametrize(("fault", "begun"), [(WRONG, False), (FINE, True)])
+def test_after_the_first_failure_no_other_is_begun(
+    ssm_spec: Run, write_plugin: Write, fault: str, begun: bool
+) -> None:
+    first, other = write_plugin("first", fault), write_plugin("other")
+    said = ssm_spec("conform", "--plugin", first, "--plugin", other, *CASES, "--fail-fast")
+    assert said.status == (0 if begun else 1)
+    assert ("(other 0 on cpu" in said.out) is begun
+
+
 def test_an_announced_failure_is_not_the_first(ssm_spec: Run, write_plugin: Write, tmp_path: Path) -> None:
     path = tmp_path / "expected.toml"
     path.write_text(f'[[expected]]\nid = "{BAD}"\nreason = "x"\n', encoding="utf-8")

@@ -78,7 +78,7 @@ def judge_backends(request: Request) -> int:
             console(stderr=True).print(Text.assemble((f"{name}: ", "bold"), (INTERRUPTED, "bold red")))
             break
         _print(out, request, runs[-1])
-        if runs[-1].ended == INTERRUPTED:
+        if runs[-1].ended == INTERRUPTED or (request.fail_fast and runs[-1].unexpected):
             break
     if len(runs) > 1 and not request.quiet:
         print_comparison(out, runs)

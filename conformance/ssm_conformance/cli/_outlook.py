@@ -62,6 +62,7 @@ def _places(device: str | None) -> list[tuple[str, str]]:
     """Libraries and devices of arrays that can be had here."""
     has_torch = any(plugin.name == TORCH and not plugin.missing for plugin in installed())
     if device is not None:
+        _check(device, has_torch=has_torch)
         return [(TORCH, device)] * has_torch + [(NUMPY, "cpu")] * (device == "cpu")
     places = [(NUMPY, "cpu")]
     if has_torch:
@@ -71,3 +72,19 @@ def _places(device: str | None) -> list[tuple[str, str]]:
         if torch.cuda.is_available():
             places.insert(0, (TORCH, "cuda"))
     return places
+
+
+def _check(device: str, *, has_torch: bool) -> None:
+    """Refuse the name of no device."""
+    if not has_torch:
+        if device != "cpu":
+            raise click.UsageError(f"--device must be cpu, as PyTorch is not installed; got {device!r}")
+        return
+    import torch
+
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise click.UsageError(
+            f"--device must be one of PyTorch's, as cpu or cuda:1; got {device!r}"
+        ) from error

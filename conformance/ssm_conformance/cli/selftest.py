@@ -85,7 +85,7 @@ def selftest(
     from ssm_conformance.selftest.tables import sentence
 
     try:
-        asked = pairs(names, checks, fast=fast)
+        asked = pairs(tuple(dict.fromkeys(names)), checks, fast=fast)
         if report is not None:
             check_writable(report)
     except (ArgumentError, FolderError) as error:
