@@ -94,7 +94,7 @@ class CaseItem(pytest.Item):
         if self.expected is not None:
             verdict = replace(verdict, expected=self.expected.text)
         if effects := verdict.details.get("side_effects"):
-            _warn(f"the backend changed, and the suite put back: {', '.join(effects)}")
+            _warn(f"the backend changed, and the suite put back where it can: {', '.join(effects)}")
         if verdict.ratio is not None:
             self.user_properties.append(("ratio", show_ratio(verdict.ratio)))
         if verdict.status in ("not_claimed", "unavailable"):

@@ -335,7 +335,7 @@ def test_side_effects_are_told(ssm_spec: Run, write_plugin: Write, tmp_path: Pat
                     "--report", tmp_path)  # fmt: skip
     assert said.status == 0
     told = "the current directory (1 case)"
-    assert f"the backend changed, and the suite put back: {told}" in said.out
+    assert f"the backend changed, and the suite put back where it can: {told}" in said.out
     assert told in (tmp_path / "rude" / "report.md").read_text()
     assert os.getcwd() != "/"
 

@@ -29,7 +29,7 @@ def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> f
 
 
 @click.command(short_help="Judge backends.")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--all-available", is_flag=True, help="Every backend that can run here; so does NAME all.")
 @click.option("--plugin", "plugins", multiple=True, metavar="MODULE", help="One that is not installed.")
 @click.option("--device", metavar="D", help="cpu, cuda, cuda:1; the backend's own default if not given.")

@@ -146,7 +146,8 @@ def print_run(out: Console, run: Run) -> None:
         out.print(Text(told, "yellow"), soft_wrap=True)
     effects = side_effects(verdicts)
     if effects:
-        out.print(Text(f"the backend changed, and the suite put back: {effects}", "yellow"), soft_wrap=True)
+        told = f"the backend changed, and the suite put back where it can: {effects}"
+        out.print(Text(told, "yellow"), soft_wrap=True)
     if run.searched is not None:
         calls, seconds = int(run.searched["calls"]), run.searched["seconds"]
         out.print(Text(f"search: {calls} calls in {seconds:g} s, {int(run.searched['found'])} found wrong"))
