@@ -194,9 +194,10 @@ def fft_error(u: Inexact, K: Inexact, arithmetic: Arithmetic, rows: int = 1) -> 
     """Bound y = F⁻¹(F u ∘ F K) by norm, (b, d): every element of a row may be wrong by this.
 
     An error ε √N ‖u‖₂ of F u is multiplied by at most max |F K|; one of F K by at most max |F u|, and both
-    errors by each other; the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= max |F K| ‖u‖₂ (Higham 2002, section
-    24.2). Flushing loses at most 2 N η of a point of F u and of F K, which meet ‖K‖₁ and ‖u‖₁, and as much in
-    their product's inverse. Of a u or K that is wrong by E already, these are |u| + E, and max |F u| + ‖E‖₁.
+    errors by each other, ε² ‖K‖₂‖u‖₂; the inverse transform adds ε ‖y‖₂, ‖y‖₂ <= max |F K| ‖u‖₂ (Higham 2002,
+    section 24.2), and ε or u_m of each error before it. Flushing loses at most 2 N η of a point of F u and of
+    F K, which meet ‖K‖₁ and ‖u‖₁, and as much in their product's inverse. Of a u or K that is wrong by E
+    already, these are |u| + E, and max |F u| + ‖E‖₁.
 
     One of several `rows` whose products are summed before they are brought back loses (rows − 1) u_m ‖K‖₂‖u‖₂
     more: the mean of |F u||F K| is no larger than ‖K‖₂‖u‖₂.
@@ -210,22 +211,24 @@ def fft_error(u: Inexact, K: Inexact, arithmetic: Arithmetic, rows: int = 1) -> 
     points = 2.0 ** transform_levels(length)
     lost = 4.0 * points * ComplexArithmetic.of(arithmetic).eta * (1.0 + u1) * (1.0 + K1)
     summed = (rows - 1) * product * K2 * u2
-    both = eps**2 * sqrt(points) * K2 * u2
+    both = eps**2 * K2 * u2
     of_u, of_K = (2 * eps + product) * _largest_transformed(K) * u2, eps * K2 * _largest_transformed(u)
-    return np.asarray(of_u + of_K + both + summed + lost)
+    return np.asarray((of_u + of_K + both) * (1 + eps + product) + summed + lost)
 
 
 def _largest_transformed(x: Inexact) -> Float:
     """Bound |Σ_j x_j ωʲ| for |ω| = 1, and so at the points of every transform: (…) for real x (…, l).
 
-    At the M-th roots of unity its largest is no less than cos(π(l − 1)/2M) times the largest of all. For with
-    ω = e^{2iφ}, and one direction of the plane, it is a trigonometric polynomial in φ of degree l − 1, and
-    one that is 1 at most is no less than cos((l − 1)δ) at a distance δ from where it is 1 (M. Riesz 1914).
+    At the M-th roots of unity, M >= 4l, its largest is no less than cos(π(l − 1)/2M) times the largest of
+    all. For with ω = e^{2iφ}, and one direction of the plane, it is a trigonometric polynomial in φ of degree
+    l − 1, and one that is 1 at most is no less than cos((l − 1)δ) at a distance δ from where it is 1 (M.
+    Riesz 1914).
     """
     wrong, whole, l = np.sum(x.error, axis=-1), np.sum(np.abs(x.value), axis=-1), x.value.shape[-1]
     if l > 1:
-        at_roots = np.max(np.abs(np.fft.rfft(x.value, 4 * l)), axis=-1)
-        own = sqrt(4 * l) * transform_error(4 * l, ORACLE.u) * euclidean(x.value)
+        points = 2 ** ceil(log2(4 * l))
+        at_roots = np.max(np.abs(np.fft.rfft(x.value, points)), axis=-1)
+        own = sqrt(points) * transform_error(points, ORACLE.u) * euclidean(x.value)
         whole = np.fmin(whole, (at_roots + own) / cos(pi / 8))
     return np.asarray(whole + wrong)
 

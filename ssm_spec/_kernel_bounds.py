@@ -233,17 +233,20 @@ def _lost_gradients(call: Kernel, table: Array, G: Array, eta: float) -> dict[st
     """Return what flushing may lose of each gradient: η Π(1 + |f|) for the factors of each term.
 
     dC = γ Σ_mj G B a^j, dB̄ = γ Σ_pj G C a^j and dā = γ Σ_pmj G C B j a^{j−1}, where the last power may be the
-    product of two, in j ways: Σ_k (1 + a^k)(1 + a^{j−1−k}) <= 4 j (1 + a^{j−1}), which covers `powers_lost`.
-    By way of exp(j log a) it is a^j/a: a flushed a^j then loses η j/|a|, but no more than all.
+    product of two, in j ways: Σ_k (1 + a^k)(1 + a^{j−1−k}) <= 4 j (1 + a^{j−1}). What such powers lost before
+    (`powers_lost`), 2 S_k at |a|^{j−1−k}, is no more than 4 j S_{j−1} in all, as |a|^{j−1−k} S_k <= S_{j−1};
+    of one power it is half of that. By way of exp(j log a), or from a table, it is a^j/a: that loses
+    η j (1 + 2 S_j)/|a|, but no more than all and what is left in its place, which is no longer.
     """
     B, C, G = 1 + np.abs(np.swapaxes(call.B, -1, -2)), 1 + np.abs(call.C), 1 + np.abs(G)
     size, a = np.abs(table), np.abs(call.A)[..., None]
-    power = 1 + size + powers_lost(table)
+    again = np.broadcast_to(powers_lost(table), size.shape)
+    power = 1 + size + again
     j = np.arange(1.0, call.length)
-    before = size[..., : max(call.length - 1, 0)]
+    before, again_before = (x[..., : max(call.length - 1, 0)] for x in (size, again))
     a_safe = np.where(a == 0, 1.0, a)
-    quotient = np.where(a == 0, 0.0, np.minimum(eta / a_safe, before))
-    slopes = (1 + j) * (4 * eta * (1 + before) + quotient)
+    quotient = np.where(a == 0, 0.0, np.minimum(eta * (1 + again[..., 1:]) / a_safe, 2 * before))
+    slopes = (1 + j) * (eta * (4 * (1 + before) + 2 * again_before) + quotient)
     return {
         "A_bar": call.gamma * np.einsum("spn,smn,spmj,snj->sn", C, B, G[..., 1:], slopes, optimize=True),
         "B_bar": eta * call.gamma * np.einsum("spn,spmj,snj->snm", C, G, power, optimize=True),

@@ -201,7 +201,8 @@ def _generating_error(
     rows = _powers(call.C[:, None, :], A_bar.value, length)
     truncated = call.C - (call.C[:, None, :] @ power)[:, 0]
     e_C = np.maximum(euclidean(call.C) * e_power, _step_by_step(A_bar, rows, n, arithmetic))
-    e_C = e_C + euclidean(call.C) * (n + 2) * u_m + arithmetic.eta * n * (n + np.sum(np.abs(call.C), axis=-1))
+    e_C = e_C + euclidean(call.C) * (n + 2) * u_m
+    e_C = e_C + arithmetic.eta * (np.sqrt(n) + euclidean(call.C)) * (n + longest(np.abs(power)))
     most_C = np.abs(truncated) + e_C[:, None]
 
     def cauchy(x: Array, y: Array, size: Float) -> tuple[Array, Float, Float]:
@@ -293,7 +294,7 @@ def _power_norm(A_bar: Bounded, length: int, n: int, arithmetic: Arithmetic) -> 
             # What is rounded has its errors already: a matrix of norm e is at most √n e as long by moduli.
             more = sizes[0] * sizes[1] - longest(np.abs(power)) * longest(np.abs(other))
             rounded = roundings(n, True) * arithmetic.u * (longest(np.abs(power) @ np.abs(other)) + more)
-            rounded += arithmetic.eta * n * (n + sizes[0] + sizes[1] + more)  # ‖(1 + |X|)(1 + |Y|)‖ at most
+            rounded += arithmetic.eta * (n + sizes[0]) * (n + sizes[1])  # ‖(1 + |X|)(1 + |Y|)‖ at most
             e_power = norms[0] * e_other + e_power * (norms[1] + e_other) + rounded
             power = power @ other
     return power, e_power

@@ -3,15 +3,15 @@
 A power of a mode is a product of j factors in any bracketing, exp(jΔλ), or exp(j log ā):
 
     ρ_j = c₀ + c₁ j,   c₀ = k_e u,   c₁ = u_m + u (k_l + k_p) |log ā|     (the last not under zoh: E_a has it)
-    e_K = γ Σ_n |C| ã^j [ |b̄| (ρ_j e^{ρ_j} + j E_a/ã + n u + 3 u_m) + E_b ],   ã = |ā| + E_a,
+    e_K = γ Σ_n |C| ã^j e^{ρ_j} [ |b̄| (ρ_j + j E_a/ã + 2n u + 3 u_m) + E_b ],   ã = |ā| + E_a,
 
 as ã^j e^{ρ_j} − |ā|^j is no more than ã^j (e^{ρ_j} − 1) + j E_a ã^{j−1}. E_a/|ā| in ρ_j instead would be no
 number where ā is lost in what flushing loses: a mode that is over after one step would take all along.
 
 What underflows on its way is η Π(1 + |f|) over the factors C, b̄ and a power in any order, that of the last
-being F_j = 1 + |ā|^j + 2Σ_{i<j}|ā|^i (`_kernel_bounds.powers_lost`; no such sum where modes are real). A
-gradient has the cotangent besides, that of ā a power which may be the product of two, or |ā|^j/ā: there it is
-4(1 + j)(1 + |ā|^{j−1}) in place of F_j. Π(1 + |f|) is no less than what products reach.
+being F_j = 1 + |ā|^j + 2S_j, S_j = Σ_{i<j}|ā|^i (`_kernel_bounds.powers_lost`; no S_j where modes are real).
+A gradient has the cotangent besides, that of ā a power which may be the product of two, or |ā|^j/ā: there it
+is 4(1 + j)(1 + |ā|^{j−1} + S_{j−1}) in place of F_j. Π(1 + |f|), without S_j, is no less than products reach.
 
 Every sum over j or n is a blocked product of moduli, as the kernel itself is.
 """
@@ -88,11 +88,13 @@ def s4d_kernel_vjp_bounds(
         judged = _judged(tables, A_bar, B_bar, arithmetic)[:, None]
         most = _met_by_slopes(system, tables, B_bar.bound[..., 0], B_bar.value[..., 0], G)
         inside = {name: judged & (met < arithmetic.largest) for name, met in most.items()}
-        both = np.all(inside["A_bar"] & inside["B_bar"], axis=-1)
+        of_B = np.all(inside["B_bar"], axis=-1)
+        both = of_B & np.all(inside["A_bar"], axis=-1)
     found = {}
     for name in ("delta", "A", "B"):
         one = through[name]
-        whole = one.judged & both.reshape(-1, *(1,) * (one.value.ndim - 1))
+        channels = of_B if name == "B" else both
+        whole = one.judged & channels.reshape(-1, *(1,) * (one.value.ndim - 1))
         bounds = (one.bound + sides[0][name], one.own + sides[1][name])
         found[name] = finish(one.value, *bounds, whole, arithmetic)
     errors_C = (sides[0]["C"], sides[1]["C"])
@@ -164,32 +166,52 @@ def _factors(system: System, tables: Tables, E_b: Float, b: Array, length: int) 
 
 
 def _met_by_slopes(system: System, tables: Tables, E_b: Float, b: Array, G: Float) -> dict[str, Float]:
-    """Return Σ Π(1 + |f|) of the gradients of ā, b̄ and C, each (d, n), as stated at the top."""
-    sizes, complex_ = moduli(tables), np.iscomplexobj(tables.low)
-    gamma, C, B = (2.0 if complex_ else 1.0), 1.0 + np.abs(system.C[:, 0]), 1.0 + np.abs(b) + E_b
-    met = 1.0 + np.abs(G)
+    """Return Σ Π(1 + |f|) of the gradients of ā, b̄ and C, each (d, n): no less than products reach."""
+    sizes, (met, steps) = moduli(tables), _terms(G)
     powers = np.sum(met, axis=-1, keepdims=True) + correlation(sizes, met)
-    if complex_:  # Σ_j met_j Σ_{i<j} |a|^i, the other way round
-        after = np.cumsum(met[:, ::-1], axis=-1)[:, ::-1] - met
-        powers = powers + 2.0 * correlation(sizes, after)
-    steps = np.arange(2.0, met.shape[-1] + 1) * met[:, 1:]
     of_slope = 4.0 * (np.sum(steps, axis=-1, keepdims=True) + correlation(sizes, steps))
+    return _with_others(system, tables, E_b, b, of_slope, powers)
+
+
+def _terms(G: Float) -> tuple[Float, Float]:
+    """Return 1 + |G_j|, and (1 + j)(1 + |G_j|) from j = 1 on."""
+    met = 1.0 + np.abs(G)
+    return met, np.arange(2.0, met.shape[-1] + 1) * met[:, 1:]
+
+
+def _with_others(
+    system: System, tables: Tables, E_b: Float, b: Array, of_slope: Float, powers: Float
+) -> dict[str, Float]:
+    """Return what powers and their slopes make of each gradient, with the other factors of its terms."""
+    gamma = 2.0 if np.iscomplexobj(tables.low) else 1.0
+    C, B = 1.0 + np.abs(system.C[:, 0]), 1.0 + np.abs(b) + E_b
     return {"A_bar": gamma * C * B * of_slope, "B_bar": gamma * C * powers, "C": gamma * B * powers}
 
 
 def _lost_by_slopes(
     system: System, tables: Tables, A_bar: Bounded, E_b: Float, b: Array, G: Float, eta: float
 ) -> dict[str, Float]:
-    """Return what flushing may lose of them; of a^j, divided by a when it is lost, no more than all."""
-    found = _met_by_slopes(system, tables, E_b, b, G)
+    """Return what flushing may lose of them; of a^j, divided by a when it is lost, no more than twice all."""
+    found, sizes = _met_by_slopes(system, tables, E_b, b, G), moduli(tables)
     steps, a = np.arange(1.0, G.shape[-1]) * np.abs(G[:, 1:]), np.abs(A_bar.value)
-    divided = np.minimum(
-        eta / np.where(a > 0, a, 1.0) * np.sum(steps, axis=-1, keepdims=True),
-        correlation(moduli(tables), steps),
-    )
-    gamma, C = (2.0 if np.iscomplexobj(tables.low) else 1.0), np.abs(system.C[:, 0])
+    divided, complex_ = np.sum(steps, axis=-1, keepdims=True), np.iscomplexobj(tables.low)
+    if complex_:  # Σ_j x_j Σ_{i<j} |a|^i is Σ_i |a|^i Σ_{j>i} x_j
+        met, slopes = _terms(G)
+        powers, of_slope = (correlation(sizes, _later(x)) for x in (met, slopes))
+        again = _with_others(system, tables, E_b, b, 4.0 * of_slope, 2.0 * powers)
+        found = {name: one + again[name] for name, one in found.items()}
+        divided = divided + 2.0 * correlation(sizes, _later(steps) + steps)
+    divided = np.minimum(eta / np.where(a > 0, a, 1.0) * divided, 2.0 * correlation(sizes, steps))
+    gamma, C = (2.0 if complex_ else 1.0), np.abs(system.C[:, 0])
     quotient = gamma * C * (np.abs(b) + E_b) * np.where(a > 0, divided, 0.0)
     return {name: eta * met + (quotient if name == "A_bar" else 0.0) for name, met in found.items()}
+
+
+def _later(x: Float) -> Float:
+    """Return Σ_{j>i} x_j, (…, l)."""
+    found = np.zeros_like(x)
+    found[..., :-1] = np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
+    return found
 
 
 def _slope_errors(

@@ -76,7 +76,14 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Say that nobody is judged where a backend is named and this package is not: such a run is green."""
     if asked_for(session.config) and FOUND not in session.config.stash:
-        warnings.warn(NothingJudgedWarning(NOTHING), stacklevel=1)
+        try:
+            warnings.warn(NothingJudgedWarning(NOTHING), stacklevel=1)
+        except NothingJudgedWarning as error:  # where warnings are errors
+            if not hasattr(session.config, "workerinput"):
+                raise pytest.UsageError(str(error)) from None
+            with warnings.catch_warnings():  # a worker of pytest-xdist has no way to refuse
+                warnings.simplefilter("default")
+                warnings.warn(error, stacklevel=1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

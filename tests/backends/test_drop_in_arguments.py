@@ -130,7 +130,7 @@ def test_numbers_of_a_block_may_be_scalars_of_numpy() -> None:
 def test_a_norm_of_what_is_not_projected_is_refused(name: str) -> None:
     inputs = inner_inputs(False, "CB".replace(name, ""))
     norm = f"{name.lower()}_rms_weight"
-    with pytest.raises(ArgumentError, match=f"^`{norm}` must be given where `{name}` is projected alone"):
+    with pytest.raises(ArgumentError, match=f"^`{norm}` must be None where `{name}` is given, not projected"):
         mamba_ssm.mamba_inner_fn(**inputs, **{norm: torch.ones(4)})
 
 

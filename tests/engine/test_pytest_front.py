@@ -139,6 +139,12 @@ def test_a_backend_that_is_named_without_the_suite_is_a_warning(
         "NothingJudgedWarning: no backend is judged, for no case was collected: give `--pyargs" in done.stdout
     )
     assert "1 passed, 1 warning" in done.stdout
+    done = run(tmp_path, "test_own.py", "--ssm-backend", "numpy", "-W", "error", *more)
+    if more:  # a worker of pytest-xdist has no way to refuse
+        assert "1 passed, 1 warning" in done.stdout
+    else:
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert "ERROR: no backend is judged" in done.stderr
     done = run(tmp_path, "--pyargs", "ssm_conformance", "--ssm-backend", "nobody", "-W", "default")
     assert "no backend is called 'nobody'" in done.stdout
     assert "NothingJudgedWarning" not in done.stdout

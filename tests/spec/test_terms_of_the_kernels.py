@@ -76,6 +76,47 @@ def test_a_component_of_a_power_of_s4d_may_be_flushed_again_and_again() -> None:
     assert worst(2 * float(LARGE) * (weight * powers_one_by_one(a, 9000)).real, K) < 1
 
 
+def slope_of_late(powers: Any, step: int, weight: complex, by_quotient: bool, a: complex) -> Any:
+    """Return 2 w j a^{j−1} by the power before, or a^j/a, of one late step j alone."""
+    power = powers[step] / a if by_quotient else powers[step - 1]
+    return step * np.conj(2 * weight * power)
+
+
+@pytest.mark.parametrize("by_quotient", [False, True])
+def test_the_slope_of_a_late_power_is_as_wrong_as_it(by_quotient: bool) -> None:
+    """j times what a component, flushed a hundred times, is wrong by, for ssm_kernel and S4D."""
+    G, one = np.zeros((1, 1, 9000), np.float32), np.ones((1, 1), np.complex64)
+    G[..., 8300] = 1e27
+    given: dict[str, Any] = {"B_bar": 100 * one, "C": 100 * one, "length": 9000, "diagonal": True}
+    slope = ssm_kernel_vjp_bounds({"K": G}, ["A_bar"], arithmetic=FLOAT32, A_bar=np.array([SLOW]), **given)[
+        "A_bar"
+    ]
+    powers = powers_one_by_one(SLOW, 9000)
+    assert worst(slope_of_late(powers, 8300, 1e31, by_quotient, np.complex128(SLOW)), slope) < 1
+    rate = np.complex128(np.complex64(-0.01 + 0.01j))
+    a, b = np.complex64(np.exp(rate)), 100 * np.expm1(rate) / rate
+    given = {"delta": np.ones(1, np.float32), "A": np.array([[rate]], np.complex64), "B": 100 * one}
+    slope = s4d_kernel_vjp_bounds({"K": G[0]}, ["A"], arithmetic=FLOAT32, C=100 * one, length=9000, **given)[
+        "A"
+    ]
+    wrong = slope_of_late(powers_one_by_one(a, 9000), 8300, 1e29 * b, by_quotient, np.complex128(a))
+    exact = slope_of_late(np.exp(rate * np.arange(9000)), 8300, 1e29 * b, by_quotient, np.exp(rate))
+    moved = np.conj(np.exp(rate)) * (wrong - exact)  # dā/dλ; what b̄ has of it is nothing beside
+    assert worst(slope.value + moved, slope) < 1
+
+
+def test_a_channel_is_judged_where_its_slopes_stay_in_range_however_often_they_may_be_flushed() -> None:
+    one = np.ones((1, 1), np.complex64)
+    G = np.zeros((1, 9000), np.float32)
+    G[:, 10] = 1.0
+    given: dict[str, Any] = {"delta": np.ones(1, np.float32), "A": (-0.01 + 0.01j) * one, "B": one}
+    slopes = s4d_kernel_vjp_bounds(
+        {"K": G}, ["B", "C"], arithmetic=FLOAT32, C=LARGE * one, length=9000, **given
+    )
+    assert slopes["B"].judged.all()
+    assert slopes["C"].judged.all()
+
+
 def s4d(mode: float, B: float, C: float, length: int) -> dict[str, Any]:
     """One real mode, Δ = 1."""
     arrays = {name: np.array([[x]], np.float32) for name, x in (("A", mode), ("B", B), ("C", C))}

@@ -52,7 +52,7 @@ def check(**given: Any) -> None:
     for name in "BC":
         if given[name] is not None and given.get(f"{name.lower()}_rms_weight") is not None:
             raise ArgumentError(
-                f"`{name.lower()}_rms_weight` must be given where `{name}` is projected alone; got both"
+                f"`{name.lower()}_rms_weight` must be None where `{name}` is given, not projected; got both"
             )
     for name, x in given.items():
         if x is not None and x.device != xz.device:
