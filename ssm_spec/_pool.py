@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_spec._errors import DomainError, DTypeError
-from ssm_spec._validate import Array, Dimensions, as_index_array
+from ssm_spec._roundoff import Bounded
+from ssm_spec._validate import Array, Dimensions, as_cotangent, as_index_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,77 @@ class Taken:
         out = pool.copy()
         out[self.slots] = part
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """A step of the rows that take part, in the place it has among all rows and slots.
+
+    Attributes
+    ----------
+    state
+        All states, those of other rows included.
+    taken
+        The rows that take part, and their places in `state`.
+    by_row
+        The inputs with a row for each of the batch.
+    """
+
+    state: Array
+    taken: Taken
+    by_row: tuple[str, ...]
+
+    def cotangents(
+        self, given: Mapping[str, object], y: tuple[int, ...]
+    ) -> tuple[dict[str, Array | None], Array]:
+        """Those of "y" and "state", of the rows that take part; and the state's, which others hand through.
+
+        Parameters
+        ----------
+        given
+            By name.
+        y
+            The shape of y, its first dimension aside.
+        """
+        of_y = as_cotangent(given, "y", (self.taken.batch, *y))
+        after = as_cotangent(given, "state", self.state.shape, complex_=self.state.dtype.kind == "c")
+        rows = {
+            "y": None if of_y is None else of_y[self.taken.rows],
+            "state": None if after is None else after[self.taken.slots],
+        }
+        return rows, np.zeros_like(self.state) if after is None else after
+
+    def gradient(self, name: str, part: Array, passed: Array) -> Array:
+        """The gradient of an input, or its bound, from the rows' and from what the slots hand through."""
+        if name == "state":
+            return self.taken.to_slots(part, passed)
+        return self.taken.to_rows(part) if name in self.by_row else part
+
+    def gradient_bounds(self, name: str, part: Bounded, passed: Array, eta: float) -> Bounded:
+        """The same of value and bounds: a subnormal cotangent may be lost even where it is handed through."""
+        alone = Bounded(passed, np.full(passed.shape, eta), np.zeros(passed.shape), np.isfinite(passed))
+        return Bounded(
+            *(self.gradient(name, *both) for both in zip(_parts(part), _parts(alone), strict=True))
+        )
+
+    def output_bounds(self, y: Bounded, new: Bounded) -> dict[str, Bounded]:
+        """Those of all rows and all slots, from the rows'; slots left alone have bound 0."""
+        zero = np.zeros(self.state.shape)
+        alone = Bounded(self.state, zero, zero, np.isfinite(self.state))
+        pool = (self.taken.to_slots(*both) for both in zip(_parts(new), _parts(alone), strict=True))
+        return {"y": y.map(self.taken.to_rows), "state": Bounded(*pool)}
+
+    def outputs(self, y: Array, new: Array, place: Array | None) -> tuple[Array, Array]:
+        """All rows and all slots; written over `place`, rounded to its dtype, if that is given."""
+        if place is None:
+            return self.taken.to_rows(y), self.taken.to_slots(new, self.state)
+        with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
+            place[self.taken.slots] = new
+        return self.taken.to_rows(y), place
+
+
+def _parts(bounded: Bounded) -> tuple[Any, ...]:
+    return bounded.value, bounded.bound, bounded.own, bounded.judged
 
 
 def written(state: object) -> Array:

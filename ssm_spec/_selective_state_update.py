@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssm_spec._calls import arguments_of, operator
 from ssm_spec._errors import DTypeError
-from ssm_spec._pool import Taken, participants, written
+from ssm_spec._pool import Pooled, participants, written
 from ssm_spec._roundoff import Arithmetic, Bounded, ComplexArithmetic
 from ssm_spec._selective_scan import (
     selective_scan,
@@ -22,7 +22,6 @@ from ssm_spec._selective_scan import (
 from ssm_spec._validate import (
     Dimensions,
     as_array,
-    as_cotangent,
     as_real_array,
     check_cotangent_names,
     differentiated,
@@ -83,14 +82,10 @@ def selective_state_update(
     """
     step = _read(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization, state_indices)
     place = written(state) if inplace else None
-    if inplace and step.real_state and step.state.dtype.kind == "c":
+    if inplace and step.real_state and step.pooled.state.dtype.kind == "c":
         raise DTypeError("`state` must be complex where `A` is and `inplace` is set; got a real one")
     y, last = selective_scan(**step.scan, return_last_state=True)
-    if place is None:
-        return step.taken.to_rows(y[..., 0]), step.taken.to_slots(last, step.state)
-    with np.errstate(all="ignore"):  # what a narrower state cannot hold becomes an infinity
-        place[step.taken.slots] = last
-    return step.taken.to_rows(y[..., 0]), place
+    return step.pooled.outputs(y[..., 0], last, place)
 
 
 @arguments_of(selective_state_update)
@@ -115,7 +110,7 @@ def selective_state_update_vjp(
     step, names = _read_inputs(inputs), differentiated(wrt, inputs, DIFFERENTIABLE)
     given, passed = step.cotangents(cotangents)
     found = selective_scan_vjp(given, [_in_scan(name) for name in names], **step.scan)
-    return {name: step.as_given(name, found[_in_scan(name)], passed) for name in names}
+    return {name: step.gradient(name, found[_in_scan(name)], passed) for name in names}
 
 
 @arguments_of(selective_state_update)
@@ -131,17 +126,7 @@ def selective_state_update_bounds(*, arithmetic: Arithmetic, **inputs: Any) -> d
     """
     step = _read_inputs(inputs)
     found = selective_scan_bounds(arithmetic=arithmetic, **step.scan)
-    y, last = found["y"], found["last_state"]
-    untouched, pooled = np.zeros(step.state.shape), step.taken.to_slots
-    return {
-        "y": y.map(lambda part: step.taken.to_rows(part[..., 0])),
-        "state": Bounded(
-            pooled(last.value, step.state),
-            pooled(last.bound, untouched),
-            pooled(last.own, untouched),
-            pooled(last.judged, np.isfinite(step.state)),
-        ),
-    }
+    return step.pooled.output_bounds(found["y"].map(_now), found["last_state"])
 
 
 @arguments_of(selective_state_update)
@@ -172,50 +157,38 @@ def selective_state_update_vjp_bounds(
         given, [_in_scan(name) for name in names], arithmetic=arithmetic, **step.scan
     )
     kind = arithmetic if step.real_state else ComplexArithmetic.of(arithmetic)
-    out: dict[str, Bounded] = {}
-    for name in names:
-        part = found[_in_scan(name)]
-        out[name] = Bounded(
-            step.as_given(name, part.value, passed),
-            # A subnormal cotangent may be read as zero on its way through a slot that is left alone.
-            step.as_given(name, part.bound, np.full(passed.shape, kind.eta)),
-            step.as_given(name, part.own, np.zeros(passed.shape)),
-            step.as_given(name, part.judged, np.isfinite(passed)),
-        )
-    return out
+    return {name: step.gradient_bounds(name, found[_in_scan(name)], passed, kind.eta) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
 class _Step:
     """A step as a scan of length one over the rows that take part.
 
-    `taken` are those rows and their places in `state`; `scan` the arguments of the scan;
-    `real_state` whether the state was given as real numbers.
+    `pooled` says which those are; `scan` has the arguments of the scan; `real_state` is whether the state was
+    given as real numbers.
     """
 
-    state: Array
+    pooled: Pooled
     real_state: bool
-    taken: Taken
     scan: dict[str, Any]
-
-    def as_given(self, name: str, part: Array, passed: Array) -> Array:
-        """Bring one gradient of the scan, or its bound, to the shape of the step's input."""
-        if name == "state":
-            out = self.taken.to_slots(part, passed)
-            return out.real if self.real_state else out
-        return self.taken.to_rows(part[..., 0]) if name in _BY_ROW else part
 
     def cotangents(self, cotangents: Mapping[str, object]) -> tuple[dict[str, Array | None], Array]:
         """The scan's cotangents, and the state's, which slots left alone hand through."""
         check_cotangent_names(cotangents, OUTPUTS)
-        complex_ = self.state.dtype.kind == "c"
-        y = as_cotangent(cotangents, "y", (self.taken.batch, self.scan["u"].shape[1]))
-        last = as_cotangent(cotangents, "state", self.state.shape, complex_=complex_)
-        given: dict[str, Array | None] = {
-            "y": None if y is None else y[self.taken.rows, :, None],
-            "last_state": None if last is None else last[self.taken.slots],
-        }
-        return given, np.zeros_like(self.state) if last is None else last
+        given, passed = self.pooled.cotangents(cotangents, self.scan["u"].shape[1:2])
+        y = given["y"]
+        return {"y": None if y is None else y[..., None], "last_state": given["state"]}, passed
+
+    def gradient(self, name: str, part: Array, passed: Array) -> Array:
+        """One gradient of the scan, in the shape of the step's input, and as real as that."""
+        out = self.pooled.gradient(name, _now(part) if name in _BY_ROW else part, passed)
+        return out.real if name == "state" and self.real_state else out
+
+    def gradient_bounds(self, name: str, part: Bounded, passed: Array, eta: float) -> Bounded:
+        """The same of value and bounds."""
+        part = part.map(_now) if name in _BY_ROW else part
+        out = self.pooled.gradient_bounds(name, part, passed, eta)
+        return out.map(np.real) if name == "state" and self.real_state else out
 
 
 def _read(
@@ -253,9 +226,8 @@ def _read(
     state_ = state_.astype(np.complex128) if complex_a else state_
     scan = {name: array[taken.rows][..., None] for name, array in (streams | projections).items()}
     return _Step(
-        state_,
+        Pooled(state_, taken, _BY_ROW),
         real_state,
-        taken,
         scan
         | {
             "A": A,
@@ -270,6 +242,12 @@ def _read(
 
 def _read_inputs(inputs: Mapping[str, Any]) -> _Step:
     return _read(**{name: value for name, value in inputs.items() if name != "inplace"})
+
+
+def _now(part: Array) -> Array:
+    """The one step there is, of what has time."""
+    now: Array = part[..., 0]
+    return now
 
 
 def _in_scan(name: str) -> str:

@@ -25,7 +25,8 @@ from ssm_torch.s4 import s4_kernel
 from ssm_torch.s4d import s4d, s4d_kernel
 from ssm_torch.s5 import s5
 from ssm_torch.selective_scan import selective_scan
-from ssm_torch.ssd import ssd, ssd_update
+from ssm_torch.ssd import ssd
+from ssm_torch.ssd_update import ssd_update
 from ssm_torch.state_update import selective_state_update
 
 __all__ = [
@@ -227,13 +228,25 @@ def ssm_backend(device: str | None) -> Backend:
                 deterministic=True,
                 arithmetic={"evaluation": "matmul_chunk", "chunk": CHUNK},
             ),
-            "ssd_update": Op(
-                ssd_update,
-                dtypes=_ALL,
-                gradients="all",
-                features=_DUAL,
-                deterministic=True,
-                arithmetic={"evaluation": "scan", "decayed_state": "direct"},
+            "ssd_update": (
+                *(
+                    Op(
+                        ssd_update,
+                        dtypes=_ALL,
+                        gradients="all",
+                        features=(*_DUAL, "half_state", *more),
+                        deterministic=True,
+                        arithmetic=_SEQUENTIAL,
+                    )
+                    for more in (graphs, ("state_indices",))
+                ),
+                Op(
+                    ssd_update,
+                    dtypes=_ALL,
+                    features=(*_DUAL, "half_state", "state_indices", "inplace"),
+                    deterministic=True,
+                    arithmetic=_SEQUENTIAL,
+                ),
             ),
             "mamba3_siso": Op(
                 mamba3_siso,

@@ -46,7 +46,8 @@ def _ssd(draw: Draw) -> Inputs:
 
 def _ssd_step(draw: Draw) -> Inputs:
     b, h, p, n = draw.size(1, 3), draw.size(2, 4), draw.size(1, 5), draw.size(1, 8)
-    return _heads(draw, (b,), h, p, n) | {"state": draw.real(b, h, p, n)}
+    slots, more = draw.slots(b)
+    return _heads(draw, (b,), h, p, n) | {"state": draw.real(slots, h, p, n)} | more
 
 
 def _heads(draw: Draw, lead: tuple[int, ...], h: int, p: int, n: int) -> Inputs:

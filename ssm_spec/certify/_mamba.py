@@ -110,12 +110,16 @@ def ssd_update(
     dt_bias: Variable | None = None,
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = (0.0, float("inf")),
+    *,
+    state_indices: ArrayLike | None = None,
 ) -> Outputs:
-    """SSD at length one."""
-    x, dt, B, C = (v[:, None] for v in (x, dt, B, C))
-    z = None if z is None else z[:, None]
-    found = ssd(x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, initial_states=state)
-    return {"y": found["y"][:, 0], "state": found["final_states"]}
+    """One step: SSD at length one, from the slots that the rows name; −1 skips a row."""
+    taken = participants(state_indices, x.shape[0])
+    rows = taken.rows
+    x, dt, B, C = (v[rows][:, None] for v in (x, dt, B, C))
+    z = None if z is None else z[rows][:, None]
+    found = ssd(x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, initial_states=state[taken.slots])
+    return {"y": taken.to_rows(found["y"][:, 0]), "state": taken.to_slots(found["final_states"], state)}
 
 
 def _oldest(b: int, l: int, w: int, seq_idx: ArrayLike | None) -> NDArray[np.int64]:

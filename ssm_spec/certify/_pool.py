@@ -19,9 +19,9 @@ class Taken:
     slots: NDArray[np.int64]
 
     def to_rows(self, y: Variable) -> Variable:
-        """(b, d): zeros where a row is skipped."""
+        """(b, …): zeros where a row is skipped."""
         place = {int(row): i for i, row in enumerate(self.rows)}
-        skipped = constant(np.zeros(y.shape[1]))
+        skipped = constant(np.zeros(y.shape[1:]))
         return stack([y[place[i]] if i in place else skipped for i in range(self.batch)], 0, y)
 
     def to_slots(self, new: Variable, pool: Variable) -> Variable:

@@ -103,6 +103,10 @@ def _ssd() -> Iterator[Case]:
     arrays = _heads(dice, (2,), 4, 2, 3, 2, signed=True) | {"state": dice.real(2, 4, 2, 3)}
     arrays |= {"D": dice.real(4, 2), "z": dice.real(2, 4, 2, high=3), "dt_bias": dice.real(4)}
     yield posed(op, "whole", "ssd-step-1 ssd-1 ssd-3 ssd-4 ssd-6", dice, arrays, **more)
+    dice = Dice(f"{op} pool")
+    arrays = _heads(dice, (4,), 2, 3, 2, 1, signed=False) | {"state": dice.real(6, 2, 3, 2)}
+    arrays["state_indices"] = np.array([5, -1, 0, 3])
+    yield posed(op, "pool", "ssd-step-1 ssd-step-2", dice, arrays)
 
 
 def _block(dice: Dice) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """State space duality, the scan of Mamba-2, and its single step.
 
-Symbols: b batch, l length, h heads, p width of a head, g groups of heads, n state.
+Symbols: b batch, l length, h heads, p width of a head, g groups of heads, n state, r states of a step.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from ssm_backends.operators._common import BASE_FEATURES, array
+from ssm_backends.operators._common import BASE_FEATURES, ONE_STATE_A_ROW, POOL_FEATURES, POOLED, array
 from ssm_backends.schema import Argument, Form, Operator, Output, Rule
 
 _FEATURES: Final = {
@@ -105,14 +105,15 @@ SSD_UPDATE: Final = Operator(
     source="Dao and Gu, Transformers are SSMs (2024), eq. (2) with scalar A, one step",
     primary="x",
     arguments=(
-        array("state", "b h p n", "States before the step; they are not written.", "state"),
+        array("state", "r h p n", "State before the step, or a pool of states.", "state"),
         *_inputs(""),
+        *POOLED,
     ),
     outputs=(
-        Output(name="y", shape="b h p", doc="Output."),
-        Output(name="state", shape="b h p n", role="state", doc="States after the step."),
+        Output(name="y", shape="b h p", doc="Output; 0 in a row that is skipped."),
+        Output(name="state", shape="r h p n", role="state", doc="State after the step."),
     ),
-    features=_FEATURES,
-    rules=_GROUPS,
+    features=_FEATURES | POOL_FEATURES,
+    rules=(*_GROUPS, ONE_STATE_A_ROW),
     minimum={"n": 1, "g": 1},
 )
