@@ -16,7 +16,8 @@ from ssm_conformance.mutants.defects.functions import CutScan, SoftplusCut
 from ssm_conformance.mutants.defects.gradients import GRADIENTS
 from ssm_conformance.mutants.defects.layer_gradients import LAYER_GRADIENTS
 from ssm_conformance.mutants.defects.sums import SUMS
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.step import Step
 from ssm_conformance.planning import reason_not_asked
 from ssm_conformance.reports.matrix import CHECKS

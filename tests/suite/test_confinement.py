@@ -15,7 +15,8 @@ from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
 from ssm_conformance.mutants import Mutant, backend
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep, Limits
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual, Limits
 
 Gradients = Mapping[str, Any]
 CASES = {

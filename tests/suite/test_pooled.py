@@ -12,6 +12,7 @@ from ssm_conformance.checks.subject import Subject
 from ssm_conformance.mutants import backend
 
 STEP = "selective_state_update/extreme/float32/confinement-"
+DUAL = "ssd_update/extreme/float32/confinement-"
 CONVOLUTION = "causal_conv1d_update/extreme/float32/confinement-"
 
 
@@ -43,6 +44,20 @@ def test_of_a_scan_s_step_exactly_what_may_move_does(name: str) -> None:
             moved = bits(before[output].array) != bits(after[output].array)
             assert np.array_equal(moved, np.broadcast_to(~mask, moved.shape)), (place, output)
     assert seen == {"state", "u", "delta", "A", "B", "C", "D", "z", "delta_bias"}
+
+
+@pytest.mark.parametrize("name", ["typical", "groups", "pool", "pool-inplace-skipping"])
+def test_of_a_step_of_heads_exactly_what_may_move_does(name: str) -> None:
+    asked = subject(DUAL + name, "ssd-steps")
+    before = asked.forward(asked.into(asked.stored))
+    seen = set()
+    for chosen, kept, place in reaches(asked):
+        seen |= set(chosen)
+        after = asked.forward(asked.into(spoil(asked.stored, chosen, "nan")))
+        for output, mask in kept.items():
+            moved = bits(before[output].array) != bits(after[output].array)
+            assert np.array_equal(moved, np.broadcast_to(~mask, moved.shape)), (place, output)
+    assert seen == {"state", "x", "dt", "A", "B", "C", "D", "z", "dt_bias"}
 
 
 @pytest.mark.parametrize("name", ["pool", "pool-longer", "served"])

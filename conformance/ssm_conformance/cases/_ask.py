@@ -45,16 +45,17 @@ SHORT_STEPS: Final[Names] = {"causal_conv1d_update": ("typical", "longer")}
 SHORT_POOLS: Final[Names] = {"causal_conv1d_update": ("typical", "longer", "pool")}
 DUAL: Final[Names] = {"ssd": ("typical", "plain", "groups", "packed")}
 DUAL_STEPS: Final[Names] = {"ssd_update": ("typical", "groups")}
+DUAL_POOLS: Final[Names] = {"ssd_update": ("typical", "groups", "pool")}
 TURNED: Final[Names] = {"mamba3_siso": ("typical", "groups", "packed")}
 SINGLE_STEPS: Final[Names] = {**SHORT_STEPS, **DUAL_STEPS, "mamba3_siso_step": ("typical", "groups")}
 _FORMS: Final[Names] = {**SYSTEMS, **STREAMS, **SCANS, **STEPS, **SHORT, **DUAL, **TURNED, **SINGLE_STEPS}
-EVERY: Final[Names] = {**_FORMS, **SHORT_POOLS}
+EVERY: Final[Names] = {**_FORMS, **SHORT_POOLS, **DUAL_POOLS}
 RARE: Final[Names] = {
     "selective_scan": ("constant", "zoh", "complex-initial"),
     "selective_state_update": ("zoh", "half-state-pool"),
     "causal_conv1d_update": ("half-state-pool",),
     "ssd": ("wide-skip", "initial"),
-    "ssd_update": ("wide-skip",),
+    "ssd_update": ("wide-skip", "half-state-pool"),
     "lssl": ("initial",),
     **dict.fromkeys(("s4d", "s5"), ("initial", "initial-complex")),
 }

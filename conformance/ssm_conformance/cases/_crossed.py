@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._convolution_step import LONGER, pooled
-from ssm_conformance.cases._duality import LIMITS, update_inputs
+from ssm_conformance.cases._dual_step import update_inputs
+from ssm_conformance.cases._duality import LIMITS
 from ssm_conformance.cases._layers import (
     H3,
     LSSL,
@@ -77,6 +78,9 @@ def _heads() -> Iterator[tuple[str, Row]]:
     update = update_inputs(2, 12, 33, 65, g=2, D=Draw((12, 33)), dt_limit=(0.05, 0.2))
     names = ("D", "z", "dt_bias", "dt_softplus", "dt_limit")
     yield "large", ("ssd_update", LIMITS, update, names)
+    slots = fixed([3, -1, 0], dtype="int32")
+    held = update_inputs(3, 12, 33, 65, g=2, slots=5, state_indices=slots, inplace=True, dt_limit=(0.05, 0.2))
+    yield "large-pool", ("ssd_update", LIMITS, held, (*names, "inplace"))
     slow = Draw((2, 6, 100), "log_uniform", parameters=_SLOW)
     siso = siso_inputs(2, 100, 6, 9, 18, a=9, g=2, initial=True, adt=slow, seq_idx=back_again(100, 30, 75))
     yield "large", ("mamba3_siso", SISO, siso, ("D", "z", "return_final_states", *_STATES, "seq_idx"))

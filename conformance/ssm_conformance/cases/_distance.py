@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases._convolution_step import IN_PLACE, POOL
+from ssm_conformance.cases._dual_step import IN_PLACE as DUAL_IN_PLACE
+from ssm_conformance.cases._dual_step import SLOTS as DUAL_SLOTS
+from ssm_conformance.cases._dual_step import update_inputs
 from ssm_conformance.cases._duality import RESET as SSD_RESET
-from ssm_conformance.cases._duality import SKIP, ssd_inputs, update_inputs
+from ssm_conformance.cases._duality import SKIP, ssd_inputs
 from ssm_conformance.cases._mamba3 import VALUE as SISO
 from ssm_conformance.cases._mamba3 import siso_inputs
 from ssm_conformance.cases._mamba3 import step_inputs as siso_step_inputs
@@ -73,6 +76,9 @@ def _steps() -> Iterator[Row]:
         step_inputs(4, 4, 4, slots=6, state_indices=_SLOTS, inplace=True),
     )
     yield "ssd_update", "fours", SKIP, update_inputs(4, 4, 4, 4, g=4, D=Draw((4, 4)))
+    held = update_inputs(4, 4, 4, 4, g=4, slots=6, state_indices=_SLOTS)
+    yield "ssd_update", "fours-pool", DUAL_SLOTS, held
+    yield "ssd_update", "fours-inplace", DUAL_IN_PLACE, held | {"inplace": True}
     yield "mamba3_siso_step", "fours", SISO, siso_step_inputs(4, 4, 4, 8, a=4, g=4)
     yield "causal_conv1d_update", "fours", STEP_OUTPUT, conv_step_inputs(4, 4, 4)
     yield "causal_conv1d_update", "fours-taps-5", STEP_OUTPUT, conv_step_inputs(4, 4, 5)

@@ -1,8 +1,7 @@
-"""Inputs of SSD, the scan of Mamba-2, and of its step."""
+"""Inputs of SSD, the scan of Mamba-2."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
-from ssm_conformance.cases._selective import EDGE, MIXED, fixed
+from ssm_conformance.cases._selective import EDGE, MIXED, fixed, wider
 from ssm_conformance.draw import Draw
 
 VALUE: Final = "ssd-7: S_t = exp(Δ_t A) S_{t−1} + Δ_t x_t B_tᵀ, y_t = (S_t C_t + D x_t) · silu(z_t)"
@@ -19,24 +18,23 @@ GROUPS: Final = "ssd-3: head i belongs to group i // (h/g); B and C have the sam
 SKIP: Final = "ssd-4: D is (h,), one number a head, or (h, p)"
 RESET: Final = "ssd-5: a reset is where seq_idx[t] ≠ seq_idx[t−1]; initial_states belong to t = 0"
 GATE: Final = "ssd-6: there is no norm; the gate comes last and reaches no state"
-STEP: Final = "ssd-step-1: l steps equal one ssd of length l: the same limits of Δ, and its final state"
 
 WIDER: Final = ("dt", "B", "C", "z")
 """The streams that may be in float32 where x is in 16 bits."""
 
 
-def _steps(*shape: int, softplus: bool) -> Draw:
+def raw_steps(*shape: int, softplus: bool) -> Draw:
     """dt before softplus, or as it is."""
     if softplus:
         return Draw(shape, parameters={"scale": 0.5})
     return Draw(shape, "log_uniform", parameters={"low": 1e-3, "high": 0.3})
 
 
-def _common(
+def of_layer(
     h: int, p: int, *, gate: bool, feedthrough: bool, softplus: bool, z: tuple[int, ...]
 ) -> dict[str, Any]:
-    rates = {"low": 0.5, "high": 16.0, "sign": -1.0}
-    inputs: dict[str, Any] = {"A": Draw((h,), "log_uniform", parameters=rates)}
+    """What does not stream in, and the gate, of that shape."""
+    inputs: dict[str, Any] = {"A": rates(h, 0.5, 16.0)}
     if feedthrough:
         inputs["D"] = Draw((h,))
     if gate:
@@ -63,10 +61,10 @@ def ssd_inputs(
     """A call like a Mamba-2 layer's; keywords take pieces away or add them."""
     inputs = {
         "x": Draw((b, l, h, p)),
-        "dt": _steps(b, l, h, softplus=softplus),
+        "dt": raw_steps(b, l, h, softplus=softplus),
         "B": Draw((b, l, g, n)),
         "C": Draw((b, l, g, n)),
-    } | _common(h, p, gate=gate, feedthrough=feedthrough, softplus=softplus, z=(b, l, h, p))
+    } | of_layer(h, p, gate=gate, feedthrough=feedthrough, softplus=softplus, z=(b, l, h, p))
     return inputs | {"return_final_states": True} | more
 
 
@@ -74,28 +72,25 @@ def _plain(b: int, l: int, h: int, p: int, n: int, **more: Any) -> dict[str, Any
     return ssd_inputs(b, l, h, p, n, gate=False, feedthrough=False, softplus=False, **more)
 
 
-def _wider(inputs: dict[str, Any], *names: str) -> dict[str, Any]:
-    return inputs | {name: replace(inputs[name], dtype="float32") for name in names}
-
-
 def _ssd(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick", **more: Any) -> Recipe:
     return Recipe("ssd", name, inputs, clause, level, **more)
 
 
-def _rates(h: int, low: float, high: float) -> Draw:
+def rates(h: int, low: float, high: float) -> Draw:
+    """A of each head."""
     return Draw((h,), "log_uniform", parameters={"low": low, "high": high, "sign": -1.0})
 
 
-def _at_limits(*shape: int) -> Draw:
-    """Steps below, at, between and above the limits ``_EXACT``."""
+def at_limits(*shape: int) -> Draw:
+    """Steps below, at, between and above the limits ``EXACT``."""
     return Draw(shape, "choice", parameters={"values": (-0.25, 0.0, 0.125, 0.5, 0.75)})
 
 
 _SINGLE: Final = ("float32",)
 _COMMON: Final = ("float32", "bfloat16")
 _FAR: Final = (-1e4, -88.0, -20.0, 0.0, 20.0, 88.0, 1e4)
-_LIMIT: Final = (0.02, 0.6)
-_EXACT: Final = (0.0, 0.5)
+LIMIT: Final = (0.02, 0.6)
+EXACT: Final = (0.0, 0.5)
 _PACKED: Final = fixed([[0] * 9 + [1] * 1 + [0] * 6 + [7] * 7, [3] * 22 + [2] * 1], dtype="int32")
 """A sequence of length one; an id that comes back; a reset at the last step."""
 _CHUNKS: Final = fixed([[t // 64 for t in range(200)], [t // 65 for t in range(200)]], dtype="int32")
@@ -108,7 +103,7 @@ ORDINARY: Final = (
     _ssd("groups", ssd_inputs(2, 17, 6, 2, 3, g=3), GROUPS, "smoke"),
     _ssd("group-a-head", ssd_inputs(1, 13, 4, 2, 3, g=4), GROUPS),
     _ssd("wide-skip", ssd_inputs(2, 11, 3, 4, 2, D=Draw((3, 4))), SKIP),
-    _ssd("limits", ssd_inputs(2, 23, 4, 2, 3, dt_limit=_LIMIT), LIMITS, "smoke"),
+    _ssd("limits", ssd_inputs(2, 23, 4, 2, 3, dt_limit=LIMIT), LIMITS, "smoke"),
     # Without softplus a step may be negative: the default limit is 0, and it acts.
     _ssd(
         "clamped-at-zero",
@@ -124,7 +119,7 @@ ORDINARY: Final = (
     # A step that is its limit has the slope 1 there: numbers that are exact in every dtype.
     _ssd(
         "at-limits",
-        _plain(2, 21, 3, 2, 3, dt_limit=_EXACT) | {"dt": _at_limits(2, 21, 3)},
+        _plain(2, 21, 3, 2, 3, dt_limit=EXACT) | {"dt": at_limits(2, 21, 3)},
         LIMITS,
         first=_SINGLE,
     ),
@@ -138,7 +133,7 @@ ORDINARY: Final = (
     _ssd(
         "packed-at-chunks",
         _plain(2, 200, 2, 2, 3, initial_states=Draw((2, 2, 2, 3)), seq_idx=_CHUNKS)
-        | {"A": _rates(2, 0.02, 0.3)},
+        | {"A": rates(2, 0.02, 0.3)},
         RESET,
         first=_COMMON,
     ),
@@ -149,15 +144,15 @@ ORDINARY: Final = (
         first=_SINGLE,
     ),
     # Kernels that dot two operands of two dtypes fail, or round the wider one.
-    _ssd("mixed", _wider(ssd_inputs(2, 15, 4, 3, 3, g=2), *WIDER), MIXED, dtypes=HALF),
+    _ssd("mixed", wider(ssd_inputs(2, 15, 4, 3, 3, g=2), *WIDER), MIXED, dtypes=HALF),
     *(
-        _ssd(f"mixed-{name}", _wider(ssd_inputs(1, 9, 2, 3, 3), name), MIXED, dtypes=HALF, first=HALF[:1])
+        _ssd(f"mixed-{name}", wider(ssd_inputs(1, 9, 2, 3, 3), name), MIXED, dtypes=HALF, first=HALF[:1])
         for name in WIDER
     ),
     # Past chunks of 64 and of 256, with decays of 0.02 to 0.5 over a chunk, which must be carried on.
     _ssd(
         "long",
-        _plain(1, 517, 2, 2, 3, initial_states=Draw((1, 2, 2, 3))) | {"A": _rates(2, 0.05, 0.3)},
+        _plain(1, 517, 2, 2, 3, initial_states=Draw((1, 2, 2, 3))) | {"A": rates(2, 0.05, 0.3)},
         VALUE,
         first=_COMMON,
     ),
@@ -179,7 +174,7 @@ EXTREME: Final = (
                 "choice",
                 parameters={"values": (-1e4, -88.0, -20.0, -17.0, 0.0, 17.0, 20.0, 88.0, -np.inf)},
             ),
-            "A": _rates(4, 1e-4, 2.0),
+            "A": rates(4, 1e-4, 2.0),
         },
         LIMITS,
         check="extreme",
@@ -189,7 +184,7 @@ EXTREME: Final = (
         "strong-decay",
         _plain(1, 270, 3, 2, 3)
         | {
-            "A": _rates(3, 10.0, 1e3),
+            "A": rates(3, 10.0, 1e3),
             "dt": Draw((1, 270, 3), "log_uniform", parameters={"low": 0.1, "high": 1.0}),
         },
         VALUE,
@@ -259,69 +254,6 @@ EDGES: Final = (
         EDGE,
         check="robustness",
     ),
-)
-
-
-def update_inputs(
-    b: int,
-    h: int,
-    p: int,
-    n: int,
-    *,
-    g: int = 1,
-    gate: bool = True,
-    feedthrough: bool = True,
-    softplus: bool = True,
-    **more: Any,
-) -> dict[str, Any]:
-    """One decode step of a Mamba-2 layer."""
-    inputs = {
-        "state": Draw((b, h, p, n)),
-        "x": Draw((b, h, p)),
-        "dt": _steps(b, h, softplus=softplus),
-        "B": Draw((b, g, n)),
-        "C": Draw((b, g, n)),
-    } | _common(h, p, gate=gate, feedthrough=feedthrough, softplus=softplus, z=(b, h, p))
-    return inputs | more
-
-
-def _update(name: str, inputs: dict[str, Any], clause: str, level: Level = "quick", **more: Any) -> Recipe:
-    return Recipe("ssd_update", name, inputs, clause, level, **more)
-
-
-STEPS: Final = (
-    _update("typical", update_inputs(3, 4, 3, 5), STEP, "smoke"),
-    _update("plain", update_inputs(2, 3, 2, 3, gate=False, feedthrough=False, softplus=False), STEP),
-    _update("groups", update_inputs(2, 6, 2, 3, g=3), GROUPS),
-    _update("group-a-head", update_inputs(2, 4, 2, 3, g=4), GROUPS),
-    _update("wide-skip", update_inputs(2, 3, 4, 2, D=Draw((3, 4))), SKIP),
-    _update("limits", update_inputs(4, 6, 2, 3, dt_limit=_LIMIT), LIMITS),
-    _update(
-        "clamped-at-zero",
-        update_inputs(3, 5, 2, 2, softplus=False)
-        | {"dt": Draw((3, 5), "uniform", parameters={"low": -0.3, "high": 0.3})},
-        LIMITS,
-    ),
-    _update(
-        "at-limits",
-        update_inputs(5, 6, 2, 2, softplus=False, dt_limit=_EXACT) | {"dt": _at_limits(5, 6)},
-        LIMITS,
-        first=_SINGLE,
-    ),
-    _update("mixed", _wider(update_inputs(2, 4, 3, 3, g=2), *WIDER), MIXED, dtypes=HALF),
-    _update(
-        "softplus-far",
-        update_inputs(9, 4, 2, 2)
-        | {
-            "dt": fixed([[v] for v in (-1e4, -88.0, -20.0, -17.0, 0.0, 17.0, 20.0, 88.0, -np.inf)], (9, 4)),
-            "A": _rates(4, 1e-4, 2.0),
-        },
-        LIMITS,
-        check="extreme",
-    ),
-    _update("no-batch", update_inputs(0, 3, 2, 2), EDGE, check="robustness"),
-    _update("ones", update_inputs(1, 1, 1, 1), EDGE, check="robustness"),
-    _update("decode-width", update_inputs(2, 24, 64, 32), STEP, "full", first=_COMMON),
 )
 
 ROWS: Final = (
@@ -396,4 +328,3 @@ SSD: Final = (
     *(with_options(row, kind, "full") for kind in ("single", "empty") for row in ROWS),
     *(with_options(row, "large", "quick" if row in _SOON else "full") for row in ROWS),
 )
-SSD_UPDATE: Final = STEPS

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ssm_conformance.case import Check, Recipe
-from ssm_conformance.cases._duality import GATE, LIMITS, ssd_inputs, update_inputs
+from ssm_conformance.cases._dual_step import update_inputs
+from ssm_conformance.cases._duality import GATE, LIMITS, ssd_inputs
 from ssm_conformance.cases._duality import RESET as SSD_RESET
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._layers import (

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ssm_conformance.case import Recipe
+from ssm_conformance.cases._dual_step import update_inputs
 from ssm_conformance.cases._duality import VALUE as SSD
-from ssm_conformance.cases._duality import ssd_inputs, update_inputs
+from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._layers import (
     H3,
     LSSL,

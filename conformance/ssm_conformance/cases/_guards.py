@@ -11,7 +11,10 @@ from ssm_conformance.cases._ask import COMMON, EVERY, SINGLE, Ask, Names
 UNTOUCHED: Final = "common-6: what lies around an array is not written, and reaches no result"
 
 POOLS: Final[Names] = {
-    "selective_state_update": ("inplace", "pool-inplace", "pool-inplace-skipping", "pool-idle", "layer-pool"),
+    **dict.fromkeys(
+        ("selective_state_update", "ssd_update"),
+        ("inplace", "pool-inplace", "pool-inplace-skipping", "pool-idle", "layer-pool"),
+    ),
     "causal_conv1d_update": (
         *("inplace", "pool-inplace", "pool-inplace-skipping", "pool-idle", "layer-pool", "served"),
     ),

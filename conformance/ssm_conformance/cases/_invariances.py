@@ -10,6 +10,7 @@ from ssm_conformance.cases._ask import (
     COMMON,
     DTYPES,
     DUAL,
+    DUAL_POOLS,
     EVERY,
     RARE,
     SCANS,
@@ -36,8 +37,7 @@ UNWRITTEN: Final[Names] = {
 """Calls for which nothing may be launched, and of which something must be written all the same."""
 GIVEN_BACK: Final[Names] = {
     "selective_scan": ("empty-initial", "offsets-empty"),
-    "selective_state_update": ("pool-idle",),
-    "causal_conv1d_update": ("pool-idle",),
+    **dict.fromkeys(("selective_state_update", "causal_conv1d_update", "ssd_update"), ("pool-idle",)),
     "ssd": ("empty-initial",),
     **dict.fromkeys((*TURNED, *SHORT), ("empty",)),
     "ssm_recurrence": ("empty-initial",),
@@ -327,6 +327,7 @@ def under_pytorch() -> Iterator[Ask]:
         **TURNED,
         **SINGLE_STEPS,
         **SHORT_POOLS,
+        **DUAL_POOLS,
         "selective_scan": ("groups", "complex", "packed", "offsets"),
         "selective_state_update": ("groups", "complex", "pool"),
     }
@@ -340,7 +341,7 @@ def under_pytorch() -> Iterator[Ask]:
         method="compiled",
         variant="compiled",
         clause=ONE_GRAPH,
-        of={"selective_state_update": ("pool-inplace",), "causal_conv1d_update": ("pool-inplace",)},
+        of=dict.fromkeys(("selective_state_update", "causal_conv1d_update", "ssd_update"), ("pool-inplace",)),
         level="full",
         options={"claim": "compile"},
         first=SINGLE,

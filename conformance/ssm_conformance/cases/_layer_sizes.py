@@ -12,8 +12,11 @@ from typing import Any, Final
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._convolution_step import HALF_STATE as ROUNDED
-from ssm_conformance.cases._duality import GROUPS, SKIP, ssd_inputs, update_inputs
-from ssm_conformance.cases._duality import STEP as UPDATE
+from ssm_conformance.cases._dual_step import HALF_STATE as UPDATE_HALF_STATE
+from ssm_conformance.cases._dual_step import SLOTS as UPDATE_SLOTS
+from ssm_conformance.cases._dual_step import STEP as UPDATE
+from ssm_conformance.cases._dual_step import update_inputs
+from ssm_conformance.cases._duality import GROUPS, SKIP, ssd_inputs
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._layers import (
     COMPRESS,
@@ -91,6 +94,10 @@ def _steps() -> Iterator[Row]:
     yield step, "layer-served", HALF_STATE, "quick", step_inputs(3, 72, 16, **served)
     yield update, "layer", UPDATE, "quick", update_inputs(2, 10, 64, 128, g=2)
     yield update, "layer-heads", GROUPS, "quick", update_inputs(2, 80, 16, 16, g=8)
+    pool = update_inputs(5, 10, 64, 16, g=2, slots=40, state_indices=_POOL)
+    yield update, "layer-pool", UPDATE_SLOTS, "quick", pool
+    held = {**served, "state": Draw((5, 4, 64, 128), dtype="bfloat16")}
+    yield update, "layer-served", UPDATE_HALF_STATE, "quick", update_inputs(3, 4, 64, 128, **held)
     yield update, "layer-wide-skip", SKIP, "full", update_inputs(2, 2, 129, 16, D=Draw((2, 129)))
     yield "mamba3_siso_step", "layer", SISO_STEP, "quick", siso_step_inputs(2, 10, 64, 128, a=32, g=2)
     yield "mamba3_siso_step", "layer-turned", PAIRS, "full", siso_step_inputs(2, 2, 8, 128, a=64)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Recipe
-from ssm_conformance.cases import _duality, _mamba3, _short_convolution, _step
+from ssm_conformance.cases import _dual_step, _duality, _mamba3, _short_convolution, _step
 from ssm_conformance.cases._layers import h3_inputs, lssl_inputs, s4d_inputs, s5_inputs
 from ssm_conformance.cases._linear import diagonal_system
 from ssm_conformance.cases._selective import MIXED, scan_inputs, states, wider
@@ -29,7 +29,7 @@ Row = tuple[str, dict[str, Any], tuple[str, ...]]
 
 _ROWS: Final[tuple[Row, ...]] = (
     ("selective_state_update", _step.step_inputs(2, 4, 3), SELECTIVE),
-    ("ssd_update", _duality.update_inputs(2, 2, 3, 3), _duality.WIDER),
+    ("ssd_update", _dual_step.update_inputs(2, 2, 3, 3), _duality.WIDER),
     ("mamba3_siso", _mamba3.siso_inputs(1, 9, 2, 3, 4), _mamba3.WIDER),
     ("mamba3_siso_step", _mamba3.step_inputs(2, 2, 3, 4), _mamba3.WIDER),
     ("causal_conv1d", _short_convolution.conv_inputs(1, 3, 9, 4), _short_convolution.WIDER),
@@ -50,7 +50,7 @@ def _mixed_layers() -> Iterator[Recipe]:
         ("selective_scan", scan_inputs(1, 72, 70, 16), SELECTIVE),
         ("selective_state_update", _step.step_inputs(2, 72, 16), SELECTIVE),
         ("ssd", _duality.ssd_inputs(1, 70, 2, 64, 16), _duality.WIDER),
-        ("ssd_update", _duality.update_inputs(2, 2, 64, 16), _duality.WIDER),
+        ("ssd_update", _dual_step.update_inputs(2, 2, 64, 16), _duality.WIDER),
         ("causal_conv1d", _short_convolution.conv_inputs(1, 72, 70, 4), _short_convolution.WIDER),
         ("causal_conv1d_update", _short_convolution.step_inputs(2, 72, 4), _short_convolution.WIDER),
     ):
@@ -71,7 +71,7 @@ def _wide_parameters() -> Iterator[Recipe]:
         ("selective_state_update", _step.step_inputs(2, 4, 3), _SCANNED),
         ("selective_state_update", _step.step_inputs(2, 4, 3, complex_=True), _SCANNED),
         ("ssd", _duality.ssd_inputs(2, 9, 4, 2, 3, g=2, initial_states=Draw((2, 4, 2, 3))), _DUAL),
-        ("ssd_update", _duality.update_inputs(2, 4, 2, 3, g=2), _DUAL),
+        ("ssd_update", _dual_step.update_inputs(2, 4, 2, 3, g=2), _DUAL),
     ):
         wide = {
             name: replace(x, dtype="complex128" if x.complex else "float64")

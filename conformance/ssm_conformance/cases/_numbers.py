@@ -8,8 +8,9 @@ from math import inf
 from typing import Any, Final
 
 from ssm_conformance.case import Check, Recipe
+from ssm_conformance.cases._dual_step import update_inputs
 from ssm_conformance.cases._duality import VALUE as SSD
-from ssm_conformance.cases._duality import ssd_inputs, update_inputs
+from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._layers import (
     COMPRESS,
     COMPRESS_RULE,

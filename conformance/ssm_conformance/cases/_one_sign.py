@@ -18,9 +18,10 @@ from typing import Any, Final
 from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases import _narrow, _resolved
-from ssm_conformance.cases._duality import STEP as UPDATE
+from ssm_conformance.cases._dual_step import STEP as UPDATE
+from ssm_conformance.cases._dual_step import update_inputs
 from ssm_conformance.cases._duality import VALUE as SSD
-from ssm_conformance.cases._duality import ssd_inputs, update_inputs
+from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._layers import (
     COMPRESS,
     H3,

@@ -74,12 +74,14 @@ INVARIANT: Final = (
     "recurrence-1: with parameters constant in time the scan is h_t = Ā h_{t−1} + B̄ u_t, and K * u"
 )
 UNREAD: Final = "conv1d-step-2: what the filter does not read reaches no output but the state"
-SKIPPED: Final = "step-2: a skipped row reaches nothing, nor does a slot that no row names"
-CONVOLUTION_SKIPPED: Final = "conv1d-step-3: a skipped row reaches nothing, nor does a slot that no row names"
-CONVOLUTION_IN_PLACE: Final = (
-    "conv1d-step-4: with `inplace` the new state is in `state`, and nothing else is written"
+SKIPPED: Final = clauses(
+    {"selective_state_update": "step-2", "causal_conv1d_update": "conv1d-step-3", "ssd_update": "ssd-step-2"},
+    "a skipped row reaches nothing, nor does a slot that no row names",
 )
-IN_PLACE: Final = "step-3: with `inplace` the new state is written into `state`, and nothing else is written"
+IN_PLACE: Final = clauses(
+    {"selective_state_update": "step-3", "causal_conv1d_update": "conv1d-step-4", "ssd_update": "ssd-step-3"},
+    "with `inplace` the new state is written into `state`, and nothing else is written",
+)
 _IN_PLACE: Final = ("inplace", "pool-inplace", "pool-inplace-skipping")
 
 
@@ -170,7 +172,7 @@ ASKED: Final = (
         variant="confinement",
         clause=SHOWN,
         of={
-            "selective_state_update": ("pool", "pool-inplace-skipping"),
+            **dict.fromkeys(("selective_state_update", "ssd_update"), ("pool", "pool-inplace-skipping")),
             "causal_conv1d_update": ("pool", "served"),
         },
         first=SINGLE,
@@ -181,7 +183,10 @@ ASKED: Final = (
         variant="confinement",
         clause=SHOWN,
         of={
-            "selective_state_update": ("pool-inplace", "half-state-pool", "layer-pool", "fours-pool"),
+            **dict.fromkeys(
+                ("selective_state_update", "ssd_update"),
+                ("pool-inplace", "half-state-pool", "layer-pool", "fours-pool"),
+            ),
             "causal_conv1d_update": (
                 *("pool-inplace", "pool-inplace-skipping", "half-state-pool", "pool-longer", "layer-pool"),
             ),
@@ -200,7 +205,9 @@ ASKED: Final = (
             "ssd": ("typical", "groups", "initial"),
             "mamba3_siso": ("typical", "groups", "initial"),
             "selective_scan": ("typical", "groups", "complex", "initial"),
-            **dict.fromkeys(("selective_state_update", "causal_conv1d_update"), ("pool", "fours-pool")),
+            **dict.fromkeys(
+                ("selective_state_update", "causal_conv1d_update", "ssd_update"), ("pool", "fours-pool")
+            ),
         },
         first=SINGLE,
     ),
@@ -313,32 +320,24 @@ ASKED: Final = (
         method="in_place",
         variant="in-place",
         clause=IN_PLACE,
-        of={"selective_state_update": (*_IN_PLACE, "half-state-inplace")},
-    ),
-    Ask(
-        check="property",
-        method="in_place",
-        variant="in-place",
-        clause=CONVOLUTION_IN_PLACE,
-        of={"causal_conv1d_update": (*(*_IN_PLACE, "inplace-longer", "half-state-inplace", "served"),)},
+        of={
+            "selective_state_update": (*_IN_PLACE, "half-state-inplace"),
+            "causal_conv1d_update": (*_IN_PLACE, "inplace-longer", "half-state-inplace", "served"),
+            "ssd_update": (*_IN_PLACE, "half-state-inplace", "layer-served"),
+        },
     ),
     Ask(
         check="property",
         method="skipped",
         variant="skipped",
         clause=SKIPPED,
-        of={"selective_state_update": ("pool", "pool-of-few", "pool-inplace-skipping")},
-        first=COMMON,
-    ),
-    Ask(
-        check="property",
-        method="skipped",
-        variant="skipped",
-        clause=CONVOLUTION_SKIPPED,
         of={
+            **dict.fromkeys(
+                ("selective_state_update", "ssd_update"), ("pool", "pool-of-few", "pool-inplace-skipping")
+            ),
             "causal_conv1d_update": (
                 *("pool", "pool-of-few", "pool-longer", "pool-inplace-skipping", "served"),
-            )
+            ),
         },
         first=COMMON,
     ),

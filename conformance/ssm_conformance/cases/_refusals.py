@@ -24,7 +24,7 @@ RULES: Final = {
         ("initial_state", "real", "complex-initial"),
     ),
     "ssd": (("B", "groups", "groups"), ("C", "groups", "groups")),
-    "ssd_update": (("B", "groups", "groups"), ("C", "groups", "groups")),
+    "ssd_update": (("B", "groups", "groups"), ("C", "groups", "groups"), ("state", "rows", "typical")),
     "mamba3_siso": (("q", "groups", "groups"), ("k", "groups", "groups")),
     "mamba3_siso_step": (("q", "groups", "groups"), ("k", "groups", "groups")),
     "selective_state_update": (

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from ssm_conformance.case import Level, Recipe
-from ssm_conformance.cases._duality import SKIP, ssd_inputs, update_inputs
+from ssm_conformance.cases._dual_step import update_inputs
+from ssm_conformance.cases._duality import SKIP, ssd_inputs
 from ssm_conformance.cases._duality import VALUE as SSD
 from ssm_conformance.cases._layers import (
     COMPRESS,
@@ -254,6 +255,8 @@ def _nothings() -> Iterator[Row]:
     for kind, inplace in (("pool", False), ("pool-inplace", True)):
         empty = step_inputs(0, 3, 2, slots=4, state_indices=none, inplace=inplace)
         yield "selective_state_update", f"no-batch-{kind}", EDGE, "full", empty
+        empty = update_inputs(0, 3, 2, 2, slots=4, state_indices=none, inplace=inplace)
+        yield "ssd_update", f"no-batch-{kind}", EDGE, "full", empty
         empty = conv_step_inputs(0, 3, 4, slots=4, state_indices=none, inplace=inplace)
         yield "causal_conv1d_update", f"no-batch-{kind}", EDGE, "full", empty
     yield "ssd", "no-batch-wide", EDGE, "quick", ssd_inputs(0, 5, wide, 1, 2)

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases._convolution_step import LONGER, pooled
-from ssm_conformance.cases._duality import LIMITS, update_inputs, with_options
+from ssm_conformance.cases._dual_step import update_inputs
+from ssm_conformance.cases._duality import LIMITS, with_options
 from ssm_conformance.cases._layers import H3, LSSL, S4D, S5, h3_inputs, lssl_inputs, s4d_inputs, s5_inputs
 from ssm_conformance.cases._linear import RECURRENCE, diagonal_system
 from ssm_conformance.cases._mamba3 import STEP as SISO_STEP
@@ -121,14 +122,17 @@ def _convolutions() -> Iterator[Recipe]:
 
 
 def _heads() -> Iterator[Recipe]:
-    steps = Draw((2, 4), "log_uniform", parameters={"low": 1e-3, "high": 0.3})
-    bias = Draw((4,), "uniform", parameters={"low": -0.2, "high": 0.2})
     for kind, D in (("", Draw((4,))), ("wide-D", Draw((4, 3)))):
-        update = update_inputs(2, 4, 3, 2, D=D, dt=steps, dt_bias=bias, dt_limit=(0.05, 0.2))
-        needed, given = _each(update, "D", "z", "dt_bias", "dt_softplus", "dt_limit")
-        given["groups"] = {name: Draw((2, 2, 2)) for name in ("B", "C")}
+        needed, given = _update(2, D=D)
         calls = _with("ssd_update", LIMITS, needed, given, kind)
         yield from (call for call in calls if "D" in call.inputs or not kind)
+    needed, given = _update(3, D=Draw((4, 3)))
+    given |= {
+        "inplace": {"inplace": True},
+        "pool": {"state_indices": fixed([2, -1, 0], dtype="int32")},
+        "half": {"state": Draw((3, 4, 3, 2), dtype="bfloat16")},
+    }
+    yield from _with("ssd_update", LIMITS, needed, given, "held")
     siso = siso_inputs(2, 70, 4, 2, 4, initial=True, seq_idx=_TWO)
     needed, given = _each(siso, "D", "z", "return_final_states", *_STATES, "seq_idx")
     given["groups"] = {name: Draw((2, 70, 2, 4)) for name in ("q", "k")}
@@ -137,6 +141,16 @@ def _heads() -> Iterator[Recipe]:
         needed, given = _each(siso_step_inputs(2, 4, 2, 4, a=a), "D", "z")
         given["groups"] = {name: Draw((2, 2, 4)) for name in ("q", "k")}
         yield from _with("mamba3_siso_step", SISO_STEP, needed, given, kind)
+
+
+def _update(b: int, **more: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """A step of SSD without its options, and each of these for itself."""
+    steps = Draw((b, 4), "log_uniform", parameters={"low": 1e-3, "high": 0.3})
+    bias = Draw((4,), "uniform", parameters={"low": -0.2, "high": 0.2})
+    update = update_inputs(b, 4, 3, 2, dt=steps, dt_bias=bias, dt_limit=(0.05, 0.2), **more)
+    needed, given = _each(update, "D", "z", "dt_bias", "dt_softplus", "dt_limit")
+    given["groups"] = {name: Draw((b, 2, 2)) for name in ("B", "C")}
+    return needed, given
 
 
 def _layers() -> Iterator[Recipe]:

@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases._convolution_step import POOL
+from ssm_conformance.cases._dual_step import SLOTS as DUAL_SLOTS
+from ssm_conformance.cases._dual_step import update_inputs
 from ssm_conformance.cases._duality import GROUPS as HEADS
-from ssm_conformance.cases._duality import ssd_inputs, update_inputs
+from ssm_conformance.cases._duality import ssd_inputs
 from ssm_conformance.cases._layers import (
     dplr_inputs,
     h3_inputs,
@@ -93,6 +95,7 @@ _ROWS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
         SLOTS,
         step_inputs(67, 2, 3, slots=90, state_indices=_POOL),
     ),
+    ("ssd_update", "pool-67", DUAL_SLOTS, update_inputs(67, 2, 2, 3, slots=90, state_indices=_POOL)),
     (
         "causal_conv1d_update",
         "pool-67",

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from ssm_conformance.case import Recipe
 from ssm_conformance.cases._convolution_step import LONGER, pooled
-from ssm_conformance.cases._duality import LIMITS, update_inputs
+from ssm_conformance.cases._dual_step import update_inputs
+from ssm_conformance.cases._duality import LIMITS
 from ssm_conformance.cases._layers import (
     H3,
     LSSL,
@@ -33,6 +34,7 @@ from ssm_conformance.draw import Draw
 _SINGLE: Final = ("float32",)
 _TWO: Final = fixed([[0] * 3 + [1] * 6, [5] * 6 + [4] * 3], dtype="int32")
 """Two sequences in each row of nine steps."""
+_SERVED: Final = fixed([3, -1, 0], dtype="int32")
 _RULES: Final = {
     False: ("bilinear", "backward_euler"),
     True: ("forward_euler",),
@@ -77,7 +79,11 @@ def _recipes() -> Iterator[Recipe]:
     served = pooled(3, 3, 4, 5, [3, -1, 0], k=4, inplace=True)
     yield from _with("causal_conv1d_update", LONGER, served, ("bias", "activation", "inplace"), "pool-longer")
     update = update_inputs(2, 4, 3, 2, dt=_steps(2, 4), dt_bias=_bias(4), dt_limit=(0.05, 0.2))
-    yield from _with("ssd_update", LIMITS, update, ("D", "z", "dt_bias", "dt_softplus", "dt_limit"))
+    options = ("D", "z", "dt_bias", "dt_softplus", "dt_limit")
+    yield from _with("ssd_update", LIMITS, update, options)
+    held = update_inputs(3, 4, 3, 2, slots=5, state_indices=_SERVED, inplace=True, D=Draw((4, 3)), g=2)
+    held |= {"dt": _steps(3, 4), "dt_bias": _bias(4), "dt_limit": (0.05, 0.2)}
+    yield from _with("ssd_update", LIMITS, held, (*options, "inplace"), "pool")
     siso = siso_inputs(2, 9, 3, 2, 4, initial=True, seq_idx=_TWO)
     states = ("angle_state", "ssm_state", "k_state", "v_state")
     yield from _with("mamba3_siso", SISO, siso, ("D", "z", "return_final_states", *states, "seq_idx"))

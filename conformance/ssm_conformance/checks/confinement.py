@@ -23,16 +23,16 @@ from ssm_conformance.checks.subject import NotAsked, Stored, Subject
 
 OUTPUT_ALONE: Final[Mapping[str, tuple[str, ...]]] = {
     "ssd": ("C", "D", "z"),
-    "ssd_update": ("C", "D", "z"),
     "mamba3_siso": ("q", "q_bias", "D", "z"),
     "mamba3_siso_step": ("q", "q_bias", "D", "z"),
 }
-"""Operators with heads → the arguments that reach no state."""
+"""Operators with heads, and with no pool of states → the arguments that reach no state."""
 SCANS: Final = (
     "selective_scan",
     "selective_state_update",
     "causal_conv1d",
     "causal_conv1d_update",
+    "ssd_update",
     *OUTPUT_ALONE,
 )
 """Operators each of whose streams comes out where it went in, whatever the order of evaluation."""

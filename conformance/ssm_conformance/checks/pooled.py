@@ -20,9 +20,10 @@ NO_STATE: Final[Mapping[str, tuple[str, ...]]] = {
     "selective_state_update": ("C", "D", "z"),
     "causal_conv1d": ("weight", "bias"),
     "causal_conv1d_update": ("weight", "bias"),
+    "ssd_update": ("C", "D", "z"),
 }
 """Operators → the arguments that reach no state."""
-MODES: Final = ("selective_state_update",)
+MODES: Final = ("selective_state_update", "ssd_update")
 """Steps whose states n do not know each other."""
 
 
@@ -85,6 +86,7 @@ def places(subject: Subject, symbols: list[str], shape: tuple[int, ...]) -> Iter
 def reached(subject: Subject, symbols: list[str], index: tuple[int, ...], shape: list[str]) -> Mask:
     """Of a result, the elements that an element of an argument, or of a cotangent, has a part in."""
     pool, place = Pool.of(subject), dict(zip(symbols, index, strict=True))
+    unit = "h" if "h" in subject.call.sizes else "d"
     found = np.ones((1,) * len(shape), dtype=bool)
     if not {"b", "r"} & set(shape):  # a parameter's gradient: of the rows that step
         found = found & pool.rows(place).any()
@@ -93,8 +95,8 @@ def reached(subject: Subject, symbols: list[str], index: tuple[int, ...], shape:
             own = pool.rows(place)
         elif symbol == "r":
             own = pool.reached(place)
-        elif belongs_to(symbol, "d"):
-            own = members(subject, "d", place, symbol)
+        elif belongs_to(symbol, unit):
+            own = members(subject, unit, place, symbol)
         else:
             continue
         found = found & own.reshape([-1 if i == axis else 1 for i in range(len(shape))])
@@ -112,10 +114,22 @@ def reaches(subject: Subject) -> Iterator[Comparison]:
         for index in places(subject, symbols, item.array.shape):
             chosen = np.zeros(item.array.shape, dtype=bool)
             chosen[index] = True
-            kept = {output: ~reached(subject, symbols, index, shape) for output, shape in outputs.items()}
+            place = dict(zip(symbols, index, strict=True))
+            kept = {
+                output: ~reached(subject, symbols, index, shape) | _other_widths(subject, place, shape)
+                for output, shape in outputs.items()
+            }
             idle = symbols[0] == "r" and not named[index[0]]
             if name in NO_STATE[subject.case.op]:
                 kept["state"] = np.ones(1, dtype=bool)
             elif idle or (subject.case.op in MODES and "n" in symbols):  # it reaches its own place alone
                 kept["state"] = kept["state"] | (np.arange(last) != index[-1])
             yield {name: chosen}, kept, f"in {name}{list(index)}"
+
+
+def _other_widths(subject: Subject, place: Mapping[str, int], shape: list[str]) -> Mask:
+    """Of an output of heads, the channels of a head that an element of another one of it does not reach."""
+    if "p" not in place or "p" not in shape:
+        return np.zeros((1,) * len(shape), dtype=bool)
+    others: Mask = np.arange(subject.call.sizes["p"]) != place["p"]
+    return others.reshape([-1 if symbol == "p" else 1 for symbol in shape])

@@ -20,7 +20,7 @@ def skipped(subject: Subject) -> Finding:
         for name, symbols in axes(subject).items()
         if symbols[0] == "b" and not subject.stored[name].index
     }
-    slots = _idle(subject)[:, None, None]
+    slots = _idle(subject).reshape(-1, *[1] * (subject.stored["state"].array.ndim - 1))
     everything = np.ones(1, dtype=bool)
     comparisons: list[Comparison] = [
         (rows, {"y": everything, "state": everything}, "in skipped rows"),

@@ -18,6 +18,7 @@ from ssm_conformance.mutants.defects.crossed import CROSSED
 from ssm_conformance.mutants.defects.customs import CUSTOMS
 from ssm_conformance.mutants.defects.discretisation import DISCRETISATION
 from ssm_conformance.mutants.defects.distance import DISTANCE
+from ssm_conformance.mutants.defects.dual_steps import DUAL_STEPS
 from ssm_conformance.mutants.defects.duality import DUALITY
 from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
@@ -115,6 +116,7 @@ TABLES: Final = (
     DISTANCE,
     GUARDS,
     POOLS,
+    DUAL_STEPS,
     ENGINES,
     LASTING,
     OPTIONAL,

@@ -12,7 +12,8 @@ from ssm_conformance.mutants.kernels.chunked import Chunked
 from ssm_conformance.mutants.kernels.convolution import Convolution, Legs, Transformed
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
 from ssm_conformance.mutants.kernels.discretize import Bilinear, ZeroOrderHold
-from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual, DualForm
 from ssm_conformance.mutants.kernels.formats import Flushed, Fused, Prescaled, SavedGate, Widened
 from ssm_conformance.mutants.kernels.generating import GeneratingFunction
 from ssm_conformance.mutants.kernels.kernel import Kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ssm_conformance.cases import _duality, _mamba3, _short_convolution
+from ssm_conformance.cases import _dual_step, _duality, _mamba3, _short_convolution
 from ssm_conformance.cases._selective import fixed
 from ssm_conformance.cases.searched._selective import DELTAS, resets
 from ssm_conformance.cases.searched._space import (
@@ -61,7 +61,9 @@ def _ssd(chosen: Chosen) -> dict[str, Any]:
 
 def _ssd_update(chosen: Chosen) -> dict[str, Any]:
     b, h, p, n = chosen.b, chosen.h, chosen.p, chosen.n
-    inputs = _duality.update_inputs(b, h, p, n, g=chosen.g, **_pieces(chosen))
+    inputs = _dual_step.update_inputs(b, h, p, n, g=chosen.g, **_pieces(chosen))
+    if "pool" in chosen.words:
+        inputs |= _held(chosen, (h, p, n))
     return _dual(chosen, inputs | {"x": chosen.draw(b, h, p)}, (b, h))
 
 
@@ -80,10 +82,15 @@ def _conv1d_update(chosen: Chosen) -> dict[str, Any]:
     longer = {"k": w + 2} if "longer" in chosen.words else {}
     inputs = _short_convolution.step_inputs(b, d, w, x=chosen.draw(b, d), **longer)
     if "pool" in chosen.words:
-        places = [-1, *range(b + 1, 2, -1)]  # the first row is skipped, and so are the first slots
-        inputs |= {"state": Draw((b + 2, *inputs["state"].shape[1:]))}
-        inputs |= {"state_indices": fixed(places[:b], (b,), dtype="int32")}
+        inputs |= _held(chosen, inputs["state"].shape[1:])
     return _filtered(chosen, inputs)
+
+
+def _held(chosen: Chosen, shape: tuple[int, ...]) -> dict[str, Any]:
+    """States of a shape in a pool: the first row is skipped, and so are the first slots."""
+    places = [-1, *range(chosen.b + 1, 2, -1)]
+    indices = fixed(places[: chosen.b], (chosen.b,), dtype="int32")
+    return {"state": Draw((chosen.b + 2, *shape)), "state_indices": indices}
 
 
 def _filtered(chosen: Chosen, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -142,11 +149,11 @@ HEADS: Final = (
     ),
     Space(
         "ssd_update",
-        _duality.STEP,
+        _dual_step.STEP,
         _heads(steps=True),
         _ssd_update,
         _DUAL_NAMES,
-        _DUAL,
+        (*_DUAL, "pool"),
         lambda chosen: divided(chosen, "h", "g"),
     ),
     Space(

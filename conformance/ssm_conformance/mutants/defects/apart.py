@@ -9,7 +9,8 @@ import numpy as np
 
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.layers import H3
 from ssm_conformance.mutants.kernels.mamba3 import Siso
 from ssm_conformance.mutants.kernels.modal import S4d

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_conformance.mutants.kernels.bits import Array, rounded
-from ssm_conformance.mutants.kernels.duality import Dual, DualForm, DualStep, Limits
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual, DualForm, Limits
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.mutant import Mutant
 

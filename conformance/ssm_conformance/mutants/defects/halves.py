@@ -12,7 +12,8 @@ from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.convolution import Convolution
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep

@@ -11,7 +11,8 @@ from ssm_backends.dtypes import HALF, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, loaded, rounded
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.mamba3 import Siso, SisoStep
 from ssm_conformance.mutants.kernels.modal import S4d

@@ -9,7 +9,8 @@ import numpy as np
 
 from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.discretize import Bilinear, System, ZeroOrderHold
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep, Limits
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual, Limits
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import H3, S5, Layer, Lssl
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
 from ssm_conformance.mutants.kernels.mamba3 import Siso, SisoStep
 from ssm_conformance.mutants.kernels.modal import S4d

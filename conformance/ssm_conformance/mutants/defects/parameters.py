@@ -15,7 +15,8 @@ from ssm_backends.dtypes import HALF, dtype_name
 from ssm_conformance.mutants.defects.stiff import single
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ssm_backends.dtypes import HALF, compute_dtype, dtype_name
+from ssm_backends.dtypes import compute_dtype, dtype_name
 from ssm_conformance.mutants.kernels.bits import Array
 from ssm_conformance.mutants.kernels.kernel import DTYPES
 from ssm_conformance.mutants.kernels.pooled import Pooled
@@ -59,24 +59,6 @@ class ShortConvolutionStep(Pooled):
         out = np.zeros((b, *y.shape[1:]), y.dtype)
         out[rows] = y
         return out
-
-    def wide(self, state: Any, compute: str) -> Array:
-        """The states in the compute type; beside them, where they are kept in 16 bits."""
-        return self.load(state, compute) if dtype_name(state) in HALF else state
-
-    def held(self, state: Any, new: Array, inplace: bool) -> Any:
-        """The new states in the dtype of the old ones: in 16 bits they are rounded here."""
-        dtype = dtype_name(state)
-        if dtype not in HALF:
-            return new
-        narrow = self.store(new, dtype)
-        if not inplace:
-            return narrow
-        if dtype == "bfloat16":
-            state.bits[...] = narrow.bits
-        else:
-            state[...] = narrow
-        return state
 
     def __call__(
         self, *, x: Any, state: Any, state_indices: Any = None, inplace: bool = False, **given: Any

@@ -227,46 +227,6 @@ class DualForm(Dual):
         return v.swapaxes(1, 2), self.carried(state, added, start[..., -1])
 
 
-class DualStep(Kernel):
-    """One step: SSD at length one."""
-
-    op: ClassVar[str] = "ssd_update"
-    claims: ClassVar[Mapping[str, Any]] = {
-        "dtypes": DTYPES,
-        "gradients": "all",
-        "features": ("mixed_dtypes", "per_channel_skip"),
-        "deterministic": True,
-    }
-    streamed: ClassVar[tuple[str, ...]] = ("x", "dt", "B", "C", "z")
-
-    def __init__(self, whole: Dual | None = None) -> None:
-        self.whole = Dual() if whole is None else whole
-
-    def in_time(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The step as a call of length one."""
-        return {
-            name: x[:, None] if name in self.streamed else x for name, x in given.items() if x is not None
-        }
-
-    def __call__(self, *, state: Any, **given: Any) -> Any:
-        """The operator."""
-        y, final = self.whole(initial_states=state, return_final_states=True, **self.in_time(given))
-        return y[:, 0], final
-
-    def vjp(
-        self, cotangents: Mapping[str, Any], wrt: tuple[str, ...], saved: None, *, state: Any, **given: Any
-    ) -> dict[str, Any]:
-        """Gradients, as the contract's ``vjp``."""
-        y = cotangents.get("y")
-        known = {"y": None if y is None else y[:, None], "final_states": cotangents.get("state")}
-        names = tuple("initial_states" if name == "state" else name for name in wrt)
-        found = self.whole.vjp(known, names, None, initial_states=state, **self.in_time(given))
-        return {
-            name: found[key][:, 0] if name in self.streamed else found[key]
-            for name, key in zip(wrt, names, strict=True)
-        }
-
-
 def _to_stream(x: Array) -> Array:
     """(b, l, h, p) as (b, h·p, l)."""
     b, l, h, p = x.shape

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ssm_backends.dtypes import HALF, compute_dtype, dtype_name
+from ssm_backends.dtypes import compute_dtype, dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.kernel import DTYPES
+from ssm_conformance.mutants.kernels.kernel import DTYPES, Kernel
 from ssm_conformance.mutants.kernels.pooled import Pooled
 from ssm_conformance.mutants.kernels.scan import SELECTIVE, Problem
 
@@ -50,23 +50,9 @@ class Step(Pooled):
         """The state that the output is read from: the new one, which is not yet rounded to its dtype."""
         return h
 
-    def wide(self, state: Any, compute: str) -> Array:
-        """The states in the compute type; beside them, where they are kept in 16 bits."""
-        return self.kernel.load(state, compute) if dtype_name(state) in HALF else state
-
-    def held(self, state: Any, new: Array, inplace: bool) -> Any:
-        """The new states in the dtype of the old ones: in 16 bits they are rounded here."""
-        dtype = dtype_name(state)
-        if dtype not in HALF:
-            return new
-        narrow = self.kernel.store(new, dtype)
-        if not inplace:
-            return narrow
-        if dtype == "bfloat16":
-            state.bits[...] = narrow.bits
-        else:
-            state[...] = narrow
-        return state
+    def storage(self) -> Kernel:
+        """The scan's own."""
+        return self.kernel
 
     def one_step(self, rows: Array, compute: str, state: Array, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a scan of one step, over the rows that take it."""
