@@ -13,6 +13,7 @@ from ssm_triton.convolution import TAPS, causal_conv1d
 from ssm_triton.convolution_update import KEPT, causal_conv1d_update
 from ssm_triton.scan import selective_scan
 from ssm_triton.ssd import CHUNK, ssd
+from ssm_triton.ssd_update import ssd_update
 from ssm_triton.step import selective_state_update
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "selective_scan",
     "selective_state_update",
     "ssd",
+    "ssd_update",
     "ssm_backend",
 ]
 
@@ -128,6 +130,17 @@ def ssm_backend(device: str | None) -> Backend:
                 ),
             ),
             **({} if unjudged else {"ssd": dual}),
+            "ssd_update": Op(
+                ssd_update,
+                dtypes=dtypes,
+                features=(
+                    *("mixed_dtypes", "per_channel_skip", "state_indices", "inplace"),
+                    *(*half_state, *pytorch),
+                ),
+                limits={"n": 256},
+                deterministic=True,
+                arithmetic=facts,
+            ),
         },
         withheld={"ssd": unjudged} if unjudged else {},
     )

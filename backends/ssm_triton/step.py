@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
-from ssm_backends.errors import NotSupportedError
-from ssm_backends.transforms import in_forward_mode, may_be_differentiated
 from ssm_backends.writable import check_writable, read_first
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
 from ssm_triton.direct import is_direct
+from ssm_triton.no_gradient import refuse_gradients
 from ssm_triton.pools import look_at_slots
 
 REGISTERS = 64
@@ -174,8 +173,7 @@ def selective_state_update(
     if inplace and not torch.compiler.is_compiling():
         check_writable("state", state)
     streams = (state, u, delta, A, B, C, D, z, delta_bias)
-    if torch.is_grad_enabled() or in_forward_mode():
-        _refuse_gradients(dict(zip(_STREAMS, streams, strict=True)))
+    refuse_gradients("selective_state_update", _STREAMS, streams)
     look_at_slots(state_indices, state)
     direct = is_direct((*streams, state_indices))
     if A.is_complex():
@@ -195,13 +193,3 @@ def selective_state_update(
         return y, state
     new = torch.empty_like(state) if state_indices is None else state.clone()
     return (_run if direct else state_update)(state, new, *rest), new
-
-
-def _refuse_gradients(inputs: dict[str, Tensor | None]) -> None:
-    """A step in one kernel has none: it would be lost without a word in the state."""
-    if may_be_differentiated("selective_state_update", inputs):
-        named = [f"`{name}`" for name, x in inputs.items() if x is not None and x.requires_grad]
-        raise NotSupportedError(
-            "selective_state_update of this backend has no gradient, which may be asked of "
-            f"{', '.join(named) or 'an input'}; call it under torch.no_grad(), or ask for another backend"
-        )

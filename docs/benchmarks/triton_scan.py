@@ -42,6 +42,8 @@ SHAPES = [
     (32, 768, 512, 16),
     (4, 2048, 4096, 64),
 ]
+APART = ("convolution", "dual", "heads")
+"""Parts of the names of kernels that are measured by themselves."""
 MIB = 2**20
 
 
@@ -244,7 +246,7 @@ def digest() -> str:
     """SHA-256 over the sources that decide what runs on a GPU in a scan or a step, in order of name."""
     sha = hashlib.sha256()
     for path in sorted(Path(ssm_triton.__file__).parent.glob("_*.py")):
-        if path.name != "__init__.py" and not any(other in path.name for other in ("convolution", "dual")):
+        if path.name != "__init__.py" and not any(part in path.name for part in APART):
             sha.update(path.read_bytes())
     return sha.hexdigest()
 

@@ -13,9 +13,17 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "backends" / "ssm_triton"
 RESULTS = ROOT / "docs" / "results" / "triton-h200.json"
 PACKED = RESULTS.with_name("triton-packed-h200.json")
-APART = {"convolution": "triton-convolution-h200.json", "dual": "triton-ssd-h200.json"}
+APART = {
+    "convolution": "triton-convolution-h200.json",
+    "dual": "triton-ssd-h200.json",
+    "heads": "triton-heads-step-h200.json",
+}
 """Parts of the names of what is measured by itself, and its results."""
-SHARED = {"convolution": ("inputs", "math", "plan", "slots"), "dual": ("inputs", "math", "plan")}
+SHARED = {
+    "convolution": ("inputs", "math", "plan", "slots"),
+    "dual": ("inputs", "math", "plan"),
+    "heads": ("inputs", "math", "plan", "slots", "tiles"),
+}
 """What these use of the rest."""
 
 

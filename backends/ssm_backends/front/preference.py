@@ -23,7 +23,8 @@ FALLBACK_VARIABLE: Final = "SSM_BACKENDS_FALLBACK"
 
 _SCANS: Final = frozenset({"selective_scan", "selective_state_update"})
 _SHORT: Final = frozenset({"causal_conv1d", "causal_conv1d_update"})
-ALONE: Final[Mapping[str, frozenset[str]]] = {"triton": _SCANS | _SHORT | {"ssd"}, "cpu": _SCANS}
+_HEADS: Final = frozenset({"ssd", "ssd_update"})
+ALONE: Final[Mapping[str, frozenset[str]]] = {"triton": _SCANS | _SHORT | _HEADS, "cpu": _SCANS}
 """Backends that serve a few operators alone, and these."""
 
 FASTEST: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {

@@ -1,7 +1,8 @@
-"""The heads of Mamba-2 as a step without heads takes them: no copy of what is one number a head."""
+"""The heads of Mamba-2 as a step takes them, with heads or without: no copy of what is one number a head."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -37,6 +38,49 @@ def is_one_row(state: Any, A: Any, B: Any, C: Any, D: Any, dt_bias: Any, slots: 
         )
     except (AttributeError, IndexError, RuntimeError, ZeroDivisionError):  # not valid, and not refused here
         return False
+
+
+def is_of_heads(state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, dt_bias: Any) -> bool:
+    """Whether a call is a step of SSD: each head has one step size, decay and bias, by strides of zero.
+
+    Parameters
+    ----------
+    state, x, dt, A, B, C, dt_bias
+        As the drop-in is given them, valid or not.
+    """
+    try:
+        return (
+            state.ndim == 4
+            and 0 not in state.shape
+            and x.ndim == 3
+            and dt.stride(2) == 0
+            and A.stride(1) == 0
+            and A.stride(2) == 0
+            and (dt_bias is None or dt_bias.stride(1) == 0)
+            and B.shape == C.shape
+            and (B.ndim == 2 or state.shape[1] % B.shape[1] == 0)
+        )
+    except (AttributeError, IndexError, RuntimeError, ZeroDivisionError):  # not valid, and not refused here
+        return False
+
+
+def of_heads(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a call for which :func:`is_of_heads` holds, as ``ssd_update`` names them: views all."""
+    bias, D, grouped = inputs["delta_bias"], inputs["D"], inputs["B"].ndim == 3
+    return {
+        "state": inputs["state"],
+        "x": inputs["u"],
+        "dt": inputs["delta"].select(2, 0),
+        "A": inputs["A"][:, 0, 0],
+        **{name: inputs[name] if grouped else inputs[name].unsqueeze(1) for name in ("B", "C")},
+        "D": D if D is None or D.stride(1) else D.select(1, 0),
+        "z": inputs["z"],
+        "dt_bias": None if bias is None else bias.select(1, 0),
+        "dt_softplus": inputs["delta_softplus"],
+        "dt_limit": (-inf, inf),
+        "state_indices": inputs["state_indices"],
+        "inplace": inputs["inplace"],
+    }
 
 
 def channels_as_rows(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import ShapeError
 from ssm_backends.front.kinds import recall
-from ssm_backends.mamba_ssm._heads import channels_as_rows, heads_joined, is_one_row, rows_as_channels
+from ssm_backends.front.preference import order_for
+from ssm_backends.mamba_ssm._heads import (
+    channels_as_rows,
+    heads_joined,
+    is_of_heads,
+    is_one_row,
+    of_heads,
+    rows_as_channels,
+)
 from ssm_backends.mamba_ssm._known import call_as, known_kind
 from ssm_backends.mamba_ssm._tensors import (
     only_pythons,
@@ -31,6 +39,7 @@ _NAMES: Final = {
 }
 """The operator's name of an argument → the drop-in's."""
 _STEP: Final = OPERATORS["selective_state_update"]
+_OF_HEADS: Final = OPERATORS["ssd_update"]
 _SHAPES: Final = {
     1: "x: b d, dt: b d, z: b d, A: d n, state: {rows} d n, B: b n | b g n, C: b n | b g n, D: d, "
     "dt_bias: d, state_batch_indices: b",
@@ -125,9 +134,10 @@ def _step(
     only_pythons(dt_softplus=dt_softplus)
     tensors = (state, x, dt, A, B, C, D, z, dt_bias, slots)
     kind = known_kind("selective_state_update", backend, (*tensors, dt_softplus))
-    one_row = kind is not None and is_one_row(state, A, B, C, D, dt_bias, slots)
-    if kind is not None and one_row:
-        kind = (*kind, "one row")
+    heads = _step_heads(x, backend) and is_of_heads(state, x, dt, A, B, C, dt_bias)
+    one_row = kind is not None and not heads and is_one_row(state, A, B, C, D, dt_bias, slots)
+    if kind is not None and (heads or one_row):
+        kind = (*kind, "heads" if heads else "one row")
     known = None if kind is None else recall(kind)
     if known is None:
         _check(*tensors)
@@ -141,6 +151,9 @@ def _step(
     if state.ndim == 3:
         y, _ = call_as(kind, known, _NAMES, _STEP, inputs, backend)
         return _as_it_lies(x, y)
+    if heads:
+        y, _ = call_as(kind, known, _NAMES, _OF_HEADS, of_heads(inputs))
+        return _as_it_lies(x, y)
     if one_row:
         y, _ = call_as(kind, known, _NAMES, _STEP, channels_as_rows(inputs), backend)
         return _as_it_lies(x, rows_as_channels(y))
@@ -152,6 +165,15 @@ def _step(
     if copied:
         state.copy_(new.reshape(state.shape))
     return _as_it_lies(x, y.reshape(x.shape))
+
+
+def _step_heads(x: Any, backend: str | None) -> bool:
+    """Whether a step of heads goes to ``ssd_update``: on a GPU, unless it is said who has to serve the call.
+
+    On a CPU the step of channels is compiled, which is faster. A backend that is named may have that alone.
+    """
+    device = getattr(getattr(x, "device", None), "type", "cpu")
+    return device != "cpu" and backend is None and not order_for("ssd_update", "torch", device).named
 
 
 def _as_it_lies(x: Tensor, y: Tensor) -> Tensor:
