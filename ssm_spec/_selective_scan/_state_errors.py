@@ -184,7 +184,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     u[(k_e + Q + 4)M + (k_p + 1)X] + τ|x|, with
     M ← |a|M + |s|, X ← |a|(X + |p|M⁻), and κM where operands of matrix products are rounded to
     a narrower type. At a chunk's end both are carried on; if decayed once more in the weights of
-    the sources, with lost + |a|[τ(|x⁻| + e) + (k_p + 1)u|p|M⁻] besides.
+    the sources, with lost + |a|[τ(|x⁻| + e) + (k_p + 1)u|p|M⁻] besides, and as a source of the next
+    chunk, like what is given last, with the τ of its first step.
     """
     u, u_m = arithmetic.u, arithmetic.product(r.complex)
     steps = min(chunks.length, len(r.decay))
@@ -214,6 +215,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     handed_on = (chunks.begins[1:, None] & ~r.fresh[1:])[:, None, :, None]
     added = np.zeros_like(unshared[1:])
     if chunks.decayed:
+        # What the chunk is handed, or what is given last, is one of its sources.
+        decay_error += np.where(opening[:, None, :, None], r.decay * tau, 0.0)
         decay_error[1:] += np.where(handed_on, r.decay[1:] * tau[:-1], 0.0)
         added = lost[:-1] + (arithmetic.k_scale + 1.0) * u * r.decay[1:] * r.exponent[1:] * mass[:-1]
     amplified = r.decay + decay_error

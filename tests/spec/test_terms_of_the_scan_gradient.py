@@ -68,6 +68,17 @@ def test_a_chunk_may_hand_back_a_difference_of_sums_from_its_end() -> None:
     assert 0.5 < share(found, "initial_state", inputs, only(0, 32), chunk(32)) <= 1
 
 
+def test_what_a_chunk_is_handed_is_one_of_its_sources() -> None:
+    """exp(A(S_31 − S_30)) of what is given last, or handed on: S_31 is too small, S_30 too large by four."""
+    steps = opposed(5)
+    total = kogge_stone_sums(steps)
+    found = np.exp(-100.0 * (total[-1] - total[-2]))
+    inputs = channel(A=-100.0, delta=steps, B=1 / steps[30])
+    assert 0.78 < share(found, "u", inputs, 0.0, chunk(32), 30, last=1.0) <= 1
+    inputs = channel(A=-100.0, delta=np.append(steps, np.float32(2.0**-40)), B=1 / steps[30])
+    assert 0.78 < share(found, "u", inputs, only(32, 33), chunk(32), 30) <= 1
+
+
 def test_the_initial_gradient_may_be_what_two_weights_leave() -> None:
     """exp(AΔ_0) − exp(A(Δ_0 + Δ_1)), exponents of −8 wrong by 64 units to either side; λ_0 is nearly zero."""
     inputs = channel(A=-8.0, delta=[1, 2.0**-26], initial_state=1.0)
