@@ -5,9 +5,7 @@ The gradients of `_adjoint`, their products and sums as in `_near`, every sum in
     Λ         the recurrence of `_selective_scan._state_errors` on reversed arrays, with α_{t+1} for a
               decay, whose source is g q̃ᵀ
     α S⁻      αe_S⁻ + E_α(|S⁻| + e_S⁻) + u|αS⁻|; or, as S less its source, e_S + E_source + u|αS⁻|
-    d(adt)    in a chunk, where it passes through a cumulative sum, κΣ M^Λ αM⁻ more, and the sum over
-              t >= r of |c|(loc_S + κM) + |source|(loc_Λ + κM^Λ), κ = (Q + 1 + n + p)u: the rows and
-              columns that cancel. c is g q̃ᵀ and, at a chunk's end, the next one's αΛ
+    d(adt)    in a chunk, where it passes through a cumulative sum, κΣ M^Λ αM⁻ more, and what `Rows` has
     dθ        dk̃₂ᵢ₊₁ k̃₂ᵢ − dk̃₂ᵢ k̃₂ᵢ₊₁, rounded against |x₂ᵢ| + |x₂ᵢ₊₁|, of which the gradients of cos
               and sin are made
     λ(1 − λ)  as σ(1 − σ) of trap or of −trap: (1 − σ)σρ_σ + σ(σρ_σ + u) + uσ(1 − σ), the larger
@@ -31,13 +29,14 @@ from ssm_spec._mamba3._adjoint import Adjoint, Cotangents, sum_to_end
 from ssm_spec._mamba3._errors import States, before_error, flat, forward_errors, in_order, weight_factors
 from ssm_spec._mamba3._inputs import Siso
 from ssm_spec._mamba3._near import ARRAYS, Near, largest, near
+from ssm_spec._mamba3._rows import Rows
 from ssm_spec._mamba3._siso import Path
 from ssm_spec._mamba3._turns import TANH, Turns, moved, pairs, seen, state_moved, state_seen, turn_error
 from ssm_spec._roundoff import LARGEST_FINITE, SMALLEST_NORMAL, UNIT_ROUNDOFF, Arithmetic
 from ssm_spec._selective_scan._adjoint import gate_slope
 from ssm_spec._selective_scan._bounds import sums_over_times
-from ssm_spec._selective_scan._classes import all_of, chunk_begins, chunks_back, next_step, sum_to_chunk_end
-from ssm_spec._selective_scan._local_errors import flushed, reached, sigmoid_error
+from ssm_spec._selective_scan._classes import all_of, chunks_back, next_step
+from ssm_spec._selective_scan._local_errors import reached, sigmoid_error
 from ssm_spec._selective_scan._state_errors import Recurrence, StateErrors, once_more
 from ssm_spec._selective_scan._value import gate
 from ssm_spec._validate import Float
@@ -67,7 +66,9 @@ class Analysis:
         )
         self.v, self.v_before = self._stream(siso.v), self._stream(path.v_before)
         weights = found.weights
-        self.alpha = near(np.exp(siso.adt), arithmetic, weights.alpha)
+        self.alpha, self.crossing = (
+            near(np.exp(siso.adt), arithmetic, error) for error in (weights.alpha, weights.crossing)
+        )
         early, late = weight_factors(siso)
         self.late = self._product(path.late, weights.late, *late)
         self.early = self._product(path.early, weights.early, *early)
@@ -162,8 +163,8 @@ class Analysis:
         found = {
             "v": dv + self._passed_by(),
             "adt": self._decay_gradient() + self.early * d_early,
-            "dt": share * d_late + rest * self.alpha * d_early + (turn * dtheta).summed(1),
-            "trap": self._through_share(step * d_late, step * self.alpha * d_early),
+            "dt": share * d_late + rest * self.crossing * d_early + (turn * dtheta).summed(1),
+            "trap": self._through_share(step * d_late, step * self.crossing * d_early),
             "angles": step[:, None] * slope * dtheta,
             "k": self._turned_back(dk),
             "q": self._turned_back(dq),
@@ -249,9 +250,14 @@ class Analysis:
         found = (self.adjoint * decayed).summed(1, 2, beside=count)
         if not chunk:
             return found
-        rounded = self._kappa() * (self.adjoint.mass * decayed.mass).sum((1, 2))
-        peak = np.maximum(found.peak, largest(self._cumulative_sum_reach()))
-        return replace(found.wider(rounded + self._through_cumulative_sum()), peak=peak)
+        rows = Rows(
+            *(self.forward.S, self.drift, self.forward.source, self.c),
+            handed_on=state_seen(self.adjoint.value - self.c.value, self.turns.drift),
+            crossing=self.early[:, None, None] * self.v_before[:, :, None] * self.k_before[:, None],
+        )
+        rounded = rows.kappa * (self.adjoint.mass * decayed.mass).sum((1, 2))
+        peak = np.maximum(found.peak, largest(rows.reach()))
+        return replace(found.wider(rounded + rows.error()), peak=peak)
 
     def _decayed_state(self) -> Near:
         """α S⁻, directly or, unless declared direct, as what is left of S."""
@@ -270,40 +276,6 @@ class Analysis:
         factors = size + self.alpha.error[:, None, None], before + e_before
         reach = np.maximum(reached(self.arithmetic, *factors), mass + error)
         return near(value, self.arithmetic, error, mass, factors=all_of(*factors), reach=reach)
-
-    def _kappa(self) -> float:
-        """κ: a chunk's rows and columns, of sums over n and p."""
-        p, n = self.states.after.shape[1:3]
-        steps = min(self.arithmetic.chunk, len(self.states.after))
-        return float((steps + 1 + n + p) * self.arithmetic.u)
-
-    def _through_cumulative_sum(self) -> Float:
-        """The rows and columns of a chunk from r to its end, which cancel in exact arithmetic. (l, b, h)."""
-        kappa, c = self._kappa(), self._reads()
-        S, drift, source = self.forward.S, self.drift, self.forward.source
-        terms = c * (S.unshared + kappa * S.mass) + source * (drift.unshared + kappa * drift.mass)
-        terms += flushed(self.arithmetic, c, S.mass) + flushed(self.arithmetic, source, drift.mass)
-        terms += self.arithmetic.eta * self.c.factors * S.pairs
-        return sum_to_chunk_end(terms.sum((1, 2)), self.arithmetic.chunk)
-
-    def _cumulative_sum_reach(self) -> Float:
-        """What the rows and columns of a chunk from r to its end reach before they cancel. (l, b, h)."""
-        S, drift = self.forward.S, self.drift
-        terms = self._reads() * (S.mass + S.error) + self.forward.source * (drift.mass + drift.error)
-        reading = self.c.reach + reached(self.arithmetic, self._handed_on())
-        terms = np.maximum(terms, reading * S.meets)
-        return sum_to_chunk_end(terms.sum((1, 2)), self.arithmetic.chunk)
-
-    def _reads(self) -> Float:
-        """What reads S: |c|, and what is handed on. (l, p, n, b, h)."""
-        read: Float = self.c.mass + self._handed_on()
-        return read
-
-    def _handed_on(self) -> Float:
-        """What is handed on at a chunk's end, else zero. (l, p, n, b, h)."""
-        ends = np.roll(chunk_begins(len(self.c.mass), self.arithmetic.chunk), -1)[:, None, None, None, None]
-        handed_on = state_seen(self.adjoint.value - self.c.value, self.turns.drift)
-        return np.where(ends, handed_on, 0.0)
 
     def _share(self) -> Near:
         return near(sigmoid(self.siso.trap), self.arithmetic, self.forward.weights.share)

@@ -40,9 +40,13 @@ class States:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The errors of α, λ and 1 − λ, and of the weights of a step's two sources, (l, b, h)."""
+    """The errors of α, λ and 1 − λ, and of the weights of a step's two sources, (l, b, h).
+
+    `crossing` is that of α as a factor of the early weight.
+    """
 
     alpha: Float
+    crossing: Float
     share: Float
     rest: Float
     late: Float
@@ -186,14 +190,31 @@ def _read(
 def _weight_errors(siso: Siso, path: Path, arithmetic: Arithmetic) -> Weights:
     """Of α = exp(adt), λ = σ(trap), 1 − λ, λΔ and (1 − λ)Δα."""
     u, step, alpha = arithmetic.u, np.abs(siso.dt), np.exp(siso.adt)
-    grown = np.expm1(u * (arithmetic.k_exp + arithmetic.k_scale * np.abs(siso.adt)))
-    e_alpha = alpha * grown + arithmetic.eta
+    rho = u * (arithmetic.k_exp + arithmetic.k_scale * np.abs(siso.adt))
+    e_alpha = alpha * np.expm1(rho) + arithmetic.eta
+    e_crossing = alpha * np.expm1(rho + _entered_before(siso, arithmetic)) + arithmetic.eta
     share, rest = sigmoid(siso.trap), sigmoid(-siso.trap)
     e_share = share * sigmoid_error(siso.trap, arithmetic)
     e_rest = np.maximum(e_share + u * rest, rest * sigmoid_error(-siso.trap, arithmetic))
     late = step * e_share + 2.0 * u * np.abs(path.late) + flushed(arithmetic, share, step)
-    early = step * (alpha * e_rest + rest * e_alpha) + 3.0 * u * np.abs(path.early)
-    return Weights(e_alpha, e_share, e_rest, late, early + flushed(arithmetic, rest, step, alpha))
+    early = step * (alpha * e_rest + rest * e_crossing) + 3.0 * u * np.abs(path.early)
+    return Weights(e_alpha, e_crossing, e_share, e_rest, late, early + flushed(arithmetic, rest, step, alpha))
+
+
+def _entered_before(siso: Siso, arithmetic: Arithmetic) -> Float:
+    """2τ of the step before where a chunk begins, else 0: what enters early may be a source of that step.
+
+    Then (λΔ)_t + ((1 − λ)Δ)_{t+1} is one weight of v_t k̃_tᵀ, and the decays since t are one exponential. At
+    the end of a chunk it is one of two sums of all its steps, either of them wrong by τ. (l, b, h).
+    """
+    entered = np.zeros_like(siso.adt)
+    if not arithmetic.in_chunks:
+        return entered
+    sums = chunk_sums(np.abs(siso.adt), arithmetic.chunk)
+    begins = chunk_begins(len(sums), arithmetic.chunk)
+    depth = np.ceil(np.log2(max(min(arithmetic.chunk, len(sums)), 2)))
+    entered[1:] = np.where(begins[1:, None, None], 2.0 * arithmetic.u * depth * sums[:-1], 0.0)
+    return entered
 
 
 def before_error(siso: Siso, path: Path, turns: Turns, e_k: Float, arithmetic: Arithmetic) -> Float:

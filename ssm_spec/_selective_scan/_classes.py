@@ -143,6 +143,14 @@ def sum_to_chunk_end(terms: Float, q: int) -> Float:
     return recur(np.ones(len(terms)), terms[::-1], cuts_of(_column(ends[::-1])))[::-1]
 
 
+def sum_from_chunk_begin(terms: Float, q: int) -> Float:
+    """For each time, the sum of `terms` from its chunk's beginning to the time before."""
+    begins = chunk_begins(len(terms), q)
+    before = np.concatenate([np.zeros_like(terms[:1]), terms[:-1]])[: len(terms)]
+    before[begins] = 0.0
+    return recur(np.ones(len(terms)), before, cuts_of(_column(begins)))
+
+
 def drift_in_order(recurrence: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateErrors:
     """The analysis of one order of evaluation, and of the range that it uses."""
     found = within_range(_drift(recurrence, arithmetic, chunks), recurrence, arithmetic)
