@@ -7,7 +7,8 @@
 
 u_op is the unit roundoff of the type to which operands of matrix products are rounded; where one
 is declared, what one stage hands to the next may be stored in it too: e + u_op(|value| + e) + η_op;
-Δ's argument with its bias or without.
+Δ's argument with its bias or without. A linear layer that has the bias rounds it as well, as operands are:
+u_op|bias| + η_op.
 η_op is what rounding a number that is subnormal in float16 loses; the other types' are subnormal in
 float32 too, and count as flushed.
 """
@@ -23,7 +24,7 @@ from ssm_spec._causal_conv1d import read as read_conv
 from ssm_spec._causal_conv1d_bounds import output_error
 from ssm_spec._mamba._perturbed import Perturbation, perturbed_scan
 from ssm_spec._mamba._stages import Block, Stages
-from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic
+from ssm_spec._roundoff import UNIT_ROUNDOFF, Arithmetic, RoundedInputs
 from ssm_spec._selective_scan._inputs import Scan
 from ssm_spec._selective_scan._inputs import read as read_scan
 from ssm_spec._validate import Float
@@ -78,6 +79,7 @@ def propagate(block: Block, stages: Stages, arithmetic: Arithmetic) -> Propagate
     e_delta = linear(block.dt_proj_weight, low[:, :r], e_low[:, :r], arithmetic)
     bias = block.dt_proj_bias[:, None]
     e_delta += begun_with(bias, block.dt_proj_weight, low[:, :r], e_low[:, :r], arithmetic)
+    e_delta += rounded_operand(bias, arithmetic)
     delta = stages.scan["delta"]
     largest_step = np.maximum(np.abs(delta), np.abs(delta + bias))  # stored with its bias or without
 
@@ -143,6 +145,13 @@ def largest_weight(block: Block) -> float:
 def stored(value: Float, error: Float, arithmetic: Arithmetic) -> Float:
     """What is left where a stage's output is stored in the operands' type."""
     return error + operand_unit(arithmetic) * (np.abs(value) + error) + operand_floor(arithmetic)
+
+
+def rounded_operand(value: Float, arithmetic: Arithmetic) -> Float:
+    """What is lost where a number becomes an operand; nothing, if the type of operands has them all."""
+    if RoundedInputs.of(arithmetic, value) is arithmetic:
+        return np.zeros_like(value)
+    return operand_unit(arithmetic) * np.abs(value) + operand_floor(arithmetic)
 
 
 def operand_unit(arithmetic: Arithmetic) -> float:
