@@ -131,7 +131,7 @@ def forward_errors(siso: Siso, path: Path, states: States, turns: Turns, arithme
     )
     sums = chunk_sums(np.abs(siso.adt), arithmetic.chunk)
     begins = chunk_begins(len(sums), arithmetic.chunk)
-    chunks = Chunks(arithmetic.chunk, begins, sums, sums, dual=True, sources=2)
+    chunks = Chunks(arithmetic.chunk, begins, sums, sums, dual=True, sources=2, entered_before=True)
     S = in_order(recurrence, arithmetic, chunks, states.after.shape)
     y = _read(siso, path, states, turns, S, q, arithmetic)
     return Forward(weights, turns, k, q, S, source, source_error, *y)

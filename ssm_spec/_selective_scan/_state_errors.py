@@ -41,6 +41,8 @@ class Chunks:
         Whether what reads a state may meet what enters it first, C_t B_s, before there is a state.
     sources
         How many terms a step adds, each of which may be summed by itself.
+    entered_before
+        Whether what a chunk's first step adds may have entered with the chunk before.
     """
 
     length: int
@@ -50,6 +52,7 @@ class Chunks:
     decayed: bool = False
     dual: bool = False
     sources: int = 1
+    entered_before: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +232,8 @@ def chunked(r: Recurrence, arithmetic: Arithmetic, chunks: Chunks) -> StateError
     meets = np.zeros_like(mass)
     if chunks.dual:
         sources = r.reach + _carried_in(r, opening, chunks.begins, arithmetic)
+        if chunks.entered_before:
+            sources[:-1] += np.where(chunks.begins[1:, None, None, None], r.reach[1:], 0.0)
         every_row = np.broadcast_to(chunks.begins[:, None], r.fresh.shape)
         summed = recur(np.maximum(r.decay, 1.0), sources, cuts_of(every_row))
         meets = np.maximum(summed, _largest_of_chunk(sources, chunks.begins))

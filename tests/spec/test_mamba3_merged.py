@@ -142,3 +142,11 @@ def test_what_comes_later_in_a_chunk_may_be_the_rest_of_a_sum() -> None:
     found = (np.float32(1) + small) - np.float32(1)
     assert found == 0.0
     assert 0.02 < abs(found - exact) / bound <= 1
+
+
+def test_a_query_may_meet_what_is_early_in_the_next_chunk_behind_a_mask() -> None:
+    """q_0 k_1 Δ_2 of step 1 is 10⁴⁰, which a mask of zeros makes a NaN of y_0."""
+    inputs = one_head(3, q=[1e15, 1.0, 1.0], k=[1.0, 1e15, 1.0], v=[1.0, 1e-20, 1.0], dt=[1.0, 1.0, 1e10])
+    y = ssm_spec.mamba3_siso_bounds(arithmetic=exact_but_for_sums(2), **inputs)["y"]
+    assert (np.abs(y.value) < 1e20).all()
+    np.testing.assert_array_equal(y.judged[0, :, 0, 0], [False, True, True])
