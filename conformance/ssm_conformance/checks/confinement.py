@@ -294,7 +294,8 @@ def _reaches_of_row(subject: Subject, row: int) -> Iterator[Comparison]:
             "y": ~reached,
             "last_state": ~state if name not in ("z", "C", "D") else np.ones(1, dtype=bool),
         }
-        yield {name: chosen}, kept, f"in {name}{list(index)}"
+        returned = {output: mask for output, mask in kept.items() if output in subject.exact}
+        yield {name: chosen}, returned, f"in {name}{list(index)}"
 
 
 def _reaches_of_heads(subject: Subject) -> Iterator[Comparison]:
