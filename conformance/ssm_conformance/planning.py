@@ -14,6 +14,7 @@ GRADIENTS: Final = (
     *("gradient", "gradient_layout", "packing_gradients", "separate_gradients"),
     *("gradients_apart", "scaled_cotangents", "confinement_gradients", "anticausality"),
     *("backward_again", "second_derivative", "far_cotangents"),
+    *("overlapping", "written_between"),
 )
 """The questions that are about gradients alone."""
 MANY_KINDS: Final = (

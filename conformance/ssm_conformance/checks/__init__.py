@@ -12,6 +12,7 @@ import ssm_spec
 from ssm_backends import Arrays, Backend, Op, refusal
 from ssm_conformance.case import Case
 from ssm_conformance.checks.accuracy import check_types, gradient, value, worst_ratio
+from ssm_conformance.checks.alive import overlapping, written_between
 from ssm_conformance.checks.apart import gradients_apart, layouts_apart
 from ssm_conformance.checks.autocast import autocast
 from ssm_conformance.checks.batches import batches, batches_alone
@@ -25,6 +26,7 @@ from ssm_conformance.checks.growth import growth
 from ssm_conformance.checks.guarded import guarded
 from ssm_conformance.checks.inputs import in_place, unchanged
 from ssm_conformance.checks.kept import bits_kept
+from ssm_conformance.checks.lazy import lazily
 from ssm_conformance.checks.modes import modes
 from ssm_conformance.checks.placement import gradient_layout, layout, poison
 from ssm_conformance.checks.poison import can_poison
@@ -84,6 +86,9 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
     "captured": captured,
     "autocast": autocast,
     "modes": modes,
+    "lazily": lazily,
+    "overlapping": overlapping,
+    "written_between": written_between,
     "backward_again": backward_again,
     "second_derivative": second_derivative,
     "growth": growth,
@@ -93,12 +98,15 @@ METHODS: Final[Mapping[str, Callable[[Subject], Finding]]] = {
 }
 """Name of a question → the function that puts it."""
 GRADIENTS_TOO: Final = (
-    *("unchanged", "reused", "layouts_apart", "shared", "guarded", "far", "poison", "processes"),
+    *("unchanged", "reused", "layouts_apart", "shared", "guarded", "far", "poison", "processes", "lazily"),
 )
 """Questions about the outputs, and about the gradients where they are claimed."""
 STRIDED: Final = (*("layout", "gradient_layout", "layouts_apart", "far", "far_cotangents", "guarded"),)
 """Questions about how arrays lie in memory."""
-PYTORCH: Final = ("compiled", "captured", "autocast", "modes", "backward_again", "second_derivative")
+PYTORCH: Final = (
+    *("compiled", "captured", "autocast", "modes", "lazily"),
+    *("backward_again", "second_derivative", "written_between"),
+)
 """Questions about PyTorch tensors alone: a backend's other libraries are not asked."""
 Elsewhere = Callable[[str, str], Mapping[str, str]]
 """Case id and name of the array library → what another process gets, as :func:`hashes` gives it."""

@@ -87,14 +87,14 @@ def backward_again(subject: Subject) -> Finding:
 
     The first may be refused too: a compiled backward pass may write over what no second one was to read.
     """
-    graph, found = _recorded(subject), Finding()
+    graph, found = recorded(subject), Finding()
     for which in ("the first of two backward passes", "a second backward pass through one graph"):
         try:
             with backend_at_work():
                 gradients = graph.gradients(retain_graph=True)
         except CheckFailed as failure:
-            return _refused(failure)
-        found = named(judge_gradients(subject, _out(subject, gradients)), which)
+            return refused(failure)
+        found = named(judge_gradients(subject, results(subject, gradients)), which)
         if not found.passed:
             return found
     return found
@@ -108,22 +108,22 @@ def second_derivative(subject: Subject) -> Finding:
     allowed is what honest arithmetic may make of one such difference at the step ``STEP``,
     (bound⁺ + bound⁻)/2ε.
     """
-    graph, along = _recorded(subject), {name: direction(subject, name) for name in subject.wrt}
+    graph, along = recorded(subject), {name: direction(subject, name) for name in subject.wrt}
     moved = {name: subject.arrays.from_numpy(item.array, item.dtype) for name, item in along.items()}
     try:
         with backend_at_work():
             first = graph.gradients(create_graph=True)
     except CheckFailed as failure:
-        return _refused(failure)
-    found = judge_gradients(subject, _out(subject, first))
+        return refused(failure)
+    found = judge_gradients(subject, results(subject, first))
     if not found.passed:
         return named(found, "with create_graph")
     try:
         with backend_at_work():
             second = graph.gradients_along(first, moved)
     except CheckFailed as failure:
-        return _refused(failure)
-    actual = _out(subject, second)
+        return refused(failure)
+    actual = results(subject, second)
     judgements = {
         name: measure(
             np.abs(actual[name].exact - exact.value), exact.bound + exact.own, exact.judged,
@@ -135,7 +135,7 @@ def second_derivative(subject: Subject) -> Finding:
     return Finding(judgements, worst_message(called))
 
 
-def _recorded(subject: Subject) -> Graph:
+def recorded(subject: Subject) -> Graph:
     """A forward pass of the case's call."""
     if not has_autograd(subject):
         raise NotAsked("autograd does not pass through the function: the Op has its gradient in `vjp`")
@@ -146,12 +146,13 @@ def _recorded(subject: Subject) -> Graph:
     return Graph(leaves, {name: outputs[name] for name in given}, given)
 
 
-def _out(subject: Subject, results: Mapping[str, Any]) -> dict[str, Stored]:
+def results(subject: Subject, found: Mapping[str, Any]) -> dict[str, Stored]:
+    """What a pass gave, as the suite holds it."""
     subject.arrays.synchronize()
-    return {name: subject.out(x, f"`{name}`") for name, x in results.items()}
+    return {name: subject.out(x, f"`{name}`") for name, x in found.items()}
 
 
-def _refused(failure: CheckFailed) -> Finding:
+def refused(failure: CheckFailed) -> Finding:
     """That it raised is an answer, if it says that this cannot be done: a device that fails does not."""
     import torch
 
