@@ -8,6 +8,7 @@ from typing import Final
 
 from ssm_conformance.case import LEVELS, Case, Level, Recipe
 from ssm_conformance.cases import (
+    _alone,
     _ask,
     _convolution_step,
     _crossed,
@@ -37,6 +38,7 @@ from ssm_conformance.cases import (
     _step,
     _templates,
     _triples,
+    _unusual,
     _wide,
     _with,
     searched,
@@ -82,6 +84,8 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_triples.TRIPLES,
     *_numbers.NUMBERS,
     *_mixed.MIXED_ALONE,
+    *_alone.ALONE,
+    *_unusual.UNUSUAL,
     *_distance.DISTANCE,
 )
 

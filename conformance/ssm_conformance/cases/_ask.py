@@ -19,6 +19,10 @@ COMMON: Final = ("float32", "bfloat16")
 FOREMOST: Final = ("selective_scan", "selective_state_update")
 """What most backends serve: asked in more dtypes at once."""
 
+CAUSALITY: Final = "common-5: what happens at t reaches no output before t"
+CONFINEMENT: Final = "common-5: a NaN or an infinity stays in its row, its channel or group, and its time"
+SHOWN: Final = f"{CONFINEMENT}; of a scan, or of a step, a NaN comes out"
+
 Names = Mapping[str, tuple[str, ...]]
 
 SYSTEMS: Final[Names] = {
@@ -73,6 +77,16 @@ PACKS: Final[Names] = {
 def clauses(numbers: Mapping[str, str], text: str) -> dict[str, str]:
     """A clause that each operator has under a number of its own: operator → the clause as a case cites it."""
     return {op: f"{number}: {text}" for op, number in numbers.items()}
+
+
+RESET: Final = {
+    "selective_scan": "scan-8",
+    "causal_conv1d": "conv1d-2",
+    "ssd": "ssd-5",
+    "mamba3_siso": "mamba3-4",
+}
+"""Operator → the number of its clause about resets."""
+RESETS: Final = clauses(RESET, "nothing crosses a reset, not even a NaN")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from ssm_conformance.case import Case, Level, Recipe
-from ssm_conformance.cases import _duality, _engines, _guards, _invariances, _selective
+from ssm_conformance.cases import _alone, _duality, _engines, _guards, _invariances, _passes, _selective
 from ssm_conformance.cases._ask import (
+    CAUSALITY,
     COMMON,
+    CONFINEMENT,
     DUAL,
     PACKS,
+    RESET,
+    RESETS,
     SCANS,
     SHORT,
+    SHOWN,
     SINGLE,
     SINGLE_STEPS,
     STREAMS,
@@ -23,18 +29,8 @@ from ssm_conformance.cases._ask import (
     clauses,
 )
 
-CAUSALITY: Final = "common-5: what happens at t reaches no output before t"
-CONFINEMENT: Final = "common-5: a NaN or an infinity stays in its row, its channel or group, and its time"
-SHOWN: Final = f"{CONFINEMENT}; of a scan, or of a step, a NaN comes out"
 BATCHES: Final = "common-8: the rows of a batch do not know each other"
-_RESET: Final = {
-    "selective_scan": "scan-8",
-    "causal_conv1d": "conv1d-2",
-    "ssd": "ssd-5",
-    "mamba3_siso": "mamba3-4",
-}
-RESETS: Final = clauses(_RESET, "nothing crosses a reset, not even a NaN")
-PACKED: Final = clauses(_RESET | {"selective_scan": "scan-9"}, "packed sequences are the separate ones")
+PACKED: Final = clauses(RESET | {"selective_scan": "scan-9"}, "packed sequences are the separate ones")
 SPLIT: Final = clauses(
     {
         "selective_scan": "scan-7",
@@ -89,6 +85,8 @@ ASKED: Final = (
     *_invariances.placements(),
     *_guards.guards(),
     *_engines.engines(),
+    *_alone.alone(),
+    *_passes.passes(),
     *_invariances.one_by_one(),
     *_invariances.repetitions(),
     *_invariances.under_pytorch(),
@@ -374,8 +372,13 @@ def _memory() -> Iterator[Case]:
         2, 16, 256, 16, initial_state=_selective.states(2, 16, 16), seq_idx=_selective.halves(2, 256)
     )
     held = _selective.scan_inputs(2, 16, 256, 16, complex_=True, b_discretization="zoh")
-    for name, inputs in (("growth-packed", packed), ("growth-complex-zoh", held)):
-        recipe = Recipe("selective_scan", name, inputs, law, check="memory")
+    # Nor where no state is returned, which is another path of some kernels.
+    alone = (_alone.alone_of(recipe) for recipe in (scan, dual))
+    named = (
+        replace(scan, name="growth-packed", inputs=packed),
+        replace(scan, name="growth-complex-zoh", inputs=held),
+    )
+    for recipe in (*named, *alone):
         yield from _grown(recipe, "full", "full")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ssm_backends import ArgumentError, Backend
+from ssm_conformance.mutants.defects.alone import ALONE
 from ssm_conformance.mutants.defects.apart import APART
 from ssm_conformance.mutants.defects.beyond import BEYOND
 from ssm_conformance.mutants.defects.convolution import CONVOLUTION
@@ -48,6 +49,7 @@ from ssm_conformance.mutants.defects.optional import OPTIONAL
 from ssm_conformance.mutants.defects.packed_rows import PACKED_ROWS
 from ssm_conformance.mutants.defects.packing import PACKING
 from ssm_conformance.mutants.defects.parameters import PARAMETERS
+from ssm_conformance.mutants.defects.passes import PASSES
 from ssm_conformance.mutants.defects.past_blocks import PAST_BLOCKS
 from ssm_conformance.mutants.defects.pools import POOLS
 from ssm_conformance.mutants.defects.promises import PROMISES
@@ -68,6 +70,7 @@ from ssm_conformance.mutants.defects.templates import TEMPLATES
 from ssm_conformance.mutants.defects.tiles import TILES
 from ssm_conformance.mutants.defects.triples import TRIPLES
 from ssm_conformance.mutants.defects.unlike import UNLIKE
+from ssm_conformance.mutants.defects.unusual import UNUSUAL
 from ssm_conformance.mutants.defects.wholes import WHOLES
 from ssm_conformance.mutants.honest import HONEST, Variant
 from ssm_conformance.mutants.mutant import Mutant
@@ -132,7 +135,10 @@ TABLES: Final = (
     PAST_BLOCKS,
     RESOLVED,
     STIFF,
+    ALONE,
+    UNUSUAL,
     PYTORCH,
+    PASSES,
     FAULTS,
 )
 """Every table of mutants: one a kind of defect."""
