@@ -9,17 +9,14 @@ each of its operations. Which thread did a task never shows in its result.
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 from ssm_backends import ArgumentError
 from ssm_backends.imported import imported_torch
+from ssm_cpu._helpers import with_helpers
 from ssm_cpu._jit import Kernel
 from ssm_cpu._team import by_pytorch
 
 _chosen: int | None = None
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
 
 
 def set_num_threads(count: int | None) -> None:
@@ -72,35 +69,4 @@ def share(kernel: Kernel, table: int, threads: int, *, at_once: bool) -> None:
         Our own help where they are free.
     """
     if not (at_once and by_pytorch(kernel, table, threads)):
-        _share(kernel, table, threads)
-
-
-def _share(kernel: Kernel, table: int, threads: int) -> None:
-    helpers = [helper for _ in range(1, threads) if (helper := _submit(kernel, table, threads)) is not None]
-    try:
-        kernel(table)
-    finally:
-        for helper in helpers:
-            if not helper.cancel():  # one that has not begun is not needed any more
-                helper.result()
-
-
-def _submit(kernel: Kernel, table: int, threads: int) -> Future[Any] | None:
-    global _pool, _pool_size
-    if _pool is None or _pool_size < threads - 1:
-        _pool_size = max(threads - 1, 1)
-        _pool = ThreadPoolExecutor(_pool_size, thread_name_prefix="ssm_cpu")
-    try:
-        return _pool.submit(kernel, table)
-    except RuntimeError:  # no new thread can be started: the interpreter shuts down
-        return None
-
-
-def _forget() -> None:
-    """A forked child has none of its parent's threads."""
-    global _pool, _pool_size
-    _pool, _pool_size = None, 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+        with_helpers(kernel, table, threads)

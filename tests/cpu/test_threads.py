@@ -203,6 +203,54 @@ def test_no_child_is_forked_while_a_thread_compiles(monkeypatch: pytest.MonkeyPa
     caller.join()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_an_interrupt_at_any_place_leaves_no_helper_at_work() -> None:
+    """Nor a lock for which the next call would wait."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # rather than for ever
+        os._exit(0 if _interrupted_everywhere() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _interrupted_everywhere() -> bool:
+    """Whether calls that are interrupted, each an operation later than the last, end with their threads."""
+    ended, late = set(), []
+
+    def kernel(table: int) -> None:
+        time.sleep(0.002)
+        if table in ended:
+            late.append(table)
+
+    def interrupted_at(place: int) -> bool:
+        def trace(frame: Any, event: str, arg: Any) -> Any:
+            nonlocal place
+            if frame.f_code is kernel.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            place -= event == "opcode"
+            if place < 0:
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            _threads.share(kernel, call, 3, at_once=False)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    call = 0
+    while interrupted_at(call):
+        ended.add(call)
+        call += 1
+        _threads.share(kernel, -1, 3, at_once=False)
+    return call > 50 and not late
+
+
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_a_number_of_threads_that_is_none(count: Any) -> None:
     with pytest.raises(ArgumentError, match="`count`"):
