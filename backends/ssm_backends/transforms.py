@@ -103,7 +103,8 @@ def refuse_transforms(op: str, given: Mapping[str, Tensor]) -> None:
         if _is_dispatched(x) or (hidden and (traced or _is_wrapped(x))):
             raise NotSupportedError(
                 f"`{name}` must be read where it lies in memory: PyTorch does not see what {op} of this "
-                "backend does; got a tensor of torch.func, make_fx, torch.jit.trace, or FakeTensorMode"
+                "backend does; got a tensor of torch.func, make_fx, torch.jit.trace, or FakeTensorMode, "
+                "or of a class of its own"
             )
 
 

@@ -24,8 +24,8 @@ def check_writable(name: str, array: Any) -> None:
     Raises
     ------
     ArgumentError
-        If it is read-only, or made under ``torch.inference_mode`` and to be written outside of it, or its
-        strides make several of its elements one place in memory.
+        If it is read-only, or made under ``torch.inference_mode`` and to be written outside of it, or zeros
+        that PyTorch keeps no memory for, or its strides make several of its elements one place in memory.
     """
     numpys = isinstance(array, np.ndarray)
     if numpys and not array.flags.writeable:
@@ -36,6 +36,8 @@ def check_writable(name: str, array: Any) -> None:
                 f"`{name}` must be writable, to be written in place; got a tensor made under "
                 "torch.inference_mode, which is written only there"
             )
+        if array._is_zerotensor():
+            raise ArgumentError(f"`{name}` must be writable, to be written; got zeros without memory")
         if array.is_contiguous():
             return
     strides = tuple(array.strides if numpys else array.stride())

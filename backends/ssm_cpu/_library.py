@@ -79,9 +79,9 @@ class TorchLibrary:
         return x.detach().clone()
 
     def plain(self, x: Any) -> Any:
-        """See :class:`Library`; PyTorch may only note that numbers are to be conjugated or negated."""
-        lies_as_it_is = x is None or not (x.is_conj() or x.is_neg())
-        return x if lies_as_it_is else x.detach().resolve_conj().resolve_neg()
+        """See :class:`Library`; PyTorch may only note that numbers are conjugated, negated, or all zero."""
+        lies_as_it_is = x is None or not (x.is_conj() or x.is_neg() or x._is_zerotensor())
+        return x if lies_as_it_is else x.detach().clone()
 
     def words(self, x: Any) -> tuple[int, ...]:
         """See :class:`Library`."""

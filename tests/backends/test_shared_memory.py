@@ -179,6 +179,17 @@ def test_a_state_of_inference_mode_is_written_only_there(backend: str) -> None:
         fn_of(backend, "selective_state_update")(**given | {"state": before}, inplace=True)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
+def test_zeros_without_memory_are_read_and_not_written(backend: str) -> None:
+    given = taken(backend, step_inputs(False))
+    step, shape = fn_of(backend, "selective_state_update"), given["state"].shape
+    zeros = given | {"state": torch._efficientzerotensor(shape)}
+    with pytest.raises(ArgumentError, match=r"^`state` must be writable, .* zeros without memory"):
+        step(**zeros, inplace=True)
+    for found, expected in zip(step(**zeros), step(**given | {"state": torch.zeros(shape)}), strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_drop_ins_refuse_a_state_of_inference_mode_by_their_name_of_it() -> None:
     with torch.inference_mode():
         states = {"conv_state": randn(2, 3, 3), "final_states_out": randn(2, 3, 2), "state": randn(2, 3, 3)}

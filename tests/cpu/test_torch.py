@@ -73,6 +73,16 @@ def test_a_conjugate_view_is_what_it_says() -> None:
     assert torch.equal(selective_scan(**lazy), selective_scan(**tensors | {"B": lazy["B"].resolve_conj()}))
 
 
+@pytest.mark.parametrize("name", ["u", "A", "z", "initial_state"])
+def test_zeros_that_pytorch_keeps_no_memory_for(name: str) -> None:
+    """As forward mode may give them: a kernel would read at the address 0."""
+    tensors = _tensors(problem())
+    zeros = torch._efficientzerotensor(tensors[name].shape)
+    assert zeros._is_zerotensor()
+    expected = selective_scan(**tensors | {name: torch.zeros_like(tensors[name])})
+    assert torch.equal(selective_scan(**tensors | {name: zeros}), expected)
+
+
 def test_a_step_in_place_writes_the_tensor_it_was_given() -> None:
     tensors = _tensors(problem(l=1))
     state = tensors.pop("initial_state")
