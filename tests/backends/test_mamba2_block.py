@@ -106,6 +106,16 @@ def test_the_block_is_its_stages(mlp: int, before: bool, packed: bool, without: 
     assert np.abs(last.numpy() - wanted_last).max() < 1000 * 2**-53 * np.abs(wanted_last).max()
 
 
+@pytest.mark.parametrize("normed", [True, False])
+def test_a_block_without_heads_projects_nothing(normed: bool) -> None:
+    given = block_inputs() | {"dt_bias": randn(0), "A": randn(0), "D": randn(0)}
+    given |= {"conv1d_weight": randn(2 * G * N, W), "conv1d_bias": None, "zxbcdt": randn(B, L, 2 * G * N)}
+    given |= {"rmsnorm_weight": randn(0) if normed else None, "outproj_weight": randn(M, 0)}
+    out, last = mamba_ssm.mamba_split_conv1d_scan_combined(**given, return_final_states=True)
+    assert torch.equal(out, given["outproj_bias"].expand(B, L, M))
+    assert last.shape == (B, 0, P, N)
+
+
 def test_steps_that_fill_up_give_nothing_and_get_no_gradient() -> None:
     """As where the convolution is causal-conv1d's, which marks them by a negative seq_idx."""
     given = block_inputs(torch.float64) | {"outproj_bias": None}

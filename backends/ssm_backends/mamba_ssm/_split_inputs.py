@@ -19,11 +19,12 @@ _PROJECTIONS: Final = ("outproj_weight", "outproj_bias")
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Channels: of the gated MLP (k), of all heads (hp), convolved (hp + 2gn); heads (h) and states (n)."""
+    """Channels: of the gated MLP (k), of all heads (hp), convolved (hp + 2gn), of a head (p); h and n."""
 
     mlp: int
     inner: int
     convolved: int
+    width: int
     heads: int
     state: int
 
@@ -60,7 +61,7 @@ def split_sizes(headdim: int | None, ngroups: int, rmsnorm_eps: float, **given: 
         )
     _check_rest(given, inner, mlp, rmsnorm_eps)
     _check_devices(given | {"initial_states": states})
-    return SplitSizes(mlp, inner, convolved, heads, state)
+    return SplitSizes(mlp, inner, convolved, width, heads, state)
 
 
 def _check_counts(headdim: int | None, ngroups: int, D: Any) -> None:

@@ -115,9 +115,9 @@ def mamba_split_conv1d_scan_combined(
     x, B, C = torch.split(xBC, [size.inner, matrix, matrix], dim=-1)
     found = under_names(
         _SCANNED, mamba_chunk_scan_combined,
-        _in(size.heads, x), dt, A,
-        _in(ngroups, B), _in(ngroups, C), chunk_size,
-        D=D, z=_in(size.heads, z) if rmsnorm_weight is None else None, dt_bias=dt_bias,
+        _in(size.heads, size.width, x), dt, A,
+        _in(ngroups, size.state, B), _in(ngroups, size.state, C), chunk_size,
+        D=D, z=_in(size.heads, size.width, z) if rmsnorm_weight is None else None, dt_bias=dt_bias,
         initial_states=initial_states, seq_idx=seq_idx, dt_softplus=True, dt_limit=dt_limit,
         return_final_states=return_final_states, state_dtype=state_dtype,
     )  # fmt: skip
@@ -132,9 +132,9 @@ def mamba_split_conv1d_scan_combined(
     return (y, *states) if return_final_states else y
 
 
-def _in(count: int, x: Tensor) -> Tensor:
-    """(b, l, count · j) as (b, l, count, j)."""
-    return x.reshape(*x.shape[:2], count, x.shape[-1] // count)
+def _in(count: int, width: int, x: Tensor) -> Tensor:
+    """(b, l, count · width) as (b, l, count, width); there may be no head at all."""
+    return x.reshape(*x.shape[:2], count, width)
 
 
 def _normed(y: Tensor, z: Tensor, weight: Tensor, eps: float, groups: int, norm_before_gate: bool) -> Tensor:
@@ -144,7 +144,7 @@ def _normed(y: Tensor, z: Tensor, weight: Tensor, eps: float, groups: int, norm_
     wide, gate = computed(y), silu(computed(z))
     if not norm_before_gate:
         wide = wide * gate
-    grouped = _in(groups, wide)
+    grouped = _in(groups, wide.shape[-1] // groups, wide)
     scaled = grouped * (grouped.square().mean(-1, keepdim=True) + eps).rsqrt()
     wide = scaled.flatten(2) * weight
     return (wide * gate if norm_before_gate else wide).to(y.dtype)
