@@ -134,6 +134,8 @@ class WorkerSeat:
         """How the verdict of another worker differs, which was asked nothing before."""
         try:
             self._alone = WorkerProcess(self._target, self._limits, self._workers)
+            if self._closed:  # stopped meanwhile from another thread, which found nobody here to end
+                return ""
             data, _ = self._alone.judge(case.id, case.op, case.dtype)
         except (LoadError, WorkerLostError):  # there is no room for a second one: nothing was found out
             return ""
