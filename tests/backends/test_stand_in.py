@@ -154,6 +154,7 @@ def test_it_is_told_when_it_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UnavailableError, match=message):
         stand_in()
     assert "mamba_ssm" not in sys.modules
+    monkeypatch.setitem(sys.modules, "transformers.models.falcon_mamba", None)  # nobody is to import it
     monkeypatch.delattr(model, "causal_conv1d_fn")
     stand_in()
     model.causal_conv1d_fn = None  # type: ignore[attr-defined] # which has found them
