@@ -62,6 +62,13 @@ class Own(torch.Tensor):
     pass
 
 
+class Brief(float):
+    """A number of which little is shown."""
+
+    def __repr__(self) -> str:
+        return "1.2…"
+
+
 APART: dict[str, Any] = {
     "a tensor": torch.ones(2, 3),
     "of another shape": torch.ones(3, 2),
@@ -77,7 +84,10 @@ APART: dict[str, Any] = {
     "a flag": True,
     "a number": 1,
     "a float": 1.0,
+    "a number shown in brief": Brief(1.25),
+    "another": Brief(1.26),
     "a scalar of NumPy": np.float64(1),
+    "another of NumPy": np.float64(2),
     "a flag of NumPy": np.True_,
     "a word": "1",
     "a word of NumPy": np.str_("1"),

@@ -25,16 +25,16 @@ from .test_front_door import forgetful, order  # noqa: F401 # fixtures
 STEP = """
     from ssm_backends import Backend, Op, TorchArrays, hookimpl
 
-    def step(u, state, **inputs):
+    def step(u, state, delta, A, B, C, inplace):  # and nothing that is not given
         return u + 7, state
 
-    def convolution(x, weight, **inputs):
+    def convolution(x, weight):
         return x + 7
 
     @hookimpl
     def ssm_backend(device):
         return Backend(name="acme", version="0.3", arrays=TorchArrays(device), ops=dict(
-            selective_state_update=Op(step, dtypes=("float32",), features=("inplace",)),
+            selective_state_update=Op(step, dtypes=("float32",), features=("inplace",), limits={"d": 4}),
             causal_conv1d=Op(convolution, dtypes=("float32",))))
 """
 
@@ -68,6 +68,46 @@ def test_a_kind_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(3):
             shift()
     assert len(asked) == 1
+
+
+def test_the_parameters_of_a_model_are_known_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    judge = mamba_ssm.state_update._check
+    monkeypatch.setattr(mamba_ssm.state_update, "_check", lambda *given: asked.append(judge(*given)))
+    with use("acme"), torch.no_grad():
+        for _ in range(3):
+            shift(A=torch.nn.Parameter(step_inputs()["A"]))
+    assert len(asked) == 1
+
+
+def test_a_row_with_a_number_a_channel_is_another_kind_than_one_with_a_number_a_head() -> None:
+    """One is rows of four channels, the other a row of twenty, which acme does not take."""
+    one, heads = torch.ones(1, 3), torch.ones(1, 4, 5)
+    A = torch.full((4, 1, 1), -1.0).expand(4, 5, 3)
+    row = {"state": torch.zeros(1, 4, 5, 3), "x": heads, "dt": heads, "B": one, "C": one}
+    with use("acme", "torch"):
+        assert shift(**row, A=A) == 7
+        with pytest.warns(FallbackWarning, match="not by 'acme': d = 20"):
+            assert shift(**row | {"state": torch.zeros(1, 4, 5, 3)}, A=A.contiguous()) == 2
+
+
+def test_the_reference_is_served_by_torch_alone() -> None:
+    with use("acme"):
+        for _ in range(2):
+            assert shift() == 7
+            y = mamba_ssm.selective_state_update_ref(**step_inputs())
+            assert float((y - 1).mean()) == 2
+
+
+def test_what_a_backend_refuses_is_told_in_the_names_of_the_drop_in() -> None:
+    def slots(*indices: int) -> float:
+        return shift(state_batch_indices=torch.tensor(indices))
+
+    with use("torch"):
+        for _ in range(2):
+            with pytest.raises(ArgumentError, match=r"^`state_batch_indices` must lie in -1\.\.1"):
+                slots(0, 2)
+            slots(0, 1)
 
 
 def test_another_order_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import permutations
 from typing import Any
 
@@ -152,6 +153,23 @@ def test_a_state_may_lie_as_it_likes(h: int, p: int, order: tuple[int, ...]) -> 
     assert torch.equal(laid, state)
 
 
+@pytest.mark.parametrize("width", [3, 4])  # three is as many as there are heads
+def test_a_state_may_be_a_part_of_wider_heads(width: int) -> None:
+    x, dt, B, C = randn(2, 3, 2), randn(2, 3, 2, seed=1), randn(2, 4, seed=2), randn(2, 4, seed=3)
+    wide, A = randn(2, 3, width, 4, seed=4), -randn(3, 2, 4, seed=5).exp()
+    state = wide[:, :, :2].clone()
+    y = mamba_ssm.selective_state_update(state, x, dt, A, B, C, dt_softplus=True)
+    found = mamba_ssm.selective_state_update(wide[:, :, :2], x, dt, A, B, C, dt_softplus=True)
+    assert torch.equal(found, y)
+    assert torch.equal(wide[:, :, :2], state)
+
+
+def test_rows_of_heads_that_are_one_place_in_memory_are_refused() -> None:
+    inputs, pool = step_inputs(torch.float32)
+    with pytest.raises(ArgumentError, match=r"^`state` must have a place in memory for each element"):
+        mamba_ssm.selective_state_update(pool[:3, :1].expand(3, 4, 5, 6), **inputs)
+
+
 @pytest.mark.parametrize("rows", [2, 5])  # 5 is the channels a head, which a row of rows would be taken for
 def test_a_state_of_one_row_serves_no_more(rows: int) -> None:
     inputs, pool = step_inputs(torch.float32)
@@ -269,11 +287,13 @@ def test_the_output_lies_as_x_does(heads: bool) -> None:
     assert torch.equal(y, mamba_ssm.selective_state_update(states[1], *(x.contiguous(),) * 2, A, B, B))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")  # PyTorch's, on making one
 def test_one_row_that_is_not_valid_is_refused_as_many_are() -> None:
     inputs, pool = step_inputs(torch.float32)
     row = {name: x[:1] if name in ("x", "dt", "z", "B", "C") else x for name, x in inputs.items()}
     for changed in (
         {"z": row["z"][:, :3]}, {"A": row["A"][:3]}, {"A": None}, {"A": row["A"].to_sparse()},
+        {"A": torch.ones(4, 5, 6).to_sparse_csr()},  # which has no strides
         {"B": row["B"][..., :4]}, {"B": row["B"][:, :0]}, {"dt_bias": row["dt_bias"][:3]}, {"D": 1.0},
     ):  # fmt: skip
         (name,) = changed
@@ -287,8 +307,9 @@ def test_one_row_that_is_not_valid_is_refused_as_many_are() -> None:
 
 def test_a_state_of_another_rank_is_refused() -> None:
     inputs, _ = step_inputs(torch.float32)
-    with pytest.raises(ShapeError, match=r"^`state` must have shape .*; got \(3,\)"):
-        mamba_ssm.selective_state_update(torch.zeros(3), **inputs)
+    for shape in ((3,), (3, 4), (3, 4, 5, 6, 7)):
+        with pytest.raises(ShapeError, match=rf"^`state` must have shape .*; got {re.escape(str(shape))}"):
+            mamba_ssm.selective_state_update(torch.zeros(shape), **inputs)
 
 
 def test_the_numbers_are_the_definition() -> None:

@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import ssm_backends
 from ssm_backends import NotSupportedError
+from ssm_backends.transforms import may_be_differentiated
 
 from .mamba_calls import randn
 
@@ -124,6 +125,28 @@ def test_a_gradient_of_torch_func_is_autograd_s(make: Any, backend: str, mode: s
     found = BACKWARD[mode](function, x)
     x.requires_grad_()
     assert torch.equal(found, torch.autograd.grad(function(x).square().sum(), x)[0])
+
+
+def test_a_gradient_may_be_asked_for_of_what_stands_behind_a_tensor() -> None:
+    x, seen = torch.ones(2, 3), list[bool]()
+
+    def asked(v: Tensor) -> Tensor:
+        seen.append(may_be_differentiated("scan", {"u": v, "z": None}))
+        return v.sum()
+
+    leaf = torch.ones(2, 3, requires_grad=True)
+    for y in (x, leaf):
+        asked(y)
+        torch.func.vmap(asked)(y)
+        torch.func.functionalize(asked)(y)
+    assert seen == [False, False, False, True, True, True]
+    seen.clear()
+    torch.func.grad(lambda v: torch.func.vmap(asked)(v).sum())(x)
+    torch.func.vmap(torch.func.grad(asked))(x)
+    with torch.no_grad():
+        asked(leaf)
+        torch.func.vmap(asked)(leaf)
+    assert seen == [True, True, False, False]
 
 
 @calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))

@@ -187,9 +187,9 @@ def test_half_precision_is_float32_inside() -> None:
 def test_bad_input_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="`A`"):
         selective_scan(**problem() | {"A": np.ones((5, 3), np.float32)})
-    offsets = np.array([0, 5, 3, 7], dtype=np.int32)
-    with pytest.raises(ArgumentError, match="`cu_seqlens` must rise"):
-        selective_scan(**problem(b=1, plain=True) | {"cu_seqlens": offsets})
+    for offsets in ([0, 5, 3, 7], [1, 3, 7], [0, 3, 6], [0, 3, 8], [-1, 3, 7]):
+        with pytest.raises(ArgumentError, match="`cu_seqlens` must rise"):
+            selective_scan(**problem(b=1, plain=True) | {"cu_seqlens": np.array(offsets, dtype=np.int32)})
 
 
 def test_an_array_of_another_library_is_refused() -> None:

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ import pytest
 from ssm_backends import ArgumentError
 from ssm_cpu import (
     _call,
+    _helpers,
     _jit,
     _team,
     _threads,
+    get_num_threads,
     selective_scan,
     selective_scan_forward,
     selective_scan_vjp,
@@ -162,8 +166,24 @@ def test_a_child_does_not_wait_for_the_threads_of_its_parent(arrived: list[int])
 
 
 def test_helpers_of_our_own_work_beside_the_caller() -> None:
+    for threads in (2, 4, 4, 2):  # as many as are asked for
+        together = threading.Barrier(threads)
+        _threads.share(lambda table, all_=together: all_.wait(10), 0, threads, at_once=False)
+
+
+def test_a_thread_that_cannot_be_started_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    tables: list[int] = []
+    monkeypatch.setattr(_helpers, "_parts", SimpleQueue())
+    monkeypatch.setattr(_helpers, "_helpers", 0)
+    with monkeypatch.context() as short:
+        short.setattr(_helpers, "start_new_thread", refuse)
+        _threads.share(lambda table: tables.append(table), 1, 2, at_once=False)
     together = threading.Barrier(2)
-    _threads.share(lambda table: together.wait(10), 0, 2, at_once=False)
+    _threads.share(lambda table: together.wait(10), 2, 2, at_once=False)
+    assert tables == [1], "what was asked of a helper that is none is asked of nobody later"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -173,7 +193,11 @@ def test_a_child_forked_after_use_has_threads_of_its_own() -> None:
     expected = _all(CALL)
     child = os.fork()
     if child == 0:
-        os._exit(0 if same(_all(CALL), expected) else 1)
+        signal.alarm(60)  # rather than for ever
+        together = threading.Barrier(2)
+        with suppress(threading.BrokenBarrierError):
+            _threads.share(lambda table: together.wait(10), 0, 2, at_once=False)
+        os._exit(0 if not together.broken and same(_all(CALL), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -249,6 +273,25 @@ def _interrupted_everywhere() -> bool:
         call += 1
         _threads.share(kernel, -1, 3, at_once=False)
     return call > 50 and not late
+
+
+def test_a_call_has_as_many_threads_as_pytorch_or_else_as_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 2)
+    try:
+        assert get_num_threads() == before + 2
+        set_num_threads(1)
+        assert get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    set_num_threads(None)
+    monkeypatch.setattr(_threads, "imported_torch", lambda: None)
+    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 4, 5}, raising=False)
+    assert get_num_threads() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert get_num_threads() == 9
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
