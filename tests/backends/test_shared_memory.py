@@ -162,6 +162,9 @@ def test_only_what_may_share_memory_is_copied() -> None:
     assert all(one is other for one, other in zip(read_first(tensors[2:4], near), near, strict=True))
     met = [tensors[:, 1], tensors[3, 3], tensors[2:, :1], tensors[:3, 0], torch.from_numpy(x[2:4])]
     assert not any(one is other for one, other in zip(read_first(tensors[2:4], met), met, strict=True))
+    woven, after = [tensors[4:, 0], tensors[5, 1:2]], [tensors[5, 2:], tensors[0, :1]]  # of a column
+    assert not any(one is other for one, other in zip(read_first(tensors[:, 1], woven), woven, strict=True))
+    assert all(one is other for one, other in zip(read_first(tensors[:, 1], after), after, strict=True))
 
 
 @pytest.mark.parametrize("backend", ["cpu", "torch"])
