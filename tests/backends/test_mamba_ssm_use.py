@@ -103,10 +103,15 @@ def test_bad_use_of_the_step_is_told_in_its_own_names(
         ("delta_proj_weight", randn(6), ShapeError, r"`delta_proj_weight` must have shape \(d, r\)"),
         ("out_proj_weight", randn(5, 7), ShapeError, r"`out_proj_weight` must have shape \(m, d\)"),
         ("out_proj_bias", 1.0, DTypeError, "`out_proj_bias` must be a PyTorch tensor; got builtins.float"),
+        ("out_proj_bias", randn(5).double(), DTypeError, "`out_proj_bias` must have the dtype of `xz`"),
         ("A", randn(6), ShapeError, r"`A` must have shape \(d, n\); got \(6,\)"),
         ("D", randn(6).to("meta"), DeviceError, "`D` must be on the device of `xz`, cpu; got meta"),
         ("B_proj_bias", randn(2), ShapeError, r"`B_proj_bias` must have shape \(4,\), as B and C have"),
         ("b_rms_weight", randn(1), ShapeError, r"`b_rms_weight` must have shape \(4,\), as B and C have"),
+        ("C_proj_bias", randn(1), ShapeError, r"`C_proj_bias` must have shape \(4,\), as B and C have"),
+        ("c_rms_weight", randn(1, 4), ShapeError, r"`c_rms_weight` must have shape \(4,\), as B and C"),
+        ("x_proj_weight", randn(12, 6), ShapeError, r"`x_proj_weight` must have \d+ rows, for Δ and what"),
+        ("out_proj_weight", randn(5, 6).to("meta"), DeviceError, "`out_proj_weight` must be on the device"),
         ("dt_rms_weight", randn(6).long(), DTypeError, "`dt_rms_weight` must have a real floating"),
         ("b_c_dt_rms_eps", "small", DTypeError, "`b_c_dt_rms_eps` must be a number; got 'small'"),
         ("checkpoint_lvl", np.ones(2), ArgumentError, "`checkpoint_lvl` must be 0 or 1; got array"),
@@ -174,6 +179,8 @@ def test_a_device_without_autocast_is_told_as_one_that_nobody_serves() -> None:
     inputs = {name: None if x is None else x.to("meta") for name, x in inner_inputs(False, "BC").items()}
     with pytest.raises(UnavailableError, match="got device 'meta'"):
         mamba_ssm.mamba_inner_fn(**inputs)
+    with pytest.raises(DTypeError, match="^`out_proj_weight` must have the dtype of `xz`"):
+        mamba_ssm.mamba_inner_fn(**inputs | {"out_proj_weight": inputs["out_proj_weight"].half()})
 
 
 def test_a_block_that_is_refused_leaves_other_gradients_alone() -> None:
@@ -317,7 +324,7 @@ def test_the_output_lies_as_x_does(step: Callable[..., torch.Tensor], rows: int,
     try:
         for x in (torch.ones(rows, h, p), torch.ones(rows, p, h).transpose(1, 2)):
             dt = torch.ones(rows, 1, 3352)[..., -h:].transpose(1, 2).expand(-1, -1, p)
-            A, D = -torch.ones(h)[:, None, None].expand(-1, p, n), torch.ones(h)[:, None].expand(-1, p)
+            A, D = torch.full((h, 1, 1), -1.0).expand(-1, p, n), torch.ones(h)[:, None].expand(-1, p)
             B, C = torch.ones(rows, 1, n), torch.ones(rows, 1, n)
             with torch.no_grad():
                 y = step(torch.zeros(rows, h, p, n), x, dt, A, B, C, D, dt_bias=D, dt_softplus=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ssm_backends import ArgumentError, load
+from ssm_backends.slots import check_slots
 from ssm_backends.writable import check_writable
 
 from .conftest import Caller
@@ -228,6 +229,7 @@ def test_a_state_whose_elements_share_memory_is_not_written(backend: str, stride
         ((2, 3), (3, 1), False),
         ((3, 2), (2, 3), False),  # 0 3 2 5 4 7: woven, and apart
         ((4, 2), (2, 3), False),
+        ((2, 3, 2), (1, 5, 7), False),
         ((4, 2), (2, 4), True),
         ((3, 1), (1, 0), False),
         ((0, 3), (0, 0), False),
@@ -245,3 +247,13 @@ def test_elements_that_share_some_bytes_share_memory() -> None:
     x = np.lib.stride_tricks.as_strided(np.zeros(8, np.float32), (3,), (2,))
     with pytest.raises(ArgumentError, match=r"^`x` must have a place in memory .*; got strides \(2,\)"):
         check_writable("x", x)
+    x = np.lib.stride_tricks.as_strided(np.zeros(8, np.float32), (2, 2), (8, 6))  # at 0 6 8 14
+    with pytest.raises(ArgumentError, match=r"^`x` must have a place in memory .*; got strides \(8, 6\)"):
+        check_writable("x", x)
+
+
+def test_rows_that_need_no_slot_have_none() -> None:
+    for indices in ([], [-1, -1]):
+        check_slots(indices, 0)
+    with pytest.raises(ArgumentError, match=r"^`state_indices` must lie in -1\.\.-1"):
+        check_slots([-1, 0], 0)
