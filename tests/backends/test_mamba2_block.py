@@ -21,6 +21,7 @@ from ssm_backends import (
     use,
 )
 from ssm_backends.front import calling
+from ssm_backends.mamba_ssm import split
 
 from .mamba_calls import randn
 
@@ -169,6 +170,19 @@ def test_bfloat16_is_rounded_between_the_stages_alone() -> None:
     assert found.dtype == torch.bfloat16
     # Four stages of 8 bits, each of whose errors the next ones carry on.
     assert (found - wanted).abs().max() < 2**-4 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_norm_and_a_gate_of_16_bits_are_rounded_once(dtype: torch.dtype, before: bool) -> None:
+    y, z = randn(B, L, H * P).to(dtype), randn(B, L, H * P, seed=1).to(dtype)
+    weight = randn(H * P, seed=2).to(dtype)
+    found = split._normed(y, z, weight, 1e-3, G, before)
+    wide = split._normed(y.float(), z.float(), weight.float(), 1e-3, G, before)
+    assert torch.equal(found, wide.to(dtype))
+    halves = randn(B, L, 6, seed=3).to(dtype)
+    beside = split._beside(halves, y)
+    assert torch.equal(beside, split._beside(halves.float(), y.float()).to(dtype))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

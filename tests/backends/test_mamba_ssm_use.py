@@ -179,7 +179,7 @@ def test_a_device_without_autocast_is_told_as_one_that_nobody_serves() -> None:
     inputs = {name: None if x is None else x.to("meta") for name, x in inner_inputs(False, "BC").items()}
     with pytest.raises(UnavailableError, match="got device 'meta'"):
         mamba_ssm.mamba_inner_fn(**inputs)
-    with pytest.raises(DTypeError, match="^`out_proj_weight` must have the dtype of `xz`"):
+    with pytest.raises(DTypeError, match=r"^`out_proj_weight` must have the dtype of `xz`"):
         mamba_ssm.mamba_inner_fn(**inputs | {"out_proj_weight": inputs["out_proj_weight"].half()})
 
 
