@@ -243,6 +243,12 @@ def test_bad_use_is_told_in_its_own_names(
         mamba_ssm.mamba_split_conv1d_scan_combined(**block_inputs() | {name: given})
 
 
+def test_a_block_without_states_is_refused() -> None:
+    given = block_inputs() | {"conv1d_weight": randn(H * P, W), "conv1d_bias": None}
+    with pytest.raises(ShapeError, match=r"^`conv1d_weight` must have 12 \+ 2 · 2 n rows, .*; got \(12, 4\)"):
+        mamba_ssm.mamba_split_conv1d_scan_combined(**given | {"zxbcdt": randn(B, L, 2 * H * P + H)})
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of its own forward mode
 def test_a_derivative_that_is_not_there_is_told_in_the_blocks_own_names() -> None:
     inputs = block_inputs()
