@@ -174,6 +174,16 @@ def test_a_second_derivative_is_refused_by_name(make: Any, backend: str) -> None
         torch.func.grad(lambda v: once(v).sum())(x.detach())
 
 
+@pytest.mark.parametrize("output", [0, 1])
+@pytest.mark.parametrize("backend", ["torch", "cpu"])
+def test_many_cotangents_of_one_output_alone_are_refused_by_name(backend: str, output: int) -> None:
+    u, delta, matrix = randn(2, 6, 9).requires_grad_(), randn(2, 6, 9, seed=1).abs(), randn(2, 4, 9, seed=2)
+    given = {"delta": delta, "A": -randn(6, 4, seed=3).exp(), "B": matrix, "C": matrix}
+    y = ssm_backends.selective_scan(u, **given, return_last_state=True, backend=backend)[output]
+    with pytest.raises(NotSupportedError, match="one cotangent at a time; got many at once"):
+        torch.autograd.grad(y, u, torch.ones(3, *y.shape), is_grads_batched=True)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 @calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
 def test_a_map_of_calls_is_the_calls(make: Any, backend: str, compiled: bool) -> None:
