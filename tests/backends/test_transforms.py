@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import ssm_backends
 from ssm_backends import NotSupportedError
-from ssm_backends.transforms import may_be_differentiated
+from ssm_backends.transforms import is_bare, may_be_differentiated
 
 from .mamba_calls import randn
 
@@ -172,6 +172,30 @@ def test_a_second_derivative_is_refused_by_name(make: Any, backend: str) -> None
     once = torch.func.grad(lambda v: function(v).square().sum())
     with pytest.raises(NotSupportedError, match=message):
         torch.func.grad(lambda v: once(v).sum())(x.detach())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of the trace
+def test_a_call_that_nobody_follows_may_pass_by_the_dispatcher() -> None:
+    class Own(Tensor):
+        pass
+
+    x, seen = torch.ones(2, 3), list[bool]()
+
+    def asked(v: Tensor) -> Tensor:
+        seen.append(is_bare((v, x, None)))
+        return v.sum()
+
+    for plain in (x, torch.nn.Parameter(x)):
+        asked(plain)
+    assert seen == [True, True]
+    asked(x.as_subclass(Own))
+    torch.func.vmap(asked)(x)
+    torch.func.functionalize(asked)(x)
+    torch.func.grad(lambda w: asked(x) + w.sum())(x)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        asked(x)
+    torch.jit.trace(asked, (x,), check_trace=False)
+    assert seen[2:] == [False] * 6
 
 
 @pytest.mark.parametrize("output", [0, 1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssm_backends import ArgumentError, DeviceError
-from ssm_cpu import selective_scan
+from ssm_cpu import selective_scan, selective_scan_forward, selective_scan_vjp
 from ssm_cpu._plan import rows_together
 
 from .problems import judge, problem, without_avx512
@@ -125,6 +125,17 @@ def test_a_reset_hides_a_decay_that_overflows() -> None:
     ids = np.array([[0, 0, 1, 1]])
     assert np.isfinite(selective_scan(**call, seq_idx=ids)[..., :2]).all()
     assert np.isfinite(selective_scan(**call, seq_idx=ids)[..., 2]).all()
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_a_reset_hides_such_a_decay_from_every_gradient(complex_: bool) -> None:
+    call = problem(b=1, d=2, l=4, n=2, complex_=complex_, plain=True)
+    call["delta"][..., 2] = -1e4
+    call["seq_idx"] = np.array([[0, 0, 1, 1]])
+    (y,), saved = selective_scan_forward(**call)
+    wrt = ("u", "delta", "A", "B", "C")
+    gradients = selective_scan_vjp({"y": np.ones_like(y), "last_state": None}, wrt, saved, **call)
+    assert [name for name, gradient in gradients.items() if not np.isfinite(gradient).all()] == []
 
 
 def test_no_time_at_all() -> None:

@@ -66,6 +66,16 @@ def test_bfloat16_is_float32_inside() -> None:
     assert torch.equal(selective_scan(**half), selective_scan(**wide).bfloat16())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("d", [3, 19])  # a few channels, and a block of sixteen
+def test_nan_of_16_bits_stays_one(d: int, dtype: torch.dtype) -> None:
+    call = {name: torch.tensor(x) for name, x in problem(d=d, plain=True).items()}
+    call |= {name: call[name].to(dtype) for name in ("u", "delta", "B", "C")}
+    call["u"][0, 1, 4] = torch.nan
+    found = selective_scan(**call).isnan()
+    assert found.nonzero().tolist() == [[0, 1, t] for t in range(4, 7)]
+
+
 def test_a_conjugate_view_is_what_it_says() -> None:
     tensors = _tensors(problem(complex_=True))
     lazy = tensors | {"B": tensors["B"].conj()}
