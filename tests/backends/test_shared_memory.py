@@ -155,6 +155,7 @@ def test_only_what_may_share_memory_is_copied() -> None:
     x = np.zeros((6, 4), np.float32)
     apart = [x[:2], x[4:], x[3::-1][2:], x[4:, ::-1], x[4:][::-1], None, np.zeros(3), x[:, :0][3:2]]
     assert all(one is other for one, other in zip(read_first(x[2:4], apart), apart, strict=True))
+    assert read_first(x[:, 1], [x[:, 2]])[0].base is None  # their spans meet, and no element of theirs
     meets = [x[3::-1], x[:, 1], x[:3][::-1], x[1:3, ::-1], x[5::-2], x.view(np.int32)[3:, 3], x[1:, :1]]
     assert not any(one is other for one, other in zip(read_first(x[2:4], meets), meets, strict=True))
     tensors = torch.from_numpy(x)
