@@ -10,7 +10,11 @@ from ssm_backends.dtypes import HALF
 from ssm_conformance.case import Level, Recipe
 from ssm_conformance.cases._convolution_step import IN_PLACE as WRITTEN
 from ssm_conformance.cases._convolution_step import POOL
-from ssm_conformance.cases._duality import LIMITS, ssd_inputs, update_inputs
+from ssm_conformance.cases._dual_step import IN_PLACE as HEADS_WRITTEN
+from ssm_conformance.cases._dual_step import SLOTS as HEADS_POOL
+from ssm_conformance.cases._dual_step import update_inputs
+from ssm_conformance.cases._duality import LIMITS, ssd_inputs
+from ssm_conformance.cases._duality import WIDER as OF_HEADS
 from ssm_conformance.cases._selective import MIXED, fixed, halves, wider
 from ssm_conformance.cases._selective import WIDER as STREAMS
 from ssm_conformance.cases._short_convolution import OUTPUT, STEP_OUTPUT, WIDER, conv_inputs
@@ -44,12 +48,11 @@ def _pools() -> Iterator[Row]:
         given: dict[str, Any] = {"slots": 6, "state_indices": fixed(slots, dtype="int32")}
         for kind, inplace in (("pool", False), ("pool-inplace", True)):
             given = given | ({"inplace": True} if inplace else {})
-            step, conv = (
-                step_inputs(3, 4, 2, **given),
-                conv_step_inputs(3, 4, 4, **given),
-            )
+            step, conv = step_inputs(3, 4, 2, **given), conv_step_inputs(3, 4, 4, **given)
+            heads = update_inputs(3, 4, 2, 2, **given)
             yield "selective_state_update", f"{kind}-{name}", IN_PLACE if inplace else SLOTS, step
             yield "causal_conv1d_update", f"{kind}-{name}", WRITTEN if inplace else POOL, conv
+            yield "ssd_update", f"{kind}-{name}", HEADS_WRITTEN if inplace else HEADS_POOL, heads
 
 
 def _swish() -> Iterator[Row]:
@@ -66,6 +69,7 @@ def _mixed() -> Iterator[Row]:
     """Some streams, or the filter, in float32 where states lie in a pool, as models are served."""
     yield "selective_state_update", "mixed-pool", MIXED, wider(step_inputs(3, 4, 2, **_POOL), *STREAMS)
     yield "causal_conv1d_update", "mixed-pool", MIXED, wider(conv_step_inputs(3, 4, 4, **_POOL), *WIDER)
+    yield "ssd_update", "mixed-pool", MIXED, wider(update_inputs(3, 4, 2, 2, **_POOL), *OF_HEADS)
 
 
 def _recipe(op: str, name: str, clause: str, inputs: dict[str, Any]) -> Recipe:

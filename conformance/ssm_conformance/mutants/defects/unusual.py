@@ -12,7 +12,8 @@ from ssm_backends.dtypes import dtype_name
 from ssm_conformance.mutants.kernels.adjoint import Honest
 from ssm_conformance.mutants.kernels.bits import Array, rounded
 from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
-from ssm_conformance.mutants.kernels.duality import Dual, DualStep, Limits
+from ssm_conformance.mutants.kernels.dual_step import DualStep
+from ssm_conformance.mutants.kernels.duality import Dual, Limits
 from ssm_conformance.mutants.kernels.pooled import Pooled
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.step import Step
@@ -36,6 +37,10 @@ class _FirstRowOfConvolution(_FirstRowDecides, ShortConvolutionStep):
     pass
 
 
+class _FirstRowOfHeads(_FirstRowDecides, DualStep):
+    pass
+
+
 class _SlotsInTurn(Pooled):
     """Slots that follow each other are taken for those from the first one on: a slice of the pool."""
 
@@ -50,6 +55,10 @@ class _SlotsInTurnOfScan(_SlotsInTurn, Step):
 
 
 class _SlotsInTurnOfConvolution(_SlotsInTurn, ShortConvolutionStep):
+    pass
+
+
+class _SlotsInTurnOfHeads(_SlotsInTurn, DualStep):
     pass
 
 
@@ -125,6 +134,15 @@ UNUSUAL: Final = (
     _mutant(
         "conv1d-step-first-row-skipped-ends", 26, "A batch whose first row is skipped takes no step.",
         "value/pool-first-skipped", _FirstRowOfConvolution(),
+    ),
+    _mutant(
+        "ssd-step-first-row-skipped-ends", 26, "A batch whose first row is skipped takes no step.",
+        "value/pool-first-skipped", _FirstRowOfHeads(),
+    ),
+    _mutant(
+        "ssd-step-slots-in-turn-from-first", 26,
+        "Slots that follow each other are read from the pool's beginning.",
+        "value/pool-in-turn", _SlotsInTurnOfHeads(),
     ),
     _mutant(
         "step-slots-in-turn-from-first", 26,
