@@ -111,6 +111,38 @@ def test_a_complex_state_is_twice_as_large(monkeypatch: pytest.MonkeyPatch, name
     assert question(asked(case)).details["states_in"] == pytest.approx(states)
 
 
+def in_phases(sizes: dict[str, int]) -> int:
+    """The larger of two phases, and what a thread holds of n; nothing grows with b·d·l·n."""
+    b, n, l, g = (sizes[size] for size in "bnlg")
+    return max(16 * b * g * n * l, 250_000) + 2000 * n
+
+
+def materialised(sizes: dict[str, int]) -> int:
+    """The same, and a state of each step."""
+    return in_phases(sizes) + 4 * int(np.prod([sizes[size] for size in "bdln"]))
+
+
+@pytest.mark.parametrize(("peak", "grids", "passes"), [(in_phases, 2, True), (materialised, 2, False)])
+def test_a_loose_fit_is_settled_at_larger_sizes(
+    monkeypatch: pytest.MonkeyPatch, peak: Any, grids: int, passes: bool
+) -> None:
+    (case,) = (case for case in GROWTH if case.id == "selective_scan/memory/float32/forward-growth")
+    begun = []
+
+    def use(subject: Subject, _: Any) -> int:
+        sizes = {size: subject.call.sizes[size] for size in "bdln"} | {"g": subject.call.sizes["g_B"]}
+        begun.append(sizes["l"])
+        return int(peak(sizes))
+
+    monkeypatch.setattr(sys.modules[question.__module__], "_use", use)
+    features = (*case.operator.features,)
+    op = Op(lambda **_: None, dtypes=("float32",), features=features, memory="fused")
+    subject = asked(case)
+    found = question(Subject(case, subject.backend, op, subject.arrays))
+    assert found.passed == passes
+    assert max(begun) == 4 * 256 * 2 ** (grids - 1)
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_results_are_not_counted(direction: Any) -> None:
     results = {"u": np.zeros(4), "A": np.zeros(2)}

@@ -7,7 +7,6 @@ by other strides.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 from ssm_backends.dtypes import HALF
@@ -76,12 +75,6 @@ def _long() -> Iterator[Row]:
     yield "lssl", "alone-long", LSSL, lssl_inputs(1, 2, 150, 3, 1) | {"A": Draw((2, 3, 3), "legs")}
 
 
-def alone_of(recipe: Recipe) -> Recipe:
-    """The call without the state that it returns."""
-    inputs = {name: value for name, value in recipe.inputs.items() if name not in _FLAGS}
-    return replace(recipe, name=f"{recipe.name}-alone", inputs=inputs)
-
-
 _LEVELS: Final[dict[str, tuple[Level, tuple[str, ...]]]] = {
     "alone": ("quick", COMMON),
     "alone-packed": ("full", ()),
@@ -95,7 +88,8 @@ def _recipe(op: str, name: str, clause: str, inputs: dict[str, Any]) -> Recipe:
     level, first = _LEVELS[name]
     if name == "alone-long" and op not in _TRAINED:
         level = "full"
-    return replace(alone_of(Recipe(op, name, inputs, clause, level, first=first)), name=name)
+    alone = {name: value for name, value in inputs.items() if name not in _FLAGS}
+    return Recipe(op, name, alone, clause, level, first=first)
 
 
 ALONE: Final = tuple(_recipe(*row) for row in (*_short(), *_long()))

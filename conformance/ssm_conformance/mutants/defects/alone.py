@@ -211,7 +211,7 @@ ALONE: Final = (
     ),
     _mutant(
         "scan-alone-materialised", 35, "Where no state is returned, all of them are kept.",
-        "memory/forward-growth-alone", _StatesMaterialised(),
+        "memory/forward-growth", _StatesMaterialised(),
     ),
 )  # fmt: skip
 """Defects of calls that return the output alone."""
