@@ -94,6 +94,31 @@ def dual(data: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *_judged_and_measured(data)])
 
 
+def heads_step(data: dict[str, Any]) -> str:
+    """Layers and batches down: times of a decode step of heads on a GPU, beside a peer's and PyTorch's."""
+    lines = [
+        "| h, p, n | batch | microseconds | over its bytes' time | times as fast as the peer | as PyTorch |",
+        "|---|" + "--:|" * 5,
+    ]
+    for row in data["rows"]:
+        ours = row["milliseconds"]
+        cells = [", ".join(map(str, row["layer"])), str(row["batch"]), f"{1000 * ours:.1f}"]
+        cells += [f"{row['over_bytes']:.2f}", f"{row['peer_milliseconds'] / ours:.2f}"]
+        lines.append("| " + " | ".join([*cells, f"{row['eager_milliseconds'] / ours:.1f}"]) + " |")
+    return "\n".join([*lines, "", *_judged_and_measured(data)])
+
+
+def heads_step_in_short(data: dict[str, Any]) -> str:
+    """The same in one sentence."""
+    ratios = [row["peer_milliseconds"] / row["milliseconds"] for row in data["rows"]]
+    large = [row["over_bytes"] for row in data["rows"] if row["batch"] >= 64]
+    return (
+        f"{geometric_mean(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}), over "
+        f"{len(ratios)} layers and batches; from batch 64 on {min(large):.2f} to {max(large):.2f} times what its "
+        f"bytes take. {data['device']}."
+    )
+
+
 def dual_in_short(data: dict[str, Any]) -> str:
     """The same of 16 bits in short, and what it costs."""
     rows = [row for row in data["rows"] if row["dtype"] != "float32"]

@@ -276,6 +276,8 @@ TABLES = {
     "convolution": kernel_tables.convolution,
     "dual": kernel_tables.dual,
     "dual-in-short": kernel_tables.dual_in_short,
+    "heads-step": kernel_tables.heads_step,
+    "heads-step-in-short": kernel_tables.heads_step_in_short,
     "packed": kernel_tables.packed,
     "packed-in-short": kernel_tables.packed_in_short,
     "outcomes": outcomes,
