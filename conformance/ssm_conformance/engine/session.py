@@ -70,7 +70,7 @@ class Session:
         Raises
         ------
         SelectionError
-            If a selected id does not exist, or nothing is left.
+            If a selected id does not exist, or there is no case of that level and choice.
         """
         check_selection(level, selection)
         if selection.cases:
