@@ -114,8 +114,8 @@ def heads_step_in_short(data: dict[str, Any]) -> str:
     large = [row["over_bytes"] for row in data["rows"] if row["batch"] >= 64]
     return (
         f"{geometric_mean(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}), over "
-        f"{len(ratios)} layers and batches; from batch 64 on {min(large):.2f} to {max(large):.2f} times what its "
-        f"bytes take. {data['device']}."
+        f"{len(ratios)} layers and batches; from batch 64 on {min(large):.2f} to {max(large):.2f} times what "
+        f"its bytes take. {data['device']}."
     )
 
 

@@ -33,6 +33,7 @@ RULES: list[tuple[Operator, str, str, dict[str, Any]]] = [
     (SELECTIVE_SCAN, "initial_state", "its first dimension is b", {"initial_state": Meta((3, 6, 3))}),
     (SELECTIVE_STATE_UPDATE, "state", "its first dimension is b", {"state": Meta((3, 6, 3))}),
     (CAUSAL_CONV1D_UPDATE, "state", "its first dimension is b", {"state": Meta((3, 6, 7))}),
+    (SSD_UPDATE, "state", "its first dimension is b", {"state": Meta((4, 3, 5, 3))}),
     (
         CAUSAL_CONV1D_UPDATE,
         "state",
