@@ -61,7 +61,7 @@ def with_helpers(kernel: Callable[[int], None], table: int, threads: int) -> Non
         How many at most, of which this is one.
     """
     _start(threads - 1)
-    parts = [_Part(kernel, table) for _ in range(1, threads)]
+    parts = [_Part(kernel, table) for _ in range(min(threads - 1, _helpers))]
     try:
         try:
             for part in parts:
@@ -75,8 +75,13 @@ def with_helpers(kernel: Callable[[int], None], table: int, threads: int) -> Non
 
 
 def _take_back(parts: Sequence[_Part]) -> None:
-    for part in parts:
-        part.take_back()
+    """All of them, whatever comes meanwhile: one who is impatient interrupts the wait again."""
+    try:
+        for part in parts:
+            part.take_back()
+    except BaseException:
+        _take_back(parts)
+        raise
 
 
 def _start(count: int) -> None:

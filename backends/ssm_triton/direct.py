@@ -12,11 +12,11 @@ from ssm_backends.transforms import is_bare
 def is_direct(given: Sequence[Tensor | None]) -> bool:
     """Whether nothing is to see a call, and every array holds its numbers as they are.
 
-    The dispatcher resolves what is only noted as conjugated or negated; a kernel reads what is there.
+    The dispatcher resolves what is only noted as conjugated, negated, or zero; a kernel reads what is there.
     """
     if not is_bare(given):
         return False
     for x in given:  # noqa: SIM110 # a generator takes longer than what it asks
-        if x is not None and (x.is_conj() or x.is_neg()):
+        if x is not None and (x.is_conj() or x.is_neg() or x._is_zerotensor()):
             return False
     return True

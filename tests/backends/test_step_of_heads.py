@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssm_backends import mamba_ssm, use
+from ssm_backends import NotSupportedError, mamba_ssm, use
 from ssm_backends.mamba_ssm import state_update
 from ssm_backends.mamba_ssm._heads import is_of_heads
 
@@ -65,3 +65,49 @@ def test_who_has_to_serve_a_step_of_heads_is_asked_for_the_step_of_channels() ->
     assert not state_update._step_heads(None, None)
     with use("triton"):
         assert not state_update._step_heads(on_a_gpu, None)
+
+
+def test_complex_heads_are_no_step_of_heads() -> None:
+    inputs, pool = step_inputs(torch.float32)
+    given = {key: inputs.get(key) for key in ("x", "dt", "B", "C", "dt_bias")}
+    A = torch.complex(inputs["A"][:, :1, :1], inputs["A"][:, :1, :1]).expand(4, 5, 6)
+    assert A.stride()[1:] == (0, 0)
+    assert not is_of_heads(pool, A=A, **given)
+    assert not is_of_heads(pool.to(torch.complex64), A=inputs["A"], **given)
+
+
+def test_a_graph_does_not_ask_who_is_named() -> None:
+    def asked(x: torch.Tensor) -> torch.Tensor:
+        return x + int(state_update._step_heads(x, None))
+
+    x = torch.zeros(2, device="meta")
+    assert state_update._step_heads(x, None)
+    torch._dynamo.reset()
+    torch.compile(asked, backend="eager", fullgraph=True)(x)
+
+
+def test_a_refused_step_of_heads_names_the_step_that_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_update, "_step_heads", lambda x, backend: True)
+    inputs, pool = step_inputs(torch.float32)
+    inputs["dt"] = inputs["dt"].detach().requires_grad_()
+    for _ in range(2):  # what was not served is not remembered
+        with pytest.raises(NotSupportedError, match="selective_state_update"):
+            mamba_ssm.selective_state_update(pool[:3], **inputs)
+
+
+def test_numbers_of_a_head_in_16_bits_are_widened_once_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def seen(name: str, x: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
+        asked.append((name, tuple(x.shape)))
+        return x.to(A.dtype)
+
+    monkeypatch.setattr(state_update, "_step_heads", lambda x, backend: True)
+    monkeypatch.setattr(state_update, "widened", seen)
+    inputs, pool = step_inputs(torch.float32)
+    other = pool.clone()
+    inputs |= {name: inputs[name][:, :1].half().expand(4, 5) for name in ("D", "dt_bias")}
+    y = mamba_ssm.selective_state_update(pool[:3], **inputs)
+    assert asked == [("D", (4,)), ("dt_bias", (4,))]
+    wanted = mamba_ssm.selective_state_update_ref(other[:3], **inputs)
+    torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-5)  # a few roundings, six states

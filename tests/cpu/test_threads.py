@@ -181,9 +181,10 @@ def test_a_thread_that_cannot_be_started_is_done_without(monkeypatch: pytest.Mon
     with monkeypatch.context() as short:
         short.setattr(_helpers, "start_new_thread", refuse)
         _threads.share(lambda table: tables.append(table), 1, 2, at_once=False)
+        assert _helpers._parts.empty(), "nothing is asked of helpers that are none"
     together = threading.Barrier(2)
     _threads.share(lambda table: together.wait(10), 2, 2, at_once=False)
-    assert tables == [1], "what was asked of a helper that is none is asked of nobody later"
+    assert tables == [1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -292,6 +293,26 @@ def test_a_call_has_as_many_threads_as_pytorch_or_else_as_processors(monkeypatch
     assert get_num_threads() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     assert get_num_threads() == 9
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread here")
+@pytest.mark.parametrize("interrupts", [1, 3])
+def test_an_interrupt_waits_for_a_helper_however_often_it_comes(interrupts: int) -> None:
+    """It would write into memory that is freed."""
+    together, ended = threading.Barrier(2), list[int]()
+
+    def kernel(table: int) -> None:
+        together.wait(10)
+        if threading.current_thread() is not threading.main_thread():
+            for _ in range(interrupts):
+                time.sleep(0.1)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.2)
+            ended.append(table)
+
+    with pytest.raises(KeyboardInterrupt):
+        _threads.share(kernel, 7, 2, at_once=False)
+    assert ended == [7]
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])

@@ -9,8 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from ssm_backends import load
 from ssm_conformance.cases import find_case
 from ssm_conformance.checks import perform
+from ssm_conformance.checks.alive import _graphs
+from ssm_conformance.checks.subject import Subject
 from ssm_conformance.mutants import MUTANTS, backend
 from ssm_conformance.mutants.kernels.pytorch import TorchScan
 
@@ -45,7 +48,18 @@ def test_an_error_is_an_answer_to_a_write() -> None:
 def test_a_write_that_autograd_is_not_told_of_is_named() -> None:
     found = asked(backend("saved-without-autograd"), "written-between")
     assert found.status == "fail"
-    assert found.message.startswith("with `C` written between the two passes: gradient of ")
+    assert found.message.startswith(
+        "with the `C` that was given written between the two passes: gradient of "
+    )
+
+
+@pytest.mark.parametrize("op", ["selective_state_update", "ssd_update", "causal_conv1d_update"])
+def test_what_a_step_returns_under_the_name_of_an_input_is_written_too(op: str) -> None:
+    case, given = find_case(f"{op}/gradient/float32/written-between-typical"), load("torch")
+    subject = Subject(case, given, given.implementations(op)[0], given.adapters[0])
+    written = {told: array for told, _, array in _graphs(subject)}
+    assert written.keys() >= {"the `state` that was given", "the `state` that was returned"}
+    assert written["the `state` that was returned"] is not written["the `state` that was given"]
 
 
 def test_the_first_of_two_calls_is_named() -> None:

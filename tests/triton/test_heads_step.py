@@ -151,6 +151,15 @@ def test_inputs_in_the_memory_of_the_state_are_read_first(device: str) -> None:
     assert torch.equal(new, wanted)
 
 
+def test_zeros_without_memory_are_zeros(device: str) -> None:
+    call = problem(device)
+    state = torch.randn(B, H, P, N, device=device)
+    found = ssd_update(state, **call | {"B": torch._efficientzerotensor((B, 2, N), device=device)})
+    wanted = ssd_update(state, **call | {"B": torch.zeros(B, 2, N, device=device)})
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("slot", [5, -2])
 def test_a_slot_that_does_not_exist_is_refused_where_the_host_may_look(slot: int) -> None:
     pool = torch.zeros(5, H, P, N)

@@ -53,6 +53,7 @@ def is_of_heads(state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, dt_bias: An
             state.ndim == 4
             and 0 not in state.shape
             and x.ndim == 3
+            and not (state.is_complex() or A.is_complex())
             and dt.stride(2) == 0
             and A.stride(1) == 0
             and A.stride(2) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_backends.errors import ShapeError
+from ssm_backends.errors import NotSupportedError, ShapeError
 from ssm_backends.front.kinds import recall
 from ssm_backends.front.preference import order_for
 from ssm_backends.mamba_ssm._heads import (
@@ -143,16 +143,23 @@ def _step(
         _check(*tensors)
     A = wide_as(x, A)
     inputs = {
-        "state": state, "u": x, "delta": dt, "A": A, "B": B, "C": C, "D": widened("D", D, A), "z": z,
-        "delta_bias": widened("dt_bias", dt_bias, A), "delta_softplus": dt_softplus, "state_indices": slots,
-        "inplace": True,
+        "state": state, "u": x, "delta": dt, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": dt_bias,
+        "delta_softplus": dt_softplus, "state_indices": slots, "inplace": True,
     }  # fmt: skip
     y: Tensor
+    if heads:
+        given = of_heads(inputs)
+        given |= {name: widened(name, given[name], A) for name in ("D", "dt_bias")}
+        try:
+            y, _ = call_as(kind, known, _NAMES, _OF_HEADS, given)
+            return _as_it_lies(x, y)
+        except NotSupportedError:  # the step of channels is served, or its refusal names what was called
+            if known is not None:
+                raise
+            kind = None
+    inputs |= {"D": widened("D", D, A), "delta_bias": widened("dt_bias", dt_bias, A)}
     if state.ndim == 3:
         y, _ = call_as(kind, known, _NAMES, _STEP, inputs, backend)
-        return _as_it_lies(x, y)
-    if heads:
-        y, _ = call_as(kind, known, _NAMES, _OF_HEADS, of_heads(inputs))
         return _as_it_lies(x, y)
     if one_row:
         y, _ = call_as(kind, known, _NAMES, _STEP, channels_as_rows(inputs), backend)
@@ -171,7 +178,12 @@ def _step_heads(x: Any, backend: str | None) -> bool:
     """Whether a step of heads goes to ``ssd_update``: on a GPU, unless it is said who has to serve the call.
 
     On a CPU the step of channels is compiled, which is faster. A backend that is named may have that alone.
+    A graph does not ask who is named.
     """
+    import torch
+
+    if torch.compiler.is_compiling():
+        return False
     device = getattr(getattr(x, "device", None), "type", "cpu")
     return device != "cpu" and backend is None and not order_for("ssd_update", "torch", device).named
 

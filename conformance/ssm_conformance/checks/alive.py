@@ -54,7 +54,7 @@ def written_between(subject: Subject) -> Finding:
     if not has_autograd(subject):
         raise NotAsked("autograd does not pass through the function: the Op has its gradient in `vjp`")
     found, details = Finding(), {}
-    for name, graph, array in _graphs(subject):
+    for told, graph, array in _graphs(subject):
         try:
             with backend_at_work():
                 _overwrite(array)
@@ -64,13 +64,14 @@ def written_between(subject: Subject) -> Finding:
             continue
         found = judge_gradients(subject, results(subject, gradients))
         if not found.passed:
-            return named(found, f"with `{name}` written between the two passes")
+            return named(found, f"with {told} written between the two passes")
     return replace(found, details=details)
 
 
 def _graphs(subject: Subject) -> Iterator[tuple[str, Graph, Any]]:
-    """A forward pass for each array, which is no leaf: those may not be written."""
-    for name in (*subject.stored, *subject.cotangents):
+    """A forward pass for each array, given or returned, which is no leaf: those may not be written."""
+    given_ones = ((name, False) for name in subject.stored)
+    for name, returned in (*given_ones, *((name, True) for name in subject.cotangents)):
         call = subject.into(subject.stored)
         leaves = {wanted: call.inputs[wanted].detach().requires_grad_() for wanted in subject.wrt}
         given: Mapping[str, Any] = {**call.inputs, **{wanted: x.clone() for wanted, x in leaves.items()}}
@@ -78,7 +79,8 @@ def _graphs(subject: Subject) -> Iterator[tuple[str, Graph, Any]]:
             outputs = outputs_of(call, subject.op.fn(**given))
         cotangents = subject.into_cotangents()
         kept = {output: outputs[output] for output in cotangents}
-        yield name, Graph(leaves, kept, cotangents), given[name] if name in given else outputs[name]
+        told = f"the `{name}` that was {'returned' if returned else 'given'}"
+        yield told, Graph(leaves, kept, cotangents), (outputs if returned else given)[name]
 
 
 def _overwrite(x: Any) -> None:

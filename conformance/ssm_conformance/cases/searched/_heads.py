@@ -87,8 +87,8 @@ def _conv1d_update(chosen: Chosen) -> dict[str, Any]:
 
 
 def _held(chosen: Chosen, shape: tuple[int, ...]) -> dict[str, Any]:
-    """States of a shape in a pool: the first row is skipped, and so are the first slots."""
-    places = [-1, *range(chosen.b + 1, 2, -1)]
+    """States of a shape in a pool: the first of several rows is skipped, and so are the first slots."""
+    places = [-1, *range(chosen.b + 1, 2, -1)] if chosen.b > 1 else [2]
     indices = fixed(places[: chosen.b], (chosen.b,), dtype="int32")
     return {"state": Draw((chosen.b + 2, *shape)), "state_indices": indices}
 
