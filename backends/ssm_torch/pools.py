@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,42 @@ from torch import Tensor
 
 from ssm_backends.slots import check_slots
 from ssm_backends.transforms import is_derived, is_traced
+
+
+def stepped(
+    advance: Callable[..., tuple[Tensor, Tensor]],
+    state: Tensor,
+    by_row: tuple[Tensor | None, ...],
+    state_indices: Tensor | None,
+    *,
+    inplace: bool,
+    differentiated: bool,
+) -> tuple[Tensor, Tensor]:
+    """A step, of rows that each have a state, or of those that have a slot of a pool.
+
+    Parameters
+    ----------
+    advance
+        From states, what is there for each row, and which rows are skipped, None if no gradient knows them,
+        to the output and the new states.
+    state, by_row, state_indices
+        Of the call.
+    inplace
+        Whether to write the new states over the old ones.
+    differentiated
+        Whether a gradient may be asked for, where there are slots.
+    """
+    if state_indices is None:
+        y, new_state = advance(state, *by_row, None)
+        return y, state.copy_(new_state) if inplace else new_state
+    slots = checked(state_indices, len(state))
+    rows = (before(state, slots), *by_row)
+    skipped = None
+    if differentiated:  # what a skipped row holds has no part in a gradient, nor has a step of its bias alone
+        skipped, rows = slots < 0, served(slots, rows)
+    y, advanced = advance(*rows, skipped)
+    (y,) = served(slots, (y,))
+    return y, after(state, slots, advanced, inplace=inplace, differentiated=differentiated)
 
 
 def before(pool: Tensor, slots: Tensor) -> Tensor:

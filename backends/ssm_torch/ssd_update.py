@@ -66,19 +66,21 @@ def ssd_update(
     """
     if inplace and not torch.compiler.is_compiling():
         check_writable("state", state)
-    if state_indices is None:
-        y, new_state = _advance(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit)
-        return y, state.copy_(new_state) if inplace else new_state
-    slots = pools.checked(state_indices, len(state))
-    of_rows = (pools.before(state, slots), x, dt, B, C, z)
-    differentiated = may_be_differentiated(state, x, dt, A, B, C, D, z, dt_bias)
-    skipped = None
-    if differentiated:  # what a skipped row holds has no part in a gradient, nor has a step of its bias alone
-        skipped, of_rows = slots < 0, pools.served(slots, of_rows)
-    before, x, dt, B, C, z = of_rows
-    y, advanced = _advance(before, x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, skipped)
-    (y,) = pools.served(slots, (y,))
-    return y, pools.after(state, slots, advanced, inplace=inplace, differentiated=differentiated)
+    inputs = (state, x, dt, A, B, C, D, z, dt_bias)
+
+    def advance(
+        before: Tensor, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, z: Tensor | None, skipped: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        return _advance(before, x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, skipped)
+
+    return pools.stepped(
+        advance,
+        state,
+        (x, dt, B, C, z),
+        state_indices,
+        inplace=inplace,
+        differentiated=state_indices is not None and may_be_differentiated(*inputs),
+    )
 
 
 def _advance(
@@ -93,7 +95,7 @@ def _advance(
     dt_bias: Tensor | None,
     dt_softplus: bool,
     dt_limit: tuple[float, float],
-    skipped: Tensor | None = None,
+    skipped: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """y (b, h, p) and the new state (b, h, p, n) of rows that each have a state; some take no step."""
     compute, groups = compute_dtype(x, A), B.shape[1]

@@ -63,21 +63,29 @@ def selective_state_update(
     """
     if inplace and not torch.compiler.is_compiling():
         check_writable("state", state)
-    if state_indices is None:
-        y, new_state = _advance(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization)
-        return y, state.copy_(new_state) if inplace else new_state
-    slots = pools.checked(state_indices, len(state))
-    of_rows = (pools.before(state, slots), u, delta, B, C, z)
-    differentiated = may_be_differentiated(state, u, delta, A, B, C, D, z, delta_bias)
-    skipped = None
-    if differentiated:  # what a skipped row holds has no part in a gradient, nor has a step of its bias alone
-        skipped, of_rows = slots < 0, pools.served(slots, of_rows)
-    before, u, delta, B, C, z = of_rows
-    y, advanced = _advance(
-        before, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization, skipped
+    inputs = (state, u, delta, A, B, C, D, z, delta_bias)
+
+    def advance(
+        before: Tensor,
+        u: Tensor,
+        delta: Tensor,
+        B: Tensor,
+        C: Tensor,
+        z: Tensor | None,
+        skipped: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        return _advance(
+            before, u, delta, A, B, C, D, z, delta_bias, delta_softplus, b_discretization, skipped
+        )
+
+    return pools.stepped(
+        advance,
+        state,
+        (u, delta, B, C, z),
+        state_indices,
+        inplace=inplace,
+        differentiated=state_indices is not None and may_be_differentiated(*inputs),
     )
-    (y,) = pools.served(slots, (y,))
-    return y, pools.after(state, slots, advanced, inplace=inplace, differentiated=differentiated)
 
 
 def _advance(
@@ -92,7 +100,7 @@ def _advance(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     b_discretization: str,
-    skipped: Tensor | None = None,
+    skipped: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """y (b, d) and the new state (b, d, n) of rows that each have a state; some take no step."""
     terms = selective_terms(

@@ -17,6 +17,7 @@ from ssm_triton._launch_convolution import compute_dtype
 from ssm_triton._plan import power_of_two
 from ssm_triton.convolution import convolved, filters
 from ssm_triton.direct import is_direct
+from ssm_triton.over import Step
 from ssm_triton.pools import look_at_slots
 
 KEPT = 256
@@ -91,6 +92,9 @@ def _run(
     return y
 
 
+_STEP = Step(_run, convolution_step, _run_inplace, convolution_step_inplace)
+
+
 @checked("causal_conv1d_update")
 def causal_conv1d_update(
     x: Tensor,
@@ -160,15 +164,7 @@ def causal_conv1d_update(
     weight, bias = filters("causal_conv1d_update", weight, bias)
     direct = is_direct((x, state, weight, bias, state_indices))
     rest = (x, weight, bias, state_indices, activation is not None)
-    if inplace:
-        if not direct:
-            return convolution_step_inplace(state, *rest), state
-        y = _run_inplace(state, *rest)
-        if not state.is_inference():  # autograd refuses a gradient that has saved what was there before
-            torch.autograd.graph.increment_version(state)
-        return y, state
-    new = torch.empty_like(state) if state_indices is None else state.clone()
-    return (_run if direct else convolution_step)(state, new, *rest), new
+    return _STEP(state, rest, direct=direct, pooled=state_indices is not None, inplace=inplace)
 
 
 def _has_gradients(

@@ -15,6 +15,7 @@ from ssm_triton._inputs import FUSED, strides
 from ssm_triton._plan import power_of_two
 from ssm_triton.direct import is_direct
 from ssm_triton.no_gradient import refuse_gradients
+from ssm_triton.over import Step
 from ssm_triton.pools import look_at_slots
 
 NUMBERS = 1024
@@ -113,6 +114,9 @@ def _by_head(D: Tensor | None) -> tuple[int, ...]:
     return strides(D, 2) if D is None or D.ndim == 2 else (D.stride(0), 0)
 
 
+_STEP = Step(_run, heads_update, _run_inplace, heads_update_inplace)
+
+
 @checked("ssd_update")
 def ssd_update(
     state: Tensor,
@@ -177,12 +181,4 @@ def ssd_update(
     if dt_bias is not None:
         dt_bias = dt_bias.contiguous()
     rest: tuple[Any, ...] = (x, dt, A, B, C, D, z, dt_bias, state_indices, dt_softplus, *map(float, dt_limit))
-    if inplace:
-        if not direct:
-            return heads_update_inplace(state, *rest), state
-        y = _run_inplace(state, *rest)
-        if not state.is_inference():  # autograd refuses a gradient that has saved what was there before
-            torch.autograd.graph.increment_version(state)
-        return y, state
-    new = torch.empty_like(state) if state_indices is None else state.clone()
-    return (_run if direct else heads_update)(state, new, *rest), new
+    return _STEP(state, rest, direct=direct, pooled=state_indices is not None, inplace=inplace)

@@ -14,6 +14,7 @@ from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
 from ssm_triton.direct import is_direct
 from ssm_triton.no_gradient import refuse_gradients
+from ssm_triton.over import Step
 from ssm_triton.pools import look_at_slots
 
 REGISTERS = 64
@@ -118,6 +119,9 @@ def _grouped(x: Tensor) -> tuple[int, ...]:
     return found if x.ndim == 3 else (found[0], 0, found[1])
 
 
+_STEP = Step(_run, state_update, _run_inplace, state_update_inplace)
+
+
 @checked("selective_state_update")
 def selective_state_update(
     state: Tensor,
@@ -184,12 +188,4 @@ def selective_state_update(
         delta_bias = delta_bias.contiguous()
     zoh = b_discretization == "zoh"
     rest = (u, delta, A, B, C, D, z, delta_bias, state_indices, delta_softplus, zoh)
-    if inplace:
-        if not direct:
-            return state_update_inplace(state, *rest), state
-        y = _run_inplace(state, *rest)
-        if not state.is_inference():  # autograd refuses a gradient that has saved what was there before
-            torch.autograd.graph.increment_version(state)
-        return y, state
-    new = torch.empty_like(state) if state_indices is None else state.clone()
-    return (_run if direct else state_update)(state, new, *rest), new
+    return _STEP(state, rest, direct=direct, pooled=state_indices is not None, inplace=inplace)
