@@ -111,3 +111,22 @@ def test_numbers_of_a_head_in_16_bits_are_widened_once_a_head(monkeypatch: pytes
     assert asked == [("D", (4,)), ("dt_bias", (4,))]
     wanted = mamba_ssm.selective_state_update_ref(other[:3], **inputs)
     torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-5)  # a few roundings, six states
+
+
+def test_where_no_step_of_heads_is_served_that_of_channels_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = state_update.call_as
+
+    def of_channels(kind, known, names, operator, *given):
+        if operator.name == "ssd_update":
+            raise NotSupportedError("nobody serves it")
+        return call(kind, known, names, operator, *given)
+
+    monkeypatch.setattr(state_update, "_step_heads", lambda x, backend: True)
+    monkeypatch.setattr(state_update, "call_as", of_channels)
+    inputs, pool = step_inputs(torch.float32)
+    other = pool.clone()
+    for _ in range(2):  # what was served instead is not remembered as a step of heads
+        y = mamba_ssm.selective_state_update(pool[:3], **inputs)
+        wanted = mamba_ssm.selective_state_update_ref(other[:3], **inputs)
+        torch.testing.assert_close(y, wanted)
+    torch.testing.assert_close(pool, other)
