@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ssm_backends import NotSupportedError, mamba_ssm, use
+from ssm_backends.front import kinds
 from ssm_backends.mamba_ssm import state_update
 from ssm_backends.mamba_ssm._heads import is_of_heads
 
@@ -123,6 +124,7 @@ def test_where_no_step_of_heads_is_served_that_of_channels_is(monkeypatch: pytes
 
     monkeypatch.setattr(state_update, "_step_heads", lambda x, backend: True)
     monkeypatch.setattr(state_update, "call_as", of_channels)
+    monkeypatch.setattr(kinds, "_REMEMBERED", {})
     inputs, pool = step_inputs(torch.float32)
     other = pool.clone()
     for _ in range(2):  # what was served instead is not remembered as a step of heads
