@@ -196,7 +196,7 @@ def test_a_child_forked_after_use_has_threads_of_its_own() -> None:
     if child == 0:
         signal.alarm(60)  # rather than for ever
         together = threading.Barrier(2)
-        with suppress(threading.BrokenBarrierError):
+        with suppress(threading.BrokenBarrierError):  # which the exit status tells
             _threads.share(lambda table: together.wait(10), 0, 2, at_once=False)
         os._exit(0 if not together.broken and same(_all(CALL), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
