@@ -17,8 +17,8 @@ from ssm_triton._launch_convolution import compute_dtype
 from ssm_triton._plan import power_of_two
 from ssm_triton.convolution import convolved, filters
 from ssm_triton.direct import is_direct
-from ssm_triton.over import Step
 from ssm_triton.pools import look_at_slots
+from ssm_triton.stepping import Step
 
 KEPT = 256
 """The most inputs that a state may hold."""

@@ -15,8 +15,8 @@ from ssm_triton._inputs import FUSED, strides
 from ssm_triton._plan import power_of_two
 from ssm_triton.direct import is_direct
 from ssm_triton.no_gradient import refuse_gradients
-from ssm_triton.over import Step
 from ssm_triton.pools import look_at_slots
+from ssm_triton.stepping import Step
 
 NUMBERS = 1024
 """Of a state that a program has, where heads are wide enough: sixteen a lane."""

@@ -14,8 +14,8 @@ from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
 from ssm_triton.direct import is_direct
 from ssm_triton.no_gradient import refuse_gradients
-from ssm_triton.over import Step
 from ssm_triton.pools import look_at_slots
+from ssm_triton.stepping import Step
 
 REGISTERS = 64
 """At most, where a program has many states, of float32: so eight programs run on a multiprocessor."""

@@ -160,6 +160,20 @@ def test_zeros_without_memory_are_zeros(device: str) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_state_behind_a_sign_is_written_as_what_it_means(device: str, pooled: bool) -> None:
+    call, memory = problem(device), torch.randn(5, H, P, N, device=device)
+    call |= {"state_indices": torch.tensor([3, -1], device=device)} if pooled else {}
+    state = torch._neg_view(memory if pooled else memory[:B])
+    wanted_y, wanted = ssd_update(state.clone(), **call)
+    y, new = ssd_update(state, **call, inplace=True)
+    assert new is state
+    assert state.is_neg()
+    assert torch.equal(y, wanted_y)
+    assert torch.equal(new, wanted)
+    assert torch.equal(memory[: len(new)], -wanted)
+
+
 @pytest.mark.parametrize("slot", [5, -2])
 def test_a_slot_that_does_not_exist_is_refused_where_the_host_may_look(slot: int) -> None:
     pool = torch.zeros(5, H, P, N)

@@ -34,6 +34,10 @@ class Step:
         if not inplace:
             new = state.clone() if pooled else torch.empty_like(state)
             return (self.run if direct else self.operator)(state, new, *rest), new
+        if state.is_neg() or state.is_conj():  # an operator that writes cannot resolve what it writes
+            written = state.resolve_conj().resolve_neg()
+            y = self.operator_over(written, *rest)
+            return y, state.copy_(written)
         if not direct:
             return self.operator_over(state, *rest), state
         y = self.over(state, *rest)
