@@ -61,9 +61,8 @@ def _handed_on(subject: Subject, stored: dict[str, Stored]) -> tuple[Stored, Mas
     pool, state = Pool.of(subject), stored["state"]
     expected = state.array.copy()
     kept = np.broadcast_to(~pool.named.reshape(-1, *[1] * (expected.ndim - 1)), expected.shape).copy()
-    if (
-        subject.case.op == "causal_conv1d_update"
-    ):  # all shift by one, and x is the newest: copied where it has the state's dtype
+    # All shift by one, and x is the newest: copied where it has the state's dtype.
+    if subject.case.op == "causal_conv1d_update":
         rows = np.flatnonzero(pool.indices >= 0)
         slots = pool.indices[rows]
         expected[slots, :, :-1] = state.array[slots, :, 1:]
