@@ -1,33 +1,45 @@
-"""An operator of PyTorch's with its one derivative, where autograd asks for it or ``torch.func`` does."""
+"""An operator of PyTorch's with its one derivative, where autograd asks for it or ``torch.func`` does.
+
+An operator costs the host more than most kernels cost the device: PyTorch wraps it, checks what it returns
+and wraps its backward pass. Who is there to see an operator, a compiler or a mode, gets it; else a call is
+its computation itself, within a ``torch.autograd.Function`` where a gradient may be asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ssm_backends.direct import is_direct
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many, is_within_a_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Outputs = Sequence["Tensor"]
+Outputs = Sequence[Any]
+"""Tensors, and None in the place of one that was not asked for."""
 
 
 def with_derivative(
     operator: Any,
+    compute: Callable[..., Sequence[Tensor | None]],
     backward: Callable[..., tuple[Any, ...]],
     save: Callable[[Any, Any, Any], None] = lambda ctx, inputs, output: None,
 ) -> Callable[..., Outputs]:
     """An operator's function, with its backward pass.
 
-    Autograd and a compiler see the operator. ``torch.func.grad``, ``vjp``, ``jacrev`` and ``vmap`` do not
-    reach through one: within them the call is a ``torch.autograd.Function`` around it, mapped call by call.
+    A compiler and PyTorch's modes see the operator, autograd alone its computation. ``torch.func.grad``,
+    ``vjp``, ``jacrev`` and ``vmap`` do not reach through one: within them the call is a
+    ``torch.autograd.Function`` around it, mapped call by call.
 
     Parameters
     ----------
     operator
         Made by ``torch.library.custom_op``; its backward pass is registered here.
+    compute
+        What the operator computes, as a function of its own. Where an operator has to return a tensor that
+        nobody asked for, it may return None.
     backward
         (ctx, cotangents …): one gradient for each input, or None. What it calls is such a function too.
     save
@@ -36,29 +48,35 @@ def with_derivative(
     import torch
 
     operator.register_autograd(backward, setup_context=save)
-    function: Any = _around(operator, save, backward)
+    followed: Any = _followed(operator, save, backward)
+    recorded: Any = _recorded(operator, compute, save, backward)
 
     def call(*inputs: Any) -> Outputs:
         if torch.compiler.is_compiling():
             if is_within_a_gradient():
                 torch._dynamo.graph_break()
         elif is_followed_by_transforms():
-            return tuple(function.apply(*inputs))
+            return tuple(followed.apply(*inputs))
         elif any(is_one_of_many(x) for x in inputs[:2]):  # where a backward pass has its cotangents
             raise NotSupportedError(
                 "a backward pass of this backend takes one cotangent at a time; got many at once, of "
                 "`is_grads_batched` or `vectorize=True`: torch.func.vmap maps over them"
             )
+        else:
+            tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
+            if is_direct(tensors):
+                learn = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+                return recorded.apply(*inputs) if learn else compute(*inputs)
         return operator(*inputs)  # type: ignore[no-any-return] # it is declared to return tensors
 
-    function.vmap = staticmethod(_one_by_one(call))
+    followed.vmap = staticmethod(_one_by_one(call))
     # A graph sees no function. PyTorch 2.8 has a way of its own there, and fails with ours; 2.15 the reverse.
     if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13):
         operator.register_vmap(_one_by_one(call))
     return call
 
 
-def _around(
+def _followed(
     operator: Any, save: Callable[[Any, Any, Any], None], backward: Callable[..., tuple[Any, ...]]
 ) -> type:
     """The operator as a function that ``torch.func`` can follow."""
@@ -72,6 +90,27 @@ def _around(
     Followed.setup_context = staticmethod(save)  # type: ignore[assignment, method-assign] # as it is meant
     Followed.backward = staticmethod(backward)  # type: ignore[method-assign] # as it is meant
     return Followed
+
+
+def _recorded(
+    operator: Any,
+    compute: Callable[..., Sequence[Tensor | None]],
+    save: Callable[[Any, Any, Any], None],
+    backward: Callable[..., tuple[Any, ...]],
+) -> type:
+    """The computation as a function that autograd records, under the operator's name."""
+    import torch
+
+    class Recorded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> tuple[Tensor | None, ...]:
+            output = tuple(compute(*inputs))
+            save(ctx, inputs, output)
+            return output
+
+    Recorded.backward = staticmethod(backward)  # type: ignore[method-assign] # as it is meant
+    Recorded.__name__ = operator._qualname.replace("::", "_")  # which a profiler shows
+    return Recorded
 
 
 def _one_by_one(call: Callable[..., Outputs]) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:

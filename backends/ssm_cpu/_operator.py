@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.derivative import with_derivative
-from ssm_backends.transforms import is_bare, may_be_differentiated, refuse_twice
+from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_cpu._inputs import Inputs
 from ssm_cpu._launch import run_backward, run_forward
 from ssm_cpu._library import TORCH
@@ -37,9 +37,6 @@ def scan(tensors: Tensors, *, softplus: bool, zoh: bool, last: bool) -> tuple[Te
     y, and the last state or None.
     """
     learn = may_be_differentiated("selective_scan", dict(zip(_NAMES, tensors[:9], strict=True)))
-    if not learn and is_bare(tensors):  # the dispatcher would take twenty microseconds
-        y, state, _ = run_forward(_inputs(tensors, softplus, zoh), last=last, save=False)
-        return y, state
     y, state, _ = _differentiable(*tensors, softplus, zoh, last, learn)
     return y, state if last else None
 
@@ -63,7 +60,6 @@ def _inputs(tensors: Tensors, softplus: bool, zoh: bool) -> Inputs:
     return Inputs.of(TORCH, tuple(TORCH.plain(x) for x in tensors), softplus=softplus, zoh=zoh)
 
 
-@torch.library.custom_op("ssm_cpu::scan", mutates_args=(), device_types="cpu")
 def _scan(
     u: Tensor,
     delta: Tensor,
@@ -87,7 +83,10 @@ def _scan(
     return y, A.new_empty(0) if state is None else state, A.new_empty(0) if saved is None else saved
 
 
-@_scan.register_fake
+_SCAN = torch.library.custom_op("ssm_cpu::scan", _scan, mutates_args=(), device_types="cpu")
+
+
+@_SCAN.register_fake
 def _(
     u: Tensor,
     delta: Tensor,
@@ -113,7 +112,6 @@ def _(
     return torch.empty_like(u), state, saved
 
 
-@torch.library.custom_op("ssm_cpu::scan_backward", mutates_args=(), device_types="cpu")
 def _scan_backward(
     dy: Tensor | None,
     dlast: Tensor | None,
@@ -139,7 +137,12 @@ def _scan_backward(
     return [found[name] if name in found else A.new_empty(0) for name in _NAMES]
 
 
-@_scan_backward.register_fake
+_BACKWARD = torch.library.custom_op(
+    "ssm_cpu::scan_backward", _scan_backward, mutates_args=(), device_types="cpu"
+)
+
+
+@_BACKWARD.register_fake
 def _(
     dy: Tensor | None,
     dlast: Tensor | None,
@@ -181,5 +184,5 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor
     return *given, *(None,) * 6
 
 
-_differentiable = with_derivative(_scan, _gradients, _remember)
-_backward_pass = with_derivative(_scan_backward, refuse_twice("selective_scan"))
+_differentiable = with_derivative(_SCAN, _scan, _gradients, _remember)
+_backward_pass = with_derivative(_BACKWARD, _scan_backward, refuse_twice("selective_scan"))

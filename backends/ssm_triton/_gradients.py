@@ -11,6 +11,7 @@ from ssm_triton._inputs import FUSED, Inputs, grouped
 from ssm_triton._lanes_plan import LanesPlan
 from ssm_triton._plan import BackwardPlan, Shape
 from ssm_triton._sums import sum_pieces
+from ssm_triton.launching import launch
 
 NAMES = ("B", "C", "A", "D", "delta_bias")
 FEW_SUMS = 1024
@@ -108,7 +109,8 @@ def _sum(
     whole = sum(programs) + -(-shape.dim // channels)
     if not whole:
         return
-    sum_pieces[(whole,)](
+    launch(
+        sum_pieces, (whole,),
         *(pieces.get(name) for name in NAMES), *(sums.get(name) for name in NAMES),
         *programs, shape.batch, shape.length, shape.dim, shape.n, *counts, *(max(g, 1) for g in groups),
         len(pieces["A"]), *grouped(sums["B"]), *grouped(sums["C"]),

@@ -23,6 +23,7 @@ from ssm_triton._lanes import can_be_copied, lanes_fit
 from ssm_triton._lanes_plan import ForwardFew, ForwardLanes, forward_lanes_plan
 from ssm_triton._plan import ForwardPlan, Shape
 from ssm_triton._resets import in_one_row, keep_empty, pointers, resets_of
+from ssm_triton.launching import launch
 
 
 def run_forward(
@@ -104,12 +105,14 @@ def _run_tiles(
         "LAST": state is not None, "num_warps": 1, "enable_fp_fusion": FUSED,
     }  # fmt: skip
     if x.A.is_complex():
-        forward_complex[(programs,)](
-            *tensors, y, real(state), real(saved), *sizes, plan.segment, blocks, *steps, **constants
-        )
+        launch(
+            forward_complex, (programs,),
+            *tensors, y, real(state), real(saved), *sizes, plan.segment, blocks, *steps, **constants,
+        )  # fmt: skip
         return
     for local in (True, False) if split else (False,):
-        forward[(programs,)](
+        launch(
+            forward, (programs,),
             *tensors, *ends, y, state, saved, *sizes, plan.segments, plan.segment, blocks, *steps,
             SPLIT=split, LOCAL=local, **constants,
         )  # fmt: skip
@@ -138,7 +141,8 @@ def _run_lanes(
         tiles, tiles_per_cell = _tiling(shape, tile.DT)
         # The last segment has nothing to tell.
         programs = tiles * shape.rows * (plan.segments - local)
-        forward_lanes[(programs,)](
+        launch(
+            forward_lanes, (programs,),
             *tensors, shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell,
             shape.cell, plan.segments, plan.segment, blocks, *_steps(x, y),
             N=tile.N, K=tile.K, R=tile.R, W=tile.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
@@ -166,7 +170,8 @@ def _run_few(
     assert x.cu_seqlens is None or (state is None and x.initial_state is None)
     words = pointers(resets_of(x))[0]
     blocks = blocks_of(shape, save, False)[0] if save else 0
-    forward_few[(tiles * shape.rows,)](
+    launch(
+        forward_few, (tiles * shape.rows,),
         x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, words, y, state, saved,
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell, shape.cell,
         blocks, *_steps(x, y), K=plan.K, W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,

@@ -25,6 +25,7 @@ from ssm_triton._lanes_plan import LanesPlan, lanes_plan
 from ssm_triton._messages import messages
 from ssm_triton._plan import BackwardPlan, Shape
 from ssm_triton._resets import Resets, in_one_row, keep_empty, pointers, resets_of
+from ssm_triton.launching import launch
 
 UNFUSED_FROM = (3, 9)
 """The version of Triton from which this pass of a real scan in float64 has no multiply-adds."""
@@ -117,9 +118,9 @@ def _run_tiles(
     }  # fmt: skip
     if whole:
         split = plan.segments > 1
-        backward[(programs,)](*tensors, *sizes, *steps, SPLIT=split, EACH=plan.each, **constants)
+        launch(backward, (programs,), *tensors, *sizes, *steps, SPLIT=split, EACH=plan.each, **constants)
     else:
-        backward_complex[(programs,)](*tensors, *sizes, *steps, **constants)
+        launch(backward_complex, (programs,), *tensors, *sizes, *steps, **constants)
 
 
 def _run_lanes(
@@ -142,7 +143,8 @@ def _run_lanes(
     turns = x.A
     if plan.each > 1 or plan.chained:
         turns = torch.zeros(1 + 2 * programs, dtype=torch.int32, device=x.u.device)
-    backward_lanes[(programs,)](
+    launch(
+        backward_lanes, (programs,),
         x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, *pointers(packed), saved, *ends,
         dy, dlast, *_results(out), turns,
         shape.length, shape.dim, shape.n, *per_group(shape), tiles, plan.each, shape.batch, tiles_per_cell,
@@ -173,7 +175,8 @@ def _run_messages_lanes(
     DT = 256 * W // plan.N
     tiles_per_cell = -(-shape.cell // DT)
     tiles = tiles_per_cell * (shape.dim // shape.cell)
-    messages_lanes[(tiles * shape.rows * (plan.segments - 1),)](
+    launch(
+        messages_lanes, (tiles * shape.rows * (plan.segments - 1),),
         x.delta, x.A, x.C, x.z, x.delta_bias, *pointers(packed), dy, dlast, *ends,
         shape.length, shape.dim, shape.n, per_group(shape)[1], tiles, shape.batch, tiles_per_cell, shape.cell,
         plan.segments, plan.segment,
@@ -189,7 +192,8 @@ def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan:
     tile = _plan.forward_plan(shape)
     tiles_per_cell = -(-shape.cell // tile.DT)
     tiles = tiles_per_cell * (shape.dim // shape.cell)
-    messages[(tiles * shape.rows * plan.segments,)](
+    launch(
+        messages, (tiles * shape.rows * plan.segments,),
         x.delta, x.A, x.C, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens, dy, *ends,
         shape.length, shape.dim, shape.n, shape.dim // max(shape.groups_C, 1), tiles, shape.rows,
         tiles_per_cell, shape.cell, plan.segments, plan.segment,

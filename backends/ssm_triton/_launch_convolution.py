@@ -11,6 +11,7 @@ from ssm_triton._convolution import convolve
 from ssm_triton._convolution_backward import convolve_backward, sum_spans
 from ssm_triton._inputs import FUSED
 from ssm_triton._plan import PROCESSORS, power_of_two
+from ssm_triton.launching import launch
 
 AT_ONCE = 64
 """Spans that are added up at once."""
@@ -58,7 +59,8 @@ def run_forward(
     first = -1 if last and x.shape[2] < weight.shape[1] - 1 else 0
     grid, sizes, tile = _grid(x, first)
     if grid:
-        convolve[(grid,)](
+        launch(
+            convolve, (grid,),
             x, weight, bias, initial, seq_idx, y, state, *sizes,
             *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *y.stride(),
             LAST=last and weight.shape[1] > 1, **_flags(x, weight, bias, initial, seq_idx, silu), **tile,
@@ -83,7 +85,8 @@ def run_backward(
     dim, spans = sizes[0], sizes[3] * x.shape[0]
     pieces = x.new_empty((spans, w + 1, dim), dtype=compute_dtype(x))
     if grid:
-        convolve_backward[(grid,)](
+        launch(
+            convolve_backward, (grid,),
             x, weight, bias, initial, seq_idx, dy, dlast, dx, dinitial, pieces, *sizes,
             *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *dy.stride(), *_steps(dlast, 3),
             *dx.stride(), LAST=dlast is not None and w > 1, TIME_DY=dy.stride(2) == 1,
@@ -91,7 +94,8 @@ def run_backward(
         )  # fmt: skip
     DT = 16
     if dim:
-        sum_spans[(-(-dim // DT) * (w + (bias is not None)),)](
+        launch(
+            sum_spans, (-(-dim // DT) * (w + (bias is not None)),),
             pieces, dweight, dbias, dim, spans, W=w, HAS_BIAS=bias is not None, J=AT_ONCE, DT=DT,
             num_warps=4, enable_fp_fusion=FUSED,
         )  # fmt: skip

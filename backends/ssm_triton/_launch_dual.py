@@ -15,6 +15,7 @@ from ssm_triton._dual_prepare import prepare_steps
 from ssm_triton._dual_states import pass_states
 from ssm_triton._inputs import strides
 from ssm_triton._plan import PROCESSORS, power_of_two
+from ssm_triton.launching import launch
 
 ENOUGH: Final = 4 * PROCESSORS
 """Programs that take states through time, up to which time is cut into segments."""
@@ -47,7 +48,8 @@ def _in_one(call: Dual, steps: Steps) -> tuple[Tensor, Tensor]:
     segments, each = _segments(call.chunks, b * h * tiles, RESIDENT)
     sums, decays = _told(call, steps, None, segments, each)
     if end.numel():
-        forward_chunks[(b * h, tiles, segments)](
+        launch(
+            forward_chunks, (b * h, tiles, segments),
             call.x, call.z, *steps, call.B, call.C, call.D, call.initial_states, end, sums,
             decays, y, l, h, h // call.groups, p, n, call.chunks, each,
             *call.steps("x", "z", "B", "C"), *call.skip_strides(),
@@ -65,7 +67,8 @@ def prepared(call: Dual) -> Steps:
     flags = call.step_flags()
     tiles = -(-h // flags["H"])
     if steps.numel():
-        prepare_steps[(b * call.chunks * tiles,)](
+        launch(
+            prepare_steps, (b * call.chunks * tiles,),
             call.dt, call.A, call.dt_bias, call.seq_idx, steps, logs, begins, l, h, call.chunks, tiles,
             *call.dt.stride(), *strides(call.seq_idx, 2), **flags,
         )  # fmt: skip
@@ -100,7 +103,8 @@ def _pass(
     b, l, h, p, n = call.sizes
     stream, gate, matrix = (call.x, None, "B") if dy is None else (dy, call.z, "C")
     across = -(-n // _STATES.N)
-    pass_states[(b * h, -(-p // _STATES.P) * across, segments)](
+    launch(
+        pass_states, (b * h, -(-p // _STATES.P) * across, segments),
         stream, gate, *steps, getattr(call, matrix), start, *found,
         l, h, h // call.groups, p, n, call.chunks, across, each, *stream.stride(), *strides(gate, 4),
         *call.steps(matrix), *strides(start, 4),
@@ -125,7 +129,8 @@ def outputs_of(call: Dual, steps: Steps, before: Tensor, dy: Tensor | None) -> T
     out = like(call.x if dy is None or call.z is None else call.z)
     tile = TILES["outputs"]
     if out.numel():
-        outputs[(b * call.chunks * h, -(-p // tile.P))](
+        launch(
+            outputs, (b * call.chunks * h, -(-p // tile.P)),
             call.x, call.z, *steps, call.B, call.C, call.D, before, dy, out,
             l, h, h // call.groups, p, n, call.chunks,
             *call.steps("x", "z", "B", "C"), *call.skip_strides(),

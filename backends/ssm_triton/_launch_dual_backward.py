@@ -13,6 +13,7 @@ from ssm_triton._dual_matrices import backward_matrices
 from ssm_triton._dual_weights import backward_weights
 from ssm_triton._launch_dual import Steps, outputs_of, prepared, states_beside
 from ssm_triton._plan import PROCESSORS
+from ssm_triton.launching import launch
 
 MANY: Final = 4 * PROCESSORS
 """Programs for dB and dC, below which the heads of a group are shared out among several slices."""
@@ -57,7 +58,8 @@ def _inputs(call: Dual, steps: Steps, after: Tensor, dy: Tensor) -> tuple[Tensor
     skip = call.room(b, call.chunks, h, p if call.D is not None else 0)
     of_inputs = [call.room(parts, b, call.chunks, h, CHUNK) for _ in range(3)]
     if dx.numel():
-        backward_inputs[(b * call.chunks * h, parts)](
+        launch(
+            backward_inputs, (b * call.chunks * h, parts),
             call.x, call.z, *steps, call.B, call.C, call.D, after, dy, dx, skip, *of_inputs,
             l, h, h // call.groups, p, n, call.chunks,
             *call.steps("x", "z", "B", "C"), *call.skip_strides(),
@@ -81,7 +83,8 @@ def _matrices(call: Dual, steps: Steps, before: Tensor, after: Tensor, dy: Tenso
     from_before, kept = call.room(across, b, chunks, h, CHUNK), call.room(across, b, chunks, h)
     if dB.numel():
         dG = _weights(call, steps, dy, slices, each)
-        backward_matrices[(b * chunks * g * slices, across)](
+        launch(
+            backward_matrices, (b * chunks * g * slices, across),
             call.x, call.z, *steps, call.B, call.C, before, after, dy, dG, dB, dC,
             from_before, kept, l, h, g, h // g, each, slices, b, p, n, chunks,
             *call.steps("x", "z", "B", "C"), *dy.stride(),
@@ -104,7 +107,8 @@ def _weights(call: Dual, steps: Steps, dy: Tensor, slices: int, each: int) -> Te
     dG = call.room(b, chunks, g, slices, CHUNK, CHUNK)
     flags = call.flags(TILES["backward_weights"])
     del flags["N"]
-    backward_weights[(b * chunks * g * slices,)](
+    launch(
+        backward_weights, (b * chunks * g * slices,),
         call.x, call.z, *steps, dy, dG, l, h, g, h // g, each, slices, p, chunks,
         *call.steps("x", "z"), *dy.stride(),
         HAS_Z=call.z is not None, **flags,
@@ -123,7 +127,8 @@ def _decays(
     flags = call.step_flags()
     tiles = -(-h // flags["H"])
     if ddt.numel():
-        backward_decays[(b * call.chunks * tiles,)](
+        launch(
+            backward_decays, (b * call.chunks * tiles,),
             call.dt, call.A, call.dt_bias, *steps[1:], of_steps, to_after, of_spans, from_before,
             kept, ddt, rates, bias, l, h, call.chunks, tiles, of_steps.shape[0], from_before.shape[0],
             *call.dt.stride(), **flags,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ssm_triton._inputs import FUSED, Inputs, strides
 from ssm_triton._plan import Shape
 from ssm_triton._tiles import resets
+from ssm_triton.launching import launch
 
 WORD = 32
 """Steps of a word, and of a block of those kernels."""
@@ -89,11 +90,14 @@ def resets_of(x: Inputs) -> Resets | None:
         return Resets(words, row_of)
     if x.cu_seqlens is not None:
         rows = len(x.cu_seqlens) - 1
-        words_of_offsets[(programs,)](
-            x.cu_seqlens, words, row_of, length, count, rows, rows.bit_length(), **constants
-        )
+        launch(
+            words_of_offsets, (programs,),
+            x.cu_seqlens, words, row_of, length, count, rows, rows.bit_length(), **constants,
+        )  # fmt: skip
     else:
-        words_of_ids[(programs,)](x.seq_idx, words, length, count, *strides(x.seq_idx, 2), **constants)
+        launch(
+            words_of_ids, (programs,), x.seq_idx, words, length, count, *strides(x.seq_idx, 2), **constants
+        )
     return Resets(words, row_of)
 
 

@@ -18,7 +18,6 @@ from ssm_triton._launch_convolution import (
     run_backward,
     run_forward,
 )
-from ssm_triton.direct import is_direct
 from ssm_triton.kept import as_kept
 
 TAPS = 4
@@ -69,8 +68,7 @@ def _(
     return torch.empty_like(x), empty_state(x, weight) if last else x.new_empty(0, dtype=compute_dtype(x))
 
 
-@torch.library.custom_op("ssm_triton::convolution_backward", mutates_args=())
-def convolution_backward(
+def _convolution_backward(
     dy: Tensor,
     dlast: Tensor | None,
     x: Tensor,
@@ -83,6 +81,11 @@ def convolution_backward(
     """The gradients, in the order of the inputs; empty for an input that was not given."""
     with torch.cuda.device_of(x):
         return run_backward(dy, dlast, x, weight, bias, initial_state, seq_idx, silu)
+
+
+convolution_backward = torch.library.custom_op(
+    "ssm_triton::convolution_backward", _convolution_backward, mutates_args=()
+)
 
 
 @convolution_backward.register_fake
@@ -112,8 +115,8 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None) -> tuple[Any, 
     return *(None if x is None else g for x, g in zip(tensors[:4], out, strict=True)), None, None, None
 
 
-_differentiable = with_derivative(convolution, _gradients, _remember)
-_backward_pass = with_derivative(convolution_backward, refuse_twice("causal_conv1d"))
+_differentiable = with_derivative(convolution, _convolution, _gradients, _remember)
+_backward_pass = with_derivative(convolution_backward, _convolution_backward, refuse_twice("causal_conv1d"))
 
 
 @checked("causal_conv1d")
@@ -199,8 +202,6 @@ def convolved(
         )
     names = ("x", "weight", "bias", "initial_state" if op == "causal_conv1d" else "state")
     tensors = (x, weight, bias, initial)
-    learn = may_be_differentiated(op, dict(zip(names, tensors, strict=True)))
-    direct = not learn and is_direct((*tensors, seq_idx))
-    function = _convolution if direct else _differentiable
-    y, state = function(*tensors, seq_idx, activation is not None, last)
+    may_be_differentiated(op, dict(zip(names, tensors, strict=True)))
+    y, state = _differentiable(*tensors, seq_idx, activation is not None, last)
     return y, state

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
+from ssm_backends.direct import is_direct
 from ssm_backends.errors import NotSupportedError
 from ssm_backends.transforms import may_be_differentiated
 from ssm_backends.writable import check_writable, read_first
@@ -16,7 +17,7 @@ from ssm_triton._inputs import FUSED, strides
 from ssm_triton._launch_convolution import compute_dtype
 from ssm_triton._plan import power_of_two
 from ssm_triton.convolution import convolved, filters
-from ssm_triton.direct import is_direct
+from ssm_triton.launching import launch
 from ssm_triton.pools import look_at_slots
 from ssm_triton.stepping import Step
 
@@ -83,7 +84,8 @@ def _run(
     if not batch * tiles:
         return y
     with torch.cuda.device_of(x):  # Triton launches on the current one
-        convolve_step[(batch * tiles,)](
+        launch(
+            convolve_step, (batch * tiles,),
             x, weight, bias, state, new, slots, y, dim, tiles, k, state.shape[0],
             *x.stride(), *state.stride(), *new.stride(), *y.stride(), *strides(slots, 1),
             W=weight.shape[1], SILU=silu, HAS_BIAS=bias is not None, SLOTS=slots is not None,

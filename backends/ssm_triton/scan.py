@@ -14,7 +14,6 @@ from ssm_triton._inputs import Inputs, blocks_of
 from ssm_triton._launch import run_forward
 from ssm_triton._launch_backward import run_backward
 from ssm_triton._plan import saved_every
-from ssm_triton.direct import is_direct
 from ssm_triton.kept import as_kept
 
 _DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
@@ -74,8 +73,7 @@ def _(
     return torch.empty_like(u), state, A.new_empty((blocks, shape.n, shape.dim))
 
 
-@torch.library.custom_op("ssm_triton::scan_backward", mutates_args=())
-def scan_backward(
+def _scan_backward(
     dy: Tensor,
     dlast: Tensor | None,
     saved: Tensor,
@@ -98,6 +96,9 @@ def scan_backward(
     with torch.cuda.device_of(u):
         out = run_backward(x, saved, dy, dlast)
     return [out[name] if name in out else A.new_empty(0) for name in _DIFFERENTIABLE]
+
+
+scan_backward = torch.library.custom_op("ssm_triton::scan_backward", _scan_backward, mutates_args=())
 
 
 @scan_backward.register_fake
@@ -142,8 +143,8 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, dsaved: Tensor
     return *needed, *(None,) * 6
 
 
-_differentiable = with_derivative(scan, _gradients, _remember)
-_backward_pass = with_derivative(scan_backward, refuse_twice("selective_scan"))
+_differentiable = with_derivative(scan, _scan, _gradients, _remember)
+_backward_pass = with_derivative(scan_backward, _scan_backward, refuse_twice("selective_scan"))
 
 
 @checked("selective_scan")
@@ -205,8 +206,7 @@ def selective_scan(
     D, delta_bias, cu_seqlens = (None if m is None else m.contiguous() for m in (D, delta_bias, cu_seqlens))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     learn = may_be_differentiated("selective_scan", dict(zip(_DIFFERENTIABLE, tensors, strict=True)))
-    direct = not learn and is_direct((*tensors, seq_idx, cu_seqlens))
-    y, last, _ = (_scan if direct else _differentiable)(
+    y, last, _ = _differentiable(
         u, delta, A.contiguous(), B, C, D, z, delta_bias, initial_state, seq_idx, cu_seqlens,
         delta_softplus, b_discretization == "zoh", return_last_state, saved_every(A.shape[1]) if learn else 0,
     )  # fmt: skip

@@ -15,8 +15,8 @@ from ssm_backends.transforms import may_be_differentiated, refuse_twice
 from ssm_triton._dual_call import CHUNK, Dual
 from ssm_triton._launch_dual import run_forward
 from ssm_triton._launch_dual_backward import run_backward
-from ssm_triton.direct import is_direct
 from ssm_triton.kept import as_kept
+from ssm_triton.launching import without_sign
 
 __all__ = ["CHUNK", "ssd"]
 
@@ -61,8 +61,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
     return y, call.states()
 
 
-@torch.library.custom_op("ssm_triton::ssd_backward", mutates_args=())
-def duality_backward(
+def _ssd_backward(
     dy: Tensor,
     dfinal: Tensor | None,
     x: Tensor,
@@ -85,6 +84,9 @@ def duality_backward(
         return run_backward(_call(tensors, softplus, low, high), dy, dfinal)
 
 
+duality_backward = torch.library.custom_op("ssm_triton::ssd_backward", _ssd_backward, mutates_args=())
+
+
 @duality_backward.register_fake
 def _(dy: Tensor, dfinal: Tensor | None, *arguments: Any) -> list[Tensor]:
     given = arguments[: len(DIFFERENTIABLE)]
@@ -104,8 +106,8 @@ def _gradients(ctx: Any, dy: Tensor | None, dfinal: Tensor | None) -> tuple[Any,
     return *(None if x is None else next(found) for x in tensors[:9]), *(None,) * 4
 
 
-_differentiable = with_derivative(duality, _gradients, _remember)
-_backward_pass = with_derivative(duality_backward, refuse_twice("ssd"))
+_differentiable = with_derivative(duality, _ssd, _gradients, _remember)
+_backward_pass = with_derivative(duality_backward, _ssd_backward, refuse_twice("ssd"))
 
 
 @checked("ssd")
@@ -177,8 +179,6 @@ def ssd(
         )
     A, dt_bias = A.contiguous(), None if dt_bias is None else dt_bias.contiguous()
     tensors = (x, dt, A, B, C, D, z, dt_bias, initial_states)
-    learn = may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
-    direct = not learn and is_direct((*tensors, seq_idx))
-    function = _ssd if direct else _differentiable
-    y, final = function(*tensors, seq_idx, dt_softplus, *map(float, dt_limit))
+    may_be_differentiated("ssd", dict(zip(DIFFERENTIABLE, tensors, strict=True)))
+    y, final = _differentiable(*tensors, seq_idx, dt_softplus, *without_sign(dt_limit))
     return (y, final) if return_final_states else y

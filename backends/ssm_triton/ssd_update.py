@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
+from ssm_backends.direct import is_direct
 from ssm_backends.writable import check_writable, read_first
 from ssm_triton._heads_step import heads_step
 from ssm_triton._inputs import FUSED, strides
 from ssm_triton._plan import power_of_two
-from ssm_triton.direct import is_direct
+from ssm_triton.launching import launch, without_sign
 from ssm_triton.no_gradient import refuse_gradients
 from ssm_triton.pools import look_at_slots
 from ssm_triton.stepping import Step
@@ -97,7 +98,8 @@ def _run(
     if not batch * heads * tiles:
         return y
     with torch.cuda.device_of(x):  # Triton launches on the current one
-        heads_step[(batch * heads * tiles,)](
+        launch(
+            heads_step, (batch * heads * tiles,),
             state, new, x, dt, A, B, C, D, z, dt_bias, slots, y,
             heads, width, n, heads // groups, state.shape[0],
             *state.stride(), *new.stride(), *x.stride(), *dt.stride(), *B.stride(), *C.stride(),
@@ -180,5 +182,6 @@ def ssd_update(
     A = A.contiguous()
     if dt_bias is not None:
         dt_bias = dt_bias.contiguous()
-    rest: tuple[Any, ...] = (x, dt, A, B, C, D, z, dt_bias, state_indices, dt_softplus, *map(float, dt_limit))
+    low, high = without_sign(dt_limit)
+    rest = (x, dt, A, B, C, D, z, dt_bias, state_indices, dt_softplus, low, high)
     return _STEP(state, rest, direct=direct, pooled=state_indices is not None, inplace=inplace)

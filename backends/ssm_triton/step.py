@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ssm_backends.checked import checked
+from ssm_backends.direct import is_direct
 from ssm_backends.writable import check_writable, read_first
 from ssm_triton._inputs import FUSED, real, strides
 from ssm_triton._plan import power_of_two, step_states
 from ssm_triton._step import step
-from ssm_triton.direct import is_direct
+from ssm_triton.launching import launch
 from ssm_triton.no_gradient import refuse_gradients
 from ssm_triton.pools import look_at_slots
 from ssm_triton.stepping import Step
@@ -95,7 +96,8 @@ def _run(
     if not batch * tiles:
         return y
     with torch.cuda.device_of(u):  # Triton launches on the current one
-        step[(batch * tiles,)](
+        launch(
+            step, (batch * tiles,),
             real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
             dim, n, dim // _groups(B), dim // _groups(C), state.shape[0],
             *strides(state, 3), *strides(new, 3), *u.stride(), *delta.stride(), *strides(A, 2),

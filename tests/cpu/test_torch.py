@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from ssm_backends import DeviceError, DTypeError
 from ssm_cpu import selective_scan, selective_scan_forward, selective_scan_vjp, selective_state_update
-from ssm_cpu._operator import _scan, _scan_backward
+from ssm_cpu._operator import _BACKWARD, _SCAN
 
 from .problems import problem
 
@@ -129,10 +129,10 @@ def test_the_operators_keep_torchs_contract(check: str) -> None:
     x = _tensors(problem(b=1, d=3, l=3, n=2))
     arrays = [x[k] for k in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")]
     arguments = (*arrays, None, None, True, False, True, True)
-    torch.library.opcheck(_scan, arguments, test_utils=check)
-    y, last, saved = _scan(*arguments)
+    torch.library.opcheck(_SCAN, arguments, test_utils=check)
+    y, last, saved = _SCAN(*arguments)
     backward = (torch.ones_like(y), torch.ones_like(last), saved, *arguments[:-2])
-    torch.library.opcheck(_scan_backward, backward, test_utils=check)
+    torch.library.opcheck(_BACKWARD, backward, test_utils=check)
 
 
 @pytest.mark.parametrize("groups", [(None, None), (2, 4)])

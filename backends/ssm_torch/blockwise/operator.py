@@ -41,7 +41,6 @@ def scan_blockwise(
     return y, last_state
 
 
-@torch.library.custom_op("ssm_torch::selective_scan", mutates_args=())
 def _scan(
     u: Tensor,
     delta: Tensor,
@@ -63,7 +62,6 @@ def _scan(
         return forward(_problem(tensors, softplus, zoh), keep)
 
 
-@torch.library.custom_op("ssm_torch::selective_scan_backward", mutates_args=())
 def _scan_backward(
     dy: Tensor | None,
     dlast: Tensor | None,
@@ -95,13 +93,17 @@ def _problem(tensors: Sequence[Tensor | None], softplus: bool, zoh: bool) -> Pro
     return Problem(**given, softplus=softplus, zoh=zoh)
 
 
-@_scan.register_fake
+_SCAN = torch.library.custom_op("ssm_torch::selective_scan", _scan, mutates_args=())
+_BACKWARD = torch.library.custom_op("ssm_torch::selective_scan_backward", _scan_backward, mutates_args=())
+
+
+@_SCAN.register_fake
 def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     *tensors, softplus, zoh, keep = arguments
     return room_for_results(_problem(tensors, softplus, zoh), keep)
 
 
-@_scan_backward.register_fake
+@_BACKWARD.register_fake
 def _(
     dy: Tensor | None, dlast: Tensor | None, starts: Tensor, ungated: Tensor, *arguments: Any
 ) -> list[Tensor]:
@@ -123,5 +125,5 @@ def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: Tensor
     return (*found, None, None, None, None, None)
 
 
-_differentiable = with_derivative(_scan, _differentiate, _save)
-_backward_pass = with_derivative(_scan_backward, refuse_twice("selective_scan"))
+_differentiable = with_derivative(_SCAN, _scan, _differentiate, _save)
+_backward_pass = with_derivative(_BACKWARD, _scan_backward, refuse_twice("selective_scan"))

@@ -41,7 +41,6 @@ def scan_in_chunks(
     return y, final_states
 
 
-@torch.library.custom_op("ssm_torch::ssd", mutates_args=())
 def _ssd(
     x: Tensor,
     dt: Tensor,
@@ -63,7 +62,6 @@ def _ssd(
         return forward(_problem(tensors, softplus, low, high), keep_starts)
 
 
-@torch.library.custom_op("ssm_torch::ssd_backward", mutates_args=())
 def _ssd_backward(
     dy: Tensor | None,
     dfinal: Tensor | None,
@@ -93,7 +91,11 @@ def _problem(tensors: Sequence[Tensor | None], softplus: bool, low: float, high:
     return Problem(**given, softplus=softplus, low=low, high=high)
 
 
-@_ssd.register_fake
+_SSD = torch.library.custom_op("ssm_torch::ssd", _ssd, mutates_args=())
+_BACKWARD = torch.library.custom_op("ssm_torch::ssd_backward", _ssd_backward, mutates_args=())
+
+
+@_SSD.register_fake
 def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *tensors, softplus, low, high, keep_starts = arguments
     problem = _problem(tensors, softplus, low, high)
@@ -104,7 +106,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     return y, final_states, final_states.new_empty((b, places_for_starts(l) if keep_starts else 0, h, p, n))
 
 
-@_ssd_backward.register_fake
+@_BACKWARD.register_fake
 def _(dy: Tensor | None, dfinal: Tensor | None, starts: Tensor, *arguments: Any) -> list[Tensor]:
     return like_given(arguments[: len(DIFFERENTIABLE)])
 
@@ -124,5 +126,5 @@ def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor
     return (*found, None, None, None, None, None)
 
 
-_differentiable = with_derivative(_ssd, _differentiate, _save)
-_backward_pass = with_derivative(_ssd_backward, refuse_twice("ssd"))
+_differentiable = with_derivative(_SSD, _ssd, _differentiate, _save)
+_backward_pass = with_derivative(_BACKWARD, _ssd_backward, refuse_twice("ssd"))

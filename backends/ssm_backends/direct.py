@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ssm_backends.transforms import is_bare
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def is_direct(given: Sequence[Tensor | None]) -> bool:
     """Whether nothing is to see a call, and every array holds its numbers as they are.
 
     The dispatcher resolves what is only noted as conjugated, negated, or zero; a kernel reads what is there.
+
+    Parameters
+    ----------
+    given
+        Its arrays; None where one is not given.
     """
     if not is_bare(given):
         return False
