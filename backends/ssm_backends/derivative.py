@@ -17,13 +17,12 @@ from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many, i
 if TYPE_CHECKING:
     from torch import Tensor
 
-Outputs = Sequence[Any]
-"""Tensors, and None in the place of one that was not asked for."""
+Outputs = Sequence["Tensor"]
 
 
 def with_derivative(
     operator: Any,
-    compute: Callable[..., Sequence[Tensor | None]],
+    compute: Callable[..., Outputs],
     backward: Callable[..., tuple[Any, ...]],
     save: Callable[[Any, Any, Any], None] = lambda ctx, inputs, output: None,
 ) -> Callable[..., Outputs]:
@@ -38,8 +37,7 @@ def with_derivative(
     operator
         Made by ``torch.library.custom_op``; its backward pass is registered here.
     compute
-        What the operator computes, as a function of its own. Where an operator has to return a tensor that
-        nobody asked for, it may return None.
+        What it was made of: the computation itself.
     backward
         (ctx, cotangents …): one gradient for each input, or None. What it calls is such a function too.
     save
@@ -94,7 +92,7 @@ def _followed(
 
 def _recorded(
     operator: Any,
-    compute: Callable[..., Sequence[Tensor | None]],
+    compute: Callable[..., Outputs],
     save: Callable[[Any, Any, Any], None],
     backward: Callable[..., tuple[Any, ...]],
 ) -> type:
@@ -103,7 +101,7 @@ def _recorded(
 
     class Recorded(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, *inputs: Any) -> tuple[Tensor | None, ...]:
+        def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
             output = tuple(compute(*inputs))
             save(ctx, inputs, output)
             return output

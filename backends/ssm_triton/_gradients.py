@@ -111,9 +111,9 @@ def _sum(
         return
     launch(
         sum_pieces, (whole,),
-        *(pieces.get(name) for name in NAMES), *(sums.get(name) for name in NAMES),
-        *programs, shape.batch, shape.length, shape.dim, shape.n, *counts, *(max(g, 1) for g in groups),
-        len(pieces["A"]), *grouped(sums["B"]), *grouped(sums["C"]),
+        [of.get(name) for of in (pieces, sums) for name in NAMES],
+        [*programs, shape.batch, shape.length, shape.dim, shape.n, *counts, *(max(g, 1) for g in groups),
+         len(pieces["A"]), *grouped(sums["B"]), *grouped(sums["C"])],
         CONST_B=not groups[0], CONST_C=not groups[1],
         HAS_D="D" in sums and real, HAS_BIAS="delta_bias" in sums and real,
         N=N, STEP=1 + x.A.is_complex(), T=T, J=J, CHANNELS=channels, num_warps=4, enable_fp_fusion=FUSED,

@@ -37,15 +37,13 @@ def can_be_copied(x: Inputs) -> bool:
 
     What Triton knows of a stride, a length or an address is whether it is a multiple of 16.
     """
-    streams = [s for s in (x.u, x.delta, x.z, x.B, x.C) if s is not None]
-    return all(
-        s.element_size() >= 4
-        or (
-            s.stride(-1) == 1
-            and not any(number % 16 for number in (s.data_ptr(), s.shape[-1], *s.stride()[:-1]))
-        )
-        for s in streams
-    )
+    for s in (x.u, x.delta, x.z, x.B, x.C):
+        if s is None or s.element_size() >= 4:
+            continue
+        *strides, step = s.stride()
+        if step != 1 or s.data_ptr() % 16 or s.shape[-1] % 16 or any(number % 16 for number in strides):
+            return False
+    return True
 
 
 def triton_version() -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ssm_triton._plan import CUT_BELOW, PROCESSORS, Shape, saved_every
+from ssm_triton._plan import CUT_BELOW, KEPT, PROCESSORS, Shape, saved_every
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ LANES_WARPS = 8 * PROCESSORS
 """Warps that an H100 holds at once where each takes all the registers it may."""
 
 
+@lru_cache(maxsize=KEPT)
 def forward_lanes_plan(
     shape: Shape,
     lean: bool,
@@ -186,6 +187,7 @@ def _cut_lanes(shape: Shape, N: int, warps: int, lean: bool, along_time: bool, s
     return ForwardLanes(N, K, 1, W, segments, segment, first=ForwardLanes(N, 2, 1, 4))
 
 
+@lru_cache(maxsize=KEPT)
 def lanes_plan(shape: Shape) -> LanesPlan:
     """Two warps and 512 / N channels a program; with more than 32 states four warps.
 
@@ -246,7 +248,7 @@ def _messages(length: int, programs: int, segment: int, W: int) -> float:
     return 0.2 * programs * later / (LANES_WARPS // W) + 0.002 * length * -(-length // segment)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=KEPT)
 def _even(length: int, programs: int, W: int, save: int) -> tuple[int, float]:
     """Length of segments that give every place a program, and their time; the last segment may be shorter.
 
@@ -293,7 +295,7 @@ def _alone(length: int, programs: int, save: int) -> tuple[int, float]:
     return segment, 0.86 * min(segment, length) * shared + _messages(length, programs, segment, 2)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=KEPT)
 def _chain(length: int, programs: int, W: int, save: int) -> int:
     """Length of segments, chained, that even out the waves of programs: the last is a short one.
 

@@ -107,13 +107,14 @@ def _run_tiles(
     if x.A.is_complex():
         launch(
             forward_complex, (programs,),
-            *tensors, y, real(state), real(saved), *sizes, plan.segment, blocks, *steps, **constants,
+            [*tensors, y, real(state), real(saved)], [*sizes, plan.segment, blocks, *steps], **constants,
         )  # fmt: skip
         return
     for local in (True, False) if split else (False,):
         launch(
             forward, (programs,),
-            *tensors, *ends, y, state, saved, *sizes, plan.segments, plan.segment, blocks, *steps,
+            [*tensors, *ends, y, state, saved],
+            [*sizes, plan.segments, plan.segment, blocks, *steps],
             SPLIT=split, LOCAL=local, **constants,
         )  # fmt: skip
 
@@ -143,8 +144,9 @@ def _run_lanes(
         programs = tiles * shape.rows * (plan.segments - local)
         launch(
             forward_lanes, (programs,),
-            *tensors, shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell,
-            shape.cell, plan.segments, plan.segment, blocks, *_steps(x, y),
+            tensors,
+            [shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell,
+             shape.cell, plan.segments, plan.segment, blocks, *_steps(x, y)],
             N=tile.N, K=tile.K, R=tile.R, W=tile.W, TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
             HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None,
             SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None, SPLIT=split, LOCAL=local,
@@ -172,9 +174,10 @@ def _run_few(
     blocks = blocks_of(shape, save, False)[0] if save else 0
     launch(
         forward_few, (tiles * shape.rows,),
-        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, words, y, state, saved,
-        shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell, shape.cell,
-        blocks, *_steps(x, y), K=plan.K, W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,
+        [x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, words, y, state, saved],
+        [shape.length, shape.dim, shape.n, *per_group(shape), tiles, shape.rows, tiles_per_cell, shape.cell,
+         blocks, *_steps(x, y)],
+        K=plan.K, W=plan.W, HAS_D=x.D is not None, HAS_Z=x.z is not None,
         HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus, INITIAL=x.initial_state is not None,
         LAST=state is not None, SAVE=save, COPY=can_be_copied(x), RESET=words is not None,
         num_warps=plan.W, maxnreg=plan.registers if words is not None else None, enable_fp_fusion=FUSED,

@@ -118,9 +118,9 @@ def _run_tiles(
     }  # fmt: skip
     if whole:
         split = plan.segments > 1
-        launch(backward, (programs,), *tensors, *sizes, *steps, SPLIT=split, EACH=plan.each, **constants)
+        launch(backward, (programs,), tensors, [*sizes, *steps], SPLIT=split, EACH=plan.each, **constants)
     else:
-        launch(backward_complex, (programs,), *tensors, *sizes, *steps, **constants)
+        launch(backward_complex, (programs,), tensors, [*sizes, *steps], **constants)
 
 
 def _run_lanes(
@@ -145,11 +145,11 @@ def _run_lanes(
         turns = torch.zeros(1 + 2 * programs, dtype=torch.int32, device=x.u.device)
     launch(
         backward_lanes, (programs,),
-        x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, *pointers(packed), saved, *ends,
-        dy, dlast, *_results(out), turns,
-        shape.length, shape.dim, shape.n, *per_group(shape), tiles, plan.each, shape.batch, tiles_per_cell,
-        shape.cell, plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0],
-        *_steps(x, out, dy, dlast), *strides(x.initial_state, 3),
+        [x.u, x.delta, x.A, x.B, x.C, x.D, x.z, x.delta_bias, x.initial_state, *pointers(packed), saved,
+         *ends, dy, dlast, *_results(out), turns],
+        [shape.length, shape.dim, shape.n, *per_group(shape), tiles, plan.each, shape.batch, tiles_per_cell,
+         shape.cell, plan.segments, plan.segment, blocks_of(shape, plan.save, False)[0],
+         *_steps(x, out, dy, dlast), *strides(x.initial_state, 3)],
         N=plan.N, R=plan.R, W=plan.W, SAVE=plan.save, TURNS=plan.each > 1,
         TIME=x.u.stride(2) == 1, TIME_B=x.B.stride(3) == 1,
         HAS_D=x.D is not None, HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
@@ -177,10 +177,10 @@ def _run_messages_lanes(
     tiles = tiles_per_cell * (shape.dim // shape.cell)
     launch(
         messages_lanes, (tiles * shape.rows * (plan.segments - 1),),
-        x.delta, x.A, x.C, x.z, x.delta_bias, *pointers(packed), dy, dlast, *ends,
-        shape.length, shape.dim, shape.n, per_group(shape)[1], tiles, shape.batch, tiles_per_cell, shape.cell,
-        plan.segments, plan.segment,
-        *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(dlast, 3),
+        [x.delta, x.A, x.C, x.z, x.delta_bias, *pointers(packed), dy, dlast, *ends],
+        [shape.length, shape.dim, shape.n, per_group(shape)[1], tiles, shape.batch, tiles_per_cell,
+         shape.cell, plan.segments, plan.segment,
+         *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(dlast, 3)],
         N=plan.N, W=W, TIME=x.delta.stride(2) == 1, TIME_C=x.C.stride(3) == 1,
         HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         RESET=packed is not None, PACKED=x.cu_seqlens is not None, LAST=dlast is not None,
@@ -194,10 +194,10 @@ def _run_messages(x: Inputs, shape: Shape, dy: Tensor, ends: list[Tensor], plan:
     tiles = tiles_per_cell * (shape.dim // shape.cell)
     launch(
         messages, (tiles * shape.rows * plan.segments,),
-        x.delta, x.A, x.C, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens, dy, *ends,
-        shape.length, shape.dim, shape.n, shape.dim // max(shape.groups_C, 1), tiles, shape.rows,
-        tiles_per_cell, shape.cell, plan.segments, plan.segment,
-        *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(x.seq_idx, 2),
+        [x.delta, x.A, x.C, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens, dy, *ends],
+        [shape.length, shape.dim, shape.n, shape.dim // max(shape.groups_C, 1), tiles, shape.rows,
+         tiles_per_cell, shape.cell, plan.segments, plan.segment,
+         *strides(x.delta, 3), *grouped(x.C), *strides(x.z, 3), *strides(dy, 3), *strides(x.seq_idx, 2)],
         T=min(8, plan.segment), N=shape.padded, DT=tile.DT,
         HAS_Z=x.z is not None, HAS_BIAS=x.delta_bias is not None, SOFTPLUS=x.softplus,
         CONST_C=not shape.groups_C, RESET=x.seq_idx is not None, PACKED=x.cu_seqlens is not None,

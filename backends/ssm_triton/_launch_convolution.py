@@ -61,8 +61,8 @@ def run_forward(
     if grid:
         launch(
             convolve, (grid,),
-            x, weight, bias, initial, seq_idx, y, state, *sizes,
-            *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *y.stride(),
+            [x, weight, bias, initial, seq_idx, y, state],
+            [*sizes, *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *y.stride()],
             LAST=last and weight.shape[1] > 1, **_flags(x, weight, bias, initial, seq_idx, silu), **tile,
         )  # fmt: skip
     return y, state
@@ -87,16 +87,17 @@ def run_backward(
     if grid:
         launch(
             convolve_backward, (grid,),
-            x, weight, bias, initial, seq_idx, dy, dlast, dx, dinitial, pieces, *sizes,
-            *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *dy.stride(), *_steps(dlast, 3),
-            *dx.stride(), LAST=dlast is not None and w > 1, TIME_DY=dy.stride(2) == 1,
+            [x, weight, bias, initial, seq_idx, dy, dlast, dx, dinitial, pieces],
+            [*sizes, *x.stride(), *_steps(initial, 3), *_steps(seq_idx, 2), *dy.stride(), *_steps(dlast, 3),
+             *dx.stride()],
+            LAST=dlast is not None and w > 1, TIME_DY=dy.stride(2) == 1,
             **_flags(x, weight, bias, initial, seq_idx, silu), **tile,
         )  # fmt: skip
     DT = 16
     if dim:
         launch(
             sum_spans, (-(-dim // DT) * (w + (bias is not None)),),
-            pieces, dweight, dbias, dim, spans, W=w, HAS_BIAS=bias is not None, J=AT_ONCE, DT=DT,
+            [pieces, dweight, dbias], [dim, spans], W=w, HAS_BIAS=bias is not None, J=AT_ONCE, DT=DT,
             num_warps=4, enable_fp_fusion=FUSED,
         )  # fmt: skip
     return out

@@ -50,10 +50,10 @@ def _in_one(call: Dual, steps: Steps) -> tuple[Tensor, Tensor]:
     if end.numel():
         launch(
             forward_chunks, (b * h, tiles, segments),
-            call.x, call.z, *steps, call.B, call.C, call.D, call.initial_states, end, sums,
-            decays, y, l, h, h // call.groups, p, n, call.chunks, each,
-            *call.steps("x", "z", "B", "C"), *call.skip_strides(),
-            *strides(call.initial_states, 4), *y.stride(), HAS_Z=call.z is not None,
+            [call.x, call.z, *steps, call.B, call.C, call.D, call.initial_states, end, sums, decays, y],
+            [l, h, h // call.groups, p, n, call.chunks, each, *call.steps("x", "z", "B", "C"),
+             *call.skip_strides(), *strides(call.initial_states, 4), *y.stride()],
+            HAS_Z=call.z is not None,
             HAS_D=call.D is not None, STARTED=call.initial_states is not None, **call.flags(tile),
         )  # fmt: skip
     return y, end
@@ -69,8 +69,8 @@ def prepared(call: Dual) -> Steps:
     if steps.numel():
         launch(
             prepare_steps, (b * call.chunks * tiles,),
-            call.dt, call.A, call.dt_bias, call.seq_idx, steps, logs, begins, l, h, call.chunks, tiles,
-            *call.dt.stride(), *strides(call.seq_idx, 2), **flags,
+            [call.dt, call.A, call.dt_bias, call.seq_idx, steps, logs, begins],
+            [l, h, call.chunks, tiles, *call.dt.stride(), *strides(call.seq_idx, 2)], **flags,
         )  # fmt: skip
     return steps, logs, begins
 
@@ -105,9 +105,9 @@ def _pass(
     across = -(-n // _STATES.N)
     launch(
         pass_states, (b * h, -(-p // _STATES.P) * across, segments),
-        stream, gate, *steps, getattr(call, matrix), start, *found,
-        l, h, h // call.groups, p, n, call.chunks, across, each, *stream.stride(), *strides(gate, 4),
-        *call.steps(matrix), *strides(start, 4),
+        [stream, gate, *steps, getattr(call, matrix), start, *found],
+        [l, h, h // call.groups, p, n, call.chunks, across, each, *stream.stride(), *strides(gate, 4),
+         *call.steps(matrix), *strides(start, 4)],
         HAS_Z=gate is not None, STARTED=start is not None, BACK=dy is not None, ALONE=alone,
         **call.flags(_STATES),
     )  # fmt: skip
@@ -131,10 +131,9 @@ def outputs_of(call: Dual, steps: Steps, before: Tensor, dy: Tensor | None) -> T
     if out.numel():
         launch(
             outputs, (b * call.chunks * h, -(-p // tile.P)),
-            call.x, call.z, *steps, call.B, call.C, call.D, before, dy, out,
-            l, h, h // call.groups, p, n, call.chunks,
-            *call.steps("x", "z", "B", "C"), *call.skip_strides(),
-            *strides(dy, 4), *out.stride(),
+            [call.x, call.z, *steps, call.B, call.C, call.D, before, dy, out],
+            [l, h, h // call.groups, p, n, call.chunks, *call.steps("x", "z", "B", "C"),
+             *call.skip_strides(), *strides(dy, 4), *out.stride()],
             HAS_Z=call.z is not None, HAS_D=call.D is not None, OF_GATE=dy is not None, **call.flags(tile),
         )  # fmt: skip
     return out

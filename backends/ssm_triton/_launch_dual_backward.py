@@ -60,10 +60,10 @@ def _inputs(call: Dual, steps: Steps, after: Tensor, dy: Tensor) -> tuple[Tensor
     if dx.numel():
         launch(
             backward_inputs, (b * call.chunks * h, parts),
-            call.x, call.z, *steps, call.B, call.C, call.D, after, dy, dx, skip, *of_inputs,
-            l, h, h // call.groups, p, n, call.chunks,
-            *call.steps("x", "z", "B", "C"), *call.skip_strides(),
-            *dy.stride(), *dx.stride(), HAS_Z=call.z is not None, HAS_D=call.D is not None,
+            [call.x, call.z, *steps, call.B, call.C, call.D, after, dy, dx, skip, *of_inputs],
+            [l, h, h // call.groups, p, n, call.chunks, *call.steps("x", "z", "B", "C"),
+             *call.skip_strides(), *dy.stride(), *dx.stride()],
+            HAS_Z=call.z is not None, HAS_D=call.D is not None,
             **call.flags(tile),
         )  # fmt: skip
     return dx, skip, *of_inputs
@@ -85,9 +85,8 @@ def _matrices(call: Dual, steps: Steps, before: Tensor, after: Tensor, dy: Tenso
         dG = _weights(call, steps, dy, slices, each)
         launch(
             backward_matrices, (b * chunks * g * slices, across),
-            call.x, call.z, *steps, call.B, call.C, before, after, dy, dG, dB, dC,
-            from_before, kept, l, h, g, h // g, each, slices, b, p, n, chunks,
-            *call.steps("x", "z", "B", "C"), *dy.stride(),
+            [call.x, call.z, *steps, call.B, call.C, before, after, dy, dG, dB, dC, from_before, kept],
+            [l, h, g, h // g, each, slices, b, p, n, chunks, *call.steps("x", "z", "B", "C"), *dy.stride()],
             HAS_Z=call.z is not None, **call.flags(tile),
         )  # fmt: skip
     return *((dB, dC) if slices == 1 else (dB.sum(0), dC.sum(0))), from_before, kept
@@ -109,8 +108,8 @@ def _weights(call: Dual, steps: Steps, dy: Tensor, slices: int, each: int) -> Te
     del flags["N"]
     launch(
         backward_weights, (b * chunks * g * slices,),
-        call.x, call.z, *steps, dy, dG, l, h, g, h // g, each, slices, p, chunks,
-        *call.steps("x", "z"), *dy.stride(),
+        [call.x, call.z, *steps, dy, dG],
+        [l, h, g, h // g, each, slices, p, chunks, *call.steps("x", "z"), *dy.stride()],
         HAS_Z=call.z is not None, **flags,
     )  # fmt: skip
     return dG
@@ -129,8 +128,8 @@ def _decays(
     if ddt.numel():
         launch(
             backward_decays, (b * call.chunks * tiles,),
-            call.dt, call.A, call.dt_bias, *steps[1:], of_steps, to_after, of_spans, from_before,
-            kept, ddt, rates, bias, l, h, call.chunks, tiles, of_steps.shape[0], from_before.shape[0],
-            *call.dt.stride(), **flags,
+            [call.dt, call.A, call.dt_bias, *steps[1:], of_steps, to_after, of_spans, from_before, kept,
+             ddt, rates, bias],
+            [l, h, call.chunks, tiles, of_steps.shape[0], from_before.shape[0], *call.dt.stride()], **flags,
         )  # fmt: skip
     return ddt, rates, bias

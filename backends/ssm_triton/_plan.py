@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 
 PROCESSORS = 132
 """Multiprocessors of an H100: the rules below were measured there; elsewhere they are still right."""
-
-
+KEPT = 256
+"""Plans that are remembered: to think of one takes as long as half a launch."""
 CUT_BELOW = 400
 """Warps of sixteen channels below which the forward pass cuts time."""
 
@@ -93,6 +94,7 @@ class BackwardPlan:
         return self.K * self.M
 
 
+@lru_cache(maxsize=KEPT)
 def forward_plan(shape: Shape, complex_: bool = False, lean: bool = False) -> ForwardPlan:
     """At most 128 numbers of a tile a lane; time is cut where b·d leaves multiprocessors idle.
 
@@ -123,6 +125,7 @@ def saved_every(n: int) -> int:
     return max(32, power_of_two(n))
 
 
+@lru_cache(maxsize=KEPT)
 def backward_plan(shape: Shape, complex_: bool = False) -> BackwardPlan:
     """At most eight states a lane; eight channels a warp at n = 16; four warps a program.
 

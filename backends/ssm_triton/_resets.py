@@ -73,7 +73,7 @@ def words_of_offsets(cu_seqlens, words, row_of, length, count, rows, bits, W: tl
 
 def in_one_row(shape: Shape) -> Shape:
     """The sizes with packed sequences one after another in a row of time."""
-    return replace(shape, rows=shape.batch)
+    return shape if shape.rows == shape.batch else replace(shape, rows=shape.batch)
 
 
 def resets_of(x: Inputs) -> Resets | None:
@@ -92,12 +92,11 @@ def resets_of(x: Inputs) -> Resets | None:
         rows = len(x.cu_seqlens) - 1
         launch(
             words_of_offsets, (programs,),
-            x.cu_seqlens, words, row_of, length, count, rows, rows.bit_length(), **constants,
+            [x.cu_seqlens, words, row_of], [length, count, rows, rows.bit_length()], **constants,
         )  # fmt: skip
     else:
-        launch(
-            words_of_ids, (programs,), x.seq_idx, words, length, count, *strides(x.seq_idx, 2), **constants
-        )
+        numbers = [length, count, *strides(x.seq_idx, 2)]
+        launch(words_of_ids, (programs,), [x.seq_idx, words], numbers, **constants)
     return Resets(words, row_of)
 
 

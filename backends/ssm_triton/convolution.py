@@ -34,25 +34,14 @@ def _convolution(
     seq_idx: Tensor | None,
     silu: bool,
     last: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """(y, last state), the second if asked for."""
-    with torch.cuda.device_of(x):  # Triton launches on the current one
-        return run_forward(x, weight, bias, initial_state, seq_idx, silu, last)
-
-
-@torch.library.custom_op("ssm_triton::convolution", mutates_args=())
-def convolution(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    initial_state: Tensor | None,
-    seq_idx: Tensor | None,
-    silu: bool,
-    last: bool,
 ) -> tuple[Tensor, Tensor]:
     """(y, last state); the second is empty if not asked for, since an operator returns no None."""
-    y, state = _convolution(x, weight, bias, initial_state, seq_idx, silu, last)
+    with torch.cuda.device_of(x):  # Triton launches on the current one
+        y, state = run_forward(x, weight, bias, initial_state, seq_idx, silu, last)
     return y, x.new_empty(0, dtype=compute_dtype(x)) if state is None else state
+
+
+convolution = torch.library.custom_op("ssm_triton::convolution", _convolution, mutates_args=())
 
 
 @convolution.register_fake
@@ -163,10 +152,7 @@ def causal_conv1d(
     y, last = convolved(
         "causal_conv1d", x, weight, bias, activation, initial_state, seq_idx, return_last_state
     )
-    if not return_last_state:
-        return y
-    assert last is not None
-    return y, last
+    return (y, last) if return_last_state else y
 
 
 def filters(op: str, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -193,8 +179,8 @@ def convolved(
     initial: Tensor | None,
     seq_idx: Tensor | None,
     last: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """(y, last state), the second if asked for; `op` is who is asked, for what is refused."""
+) -> tuple[Tensor, Tensor]:
+    """(y, last state), the second empty if not asked for; `op` is who is asked, for what is refused."""
     weight, bias = filters(op, weight, bias)
     if x.shape[2] > STEPS:
         raise NotSupportedError(

@@ -86,8 +86,9 @@ def _run(
     with torch.cuda.device_of(x):  # Triton launches on the current one
         launch(
             convolve_step, (batch * tiles,),
-            x, weight, bias, state, new, slots, y, dim, tiles, k, state.shape[0],
-            *x.stride(), *state.stride(), *new.stride(), *y.stride(), *strides(slots, 1),
+            [x, weight, bias, state, new, slots, y],
+            [dim, tiles, k, state.shape[0],
+             *x.stride(), *state.stride(), *new.stride(), *y.stride(), *strides(slots, 1)],
             W=weight.shape[1], SILU=silu, HAS_BIAS=bias is not None, SLOTS=slots is not None,
             WIDE=x.dtype == torch.float64, DT=DT, KT=KT, num_warps=1, enable_fp_fusion=FUSED,
         )  # fmt: skip

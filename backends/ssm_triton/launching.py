@@ -8,9 +8,10 @@ compiled kernel, which Triton hands back, is launched from then on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from torch import Tensor
 from triton.compiler import CompiledKernel
 from triton.runtime.jit import JITFunction
 
@@ -22,8 +23,14 @@ _KNOWN: Final[dict[tuple[Any, ...], tuple[CompiledKernel, tuple[Any, ...], JITFu
 """Kind of launch → the compiled kernel, its arguments after those that are given, and whose it is."""
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *given: Any, **constants: Any) -> None:
-    """``kernel[grid](*given, **constants)``, on the current stream; its tensors are on the current device.
+def launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    tensors: Sequence[Tensor | None],
+    numbers: Iterable[int],
+    **constants: Any,
+) -> None:
+    """``kernel[grid](*tensors, *numbers, **constants)``, on the current stream.
 
     Parameters
     ----------
@@ -31,37 +38,40 @@ def launch(kernel: Any, grid: tuple[int, ...], *given: Any, **constants: Any) ->
         Of ``triton.jit`` or ``gluon.jit``.
     grid
         Programs along one to three axes.
-    *given
-        Its first arguments: tensors, whole numbers, flags, None.
+    tensors
+        Its first arguments, on the current device.
+    numbers
+        The next ones.
     **constants
-        All others, and how to compile it. Numbers that are equal are the same to it: of floats no zero may be
-        negative.
+        All others, and how to compile it. Those that are equal are the same to it: of floats no zero may be
+        negative (:func:`without_sign`).
     """
     if not isinstance(kernel, JITFunction) or kernel.pre_run_hooks:  # the interpreter's; or somebody looks on
-        kernel[grid](*given, **constants)
+        kernel[grid](*tensors, *numbers, **constants)
         return
-    kind = (id(kernel), *constants.values(), *[_read(x) for x in given])
+    numbers = tuple(numbers)
+    arrays: list[tuple[Any, ...] | None] = []
+    addresses: list[int | None] = []
+    for x in tensors:
+        if x is None:
+            addresses.append(None)
+            arrays.append(None)
+        else:
+            addresses.append(address := x.data_ptr())
+            arrays.append((x.dtype, x.get_device(), address % ALIGNED))
+    kind = (id(kernel), numbers, *constants.values(), *arrays)
     found = _KNOWN.get(kind)
     if found is not None:
         compiled, rest, _ = found
-        compiled[(*grid, 1, 1)[:3]](*given, *rest)
+        compiled[(*grid, 1, 1)[:3]](*addresses, *numbers, *rest)
         return
-    compiled = kernel[grid](*given, **constants)
+    compiled = kernel[grid](*tensors, *numbers, **constants)
     if isinstance(compiled, CompiledKernel):
         if len(_KNOWN) >= MOST:
             _KNOWN.clear()
-        rest = tuple(constants[name] for name in kernel.arg_names[len(given) :])
+        given = len(tensors) + len(numbers)
+        rest = tuple(constants[name] for name in kernel.arg_names[given:])
         _KNOWN[kind] = compiled, rest, kernel  # which keeps its id
-
-
-def _read(x: Any) -> Any:
-    """All that Triton compiles for, of an argument."""
-    kind = type(x)
-    if x is None or kind is int:
-        return x
-    if kind is bool:
-        return kind, x
-    return x.dtype, x.get_device(), x.data_ptr() % ALIGNED
 
 
 def without_sign(numbers: Iterable[float]) -> list[float]:

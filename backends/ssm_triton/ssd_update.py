@@ -100,10 +100,10 @@ def _run(
     with torch.cuda.device_of(x):  # Triton launches on the current one
         launch(
             heads_step, (batch * heads * tiles,),
-            state, new, x, dt, A, B, C, D, z, dt_bias, slots, y,
-            heads, width, n, heads // groups, state.shape[0],
-            *state.stride(), *new.stride(), *x.stride(), *dt.stride(), *B.stride(), *C.stride(),
-            *_by_head(D), *strides(z, 3), *y.stride(), *strides(slots, 1),
+            [state, new, x, dt, A, B, C, D, z, dt_bias, slots, y],
+            [heads, width, n, heads // groups, state.shape[0],
+             *state.stride(), *new.stride(), *x.stride(), *dt.stride(), *B.stride(), *C.stride(),
+             *_by_head(D), *strides(z, 3), *y.stride(), *strides(slots, 1)],
             N=N, P=P, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None,
             SOFTPLUS=softplus, LOW=low, HIGH=high, SLOTS=slots is not None,
             LANES=32 * WARPS, num_warps=WARPS, enable_fp_fusion=FUSED,

@@ -98,10 +98,10 @@ def _run(
     with torch.cuda.device_of(u):  # Triton launches on the current one
         launch(
             step, (batch * tiles,),
-            real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y,
-            dim, n, dim // _groups(B), dim // _groups(C), state.shape[0],
-            *strides(state, 3), *strides(new, 3), *u.stride(), *delta.stride(), *strides(A, 2),
-            *_grouped(B), *_grouped(C), *strides(z, 2), *y.stride(), *strides(slots, 1),
+            [real(state), real(new), u, delta, real(A), real(B), real(C), D, z, delta_bias, slots, y],
+            [dim, n, dim // _groups(B), dim // _groups(C), state.shape[0],
+             *strides(state, 3), *strides(new, 3), *u.stride(), *delta.stride(), *strides(A, 2),
+             *_grouped(B), *_grouped(C), *strides(z, 2), *y.stride(), *strides(slots, 1)],
             N=N, DT=DT, HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,
             SOFTPLUS=softplus, ZOH=zoh, SLOTS=slots is not None, COMPLEX=A.is_complex(),
             LANES=32 * WARPS, num_warps=WARPS, maxnreg=REGISTERS if states > 512 else None,

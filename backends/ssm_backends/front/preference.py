@@ -144,8 +144,7 @@ def order_for(operator: str, library: str, kind: str, backend: str | None = None
         return Order((backend,), "the argument `backend`", fallback)
     if wish and wish.names:
         return Order(wish.names, "`use`", fallback)
-    named = tuple(name.strip() for name in os.environ.get(BACKENDS_VARIABLE, "").split(",") if name.strip())
-    if named:
+    if named := _of_environment():
         return Order(named, f"{BACKENDS_VARIABLE} of the environment", fallback)
     library = library or "numpy"  # a call without arrays makes some: NumPy's, if nobody says otherwise
     names = FASTEST.get((library, kind), ())
@@ -153,9 +152,20 @@ def order_for(operator: str, library: str, kind: str, backend: str | None = None
     return Order(asked, f"the order for {library} on {kind}", fallback, named=False)
 
 
+def is_named() -> bool:
+    """Whether somebody says which backends are asked, besides a call itself."""
+    wish = _WISH.get()
+    return bool((wish and wish.names) or _of_environment())
+
+
 def wishes() -> tuple[Any, ...]:
     """Everything but the call itself that an order depends on."""
     return _WISH.get(), os.environ.get(BACKENDS_VARIABLE), os.environ.get(FALLBACK_VARIABLE)
+
+
+def _of_environment() -> tuple[str, ...]:
+    said = os.environ.get(BACKENDS_VARIABLE)
+    return tuple(name.strip() for name in said.split(",") if name.strip()) if said else ()
 
 
 def _fallback_of_environment() -> Fallback:

@@ -72,7 +72,7 @@ def of_heads(inputs: dict[str, Any]) -> dict[str, Any]:
         "state": inputs["state"],
         "x": inputs["u"],
         "dt": inputs["delta"].select(2, 0),
-        "A": inputs["A"][:, 0, 0],
+        "A": inputs["A"].select(2, 0).select(1, 0),
         **{name: inputs[name] if grouped else inputs[name].unsqueeze(1) for name in ("B", "C")},
         "D": D if D is None or D.stride(1) else D.select(1, 0),
         "z": inputs["z"],

@@ -124,7 +124,7 @@ def widened(name: str, x: Tensor | None, A: Tensor) -> Tensor | None:
         return None
     if not x.is_floating_point():
         raise DTypeError(f"`{name}` must have a real floating dtype; got {x.dtype}")
-    dtype = A.real.dtype  # Dynamo does not trace torch.dtype.to_real
+    dtype = A.real.dtype if A.is_complex() else A.dtype  # Dynamo does not trace torch.dtype.to_real
     return x if x.dtype == dtype else x.to(dtype)
 
 

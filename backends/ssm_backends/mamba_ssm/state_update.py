@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_backends.errors import NotSupportedError, ShapeError
 from ssm_backends.front.kinds import recall
-from ssm_backends.front.preference import order_for
+from ssm_backends.front.preference import is_named
 from ssm_backends.mamba_ssm._heads import (
     channels_as_rows,
     heads_joined,
@@ -134,7 +134,7 @@ def _step(
     only_pythons(dt_softplus=dt_softplus)
     tensors = (state, x, dt, A, B, C, D, z, dt_bias, slots)
     kind = known_kind("selective_state_update", backend, (*tensors, dt_softplus))
-    heads = _step_heads(x, backend) and is_of_heads(state, x, dt, A, B, C, dt_bias)
+    heads = is_of_heads(state, x, dt, A, B, C, dt_bias) and _step_heads(x, backend)
     one_row = kind is not None and not heads and is_one_row(state, A, B, C, D, dt_bias, slots)
     if kind is not None and (heads or one_row):
         kind = (*kind, "heads" if heads else "one row")
@@ -184,8 +184,8 @@ def _step_heads(x: Any, backend: str | None) -> bool:
 
     if torch.compiler.is_compiling():
         return False
-    device = getattr(getattr(x, "device", None), "type", "cpu")
-    return device != "cpu" and backend is None and not order_for("ssd_update", "torch", device).named
+    on_gpu = getattr(getattr(x, "device", None), "type", "cpu") != "cpu"
+    return on_gpu and backend is None and not is_named()
 
 
 def _as_it_lies(x: Tensor, y: Tensor) -> Tensor:
