@@ -46,8 +46,8 @@ class Gradients:
     def empty(cls, x: Inputs, shape: Shape, plan: BackwardPlan | LanesPlan, count: int) -> Gradients:
         """Room for all of them."""
 
-        def room(*size: int, dtype: torch.dtype = x.A.dtype) -> Tensor:
-            return torch.empty(size, dtype=dtype, device=x.u.device)
+        def room(*size: int) -> Tensor:
+            return x.A.new_empty(size)
 
         whole = {
             name: torch.empty_like(given)
@@ -64,7 +64,7 @@ class Gradients:
         parts = {"A": room(number, shape.n, shape.dim)}
         for name in ("D", "delta_bias"):
             if getattr(x, name) is not None:
-                parts[name] = room(number, shape.dim, dtype=x.A.dtype.to_real())
+                parts[name] = x.A.new_empty((number, shape.dim), dtype=x.A.dtype.to_real())
         return cls(whole, (dB, dC), parts, count, plan.N)
 
     def gathered(self, x: Inputs, shape: Shape) -> dict[str, Tensor]:

@@ -94,6 +94,5 @@ def segment_ends(x: Inputs, shape: Shape, segments: int, chained: bool = False) 
     """
     if segments == 1:
         return [x.A, x.A]
-    size = (shape.rows, segments, shape.n, shape.dim)
-    ends = torch.empty(size, dtype=x.A.dtype, device=x.u.device)
+    ends = x.A.new_empty((shape.rows, segments, shape.n, shape.dim))
     return [ends, ends if chained else torch.empty_like(ends)]

@@ -37,7 +37,7 @@ def run_forward(
     Gluon save packed sequences as one row, in which a sequence that begins with a block has the state of the
     one before; the plain ones save them one by one.
     """
-    shape, dtype, device = x.shape, x.A.dtype, x.u.device
+    shape = x.shape
     along_time = x.u.stride(2) == 1
     lean = x.u.element_size() == 2 and along_time
     if plan is None and save % 32 == 0 and lanes_fit(x):
@@ -46,9 +46,9 @@ def run_forward(
         plan = forward_lanes_plan(in_one_row(shape), lean, along_time, save, packed, own_states)
     plan = plan or _plan.forward_plan(shape, x.A.is_complex(), lean)
     y = torch.empty_like(x.u)
-    state = torch.empty((shape.rows, shape.dim, shape.n), dtype=dtype, device=device) if last else None
+    state = x.A.new_empty((shape.rows, shape.dim, shape.n)) if last else None
     blocks, total = blocks_of(shape, save, x.cu_seqlens is not None) if save else (0, 0)
-    saved = torch.empty((total, shape.n, shape.dim), dtype=dtype, device=device) if save else None
+    saved = x.A.new_empty((total, shape.n, shape.dim)) if save else None
     if not shape.rows * shape.dim:
         return y, state, saved
     if isinstance(plan, ForwardFew):

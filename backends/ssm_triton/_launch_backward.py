@@ -102,7 +102,7 @@ def _run_tiles(
     scratch = x.A
     if plan.save > plan.T:
         size = programs * (plan.save // plan.T) * plan.N * plan.DT
-        scratch = torch.empty(size, dtype=x.A.dtype, device=x.u.device)
+        scratch = x.A.new_empty(size)
     tiles, tiles_per_cell = tiling
     whole = not x.A.is_complex()
     tensors = [x.u, x.delta, *map(real, (x.A, x.B, x.C)), x.D, x.z, x.delta_bias, x.seq_idx, x.cu_seqlens]
