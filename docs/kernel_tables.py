@@ -94,6 +94,21 @@ def dual(data: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *_judged_and_measured(data)])
 
 
+def host(data: dict[str, Any]) -> str:
+    """Calls and passes down: microseconds of the host, by whose function is called."""
+    whos = {"front_door": "front door", "drop_in": "drop-in", "peer": "mamba-ssm", "nothing": "nothing"}
+    lines = ["| call | pass | " + " | ".join(whos.values()) + " |", "|---|---|" + "--:|" * len(whos)]
+    for row in data["rows"]:
+        for what, name in (("forward", "forward"), ("both", "forward and backward")):
+            if what in row:
+                times = (row[what].get(who) for who in whos)
+                cells = ("" if time is None else f"{time:.0f}" for time in times)
+                lines.append("| " + " | ".join([row["call"], name, *cells]) + " |")
+    versions = ", ".join(f"{name} {data['environment']['versions'][name]}" for name in ("torch", "triton"))
+    command = f"`{data['command']}` at {data['commit']}"
+    return "\n".join([*lines, "", f"{data['device']}, {data['environment']['cpu']}; {versions}. {command}."])
+
+
 def heads_step(data: dict[str, Any]) -> str:
     """Layers and batches down: times of a decode step of heads on a GPU, beside a peer's and PyTorch's."""
     lines = [

@@ -277,6 +277,7 @@ TABLES = {
     "dual": kernel_tables.dual,
     "dual-in-short": kernel_tables.dual_in_short,
     "heads-step": kernel_tables.heads_step,
+    "host": kernel_tables.host,
     "heads-step-in-short": kernel_tables.heads_step_in_short,
     "packed": kernel_tables.packed,
     "packed-in-short": kernel_tables.packed_in_short,

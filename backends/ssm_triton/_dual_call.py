@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -61,23 +61,23 @@ class Dual:
     low: float
     high: float
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, int, int, int, int]:
         """b, l, h, p, n."""
         b, l, h, p = self.x.shape
         return b, l, h, p, self.B.shape[3]
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """g."""
         return self.B.shape[2]
 
-    @property
+    @cached_property
     def wide(self) -> bool:
         """Whether a matrix of it is in float32."""
         return any(x.dtype == torch.float32 for x in (self.x, self.B, self.C))
 
-    @property
+    @cached_property
     def chunks(self) -> int:
         """How many a row has."""
         return -(-self.x.shape[1] // CHUNK)
@@ -96,10 +96,15 @@ class Dual:
         b, _, h, p, n = self.sizes
         return self.room(b, self.chunks, h, p, n)
 
-    def steps(self, *names: str) -> Iterable[int]:
-        """Strides of what has four dimensions: zeros of what is not given."""
-        for name in names:
-            yield from strides(getattr(self, name), 4)
+    @cached_property
+    def streams(self) -> tuple[int, ...]:
+        """Strides of x and z, zeros of what is not given."""
+        return *self.x.stride(), *strides(self.z, 4)
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """Strides of x, z, B and C."""
+        return *self.streams, *self.B.stride(), *self.C.stride()
 
     def skip_strides(self) -> tuple[int, int]:
         """Of D, by head and by channel."""

@@ -51,7 +51,7 @@ def _in_one(call: Dual, steps: Steps) -> tuple[Tensor, Tensor]:
         launch(
             forward_chunks, (b * h, tiles, segments),
             [call.x, call.z, *steps, call.B, call.C, call.D, call.initial_states, end, sums, decays, y],
-            [l, h, h // call.groups, p, n, call.chunks, each, *call.steps("x", "z", "B", "C"),
+            [l, h, h // call.groups, p, n, call.chunks, each, *call.steps,
              *call.skip_strides(), *strides(call.initial_states, 4), *y.stride()],
             HAS_Z=call.z is not None,
             HAS_D=call.D is not None, STARTED=call.initial_states is not None, **call.flags(tile),
@@ -87,7 +87,9 @@ def states_beside(call: Dual, steps: Steps, dy: Tensor | None, start: Tensor | N
 
 
 def _told(call: Dual, steps: Steps, dy: Tensor | None, segments: int, each: int) -> tuple[Tensor, Tensor]:
-    """What each segment but the last adds to those after it, and its decay."""
+    """What each segment but the last adds to those after it, and its decay; A where there is one alone."""
+    if segments == 1:
+        return call.A, call.A
     b, _, h, p, n = call.sizes
     sums, decays = call.room(segments - 1, b, h, p, n), call.room(segments - 1, b, h)
     if sums.numel():
@@ -107,7 +109,7 @@ def _pass(
         pass_states, (b * h, -(-p // _STATES.P) * across, segments),
         [stream, gate, *steps, getattr(call, matrix), start, *found],
         [l, h, h // call.groups, p, n, call.chunks, across, each, *stream.stride(), *strides(gate, 4),
-         *call.steps(matrix), *strides(start, 4)],
+         *getattr(call, matrix).stride(), *strides(start, 4)],
         HAS_Z=gate is not None, STARTED=start is not None, BACK=dy is not None, ALONE=alone,
         **call.flags(_STATES),
     )  # fmt: skip
@@ -132,7 +134,7 @@ def outputs_of(call: Dual, steps: Steps, before: Tensor, dy: Tensor | None) -> T
         launch(
             outputs, (b * call.chunks * h, -(-p // tile.P)),
             [call.x, call.z, *steps, call.B, call.C, call.D, before, dy, out],
-            [l, h, h // call.groups, p, n, call.chunks, *call.steps("x", "z", "B", "C"),
+            [l, h, h // call.groups, p, n, call.chunks, *call.steps,
              *call.skip_strides(), *strides(dy, 4), *out.stride()],
             HAS_Z=call.z is not None, HAS_D=call.D is not None, OF_GATE=dy is not None, **call.flags(tile),
         )  # fmt: skip

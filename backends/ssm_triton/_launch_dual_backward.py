@@ -61,7 +61,7 @@ def _inputs(call: Dual, steps: Steps, after: Tensor, dy: Tensor) -> tuple[Tensor
         launch(
             backward_inputs, (b * call.chunks * h, parts),
             [call.x, call.z, *steps, call.B, call.C, call.D, after, dy, dx, skip, *of_inputs],
-            [l, h, h // call.groups, p, n, call.chunks, *call.steps("x", "z", "B", "C"),
+            [l, h, h // call.groups, p, n, call.chunks, *call.steps,
              *call.skip_strides(), *dy.stride(), *dx.stride()],
             HAS_Z=call.z is not None, HAS_D=call.D is not None,
             **call.flags(tile),
@@ -86,7 +86,7 @@ def _matrices(call: Dual, steps: Steps, before: Tensor, after: Tensor, dy: Tenso
         launch(
             backward_matrices, (b * chunks * g * slices, across),
             [call.x, call.z, *steps, call.B, call.C, before, after, dy, dG, dB, dC, from_before, kept],
-            [l, h, g, h // g, each, slices, b, p, n, chunks, *call.steps("x", "z", "B", "C"), *dy.stride()],
+            [l, h, g, h // g, each, slices, b, p, n, chunks, *call.steps, *dy.stride()],
             HAS_Z=call.z is not None, **call.flags(tile),
         )  # fmt: skip
     return *((dB, dC) if slices == 1 else (dB.sum(0), dC.sum(0))), from_before, kept
@@ -109,7 +109,7 @@ def _weights(call: Dual, steps: Steps, dy: Tensor, slices: int, each: int) -> Te
     launch(
         backward_weights, (b * chunks * g * slices,),
         [call.x, call.z, *steps, dy, dG],
-        [l, h, g, h // g, each, slices, p, chunks, *call.steps("x", "z"), *dy.stride()],
+        [l, h, g, h // g, each, slices, p, chunks, *call.streams, *dy.stride()],
         HAS_Z=call.z is not None, **flags,
     )  # fmt: skip
     return dG
