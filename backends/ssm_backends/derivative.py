@@ -99,16 +99,14 @@ def _recorded(
     """The computation as a function that autograd records, under the operator's name."""
     import torch
 
-    class Recorded(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-            output = tuple(compute(*inputs))
-            save(ctx, inputs, output)
-            return output
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = tuple(compute(*inputs))
+        save(ctx, inputs, output)
+        return output
 
-    Recorded.backward = staticmethod(backward)  # type: ignore[method-assign] # as it is meant
-    Recorded.__name__ = operator._qualname.replace("::", "_")  # which a profiler shows
-    return Recorded
+    name = operator._qualname.replace("::", "_")  # a profiler shows it, and the output's `grad_fn`
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(name, (torch.autograd.Function,), methods)
 
 
 def _one_by_one(call: Callable[..., Outputs]) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:

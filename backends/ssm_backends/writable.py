@@ -73,11 +73,10 @@ def read_first(written: Any, inputs: Sequence[Any]) -> list[Any]:
 
 def _end(x: Any, first: int) -> int:
     """The address past a tensor's last byte. A tensor has no negative stride."""
-    width = x.element_size()
     if x.is_contiguous():
-        return first + int(width * x.numel())
+        return first + int(x.nbytes)
     reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
-    return first + int(width * (reach + 1))
+    return first + int(x.element_size() * (reach + 1))
 
 
 def _overlap(shape: tuple[int, ...], strides: tuple[int, ...], width: int) -> bool:

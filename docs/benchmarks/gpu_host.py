@@ -83,7 +83,7 @@ def heads_step(draw: Make) -> dict[str, Tensor]:
     wide, each = torch.float32, (1, HEADS, WIDTH)
     given = {"state": draw(*each, 128, kind=wide), "x": draw(*each), "z": draw(*each)}
     given |= {"dt": draw(1, HEADS)[..., None].expand(each), "B": draw(1, 128), "C": draw(1, 128)}
-    given["A"] = -draw(HEADS, kind=wide).exp()[:, None, None].expand(HEADS, WIDTH, 128)
+    given["A"] = (-draw(HEADS, kind=wide).exp())[:, None, None].expand(HEADS, WIDTH, 128)
     return given | {name: draw(HEADS, kind=wide)[:, None].expand(HEADS, WIDTH) for name in ("D", "dt_bias")}
 
 

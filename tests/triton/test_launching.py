@@ -1,0 +1,108 @@
+"""A launch like one before goes to the compiled kernel; any other is Triton's to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssm_triton import launching
+from ssm_triton.launching import launch, without_sign
+
+
+class Compiled:
+    """What Triton hands back of a launch, and what is done with it."""
+
+    def __init__(self) -> None:
+        self.launched: list[tuple[Any, ...]] = []
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        return lambda *given: self.launched.append((grid, *given))
+
+
+class Kernel:
+    """A kernel of two arrays, a number and two constants."""
+
+    arg_names = ("x", "y", "count", "WIDE", "LOW")
+    pre_run_hooks: tuple[Any, ...] = ()
+
+    def __init__(self) -> None:
+        self.looked_at: list[tuple[Any, ...]] = []
+        self.compiled = Compiled()
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., Compiled]:
+        def run(*given: Any, **constants: Any) -> Compiled:
+            self.looked_at.append((grid, *given, constants))
+            return self.compiled
+
+        return run
+
+
+@pytest.fixture(autouse=True)
+def triton_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "JITFunction", Kernel)
+    monkeypatch.setattr(launching, "CompiledKernel", Compiled)
+    monkeypatch.setattr(launching, "_KNOWN", {})
+
+
+def arrays(offset: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor | None]:
+    return [torch.zeros(64, dtype=dtype)[offset:], None]
+
+
+def test_a_launch_like_one_before_goes_to_the_compiled_kernel() -> None:
+    kernel, (x, _), again = Kernel(), arrays(), arrays()
+    launch(kernel, (3,), [x, None], [5], WIDE=True, LOW=0.0, num_warps=4)
+    assert kernel.looked_at == [((3,), x, None, 5, {"WIDE": True, "LOW": 0.0, "num_warps": 4})]
+    launch(kernel, (7, 2), again, iter([5]), WIDE=True, LOW=0.0, num_warps=4)
+    assert len(kernel.looked_at) == 1
+    assert again[0] is not None
+    assert kernel.compiled.launched == [((7, 2, 1), again[0].data_ptr(), None, 5, True, 0.0)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"numbers": [6]},
+        {"tensors": arrays(offset=1)},
+        {"tensors": arrays(dtype=torch.bfloat16)},
+        {"tensors": [None, None]},
+        {"WIDE": False},
+        {"LOW": 1.0},
+        {"num_warps": 8},
+    ],
+    ids=str,
+)
+def test_whatever_is_compiled_for_makes_another_launch(other: dict[str, Any]) -> None:
+    kernel = Kernel()
+    given = {"tensors": arrays(), "numbers": [5], "WIDE": True, "LOW": 0.0, "num_warps": 4}
+    launch(kernel, (3,), **given)
+    launch(kernel, (3,), **given | other)
+    assert len(kernel.looked_at) == 2
+    launch(Kernel(), (3,), **given)
+    launch(kernel, (3,), **given | other)
+    launch(kernel, (3,), **given)
+    assert len(kernel.looked_at) == 2
+    assert len(kernel.compiled.launched) == 2
+
+
+def test_somebody_who_looks_on_is_shown_every_launch() -> None:
+    kernel = Kernel()
+    kernel.pre_run_hooks = (print,)
+    for _ in range(2):
+        launch(kernel, (3,), arrays(), [5], WIDE=True, LOW=0.0)
+    assert len(kernel.looked_at) == 2
+
+
+def test_no_more_launches_are_remembered_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "MOST", 3)
+    kernel = Kernel()
+    for number in range(10):
+        launch(kernel, (3,), arrays(), [number], WIDE=True, LOW=0.0)
+    assert 0 < len(launching._KNOWN) <= 3
+
+
+def test_a_zero_has_no_sign() -> None:
+    assert [str(x) for x in without_sign((-0.0, 2, float("inf")))] == ["0.0", "2.0", "inf"]
