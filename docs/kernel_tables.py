@@ -105,7 +105,7 @@ def host(data: dict[str, Any]) -> str:
                 cells = ("" if time is None else f"{time:.0f}" for time in times)
                 lines.append("| " + " | ".join([row["call"], name, *cells]) + " |")
     versions = ", ".join(f"{name} {data['environment']['versions'][name]}" for name in ("torch", "triton"))
-    command = f"`{data['command']}` at {data['commit']}"
+    command = f"`{data['command']}` at {data['commit'][:7]}"
     return "\n".join([*lines, "", f"{data['device']}, {data['environment']['cpu']}; {versions}. {command}."])
 
 
