@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def is_direct(given: Sequence[Tensor | None]) -> bool:
     """Whether nothing is to see a call, and every array holds its numbers as they are.
 
-    The dispatcher resolves what is only noted as conjugated, negated, or zero; a kernel reads what is there.
+    The dispatcher resolves what is only noted as conjugated, negated, or zero, and asks for shapes alone
+    where there are no numbers; a kernel reads what is there.
 
     Parameters
     ----------
@@ -23,7 +24,7 @@ def is_direct(given: Sequence[Tensor | None]) -> bool:
     """
     if not is_bare(given):
         return False
-    for x in given:  # noqa: SIM110 # a generator takes longer than what it asks
-        if x is not None and (x.is_conj() or x.is_neg() or x._is_zerotensor()):
+    for x in given:  # a generator takes longer than what it asks
+        if x is not None and (x.is_conj() or x.is_neg() or x._is_zerotensor() or x.is_meta):
             return False
     return True

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ssm_backends
+import ssm_torch
 
 PROFILED = {"torch": "ssm_torch_selective_scan", "cpu": "ssm_cpu_scan"}
 OPERATORS = {"torch": "ssm_torch::selective_scan", "cpu": "ssm_cpu::scan"}
@@ -79,3 +80,26 @@ def test_outputs_may_be_written_to_and_inputs_may_not(backend: str) -> None:
         given["B"].add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_of_arrays_without_numbers_the_shapes_are_found(recorded: bool) -> None:
+    given = {name: x.detach().to("meta").requires_grad_(recorded) for name, x in leaves().items()}
+    y = ssm_torch.selective_scan(**given)
+    assert y.is_meta
+    assert y.shape == given["u"].shape
+    if recorded:
+        found = torch.autograd.grad(y.sum(), list(given.values()))
+        assert [x.shape for x in found] == [x.shape for x in given.values()]
+
+
+@pytest.mark.parametrize("backend", PROFILED)
+def test_where_new_arrays_go_by_default_does_not_matter(backend: str) -> None:
+    found = []
+    for place in ("cpu", "meta"):
+        given = leaves()
+        with torch.device(place):
+            y = scan(given, backend)
+            found.append([y, *torch.autograd.grad(y, list(given.values()), torch.ones_like(y))])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)

@@ -69,6 +69,26 @@ def test_a_second_derivative_is_refused_by_name(device: str) -> None:
         gradient.sum().backward()
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("op", ["scan", "ssd", "causal_conv1d"])
+def test_of_arrays_without_numbers_the_shapes_are_found(op: str, recorded: bool) -> None:
+    function: Any = {"scan": selective_scan, "ssd": ssd, "causal_conv1d": causal_conv1d}[op]
+    if op == "scan":
+        x = problem("cpu", b=1, d=3, l=5, n=2)
+        given = [x[name] for name in ("u", "delta", "A", "B", "C")]
+    elif op == "ssd":
+        given = list(_few_heads("cpu"))
+    else:
+        given = [torch.randn(1, 3, 5), torch.randn(3, 2)]
+    leaves = [x.to("meta").requires_grad_(recorded) for x in given]
+    y = function(*leaves)
+    assert y.is_meta
+    assert y.shape == given[0].shape
+    if recorded:
+        found = torch.autograd.grad(y.sum(), leaves)
+        assert [x.shape for x in found] == [x.shape for x in given]
+
+
 def _few_heads(device: str) -> tuple[torch.Tensor, ...]:
     x, B = torch.ones(1, 3, 1, 2, device=device), torch.ones(1, 3, 1, 2, device=device)
     return x, torch.ones(1, 3, 1, device=device), -torch.ones(1, device=device), B, B
