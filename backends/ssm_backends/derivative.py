@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from ssm_backends.direct import is_direct
 from ssm_backends.errors import NotSupportedError
-from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many, is_within_a_gradient
+from ssm_backends.transforms import (
+    in_forward_mode,
+    is_followed_by_transforms,
+    is_one_of_many,
+    is_within_a_gradient,
+    refuse_tangents,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,25 +59,36 @@ def with_derivative(
         if torch.compiler.is_compiling():
             if is_within_a_gradient():
                 torch._dynamo.graph_break()
-        elif is_followed_by_transforms():
+            return operator(*inputs)  # type: ignore[no-any-return] # it is declared to return tensors
+        _refuse_cotangents(inputs[:2])  # where a backward pass has them
+        if is_followed_by_transforms():
             return tuple(followed.apply(*inputs))
-        elif any(is_one_of_many(x) for x in inputs[:2]):  # where a backward pass has its cotangents
-            raise NotSupportedError(
-                "a backward pass of this backend takes one cotangent at a time; got many at once, of "
-                "`is_grads_batched` or `vectorize=True`: torch.func.vmap maps over them"
-            )
-        else:
-            tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
-            if is_direct(tensors):
-                learn = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-                return recorded.apply(*inputs) if learn else compute(*inputs)
-        return operator(*inputs)  # type: ignore[no-any-return] # it is declared to return tensors
+        tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
+        if not is_direct(tensors):
+            return operator(*inputs)  # type: ignore[no-any-return] # as above
+        learn = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+        return recorded.apply(*inputs) if learn else compute(*inputs)
 
     followed.vmap = staticmethod(_one_by_one(call))
     # A graph sees no function. PyTorch 2.8 has a way of its own there, and fails with ours; 2.15 the reverse.
     if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13):
         operator.register_vmap(_one_by_one(call))
     return call
+
+
+def _refuse_cotangents(given: Sequence[Tensor | None]) -> None:
+    """Refuse cotangents that have a tangent, which would be lost, or that are many at once.
+
+    Whoever calls a forward pass has asked its inputs for tangents before.
+    """
+    if in_forward_mode():
+        for x in given:
+            refuse_tangents("a backward pass", {} if x is None else {"grad_outputs": x})
+    if not is_followed_by_transforms() and any(is_one_of_many(x) for x in given):
+        raise NotSupportedError(
+            "a backward pass of this backend takes one cotangent at a time; got many at once, of "
+            "`is_grads_batched` or `vectorize=True`: torch.func.vmap maps over them"
+        )
 
 
 def _followed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ssm_backends.transforms import is_bare
+from ssm_backends.transforms import is_bare, is_watched
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ def is_direct(given: Sequence[Tensor | None]) -> bool:
     given
         Its arrays; None where one is not given.
     """
-    if not is_bare(given):
+    if not is_bare(given) or is_watched():
         return False
     for x in given:  # a generator takes longer than what it asks
         if x is not None and (x.is_conj() or x.is_neg() or x._is_zerotensor() or x.is_meta):

@@ -143,6 +143,21 @@ def is_bare(given: Iterable[Tensor | None]) -> bool:
     return {torch.Tensor, torch.nn.Parameter, NoneType}.issuperset(map(type, given))
 
 
+def is_watched() -> bool:
+    """Whether a mode is shown each function that is called: an operator is one, a computation is many.
+
+    A default device is such a mode, and has nothing to see: whatever is made here names its own.
+    """
+    import torch
+
+    if not torch._C._is_torch_function_mode_enabled():
+        return False
+    from torch.utils._device import DeviceContext
+
+    modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call] # PyTorch's
+    return not all(isinstance(mode, DeviceContext) for mode in modes)
+
+
 def is_traced(x: Tensor) -> bool:
     """Whether a trace records what is done with a tensor, which may have no numbers: the host must not ask.
 

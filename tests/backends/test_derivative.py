@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ssm_backends
@@ -25,6 +26,18 @@ class Seen(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+class Shown(TorchFunctionMode):
+    """What a mode of functions is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.functions: list[Any] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.functions.append(function)
         return function(*args, **(kwargs or {}))
 
 
@@ -64,6 +77,28 @@ def test_a_mode_sees_both_operators_and_the_same_numbers_come_out(backend: str) 
     assert {OPERATORS[backend], OPERATORS[backend] + "_backward"} <= set(mode.names)
     for name, x in alone.items():
         assert torch.equal(x.grad, within[name].grad), name
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("backend", PROFILED)
+def test_a_mode_of_functions_sees_the_operator_and_nothing_of_its_computation(
+    backend: str, learn: bool
+) -> None:
+    with torch.set_grad_enabled(learn), Shown() as mode:
+        scan(leaves(), backend)
+    names = [str(function) for function in mode.functions]
+    assert OPERATORS[backend].replace("::", ".") + ".default" in names
+    assert not {torch.empty_like, torch.mul, torch.exp} & set(mode.functions)
+
+
+@pytest.mark.parametrize("backend", PROFILED)
+def test_a_default_device_is_no_reason_for_an_operator(backend: str) -> None:
+    given = leaves()
+    with torch.device("meta"), torch.profiler.profile() as profile:
+        y = scan(given, backend)
+        y.sum().backward()
+    assert y.device.type == "cpu"
+    assert not any(event.key.startswith(OPERATORS[backend]) for event in profile.key_averages())
 
 
 @pytest.mark.parametrize("backend", PROFILED)

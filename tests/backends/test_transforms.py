@@ -110,6 +110,35 @@ def test_a_tangent_is_not_lost(make: Any, backend: str, mode: str) -> None:
         FORWARD[mode](function, x)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of its own forward mode
+@pytest.mark.parametrize("mode", ["dual", "jvp", "jvp of autograd"])
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_tangent_of_a_cotangent_is_not_lost(make: Any, backend: str, mode: str) -> None:
+    _, function, x = make(backend)
+    y = function(x.requires_grad_())
+    ones = torch.ones_like(y)
+    ways = {
+        "dual": lambda: torch.autograd.grad(y, x, forward_ad.make_dual(ones, ones)),
+        "jvp": lambda: torch.func.jvp(torch.func.vjp(function, x)[1], (ones,), (ones,)),
+        "jvp of autograd": lambda: torch.func.jvp(
+            lambda v: torch.autograd.grad(y, x, v)[0], (ones,), (ones,)
+        ),
+    }
+    level = forward_ad.dual_level() if mode == "dual" else nullcontext()
+    message = "^`grad_outputs` must come without a tangent: a backward pass of this backend has no derivative"
+    with level, pytest.raises(NotSupportedError, match=message):
+        ways[mode]()
+
+
+@calls((scan, "torch"), (scan, "cpu"), (heads, "torch"))
+def test_a_backward_pass_where_nothing_has_a_tangent_is_served(make: Any, backend: str) -> None:
+    _, function, x = make(backend)
+    y = function(x.requires_grad_())
+    (wanted,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
+    with forward_ad.dual_level():
+        assert torch.equal(torch.autograd.grad(y.sum(), x)[0], wanted)
+
+
 def test_a_step_of_pytorchs_operations_has_a_tangent() -> None:
     _, function, x = step("torch")
     found = torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
