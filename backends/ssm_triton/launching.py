@@ -3,7 +3,8 @@
 Of each argument Triton asks at every launch what the kernel is compiled for: its type, whether it is a
 multiple of 16, whether it is 1. That takes the host longer than most of these kernels take the device. It
 follows from types, numbers and alignment alone; so it is settled once for each kind of launch, and the
-compiled kernel, which Triton hands back, is launched from then on.
+compiled kernel, which Triton hands back, is launched from then on. For AMD's GPUs Triton also asks how much
+memory stands behind a tensor, of which 32 bits may not reach the end: there every launch is Triton's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 from triton.compiler import CompiledKernel
 from triton.runtime.jit import JITFunction
@@ -46,7 +48,8 @@ def launch(
         All others, and how to compile it. Those that are equal are the same to it: of floats no zero may be
         negative (:func:`without_sign`).
     """
-    if not isinstance(kernel, JITFunction) or kernel.pre_run_hooks:  # the interpreter's; or somebody looks on
+    interpreted = not isinstance(kernel, JITFunction)
+    if interpreted or kernel.pre_run_hooks or torch.version.hip is not None:  # hooks: somebody looks on
         kernel[grid](*tensors, *numbers, **constants)
         return
     numbers = tuple(numbers)

@@ -96,6 +96,17 @@ def test_somebody_who_looks_on_is_shown_every_launch() -> None:
     assert len(kernel.looked_at) == 2
 
 
+def test_where_triton_asks_for_a_tensors_memory_every_launch_is_tritons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else rows that reach past 2³¹ bytes would meet a kernel that was compiled for few of them."""
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    kernel = Kernel()
+    for _ in range(2):
+        launch(kernel, (3,), arrays(), [5], WIDE=True, LOW=0.0)
+    assert len(kernel.looked_at) == 2
+
+
 def test_no_more_launches_are_remembered_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launching, "MOST", 3)
     kernel = Kernel()
