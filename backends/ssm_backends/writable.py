@@ -73,8 +73,8 @@ def read_first(written: Any, inputs: Sequence[Any]) -> list[Any]:
 
 def _end(x: Any, first: int) -> int:
     """The address past a tensor's last byte. A tensor has no negative stride."""
-    if x.is_contiguous():
-        return first + int(x.nbytes)
+    if x.is_contiguous():  # `nbytes` would break a graph that leaves the shape open
+        return first + int(x.element_size() * x.numel())
     reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
     return first + int(x.element_size() * (reach + 1))
 
