@@ -148,7 +148,7 @@ S5: Final = Operator(
         ),
     ),
     features=BASE_FEATURES | rules_as_features("bilinear", "forward_euler", "backward_euler") | _INITIAL,
-    minimum={"p": 1},
+    minimum={"p": 1, "h": 1},
 )
 
 H3: Final = Operator(
