@@ -35,11 +35,8 @@ _SINGLE: Final = ("float32",)
 _TWO: Final = fixed([[0] * 3 + [1] * 6, [5] * 6 + [4] * 3], dtype="int32")
 """Two sequences in each row of nine steps."""
 _SERVED: Final = fixed([3, -1, 0], dtype="int32")
-_RULES: Final = {
-    False: ("bilinear", "backward_euler"),
-    True: ("forward_euler",),
-}
-"""Complex or not → the rules of discretisation that no other recipe has there."""
+_RULES: Final = ("bilinear", "forward_euler", "backward_euler")
+"""Rules of discretisation, each of which decides what becomes of an initial state too."""
 
 
 def every_pair(options: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -61,14 +58,14 @@ def _with(
     for chosen in dict.fromkeys(every_pair(options)):
         name = "-".join(filter(None, ("with", kind, *(chosen or ("none",)))))
         given = {option: inputs[option] for option in chosen}
-        yield Recipe(op, name, needed | given, clause, dtypes=_SINGLE)
+        yield Recipe(op, name, needed | given, clause, first=_SINGLE)
 
 
 def _by_rule(op: str, clause: str, inputs: Mapping[str, Any], rules: tuple[str, ...]) -> Iterator[Recipe]:
     kind = "complex" if inputs["A"].complex else "real"
     for rule in rules:
         given = {**inputs, "discretization": rule}
-        yield Recipe(op, f"{kind}-{rule.replace('_', '-')}", given, clause, dtypes=_SINGLE)
+        yield Recipe(op, f"{kind}-{rule.replace('_', '-')}", given, clause, first=_SINGLE)
 
 
 def _recipes() -> Iterator[Recipe]:
@@ -95,23 +92,24 @@ def _layers() -> Iterator[Recipe]:
     run = ("D", "initial_state", "return_last_state")
     last = {"return_last_state": True}
     for complex_ in (False, True):
-        kind, rules = "complex" if complex_ else "", _RULES[complex_]
+        kind = "complex" if complex_ else ""
         state = Draw((2, 2, 3), complex=complex_)
         system = diagonal_system(2, n=3, complex_=complex_) | {"u": Draw((2, 2, 1, 9))}
         system |= {"D": Draw((2, 1, 1)), "initial_state": state}
         yield from _with("ssm_recurrence", RECURRENCE, system | last, run, kind)
         s4d = s4d_inputs(2, 2, 9, 3, complex_, initial_state=state)
         yield from _with("s4d", S4D, s4d | last, run, kind)
-        yield from _by_rule("s4d", S4D, s4d | last, rules)
-        yield from _by_rule("s4d_kernel", S4D_KERNEL, modal_inputs(2, 3, complex_, length=9), rules)
+        yield from _by_rule("s4d", S4D, s4d | last, _RULES)
+        yield from _by_rule("s4d_kernel", S4D_KERNEL, modal_inputs(2, 3, complex_, length=9), _RULES)
         s5 = s5_inputs(2, 2, 9, 3, complex_) | {"initial_state": Draw((2, 3), complex=complex_)}
         yield from _with("s5", S5, s5 | last, run, kind)
-        yield from _by_rule("s5", S5, s5 | last, rules)
+        yield from _by_rule("s5", S5, s5 | last, _RULES)
         h3 = h3_inputs(2, 4, 9, 2, 3, complex_, D=Draw((2,)), out_proj=Draw((3, 4)))
         yield from _with("h3", H3, h3, ("D", "out_proj"), kind)
-        yield from _by_rule("h3", H3, h3, rules)
+        yield from _by_rule("h3", H3, h3, _RULES)
     lssl = lssl_inputs(2, 2, 9, 3, 2) | {"initial_state": Draw((2, 2, 3))}
     yield from _with("lssl", LSSL, lssl | last, run)
+    yield from _by_rule("lssl", LSSL, lssl | last, ("zoh", *_RULES[1:]))
 
 
 def _steps(*shape: int) -> Draw:
