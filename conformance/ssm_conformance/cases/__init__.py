@@ -17,6 +17,7 @@ from ssm_conformance.cases import (
     _duality,
     _ends,
     _engines,
+    _few,
     _float16,
     _layer_sizes,
     _layers,
@@ -86,6 +87,7 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     *_mixed.MIXED_ALONE,
     *_alone.ALONE,
     *_unusual.UNUSUAL,
+    *_few.FEW,
     *_distance.DISTANCE,
 )
 

@@ -31,8 +31,8 @@ UNWRITTEN: Final[Names] = {
     **dict.fromkeys(STREAMS, ("empty", "no-batch", "no-batch-wide")),
     "selective_scan": ("no-batch-wide", "no-steps-wide", "no-channels"),
     "ssd": ("no-batch-wide", "no-steps-wide", "no-heads", "no-width"),
-    **dict.fromkeys((*TURNED, *SHORT), ("no-batch-wide", "no-steps-wide")),
-    **dict.fromkeys((*STEPS, *SINGLE_STEPS), ("no-batch-wide", "no-batch")),
+    **dict.fromkeys((*TURNED, *SHORT), ("no-batch-wide", "no-steps-wide", "no-heads")),
+    **dict.fromkeys((*STEPS, *SINGLE_STEPS), ("no-batch-wide", "no-batch", "no-heads", "no-channels")),
 }
 """Calls for which nothing may be launched, and of which something must be written all the same."""
 GIVEN_BACK: Final[Names] = {

@@ -78,7 +78,13 @@ IN_PLACE: Final = clauses(
     {"selective_state_update": "step-3", "causal_conv1d_update": "conv1d-step-4", "ssd_update": "ssd-step-3"},
     "with `inplace` the new state is written into `state`, and nothing else is written",
 )
-_IN_PLACE: Final = ("inplace", "pool-inplace", "pool-inplace-skipping")
+_IN_PLACE: Final = (
+    "inplace",
+    "inplace-one-row",
+    "pool-inplace",
+    "pool-inplace-one-row",
+    "pool-inplace-skipping",
+)
 
 
 ASKED: Final = (
@@ -331,7 +337,8 @@ ASKED: Final = (
         clause=SKIPPED,
         of={
             **dict.fromkeys(
-                ("selective_state_update", "ssd_update"), ("pool", "pool-of-few", "pool-inplace-skipping")
+                ("selective_state_update", "ssd_update"),
+                ("pool", "pool-of-few", "pool-inplace-skipping"),
             ),
             "causal_conv1d_update": (
                 *("pool", "pool-of-few", "pool-longer", "pool-inplace-skipping", "served"),

@@ -25,6 +25,7 @@ from ssm_conformance.mutants.defects.edges import EDGES
 from ssm_conformance.mutants.defects.ends import ENDS
 from ssm_conformance.mutants.defects.engines import ENGINES
 from ssm_conformance.mutants.defects.faults import FAULTS
+from ssm_conformance.mutants.defects.few import FEW
 from ssm_conformance.mutants.defects.functions import FUNCTIONS
 from ssm_conformance.mutants.defects.further import FURTHER
 from ssm_conformance.mutants.defects.generating import GENERATING
@@ -69,6 +70,7 @@ from ssm_conformance.mutants.defects.systems import SYSTEMS
 from ssm_conformance.mutants.defects.templates import TEMPLATES
 from ssm_conformance.mutants.defects.tiles import TILES
 from ssm_conformance.mutants.defects.triples import TRIPLES
+from ssm_conformance.mutants.defects.typed import TYPED
 from ssm_conformance.mutants.defects.unlike import UNLIKE
 from ssm_conformance.mutants.defects.unusual import UNUSUAL
 from ssm_conformance.mutants.defects.wholes import WHOLES
@@ -137,6 +139,8 @@ TABLES: Final = (
     STIFF,
     ALONE,
     UNUSUAL,
+    FEW,
+    TYPED,
     PYTORCH,
     PASSES,
     FAULTS,
