@@ -158,6 +158,16 @@ def is_watched() -> bool:
     return not all(isinstance(mode, DeviceContext) for mode in modes)
 
 
+def may_be_kept() -> bool:
+    """Whether a mode is shown the result of each operation, and may keep it: nothing is written into it then.
+
+    A checkpoint whose policy keeps some results is such a mode.
+    """
+    import torch
+
+    return not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() > 0
+
+
 def is_traced(x: Tensor) -> bool:
     """Whether a trace records what is done with a tensor, which may have no numbers: the host must not ask.
 

@@ -58,8 +58,8 @@ def causal_conv1d(
 def _starts(seq_idx: Tensor, w: int) -> Tensor:
     """The first time of each step's sequence, (b, l); −w, before all that is known, for the first one."""
     times = torch.arange(seq_idx.shape[1], device=seq_idx.device)
-    fresh = torch.zeros_like(seq_idx, dtype=torch.bool)
-    fresh[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
+    first = torch.zeros_like(seq_idx[:, :1], dtype=torch.bool)
+    fresh = torch.cat([first, seq_idx[:, 1:] != seq_idx[:, :-1]], dim=1)
     return torch.where(fresh, times, -w).cummax(1).values if seq_idx.numel() else seq_idx
 
 

@@ -54,7 +54,7 @@ def softplus(x: Tensor) -> Tensor:
 
 def sigmoid(x: Tensor) -> Tensor:
     """σ(x) by way of its logarithm: 1/(1 + exp(−x)) overflows where x σ(x) is still a normal number."""
-    return torch.nn.functional.logsigmoid(x).exp_()
+    return torch.exp(torch.nn.functional.logsigmoid(x))  # out of place: a policy of checkpoints may keep it
 
 
 def silu(x: Tensor) -> Tensor:

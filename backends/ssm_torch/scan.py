@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many
+from ssm_backends.transforms import is_followed_by_transforms, is_one_of_many, may_be_kept
 from ssm_torch.opaque import empty, is_opaque, opaque
 
 
@@ -31,6 +31,8 @@ def linear_recurrence(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
 
 
 def _states(a: Tensor, x: Tensor, initial: Tensor) -> Tensor:
+    if may_be_kept():
+        return _step_by_step(a, x, initial)
     h = empty(x)
     before = initial
     for t in range(len(x)):

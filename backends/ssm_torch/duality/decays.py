@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssm_backends.transforms import may_be_kept
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -74,7 +76,8 @@ def decays_of(logarithms: Tensor, sequences: Sequences | None) -> Decays:
     seen = torch.ones(q, q, dtype=torch.bool, device=p.device).tril()
     if sequences is not None:
         seen = seen & sequences.together
-    between = torch.where(seen, p.unsqueeze(-1) - p.unsqueeze(-2), -torch.inf).exp_()
+    between = torch.where(seen, p.unsqueeze(-1) - p.unsqueeze(-2), -torch.inf)
+    between = between.exp() if may_be_kept() else between.exp_()
     from_start, to_end = p, p[..., -1:] - p
     if sequences is not None:  # before exp: where it overflows a mask after it would have the slope 0·∞
         from_start = from_start.masked_fill(~sequences.inherits, -torch.inf)
