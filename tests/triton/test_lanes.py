@@ -22,8 +22,8 @@ from .problems import problem, verdict
 
 OLD = triton_version() < FIRST_TRITON
 
-# For the capability named in its arguments: what the kernels need, and whether a sum is left to atomics or
-# registers to memory (bytes of a lane).
+# For the capability and the pass named in its arguments: what the kernels need, and whether a sum is left to
+# atomics or registers to memory (bytes of a lane).
 # Before 9.0 fewer tilings: of each kernel chained or not, of a segment alone or not, copied or not.
 COMPILE = r"""
 import json, re, subprocess, sys, tempfile
@@ -69,30 +69,37 @@ def spilt(cubin):
         usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
     return int(re.search(r"STACK:(\d+)", usage.stdout).group(1))
 fewer = [kernels[k] for k in (0, 2, 3, 5, 6, 8, 10, 11, 13)]
-for capability in map(int, sys.argv[1:]):
-    for kernel, other in kernels if capability >= 90 else fewer:
-        names = kernel.arg_names
-        given = fixed | other
-        constants = {name: given.get(name, 1) for name in names if name in given or name.endswith("_l")}
-        signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
-        values = {(k,): constants[name] for k, name in enumerate(names) if name in constants}
-        known = [["tt.divisibility", 16]]
-        attributes = {(k,): known for k, name in enumerate(names) if given["COPY"] and name not in constants}
-        source = GluonASTSource(kernel, signature, values, attributes)
-        options = {"num_warps": given["W"]} | ({"maxnreg": given["LIMIT"]} if given["LIMIT"] else {})
-        built = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-        atomics = bool(re.search(r"\b(atom|red)[.]\S*[.]b?f(16|32|64)", built.asm["ptx"]))
-        kept = spilt(built.asm["cubin"]) if given["LIMIT"] else None
-        print(json.dumps({"shared": built.metadata.shared, "atomics": atomics, "spilt": kept}))
+capability, backward = int(sys.argv[1]), sys.argv[2] == "backward"
+for kernel, other in kernels if capability >= 90 else fewer:
+    if (kernel in (backward_lanes, messages_lanes)) is not backward:
+        continue
+    names = kernel.arg_names
+    given = fixed | other
+    constants = {name: given.get(name, 1) for name in names if name in given or name.endswith("_l")}
+    signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
+    values = {(k,): constants[name] for k, name in enumerate(names) if name in constants}
+    known = [["tt.divisibility", 16]]
+    attributes = {(k,): known for k, name in enumerate(names) if given["COPY"] and name not in constants}
+    source = GluonASTSource(kernel, signature, values, attributes)
+    options = {"num_warps": given["W"]} | ({"maxnreg": given["LIMIT"]} if given["LIMIT"] else {})
+    built = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    atomics = bool(re.search(r"\b(atom|red)[.]\S*[.]b?f(16|32|64)", built.asm["ptx"]))
+    kept = spilt(built.asm["cubin"]) if given["LIMIT"] else None
+    print(json.dumps({"shared": built.metadata.shared, "atomics": atomics, "spilt": kept}))
 """
 
 
 @pytest.mark.skipif(OLD, reason="this Triton has no Gluon that names these layouts")
-def test_compiles_without_a_gpu(tmp_path: Path) -> None:
-    built = printed(COMPILE, tmp_path, "80", "90")
-    assert len(built) == 9 + 23
+@pytest.mark.parametrize(
+    ("capability", "pass_", "kernels"),
+    [("80", "forward", 5), ("80", "backward", 4), ("90", "forward", 15), ("90", "backward", 8)],
+)
+def test_compiles_without_a_gpu(capability: str, pass_: str, kernels: int, tmp_path: Path) -> None:
+    built = printed(COMPILE, tmp_path, capability, pass_)
+    assert len(built) == kernels
     assert all(kernel["shared"] <= SHARED_BYTES and not kernel["atomics"] for kernel in built)
-    assert [kernel["spilt"] for kernel in built if kernel["spilt"] is not None] == [0] * 4
+    limited = [kernel["spilt"] for kernel in built if kernel["spilt"] is not None]
+    assert limited == [0] * (4 if (capability, pass_) == ("90", "forward") else 0)
 
 
 def test_a_tensor_on_a_cpu_takes_the_plain_kernel() -> None:
