@@ -151,7 +151,7 @@ def _folder() -> Path | None:
     """The user's own folder for such files; never one that others may write to."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen is not None:
-        return Path(chosen) if chosen else None
+        return Path(os.path.expanduser(chosen)) if chosen else None  # where no shell has read "~"
     try:
         home = Path.home()
     except RuntimeError:  # nobody's home
@@ -161,7 +161,8 @@ def _folder() -> Path | None:
     elif sys.platform == "darwin":
         base = home / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        base = base if base.is_absolute() else home / ".cache"  # as XDG's specification asks
     return base / "ssm-spec" / "cpu"
 
 

@@ -9,6 +9,7 @@ each of its operations. Which thread did a task never shows in its result.
 from __future__ import annotations
 
 import os
+from numbers import Integral
 
 from ssm_backends import ArgumentError
 from ssm_backends.imported import imported_torch
@@ -33,9 +34,9 @@ def set_num_threads(count: int | None) -> None:
         If it is no such number.
     """
     global _chosen
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+    if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < 1):
         raise ArgumentError(f"`count` must be an integer of at least 1, or None; got {count!r}")
-    _chosen = count
+    _chosen = None if count is None else int(count)
 
 
 def get_num_threads() -> int:

@@ -56,6 +56,19 @@ def test_the_users_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     file = _jit.cache_file("forward_float32")
     assert file is not None
     assert file.parent == tmp_path / "ssm-spec" / "cpu"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    file = _jit.cache_file("forward_float32")
+    assert file is not None
+    assert file.parent == tmp_path / ".cache" / "ssm-spec" / "cpu"
+
+
+def test_a_folder_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(_jit.CACHE_VARIABLE, "~/kept")
+    file = _jit.cache_file("forward_float32")
+    assert file is not None
+    assert file.parent == tmp_path / "kept"
 
 
 @pytest.mark.parametrize("what", ["features", "name"])

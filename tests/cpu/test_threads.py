@@ -282,11 +282,12 @@ def test_a_call_has_as_many_threads_as_pytorch_or_else_as_processors(monkeypatch
     torch.set_num_threads(before + 2)
     try:
         assert get_num_threads() == before + 2
-        set_num_threads(1)
-        assert get_num_threads() == 1
+        for one in (1, np.int64(1)):
+            set_num_threads(one)
+            assert (get_num_threads(), type(get_num_threads())) == (1, int)
+            set_num_threads(None)
     finally:
         torch.set_num_threads(before)
-    set_num_threads(None)
     monkeypatch.setattr(_threads, "imported_torch", lambda: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 9)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 4, 5}, raising=False)
