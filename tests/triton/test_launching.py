@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,62 @@ import torch
 from torch import Tensor
 
 from ssm_triton import launching
+from ssm_triton._lanes import triton_version
 from ssm_triton.launching import launch, without_sign
+
+from .apart import printed
+
+# The convolution, forward and backward, twice in all: what reaches the launcher of Triton's driver, with the
+# address of a tensor in its place.
+LAUNCHED = r"""
+import json
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from ssm_triton._launch_convolution import run_backward, run_forward
+
+
+class Launcher:
+    def __init__(self, source, metadata):
+        pass
+
+    def __call__(self, x, y, z, stream, function, packed, metadata, enter, leave, *given):
+        kinds = [type(one).__name__ for one in given]
+        plain = [one.data_ptr() if isinstance(one, torch.Tensor) else one for one in given]
+        print(json.dumps({"as": kinds, "given": [x, y, z, stream, function, packed, *plain]}))
+
+
+class Utils:
+    def load_binary(self, name, kernel, shared, device):
+        return 1, id(kernel), 32, 0, 1024
+
+    def get_device_properties(self, device):
+        return {"max_shared_mem": 2**17}
+
+    def unload_module(self, module):
+        pass
+
+
+class Driver:
+    launcher_cls, utils = Launcher, Utils()
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 7
+
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+
+
+driver.set_active(Driver())
+x, weight, bias = torch.zeros(2, 64, 40), torch.zeros(64, 4), torch.zeros(64)
+kept = []
+for _ in range(2):
+    y, last = run_forward(x, weight, bias, None, None, True, last=True)
+    kept.append((y, last, run_backward(y, last, x, weight, bias, None, None, True)))
+"""
 
 
 class Compiled:
@@ -113,6 +169,21 @@ def test_no_more_launches_are_remembered_than_is_said(monkeypatch: pytest.Monkey
     for number in range(10):
         launch(kernel, (3,), arrays(), [number], WIDE=True, LOW=0.0)
     assert 0 < len(launching._KNOWN) <= 3
+
+
+@pytest.mark.skipif(triton_version() < (3, 6), reason="its driver is another")
+def test_what_reaches_the_launcher_is_the_same_both_ways(tmp_path: Path) -> None:
+    launches = printed(LAUNCHED, tmp_path)
+    assert len(launches) == 6, "three kernels, twice"
+    for first, again in zip(launches[:3], launches[3:], strict=True):
+        where = [k for k, kind in enumerate(first["as"]) if kind == "Tensor"]
+        assert len(where) >= 3
+        assert [again["as"][k] for k in where] == ["int"] * len(where), "the second is ours"
+        head = len(first["given"]) - len(first["as"])
+        new = {head + k for k in where}  # other tensors, of the same alignment
+        for k, (one, other) in enumerate(zip(first["given"], again["given"], strict=True)):
+            assert one == other or k in new
+            assert one % 16 == other % 16 if k in new else True
 
 
 def test_a_zero_has_no_sign() -> None:
