@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ssm_triton import launching
-from ssm_triton._lanes import triton_version
 from ssm_triton.launching import launch, without_sign
 
 from .apart import printed
@@ -171,7 +170,6 @@ def test_no_more_launches_are_remembered_than_is_said(monkeypatch: pytest.Monkey
     assert 0 < len(launching._KNOWN) <= 3
 
 
-@pytest.mark.skipif(triton_version() < (3, 6), reason="its driver is another")
 def test_what_reaches_the_launcher_is_the_same_both_ways(tmp_path: Path) -> None:
     launches = printed(LAUNCHED, tmp_path)
     assert len(launches) == 6, "three kernels, twice"
