@@ -226,7 +226,8 @@ TYPED: Final = (
     ),
     *(
         _mutant(
-            f"{op}-initial-without-D-in-{kind}", 25, f"In {words}, without D, the initial state is not read.",
+            f"{op}-initial-without-skip-in-{kind}", 25,
+            f"In {words}, without D, the initial state is not read.",
             "value/with-initial_state", kernel("initial_state", taken), dtype,
         )
         for op, kernel in (("s4d", _S4d), ("s5", _S5), ("lssl", _Lssl))
