@@ -337,8 +337,7 @@ ASKED: Final = (
         clause=SKIPPED,
         of={
             **dict.fromkeys(
-                ("selective_state_update", "ssd_update"),
-                ("pool", "pool-of-few", "pool-inplace-skipping"),
+                ("selective_state_update", "ssd_update"), ("pool", "pool-of-few", "pool-inplace-skipping")
             ),
             "causal_conv1d_update": (
                 *("pool", "pool-of-few", "pool-longer", "pool-inplace-skipping", "served"),

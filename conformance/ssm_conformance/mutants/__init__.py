@@ -43,6 +43,7 @@ from ssm_conformance.mutants.defects.mamba3 import MAMBA3
 from ssm_conformance.mutants.defects.memory import MEMORY
 from ssm_conformance.mutants.defects.modal import MODAL
 from ssm_conformance.mutants.defects.narrow import NARROW
+from ssm_conformance.mutants.defects.none_with_options import NONE_WITH_OPTIONS
 from ssm_conformance.mutants.defects.nothing import NOTHING
 from ssm_conformance.mutants.defects.numbers import NUMBERS
 from ssm_conformance.mutants.defects.online_memory import ONLINE
@@ -53,6 +54,7 @@ from ssm_conformance.mutants.defects.parameters import PARAMETERS
 from ssm_conformance.mutants.defects.passes import PASSES
 from ssm_conformance.mutants.defects.past_blocks import PAST_BLOCKS
 from ssm_conformance.mutants.defects.pools import POOLS
+from ssm_conformance.mutants.defects.pools_of_few import POOLS_OF_FEW
 from ssm_conformance.mutants.defects.promises import PROMISES
 from ssm_conformance.mutants.defects.pytorch import PYTORCH
 from ssm_conformance.mutants.defects.relations import RELATIONS
@@ -139,7 +141,9 @@ TABLES: Final = (
     STIFF,
     ALONE,
     UNUSUAL,
+    POOLS_OF_FEW,
     FEW,
+    NONE_WITH_OPTIONS,
     TYPED,
     PYTORCH,
     PASSES,

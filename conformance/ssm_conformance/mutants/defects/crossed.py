@@ -13,76 +13,28 @@ from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionSte
 from ssm_conformance.mutants.kernels.dual_step import DualStep
 from ssm_conformance.mutants.kernels.duality import Dual
 from ssm_conformance.mutants.kernels.kernel import Kernel
-from ssm_conformance.mutants.kernels.layers import H3, S5, Lssl
+from ssm_conformance.mutants.kernels.losing import (
+    LosingConvolution,
+    LosingConvolutionStep,
+    LosingDual,
+    LosingH3,
+    LosingLssl,
+    LosingRecurrence,
+    LosingS4d,
+    LosingS4dKernel,
+    LosingS5,
+    LosingScan,
+    LosingSiso,
+    Taken,
+)
 from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint, SisoAdjointStep
-from ssm_conformance.mutants.kernels.modal import S4d, S4dKernel
 from ssm_conformance.mutants.kernels.scan import Problem
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.step import Step
-from ssm_conformance.mutants.kernels.systems import Recurrence
 from ssm_conformance.mutants.mutant import Mutant
 
 BLOCK: Final = 16
 CHUNK: Final = 64
-Given = Mapping[str, Any]
-Taken = Callable[[Given], bool]
-
-
-class _Losing(Kernel):
-    """An argument is not read in the forward pass of some calls."""
-
-    def __init__(self, lost: str, taken: Taken) -> None:
-        self.lost, self.taken = lost, taken
-
-    def __call__(self, **given: Any) -> Any:
-        kept = {name: x for name, x in given.items() if name != self.lost}
-        return super().__call__(**(kept if self.taken(given) else given))  # type: ignore[safe-super]  # of the kernel beside it
-
-
-class _Dual(_Losing, Dual):
-    pass
-
-
-class _Scan(_Losing, Honest):
-    pass
-
-
-class _Siso(_Losing, SisoAdjoint):
-    pass
-
-
-class _Convolution(_Losing, ShortConvolution):
-    pass
-
-
-class _ConvolutionStep(_Losing, ShortConvolutionStep):
-    def __init__(self, lost: str, taken: Taken) -> None:
-        _Losing.__init__(self, lost, taken)
-        ShortConvolutionStep.__init__(self)
-
-
-class _Recurrence(_Losing, Recurrence):
-    pass
-
-
-class _S4d(_Losing, S4d):
-    pass
-
-
-class _S4dKernel(_Losing, S4dKernel):
-    pass
-
-
-class _S5(_Losing, S5):
-    pass
-
-
-class _H3(_Losing, H3):
-    pass
-
-
-class _Lssl(_Losing, Lssl):
-    pass
 
 
 class _PoolOfNoRow(Step):
@@ -251,15 +203,15 @@ CROSSED: Final = (
     ),
     _mutant(
         "ssd-wide-heads-packed", 27, "Heads wider than 16 have no resets.",
-        "value/wide-with-wide-D-z-limits-initial-seq_idx", _Dual("seq_idx", _wide("x", 3)),
+        "value/wide-with-wide-D-z-limits-initial-seq_idx", LosingDual("seq_idx", _wide("x", 3)),
     ),
     _mutant(
         "ssd-wide-states-initial", 22, "With more than 16 states the initial ones are not read.",
-        "value/wide-with-z-softplus-initial", _Dual("initial_states", _wide("B", 3)),
+        "value/wide-with-z-softplus-initial", LosingDual("initial_states", _wide("B", 3)),
     ),
     _mutant(
         "ssd-step-wide-heads-unlimited", 3, "A step of heads wider than 16 does not clamp Δ.",
-        "value/large-with-D-z-dt_bias-dt_softplus-dt_limit", DualStep(_Dual("dt_limit", _wide("x", 3))),
+        "value/large-with-D-z-dt_bias-dt_softplus-dt_limit", DualStep(LosingDual("dt_limit", _wide("x", 3))),
     ),
     _mutant(
         "mamba3-chunk-lost-where-packed", 2, "Step 64 of packed rows with states begins from zero.",
@@ -267,12 +219,12 @@ CROSSED: Final = (
     ),
     _mutant(
         "mamba3-angles-of-wide-states", 22, "With more than 16 states the initial angles are not read.",
-        "value/large-with-z-angle_state-k_state-v_state", _Siso("angle_state", _wide("q", 3)),
+        "value/large-with-z-angle_state-k_state-v_state", LosingSiso("angle_state", _wide("q", 3)),
     ),
     _mutant(
         "mamba3-step-wide-heads-ungated", 9, "A step of heads wider than 16 without D has no gate.",
         "value/large-with-z",
-        SisoAdjointStep(_Siso("z", lambda given: "D" not in given and given["v"].shape[3] > BLOCK)),
+        SisoAdjointStep(LosingSiso("z", lambda given: "D" not in given and given["v"].shape[3] > BLOCK)),
     ),
     _mutant(
         "conv1d-plain-channels-beyond-block", 5, "Without an activation 64 channels are written.",
@@ -281,7 +233,9 @@ CROSSED: Final = (
     _mutant(
         "conv1d-state-of-packed-channels", 22, "Packed rows of many channels have no initial state.",
         "value/large-with-bias-activation-initial_state-seq_idx-return_last_state",
-        _Convolution("initial_state", lambda g: g.get("seq_idx") is not None and g["x"].shape[1] > BLOCK),
+        LosingConvolution(
+            "initial_state", lambda g: g.get("seq_idx") is not None and g["x"].shape[1] > BLOCK
+        ),
     ),
     _mutant(
         "conv1d-activation-of-other-taps", None, "Filters of any width but four are always activated.",
@@ -289,12 +243,12 @@ CROSSED: Final = (
     ),
     _mutant(
         "conv1d-resets-of-four-taps", 27, "Filters of any width but four see no reset.",
-        "value/taps-3-with-activation-seq_idx", _Convolution("seq_idx", _OF_FOUR),
+        "value/taps-3-with-activation-seq_idx", LosingConvolution("seq_idx", _OF_FOUR),
     ),
     _mutant(
         "conv1d-resets-of-long-filters", 27, "Filters of more than eight taps see no reset.",
         "value/taps-9-with-activation-seq_idx",
-        _Convolution("seq_idx", lambda given: given["weight"].shape[1] > 8),
+        LosingConvolution("seq_idx", lambda given: given["weight"].shape[1] > 8),
     ),
     _mutant(
         "conv1d-step-activation-of-other-taps", None, "Filters of any width but four are always activated.",
@@ -302,80 +256,81 @@ CROSSED: Final = (
     ),
     _mutant(
         "conv1d-step-swish-ignored", None, "A step knows SiLU by one of its two names.",
-        "robustness/swish", _ConvolutionStep("activation", lambda g: g.get("activation") == "swish"),
+        "robustness/swish", LosingConvolutionStep("activation", lambda g: g.get("activation") == "swish"),
     ),
     _mutant(
         "recurrence-state-of-many-systems", 22, "More than 16 systems have no initial state.",
-        "value/large-with-initial_state", _Recurrence("initial_state", _wide("u", 1)),
+        "value/large-with-initial_state", LosingRecurrence("initial_state", _wide("u", 1)),
     ),
     _mutant(
         "s4d-state-of-many-channels", 22, "More than 16 channels have no initial state.",
-        "value/large-with-initial_state", _S4d("initial_state", _wide("u", 1)),
+        "value/large-with-initial_state", LosingS4d("initial_state", _wide("u", 1)),
     ),
     _mutant(
         "s4d-rule-of-short-rows", None, "Beyond 64 steps the hold is exact, whatever is asked for.",
-        "value/large-bilinear", _S4d("discretization", _long("u")),
+        "value/large-bilinear", LosingS4d("discretization", _long("u")),
     ),
     _mutant(
         "s4d-kernel-rule-of-few-channels", None, "More than 16 channels take the exact hold.",
-        "value/large-backward-euler", _S4dKernel("discretization", _wide("A", 0)),
+        "value/large-backward-euler", LosingS4dKernel("discretization", _wide("A", 0)),
     ),
     _mutant(
         "s5-state-of-short-rows", 22, "Beyond 64 steps there is no initial state.",
-        "value/large-with-initial_state", _S5("initial_state", _long("u")),
+        "value/large-with-initial_state", LosingS5("initial_state", _long("u")),
     ),
     _mutant(
         "s5-rule-of-few-channels", None, "More than 16 channels take the exact hold.",
-        "value/large-forward-euler", _S5("discretization", _wide("u", 1)),
+        "value/large-forward-euler", LosingS5("discretization", _wide("u", 1)),
     ),
     _mutant(
         "h3-feedthrough-of-short-rows", None, "Beyond 64 steps there is no feedthrough.",
-        "value/large-with-D", _H3("D", _long("q")),
+        "value/large-with-D", LosingH3("D", _long("q")),
     ),
     _mutant(
         "lssl-rule-of-few-channels", None, "More than 16 channels take Tustin's rule.",
-        "value/large-zoh", _Lssl("discretization", _wide("u", 1)),
+        "value/large-zoh", LosingLssl("discretization", _wide("u", 1)),
     ),
     _mutant(
         "single-step-begins", 23, "A scan of one step does not read its initial state.",
-        "value/single-with-bias-softplus-initial-seq_idx-C-constant", _Scan("initial_state", _of("u", 2, 1)),
+        "value/single-with-bias-softplus-initial-seq_idx-C-constant",
+        LosingScan("initial_state", _of("u", 2, 1)),
     ),
     _mutant(
         "single-step-by-euler", 23, "A scan of one step has no exact hold.",
-        "value/single-with-bias-last-zoh-C-grouped", _Scan("b_discretization", _of("u", 2, 1)),
+        "value/single-with-bias-last-zoh-C-grouped", LosingScan("b_discretization", _of("u", 2, 1)),
     ),
     _mutant(
         "single-step-ungated", 23, "A scan of one step has no gate.",
-        "value/single-with-z-softplus-last-B-grouped-C-constant", _Scan("z", _of("u", 2, 1)),
+        "value/single-with-z-softplus-last-B-grouped-C-constant", LosingScan("z", _of("u", 2, 1)),
     ),
     _mutant(
         "ssd-single-step-begins", 23, "SSD of one step does not read its initial states.",
-        "value/single-with-z-softplus-initial", _Dual("initial_states", _of("x", 1, 1)),
+        "value/single-with-z-softplus-initial", LosingDual("initial_states", _of("x", 1, 1)),
     ),
     _mutant(
         "ssd-single-step-unlimited", 23, "SSD of one step does not clamp Δ.",
-        "value/single-with-z-bias-limits-last", _Dual("dt_limit", _of("x", 1, 1)),
+        "value/single-with-z-bias-limits-last", LosingDual("dt_limit", _of("x", 1, 1)),
     ),
     _mutant(
         "ssd-no-step-begins", 23, "Where l = 0 the final states are zero.",
-        "value/empty-with-D-limits-initial-groups-last", _Dual("initial_states", _of("x", 1, 0)),
+        "value/empty-with-D-limits-initial-groups-last", LosingDual("initial_states", _of("x", 1, 0)),
     ),
     _mutant(
         "mamba3-single-step-begins", 23, "Mamba-3 of one step does not read the key before it.",
-        "value/single-with-z-angle_state-k_state-v_state", _Siso("k_state", _of("v", 1, 1)),
+        "value/single-with-z-angle_state-k_state-v_state", LosingSiso("k_state", _of("v", 1, 1)),
     ),
     _mutant(
         "conv1d-single-step-begins", 23, "A convolution of one step does not read its initial state.",
         "value/single-with-bias-activation-initial_state-seq_idx-return_last_state",
-        _Convolution("initial_state", _of("x", 2, 1)),
+        LosingConvolution("initial_state", _of("x", 2, 1)),
     ),
     _mutant(
         "s4d-single-step-begins", 23, "One step does not read its initial state.",
-        "value/single-with-initial_state", _S4d("initial_state", _of("u", 2, 1)),
+        "value/single-with-initial_state", LosingS4d("initial_state", _of("u", 2, 1)),
     ),
     _mutant(
         "s5-no-step-begins", 23, "Where l = 0 the last state is zero.",
-        "value/empty-with-D-initial_state-return_last_state", _S5("initial_state", _of("u", 2, 0)),
+        "value/empty-with-D-initial_state-return_last_state", LosingS5("initial_state", _of("u", 2, 0)),
     ),
     _mutant(
         "step-pool-of-no-row", 23, "Where there is no row the pool comes back as zeros.",

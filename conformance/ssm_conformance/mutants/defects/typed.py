@@ -7,64 +7,23 @@ from typing import Any, Final
 
 from ssm_backends.dtypes import dtype_name
 from ssm_conformance.mutants.kernels.bits import Array
-from ssm_conformance.mutants.kernels.convolution_step import ShortConvolutionStep
-from ssm_conformance.mutants.kernels.dual_step import DualStep
 from ssm_conformance.mutants.kernels.kernel import Kernel
 from ssm_conformance.mutants.kernels.layers import S5, Lssl
-from ssm_conformance.mutants.kernels.mamba3_adjoint import SisoAdjoint
+from ssm_conformance.mutants.kernels.losing import (
+    Given,
+    LosingConvolution,
+    LosingConvolutionStep,
+    LosingDualStep,
+    LosingLssl,
+    LosingRecurrence,
+    LosingS4d,
+    LosingS5,
+    LosingSiso,
+)
 from ssm_conformance.mutants.kernels.modal import S4d
 from ssm_conformance.mutants.kernels.short_convolution import ShortConvolution
 from ssm_conformance.mutants.kernels.systems import Recurrence
 from ssm_conformance.mutants.mutant import Mutant
-
-Given = Mapping[str, Any]
-
-
-class _Losing(Kernel):
-    """An argument is not read in the calls that ``taken`` picks."""
-
-    def __init__(self, lost: str, taken: Callable[[Given], bool]) -> None:
-        self.lost, self.taken = lost, taken
-
-    def __call__(self, **given: Any) -> Any:
-        kept = {name: x for name, x in given.items() if name != self.lost}
-        return super().__call__(**(kept if self.taken(given) else given))  # type: ignore[safe-super]  # of the kernel beside it
-
-
-class _Convolution(_Losing, ShortConvolution):
-    pass
-
-
-class _ConvolutionStep(_Losing, ShortConvolutionStep):
-    def __init__(self, lost: str, taken: Callable[[Given], bool]) -> None:
-        _Losing.__init__(self, lost, taken)
-        ShortConvolutionStep.__init__(self)
-
-
-class _DualStep(_Losing, DualStep):
-    def __init__(self, lost: str, taken: Callable[[Given], bool]) -> None:
-        _Losing.__init__(self, lost, taken)
-        DualStep.__init__(self)
-
-
-class _Siso(_Losing, SisoAdjoint):
-    pass
-
-
-class _Recurrence(_Losing, Recurrence):
-    pass
-
-
-class _S4d(_Losing, S4d):
-    pass
-
-
-class _S5(_Losing, S5):
-    pass
-
-
-class _Lssl(_Losing, Lssl):
-    pass
 
 
 class _PlainRoundedTwice(ShortConvolution):
@@ -158,12 +117,12 @@ TYPED: Final = (
     _mutant(
         "conv1d-plain-packed-in-half", 27, "Without an activation, rows in 16 bits are one sequence.",
         "value/with-bias-seq_idx-return_last_state",
-        _Convolution("seq_idx", _half_without("x", "activation")),
+        LosingConvolution("seq_idx", _half_without("x", "activation")),
     ),
     _mutant(
         "conv1d-plain-initial-in-half", 25, "Without an activation, rows in 16 bits begin from zero.",
         "value/with-initial_state-return_last_state",
-        _Convolution("initial_state", _half_without("x", "activation")),
+        LosingConvolution("initial_state", _half_without("x", "activation")),
     ),
     _mutant(
         "conv1d-plain-rounded-twice", 12,
@@ -172,57 +131,60 @@ TYPED: Final = (
     ),
     _mutant(
         "conv1d-activation-without-bias-in-half", None, "In 16 bits, without a bias, there is no activation.",
-        "value/with-activation-seq_idx", _Convolution("activation", _half_without("x", "bias")),
+        "value/with-activation-seq_idx", LosingConvolution("activation", _half_without("x", "bias")),
     ),
     _mutant(
         "conv1d-plain-packed-in-double", 27, "Without an activation, rows of float64 are one sequence.",
         "value/with-bias-seq_idx-return_last_state",
-        _Convolution("seq_idx", _double_without("x", "activation")), "float64",
+        LosingConvolution("seq_idx", _double_without("x", "activation")), "float64",
     ),
     _mutant(
         "conv1d-step-plain-slots-in-half", 26,
         "In 16 bits, without an activation, rows take the slots in order.",
-        "value/with-pool-longer-bias", _ConvolutionStep("state_indices", _half_without("x", "activation")),
+        "value/with-pool-longer-bias",
+        LosingConvolutionStep("state_indices", _half_without("x", "activation")),
     ),
     _mutant(
         "conv1d-step-bias-of-plain-in-half", None, "In 16 bits, without an activation, a step has no bias.",
-        "value/with-bias", _ConvolutionStep("bias", _half_without("x", "activation")),
+        "value/with-bias", LosingConvolutionStep("bias", _half_without("x", "activation")),
     ),
     _mutant(
         "ssd-step-ungated-limits-in-half", 3, "In 16 bits, without a gate, a step does not clamp Δ.",
-        "value/with-dt_bias-dt_limit", _DualStep("dt_limit", _half_without("x", "z")),
+        "value/with-dt_bias-dt_limit", LosingDualStep("dt_limit", _half_without("x", "z")),
     ),
     _mutant(
         "ssd-step-limits-of-pool-in-half", 3, "In 16 bits, of states in a pool, a step does not clamp Δ.",
         _STEP_BOUNDS,
-        _DualStep("dt_limit", lambda given: _half("x")(given) and _present(given, "state_indices")),
+        LosingDualStep("dt_limit", lambda given: _half("x")(given) and _present(given, "state_indices")),
     ),
     _mutant(
         "ssd-step-ungated-slots-in-half", 26, "In 16 bits, without a gate, rows take the slots in order.",
-        _STEP_BOUNDS, _DualStep("state_indices", _half_without("x", "z")),
+        _STEP_BOUNDS, LosingDualStep("state_indices", _half_without("x", "z")),
     ),
     _mutant(
         "ssd-step-wide-skip-of-pool-in-half", None,
         "In 16 bits, of states in a pool, a D of (h, p) is not read.", "value/with-pool-D-z-dt_bias",
-        _DualStep("D", lambda given: _half("x")(given) and _present(given, "state_indices")),
+        LosingDualStep("D", lambda given: _half("x")(given) and _present(given, "state_indices")),
     ),
     _mutant(
         "mamba3-ungated-packed-in-half", 27, "In 16 bits, without a gate, a packed row is one sequence.",
-        "value/with-return_final_states-ssm_state-k_state-seq_idx", _Siso("seq_idx", _half_without("v", "z")),
+        "value/with-return_final_states-ssm_state-k_state-seq_idx",
+        LosingSiso("seq_idx", _half_without("v", "z")),
     ),
     _mutant(
         "mamba3-ungated-skip-in-half", None, "In 16 bits, without a gate, there is no D.",
-        "value/with-D-angle_state-ssm_state-v_state-seq_idx", _Siso("D", _half_without("v", "z")),
+        "value/with-D-angle_state-ssm_state-v_state-seq_idx", LosingSiso("D", _half_without("v", "z")),
     ),
     _mutant(
         "mamba3-state-alone-in-double", 25, "In float64, without a gate, the initial S is not read.",
         "value/with-D-angle_state-ssm_state-v_state-seq_idx",
-        _Siso("ssm_state", _double_without("v", "z")), "float64",
+        LosingSiso("ssm_state", _double_without("v", "z")), "float64",
     ),
     _mutant(
         "recurrence-initial-alone-in-half", 25,
         "In 16 bits, where no last state is returned, the initial one is not read.",
-        "value/with-initial_state", _Recurrence("initial_state", _half_without("u", "return_last_state")),
+        "value/with-initial_state",
+        LosingRecurrence("initial_state", _half_without("u", "return_last_state")),
     ),
     *(
         _mutant(
@@ -230,7 +192,7 @@ TYPED: Final = (
             f"In {words}, without D, the initial state is not read.",
             "value/with-initial_state", kernel("initial_state", taken), dtype,
         )
-        for op, kernel in (("s4d", _S4d), ("s5", _S5), ("lssl", _Lssl))
+        for op, kernel in (("s4d", LosingS4d), ("s5", LosingS5), ("lssl", LosingLssl))
         for kind, words, dtype, taken in (
             ("half", "16 bits", "bfloat16", _half_without("u", "D")),
             ("double", "float64", "float64", _double_without("u", "D")),
